@@ -1,0 +1,140 @@
+"""Draws distinct sums after the article's law, writes them as characters and splits them. numpy only.
+
+The law: a number has 1..digits digits, every length equally likely, and then every string of that many digits
+equally likely, leading zeros included ("007" is 7). A question is two such numbers; it counts once whichever way
+round, and the first way round that was drawn is kept. Drawing goes on until enough distinct questions are found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd import alphabet
+from seqadd.alphabet import Ids
+
+Addends = npt.NDArray[np.int64]
+
+
+def question_length(digits: int) -> int:
+    """Characters in a question: two addends of ``digits`` digits and the plus sign between them."""
+    return 2 * digits + 1
+
+
+def answer_length(digits: int) -> int:
+    """Characters in an answer: 999 + 999 has one digit more than its addends."""
+    return digits + 1
+
+
+def count_pairs(digits: int) -> int:
+    """Distinct questions of up to ``digits`` digits: unordered pairs of the numbers below ``10 ** digits``."""
+    numbers = 10**digits
+    return numbers * (numbers + 1) // 2
+
+
+def held_out_count(n_questions: int, held_out: float) -> int:
+    """Sums kept for validation, rounded down as the article's ``len(x) // 10``."""
+    return int(round(n_questions * held_out, 6))  # the inner rounding keeps 0.29 * 100 at 29
+
+
+def too_many_questions(n_questions: int, digits: int) -> str:
+    """Why so many sums cannot be drawn, and what to do."""
+    return (
+        f"cannot draw {n_questions} distinct sums: {digits}-digit addends give {count_pairs(digits)} pairs; "
+        "lower task.n_questions or raise task.digits"
+    )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Questions and answers, shuffled and split; ids of characters (see ``seqadd.alphabet``).
+
+    Attributes:
+        train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
+        val_questions, val_answers: the held-out sums, never trained on.
+    """
+
+    train_questions: Ids
+    train_answers: Ids
+    val_questions: Ids
+    val_answers: Ids
+
+    def digest(self) -> str:
+        """16 hex digits that only this data set has: contents, order and split."""
+        digest = hashlib.sha256()
+        for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def make_dataset(
+    *, digits: int, n_questions: int, held_out: float, reverse: bool, answer_length: int, rng: np.random.Generator
+) -> Dataset:
+    """Draws ``n_questions`` sums, writes them and holds the last share ``held_out`` of a shuffle out.
+
+    Args:
+        digits: of the longer addends, 1..9.
+        n_questions: distinct sums, at most ``count_pairs(digits)``.
+        held_out: share of the sums for validation, between 0 and 1.
+        reverse: whether questions are written back to front.
+        answer_length: characters in an answer, padded with spaces; at least ``digits + 1``.
+        rng: decides everything that is random here.
+
+    Raises:
+        ValueError: when fewer distinct sums exist than are asked for.
+    """
+    addends = draw_addends(n_questions, digits, rng)
+    # Shuffled as the article does it: later draws are longer numbers, the short ones having been seen.
+    addends = addends[rng.permutation(n_questions)]
+    questions = write_questions(addends, digits, reverse)
+    answers = write_answers(addends, answer_length)
+    split_at = n_questions - held_out_count(n_questions, held_out)
+    return Dataset(questions[:split_at], answers[:split_at], questions[split_at:], answers[split_at:])
+
+
+def draw_addends(n_questions: int, digits: int, rng: np.random.Generator) -> Addends:
+    """The first ``n_questions`` distinct pairs of an endless sequence of draws.
+
+    Returns:
+        Array of shape ``(n_questions, 2)``, in the order of the draws.
+
+    Raises:
+        ValueError: when fewer distinct sums exist than are asked for.
+    """
+    if n_questions > count_pairs(digits):
+        raise ValueError(too_many_questions(n_questions, digits))
+    # 50,000 three-digit questions take about 142,000 draws; at least 1,000 at a time keep small sets quick.
+    draws = max(4 * n_questions, 1_000)
+    distinct = np.empty((0, 2), dtype=np.int64)
+    while len(distinct) < n_questions:
+        lengths = rng.integers(1, digits + 1, size=(draws, 2))
+        numbers = rng.integers(0, 10**lengths)
+        distinct = _first_of_each(np.concatenate([distinct, numbers]), digits)
+    return distinct[:n_questions]
+
+
+def _first_of_each(addends: Addends, digits: int) -> Addends:
+    """The pairs without those that came before, either way round; order kept."""
+    key = addends.min(axis=1) * 10**digits + addends.max(axis=1)
+    _, first = np.unique(key, return_index=True)
+    return addends[np.sort(first)]
+
+
+def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
+    """``a+b``, padded with spaces to the longest question, then reversed as a whole when asked."""
+    question = f"{a}+{b}".ljust(question_length(digits))
+    return question[::-1] if reverse else question
+
+
+def write_questions(addends: Addends, digits: int, reverse: bool) -> Ids:
+    """Ids of many questions, shape ``(n, 2 * digits + 1)``; each row as ``write_question`` writes it."""
+    return alphabet.encode([write_question(a, b, digits, reverse) for a, b in addends.tolist()])
+
+
+def write_answers(addends: Addends, length: int) -> Ids:
+    """Ids of the sums, padded with spaces to ``length`` characters, shape ``(n, length)``."""
+    return alphabet.encode([str(a + b).ljust(length) for a, b in addends.tolist()])
