@@ -1,0 +1,317 @@
+"""What a run may be: its keys with their types, ranges and meanings, and the refusal of everything else.
+
+Defaults are not here but in ``conf/``. TensorFlow and MLflow are never imported here, so a wrong value is refused
+in a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from seqadd import addition
+
+CELLS = ("lstm", "gru", "simple_rnn", "dense")
+ARCHITECTURES = ("repeat_vector", "aligned")
+LOSSES = ("categorical", "binary")
+ERAS = ("keras2", "keras3")
+
+GROUPS = ("cell", "architecture", "loss", "era", "task")
+
+# Keys that say where and how a run is computed or recorded, not what is computed.
+_BOOKKEEPING = ("tracking",)
+# Keys that make one run of a condition differ from the next: a table's rows and its seeds.
+_WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
+
+
+class ConfigError(ValueError):
+    """A run that cannot be, told in one line: key, value, limit and, where there is one, the remedy."""
+
+
+def _key(
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    open_ends: bool = False,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A key of the configuration that must be given in ``conf/``; its range includes its ends unless ``open_ends``."""
+    return dataclasses.field(
+        default=MISSING,
+        metadata={"meaning": meaning, "low": low, "high": high, "open_ends": open_ends, "choices": choices},
+    )
+
+
+@dataclass
+class Task:
+    """The sums to be learnt."""
+
+    digits: int = _key("digits of the longer addends", low=1, high=9)
+    n_questions: int = _key("distinct sums to draw", low=2)
+    held_out: float = _key("share of the sums kept for validation", low=0, high=1, open_ends=True)
+
+
+@dataclass
+class Tracking:
+    """Where runs are recorded."""
+
+    uri: str = _key("MLflow tracking URI")
+    experiment: str = _key("MLflow experiment")
+    parent_run_id: str | None = _key("run id of the sweep that this run belongs to; set by sweeps")
+
+
+@dataclass
+class Config:
+    """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups."""
+
+    cell: str = _key("recurrent cell", choices=CELLS)
+    architecture: str = _key("how cells are wired", choices=ARCHITECTURES)
+    encoder_units: int = _key("width of the encoder; of the only layer when architecture=aligned", low=1)
+    decoder_units: int | None = _key("width of the decoder; null when architecture=aligned", low=1)
+    loss: str = _key("cross-entropy over characters", choices=LOSSES)
+    era: str = _key("whose defaults the recurrent layers follow", choices=ERAS)
+    task: Task = dataclasses.field(default_factory=Task)
+    epochs: int = _key("passes over the training set", low=1)
+    batch_size: int = _key("sums in a training step; at most the training set", low=1)
+    learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
+    reverse: bool = _key("write the questions back to front")
+    seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
+    threads: int = _key("processor threads of a run", low=1)
+    jit: bool = _key("compile an epoch with XLA")
+    tracking: Tracking = dataclasses.field(default_factory=Tracking)
+
+    @property
+    def answer_length(self) -> int:
+        """Characters in an answer: the question's length when every input step has its output, else digits + 1."""
+        if self.architecture == "aligned":
+            return addition.question_length(self.task.digits)
+        return addition.answer_length(self.task.digits)
+
+    @property
+    def n_held_out(self) -> int:
+        """Sums kept for validation."""
+        return addition.held_out_count(self.task.n_questions, self.task.held_out)
+
+    def flat(self) -> dict[str, Any]:
+        """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""
+        return dict(_flatten(dataclasses.asdict(self)))
+
+    def result_keys(self) -> dict[str, Any]:
+        """The keys that a run's result depends on."""
+        return {k: v for k, v in self.flat().items() if k.partition(".")[0] not in _BOOKKEEPING}
+
+    def nested_result_keys(self) -> dict[str, Any]:
+        """The keys that a run's result depends on, nested as in ``conf/``."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _BOOKKEEPING}
+
+    def condition(self) -> dict[str, Any]:
+        """The keys that make it another experiment rather than another repetition: all but seed, epochs, threads, jit."""
+        return {k: v for k, v in self.result_keys().items() if k not in _WITHIN_CONDITION}
+
+    def config_hash(self) -> str:
+        """16 hex digits that equal configurations share."""
+        return _hash(self.result_keys())
+
+    def condition_hash(self) -> str:
+        """16 hex digits that all repetitions of one condition share."""
+        return _hash(self.condition())
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Any:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _hash(keys: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _described_keys(schema: type = Config, prefix: str = "") -> Any:
+    """Every key with its dataclass field, nested keys joined by dots."""
+    nested = {"Task": Task, "Tracking": Tracking}
+    for key in dataclasses.fields(schema):
+        if key.type in nested:
+            yield from _described_keys(nested[key.type], f"{prefix}{key.name}.")
+        else:
+            yield f"{prefix}{key.name}", key
+
+
+def from_hydra(cfg: DictConfig) -> Config:
+    """The typed, checked configuration of one run.
+
+    Raises:
+        ConfigError: for a value out of its range, or keys that do not go together.
+    """
+    known = [name for name, _ in _described_keys()]
+    try:
+        # Hydra's "+key=value" adds keys that no schema has; to_object would take them over in silence.
+        for name in dict(_flatten(OmegaConf.to_container(cfg, throw_on_missing=True))):
+            if name not in known:
+                raise ConfigError(_no_such_key(name))
+        config = OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(in_one_line(error)) from error
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError, in one line, for a configuration that cannot be run."""
+    values = config.flat()
+    for key, field in _described_keys():
+        _check_range(key, values[key], field)
+
+    if config.cell == "dense" and config.architecture != "aligned":
+        raise ConfigError(
+            f"cell=dense architecture={config.architecture}: a dense cell has no memory to carry the question to the "
+            "answer; use architecture=aligned, or a recurrent cell"
+        )
+    if config.architecture == "aligned" and config.decoder_units is not None:
+        raise ConfigError(f"decoder_units={config.decoder_units}: architecture=aligned has no decoder; leave it null")
+    if config.architecture != "aligned" and config.decoder_units is None:
+        raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
+
+    task = config.task
+    pairs = addition.count_pairs(task.digits)
+    if task.n_questions > pairs:
+        raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
+    n_train = task.n_questions - config.n_held_out
+    if config.n_held_out < 1 or n_train < 1:
+        raise ConfigError(
+            f"task.held_out={task.held_out}: leaves {n_train} sums to train on and {config.n_held_out} to validate "
+            f"with, of task.n_questions={task.n_questions}; both must be at least 1"
+        )
+    if config.batch_size > n_train:
+        raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+    cores = os.cpu_count() or 1
+    if config.threads > cores:
+        raise ConfigError(f"threads={config.threads}: must be at most {cores}, the processors of this machine")
+
+
+def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
+    low, high, choices = field.metadata["low"], field.metadata["high"], field.metadata["choices"]
+    if choices is not None and value not in choices:
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(choices)}")
+    if value == "":
+        raise ConfigError(f"{key}=: must not be empty ({field.metadata['meaning']})")
+    if value is None or isinstance(value, (str, bool)):
+        return
+    # Written so that NaN, which compares false with everything, is refused.
+    if field.metadata["open_ends"]:
+        inside = (low is None or value > low) and value < (float("inf") if high is None else high)
+    else:
+        inside = (low is None or value >= low) and (high is None or value <= high)
+    if not inside:
+        raise ConfigError(f"{key}={value}: must be {_range_in_words(field)} ({field.metadata['meaning']})")
+
+
+def _range_in_words(field: dataclasses.Field[Any]) -> str:
+    low, high = field.metadata["low"], field.metadata["high"]
+    if field.metadata["open_ends"]:
+        return f"finite and above {low}" if high is None else f"above {low} and below {high}"
+    return f"at least {low}" if high is None else f"in {low}..{high}"
+
+
+def in_one_line(error: Exception) -> str:
+    """What a Hydra or OmegaConf error says, in one line that names key, value and remedy."""
+    cause = error
+    while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+        cause = cause.__cause__  # type: ignore[assignment]
+    first_line = str(error).strip().partition("\n")[0]
+
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: must be one of {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}: {first_line}"
+    if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):
+        # The quoted key is the only place where Hydra says what was asked for.
+        key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))
+        return _no_such_key(key)
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}: must be given"
+    if isinstance(cause, ValidationError) and getattr(cause, "full_key", None):
+        said = str(getattr(cause, "msg", cause)).partition("\n")[0]
+        return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _no_such_key(key: str) -> str:
+    known = [name for name, _ in _described_keys()]
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}")
+
+
+def packaged(name: str) -> Path:
+    """The folder ``conf`` or ``experiments``: of the clone where this is one, else of the installed package."""
+    package = Path(__file__).resolve().parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parents[1] / name
+
+
+def _help_template() -> str:
+    keys = list(_described_keys())
+    width = max(len(name) for name, _ in keys)
+    lines = []
+    for name, field in keys:
+        if name == "tracking.parent_run_id":
+            continue  # for sweeps, not for people
+        choices = field.metadata["choices"]
+        limits = " | ".join(choices) if choices else ""
+        if not choices and field.metadata["low"] is not None:
+            limits = _range_in_words(field)
+        text = field.metadata["meaning"] + (f"  [{limits}]" if limits else "")
+        wrapped = textwrap.wrap(text, 110 - width, break_on_hyphens=False)
+        lines.append(f"  {name:<{width}}  " + f"\n{'':{width + 4}}".join(wrapped))
+    return "\n".join(
+        [
+            "Train a model that adds numbers written as characters, as one tracked run or a sweep of them.",
+            "",
+            "Usage: python -m seqadd.run [KEY=VALUE ...]        one run",
+            "       python -m seqadd.run -m [KEY=A,B,C ...]     a sweep: every combination, in parallel",
+            "",
+            "Examples:",
+            "  python -m seqadd.run cell=gru epochs=200",
+            "  python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2",
+            "  python -m seqadd.run cell=dense epochs=60 task.n_questions=20000",
+            "",
+            "Groups (conf/GROUP/CHOICE.yaml):",
+            "$APP_CONFIG_GROUPS",
+            "Keys:",
+            *lines,
+            "",
+            "Defaults: python -m seqadd.run --cfg job. Jobs at once in a sweep: hydra.launcher.jobs=N (default: one a core).",
+            "More of Hydra: --hydra-help. Results: python -m seqadd.table, mlflow ui.",
+        ]
+    )
+
+
+def register_with_hydra() -> None:
+    """Tells Hydra the schema that ``conf/config.yaml`` is held to, and the text of ``--help``."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(
+        group="hydra/help",
+        name="seqadd",
+        node={"app_name": "seqadd", "header": "", "footer": "", "template": _help_template()},
+    )
+
+
+register_with_hydra()
