@@ -1,0 +1,126 @@
+"""Cells and architectures -> keras.Model. Knows nothing of training.
+
+To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config``, a file in ``conf/cell/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from seqadd import layers
+from seqadd.config import Config
+
+
+def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
+    """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``keras/backend/tensorflow_backend.py``).
+
+    Keras 3's function of the name ``hard_sigmoid`` has another slope: ``relu6(x + 3) / 6``.
+    """
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+#: What the recurrent layers' defaults were. Initialisers, the forget bias of 1 and Adam are the same in both.
+GATE_ACTIVATION = {"keras2": hard_sigmoid_of_keras2, "keras3": "sigmoid"}
+GRU_RESET_AFTER = {"keras2": False, "keras3": True}
+
+
+def lstm(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+    """LSTM with the era's gates: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return layers.LSTM(
+        units,
+        recurrent_activation=GATE_ACTIVATION[era],
+        return_sequences=return_sequences,
+        name=name,
+    )
+
+
+def gru(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+    """GRU with the era's gates and place of the reset gate: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return layers.GRU(
+        units,
+        recurrent_activation=GATE_ACTIVATION[era],
+        reset_after=GRU_RESET_AFTER[era],
+        return_sequences=return_sequences,
+        name=name,
+    )
+
+
+def simple_rnn(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+    """SimpleRNN, the same in every era: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return layers.SimpleRNN(units, return_sequences=return_sequences, name=name)
+
+
+def dense(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+    """A SimpleRNN without the recurrence: one tanh layer at every step, ``(batch, steps, features) -> (..., units)``."""
+    assert return_sequences, "a dense cell has no last state: config.check allows it in architecture=aligned only"
+    return keras.layers.Dense(units, activation="tanh", name=name)
+
+
+CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
+    "lstm": lstm,
+    "gru": gru,
+    "simple_rnn": simple_rnn,
+    "dense": dense,
+}
+
+
+def repeat_vector(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The article's main model: the encoder's last state, once for every character of the answer, into the decoder."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
+            keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
+            cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_2"),
+            *_characters(n_characters),
+        ],
+        name="repeat_vector",
+    )
+
+
+def aligned(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """One layer with an output at every input step: the article's "Dense only" and "LSTM alone, return_sequences"."""
+    assert answer_length == question_length, "an aligned model answers as many characters as it is asked"
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            CELLS[config.cell](config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1"),
+            *_characters(n_characters),
+        ],
+        name="aligned",
+    )
+
+
+def _characters(n_characters: int) -> list[keras.layers.Layer]:
+    """A distribution over the alphabet at every step: ``(batch, steps, features) -> (batch, steps, n_characters)``."""
+    return [
+        keras.layers.TimeDistributed(keras.layers.Dense(n_characters), name="time_distributed_1"),
+        keras.layers.Activation("softmax", name="activation_1"),
+    ]
+
+
+ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
+    "repeat_vector": repeat_vector,
+    "aligned": aligned,
+}
+
+
+def build_model(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The model that the configuration names, with first weights that follow from its seed.
+
+    Args:
+        config: names architecture, cell, era, widths and seed.
+        question_length: characters in a question.
+        answer_length: characters in an answer.
+        n_characters: size of the alphabet.
+
+    Returns:
+        Maps one-hot questions, shape ``(batch, question_length, n_characters)``, to probabilities of the answer's
+        characters, shape ``(batch, answer_length, n_characters)``. Layers are named as in the article's summary.
+    """
+    keras.utils.set_random_seed(config.seed)
+    return ARCHITECTURES[config.architecture](config, question_length, answer_length, n_characters)
