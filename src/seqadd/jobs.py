@@ -1,0 +1,173 @@
+"""The jobs of a sweep, a fresh process for each: started, watched, and told apart when one of them fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from seqadd.config import Config, in_one_line
+from seqadd.interruption import Interrupted, raise_on_signals
+from seqadd.progress import Display, Message, Started
+
+# How long jobs that were asked to stop may take to close their runs before they are killed.
+_GRACE_SECONDS = 4.0
+
+
+class JobsFailed(RuntimeError):
+    """Some jobs of a sweep did not finish; the others did."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The last message of a job that went well."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The last message of a job that went wrong, in one line."""
+
+    error: str
+
+
+@dataclass
+class _Job:
+    index: int
+    label: str
+    config: Config
+    process: SpawnProcess
+    connection: Connection
+    run_id: str | None = None
+    outcome: Finished | Failed | None = None
+
+
+def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | None = None) -> list[str]:
+    """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
+
+    Args:
+        labels: what each job is called.
+        configs: a checked configuration for each.
+        at_once: how many jobs run at the same time; None for the processors of this machine over the threads of a job.
+
+    Raises:
+        JobsFailed: after the last has ended, naming those that did not finish.
+        Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
+    """
+    if at_once is None:
+        at_once = max(1, (os.cpu_count() or 1) // max(config.threads for config in configs))
+    waiting = list(enumerate(zip(labels, configs, strict=True)))
+    running: dict[Connection, _Job] = {}
+    ended: list[_Job] = []
+    with Display(list(labels), [config.epochs for config in configs], at_once) as display:
+        display.say(f"{len(configs)} jobs, {min(at_once, len(configs))} at once")
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    index, (label, config) = waiting.pop(0)
+                    display.start(index)
+                    job = _start(index, label, config)
+                    running[job.connection] = job
+                for connection in wait(list(running)):
+                    assert isinstance(connection, Connection)
+                    job = running[connection]
+                    if _receive(job, display):
+                        continue
+                    del running[connection]
+                    _conclude(job)
+                    ended.append(job)
+                    good = isinstance(job.outcome, Finished)
+                    display.end(index=job.index, outcome=f"finished, run {job.run_id}" if good else _error(job))
+        except Interrupted:
+            _stop(list(running.values()), display)
+            raise
+    failed = [job for job in sorted(ended, key=lambda job: job.index) if isinstance(job.outcome, Failed)]
+    if failed:
+        named = "; ".join(f"{job.label}: {_error(job)}" for job in failed)
+        raise JobsFailed(f"{len(failed)} of {len(ended)} jobs failed: {named}")
+    return [str(job.run_id) for job in sorted(ended, key=lambda job: job.index)]
+
+
+def _start(index: int, label: str, config: Config) -> _Job:
+    # Spawned, not forked: the threads of TensorFlow and MLflow do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the pipe
+    return _Job(index, label, config, process, ours)
+
+
+def _work(config: Config, connection: Connection) -> None:
+    """The life of a job's process."""
+    raise_on_signals()
+    from seqadd.run import run
+
+    try:
+        connection.send(Finished(run(config, connection.send)))
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
+    except Exception as error:
+        connection.send(Failed(f"{type(error).__name__}: {in_one_line(error)}"))
+        sys.exit(1)
+
+
+def _receive(job: _Job, display: Display) -> bool:
+    """Takes one message of a job; False when there will be no more."""
+    try:
+        message: Message | Finished | Failed = job.connection.recv()
+    except (EOFError, ConnectionError):
+        return False
+    if isinstance(message, (Finished, Failed)):
+        job.outcome = message
+    elif isinstance(message, Started):
+        job.run_id = message.run_id
+    else:
+        display.receive(job.index, message)
+    return True
+
+
+def _conclude(job: _Job) -> None:
+    """Settles how a job ended that will say no more, and makes its record say so too."""
+    job.process.join()
+    if job.outcome is None:
+        code = job.process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        job.outcome = Failed(f"its process {how}")
+        _close_record(job, "FAILED")
+
+
+def _close_record(job: _Job, status: str) -> None:
+    """Ends the run of a process that was killed and could not; a run that has ended stays as it is."""
+    if job.run_id is not None:
+        from seqadd import tracking
+
+        tracking.open_store(job.config.tracking).end_if_running(job.run_id, status)
+
+
+def _stop(jobs: Sequence[_Job], display: Display) -> None:
+    """Stops jobs: they may close their runs, and are killed if that takes too long."""
+    for job in jobs:
+        job.process.terminate()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for job in jobs:
+        job.process.join(max(0.0, deadline - time.monotonic()))
+    for job in jobs:
+        if job.process.is_alive():
+            job.process.kill()
+            job.process.join()
+        while _receive(job, display):
+            pass
+        _close_record(job, "KILLED")
+
+
+def _error(job: _Job) -> str:
+    assert isinstance(job.outcome, Failed)
+    return job.outcome.error

@@ -1,0 +1,178 @@
+"""How far runs are and how long they still take: bars in a terminal, plain lines anywhere else.
+
+A run says where it is with small messages. In a single run they go to a ``Display`` of its own; a job of a sweep
+sends them to the sweep, whose one Display shows all jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run has its record in the store."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch (from 1) is over; ``metrics`` as ``training.train`` yields them."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+Message = Started | EpochDone
+Report = Callable[[Message], None]
+
+_SHOWN = ("loss", "acc", "val_acc")
+# Plain lines come this often: every twentieth of the epochs.
+_LINES_PER_RUN = 20
+
+
+@dataclass
+class _Job:
+    label: str
+    epochs: int
+    epoch: int = 0
+    seconds_per_epoch: float | None = None
+    bar: TaskID | None = None
+    since: float = field(default_factory=time.monotonic)
+
+
+class Display:
+    """Shows the progress of jobs that run one after another or at once. Use as a context manager.
+
+    Args:
+        labels: what each job is called.
+        epochs: how many epochs each job trains.
+        at_once: how many jobs run at the same time.
+        console: where to show it; by default the terminal or pipe on standard output.
+    """
+
+    def __init__(self, labels: list[str], epochs: list[int], at_once: int = 1, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._jobs = [_Job(label, n) for label, n in zip(labels, epochs, strict=True)]
+        self._ended = 0
+        self._at_once = at_once
+        self._width = max(len(label) for label in labels)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[epochs]}"),
+            TextColumn("{task.fields[metrics]}"),
+            _TimeLeft(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=len(labels) > 1,
+        )
+        self._all = self._bars.add_task("sweep", visible=len(labels) > 1, epochs="", metrics="", left=None)
+
+    def __enter__(self) -> Display:
+        self._bars.start()
+        self._refresh_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line, above the bars where there are any."""
+        self.console.print(line, markup=False)
+
+    def start(self, index: int) -> None:
+        """Job ``index`` begins."""
+        job = self._jobs[index]
+        job.since = time.monotonic()
+        job.bar = self._bars.add_task(
+            job.label.ljust(self._width), total=job.epochs, epochs="preparing", metrics="", left=None
+        )
+
+    def receive(self, index: int, message: Message) -> None:
+        """Job ``index`` says where it is."""
+        if isinstance(message, Started):
+            return
+        job = self._jobs[index]
+        now = time.monotonic()
+        latest = now - job.since
+        if message.epoch == 1:
+            pass  # carries the compilation, so it says nothing of the others
+        elif job.seconds_per_epoch is None:
+            job.seconds_per_epoch = latest
+        else:
+            job.seconds_per_epoch += 0.2 * (latest - job.seconds_per_epoch)
+        job.since = now
+        job.epoch = message.epoch
+        metrics = "  ".join(f"{name} {message.metrics[name]:.4f}" for name in _SHOWN)
+        epochs = f"{job.epoch:>{len(str(job.epochs))}}/{job.epochs}"
+        if job.bar is not None:
+            self._bars.update(job.bar, completed=job.epoch, epochs=epochs, metrics=metrics, left=_left_of(job))
+        self._refresh_all()
+        if not self.console.is_terminal and self._is_due(job):
+            line = f"{job.label.ljust(self._width)}  epoch {epochs}  {metrics}  {_in_words(_left_of(job))}"
+            if len(self._jobs) > 1 and self._left_of_all() is not None:
+                line += f"  (sweep {_in_words(self._left_of_all())})"
+            self.say(line.rstrip())
+
+    def end(self, index: int, outcome: str) -> None:
+        """Job ``index`` is over; in a sweep ``outcome`` is shown in place of its bar."""
+        job = self._jobs[index]
+        self._ended += 1
+        if len(self._jobs) > 1:
+            if job.bar is not None:
+                self._bars.update(job.bar, visible=False)
+            self.say(f"{job.label.ljust(self._width)}  {outcome}")
+        job.epoch = job.epochs
+        self._refresh_all()
+
+    def _is_due(self, job: _Job) -> bool:
+        step = max(1, job.epochs // _LINES_PER_RUN)
+        return job.epoch == 1 or job.epoch % step == 0 or job.epoch == job.epochs
+
+    def _refresh_all(self) -> None:
+        self._bars.update(
+            self._all,
+            total=sum(job.epochs for job in self._jobs),
+            completed=sum(job.epoch for job in self._jobs),
+            epochs=f"{self._ended}/{len(self._jobs)} jobs",
+            left=self._left_of_all(),
+        )
+
+    def _left_of_all(self) -> float | None:
+        """Seconds until the last job ends, or None before any epoch was timed."""
+        timed = [job.seconds_per_epoch for job in self._jobs if job.seconds_per_epoch is not None]
+        if not timed:
+            return None
+        typical = sum(timed) / len(timed)
+        lefts = [(job.epochs - job.epoch) * (job.seconds_per_epoch or typical) for job in self._jobs]
+        return max(sum(lefts) / min(self._at_once, len(lefts)), max(lefts))
+
+
+def _left_of(job: _Job) -> float | None:
+    return None if job.seconds_per_epoch is None else (job.epochs - job.epoch) * job.seconds_per_epoch
+
+
+def _in_words(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
+
+
+class _TimeLeft(ProgressColumn):
+    """rich's own estimate counts the preparation as training, so this one shows ours."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_in_words(task.fields["left"]))

@@ -1,0 +1,155 @@
+"""One tracked run, or a sweep of them: config -> data -> model -> fit -> tracked run.
+
+    python -m seqadd.run cell=gru epochs=200
+    python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import hydra
+import numpy as np
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seqadd import addition, alphabet
+from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
+from seqadd.interruption import Interrupted, raise_on_signals
+from seqadd.progress import Display, EpochDone, Report, Started
+
+# Whether the person asked for tracebacks, with HYDRA_FULL_ERROR=1 as everywhere in Hydra.
+_TRACEBACKS = "SEQADD_FULL_ERROR"
+
+
+def run(config: Config, report: Report) -> str:
+    """Trains one model, records it, and returns the id of its run.
+
+    Args:
+        config: a checked configuration.
+        report: is told when the run has its record, and after every epoch.
+
+    Raises:
+        ConfigError: when the store cannot be opened.
+        TrainingDiverged: when a loss is no longer finite.
+        Interrupted: on Ctrl-C and SIGTERM.
+    """
+    # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost.
+    from seqadd import tracking
+
+    store = tracking.open_store(config.tracking)
+    with store.record(
+        run_name(config),
+        params=config.result_keys(),
+        tags=tracking.run_tags(config),
+        parent_run_id=config.tracking.parent_run_id,
+    ) as record:
+        report(Started(record.run_id))
+        with quiet_import_of_tensorflow():
+            from seqadd import figures, models, training
+
+        training.use_threads(config.threads)
+        data = addition.make_dataset(
+            digits=config.task.digits,
+            n_questions=config.task.n_questions,
+            held_out=config.task.held_out,
+            reverse=config.reverse,
+            answer_length=config.answer_length,
+            rng=np.random.default_rng(config.seed),
+        )
+        record.log_dataset(config, data)
+        record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
+
+        model = models.build_model(
+            config,
+            question_length=data.train_questions.shape[1],
+            answer_length=data.train_answers.shape[1],
+            n_characters=len(alphabet.CHARACTERS),
+        )
+        history: list[dict[str, float]] = []
+        for epoch, metrics in training.train(model, data, config):
+            record.log_epoch(epoch, metrics)
+            report(EpochDone(epoch, metrics))
+            history.append({"epoch": epoch, **metrics})
+
+        record.log_text(json.dumps(history, indent=1), "history.json")
+        record.log_figure(figures.learning_curve(history, title=run_name(config)), "learning_curve.png")
+        with record.artifact_file("model.weights.h5") as path:
+            training.save_weights(model, path)
+    return record.run_id
+
+
+@contextmanager
+def quiet_import_of_tensorflow() -> Iterator[None]:
+    """Keeps what TensorFlow says of drivers and processor flags off the terminal; shown after all if the import fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as said:
+        # Its first lines come before it reads that variable, and from C++, so the file descriptor itself is turned.
+        stderr = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def run_name(config: Config) -> str:
+    """What a person would call the run: ``lstm repeat_vector 200 epochs seed 0``."""
+    return f"{config.cell} {config.architecture} {config.epochs} epochs seed {config.seed}"
+
+
+def run_alone(config: Config) -> str:
+    """One run with its progress on the terminal; returns the id of its run."""
+    with Display([run_name(config)], [config.epochs]) as display:
+        display.start(0)
+        run_id = run(config, lambda message: display.receive(0, message))
+        display.say(f"run {run_id} in {config.tracking.uri}, experiment {config.tracking.experiment}")
+    return run_id
+
+
+def task_function(cfg: DictConfig) -> str:
+    """What Hydra calls for a run of its own; the jobs of a sweep go through ``seqadd.sweep``."""
+    try:
+        return run_alone(from_hydra(cfg))
+    except Exception as error:
+        fail(error)  # here, because Hydra would print a line of its own before it handed the error over
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends the program: one line on standard error; exit code 2 for what was refused, 1 for what failed."""
+    if os.environ.get(_TRACEBACKS) == "1":
+        traceback.print_exception(error)
+    print(f"seqadd: {in_one_line(error)}", file=sys.stderr)
+    sys.exit(2 if isinstance(error, (ConfigError, HydraException, OmegaConfBaseException)) else 1)
+
+
+def main() -> None:
+    """Command line of ``python -m seqadd.run``: exit code 0, 1 (failed), 2 (refused), 130 (Ctrl-C) or 143 (SIGTERM)."""
+    raise_on_signals()
+    os.environ[_TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "0")
+    # Hydra would print its errors over many lines and exit; with this it hands them over.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
+    except Interrupted as stopped:
+        print(f"seqadd: {stopped}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except Exception as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The only room that knows MLflow: the store, a run's record from start to end, and finding runs again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+# A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    Dataset as MlflowDataset,
+)
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.utils.mlflow_tags import (  # noqa: E402
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
+
+from seqadd.addition import Dataset  # noqa: E402
+from seqadd.config import Config, ConfigError, Tracking  # noqa: E402
+from seqadd.interruption import Interrupted  # noqa: E402
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# "Creating initial MLflow database tables..." says nothing to the person at the terminal.
+for _chatty in ("mlflow.store.db.utils", "alembic"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
+_SQLITE = "sqlite:///"
+_PAGE = 1000
+
+
+class Store:
+    """An MLflow store with the experiment that runs are recorded in.
+
+    Attributes:
+        client: MLflow's own client of the store.
+        experiment_id: of the experiment named in the configuration.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+
+    @contextmanager
+    def record(
+        self, name: str, *, params: dict[str, Any], tags: dict[str, str], parent_run_id: str | None = None
+    ) -> Iterator[TrackedRun]:
+        """A run that is open inside the ``with`` and ends with a status that is true.
+
+        FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
+        after Ctrl-C or SIGTERM.
+        """
+        all_tags = {
+            MLFLOW_RUN_NAME: name,
+            MLFLOW_USER: _user(),
+            MLFLOW_SOURCE_NAME: "seqadd",
+            MLFLOW_SOURCE_TYPE: "LOCAL",
+            **tags,
+        }
+        if parent_run_id is not None:
+            all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
+        created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
+        run = TrackedRun(self.client, created.info.run_id)
+        try:
+            self.client.log_batch(run.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+            yield run
+        except (Interrupted, KeyboardInterrupt):
+            run.end("KILLED")
+            raise
+        except BaseException:
+            run.end("FAILED", traceback_text=traceback.format_exc())
+            raise
+        else:
+            run.end("FINISHED")
+
+    def condition_runs(self, condition_hash: str) -> list[FinishedRun]:
+        """The finished runs of one condition, oldest first."""
+        wanted = f"attributes.status = 'FINISHED' AND tags.condition_hash = '{condition_hash}'"
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                filter_string=wanted,
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            runs.extend(page)
+            token = page.token
+            if not token:
+                return [FinishedRun.of(run) for run in runs]
+
+    def history(self, run_id: str, metric: str) -> dict[int, float]:
+        """A metric's value after each epoch, epochs counted from 1, in their order."""
+        values = self.client.get_metric_history(run_id, metric)
+        return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
+
+    def end_if_running(self, run_id: str, status: str) -> None:
+        """Closes the record of a run whose process is gone without having closed it."""
+        if self.client.get_run(run_id).info.status == "RUNNING":
+            self.client.set_terminated(run_id, status)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What the store says of a run that is over."""
+
+    run_id: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @staticmethod
+    def of(run: Run) -> FinishedRun:
+        return FinishedRun(run.info.run_id, dict(run.data.params), dict(run.data.tags))
+
+
+class TrackedRun:
+    """The record of a run that is under way."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self.run_id = run_id
+
+    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Records the metrics of an epoch (from 1) in one request."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(self.run_id, metrics=[Metric(k, v, now, epoch) for k, v in metrics.items()])
+
+    def log_dataset(self, config: Config, data: Dataset) -> None:
+        """Records the data set as an input of the run, and its digest as a tag."""
+        digest = data.digest()
+        described = MlflowDataset(
+            name=f"{config.task.digits}-digit sums",
+            digest=digest,
+            source_type="code",
+            source=json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
+            profile=json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
+        )
+        self._client.log_inputs(
+            self.run_id, [DatasetInput(described, [InputTag("mlflow.data.context", "training and validation")])]
+        )
+        self._client.set_tag(self.run_id, "data_digest", digest)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Records a text as the artifact ``name``."""
+        self._client.log_text(self.run_id, text, name)
+
+    def log_figure(self, figure: Figure, name: str) -> None:
+        """Records a matplotlib figure as the artifact ``name``."""
+        self._client.log_figure(self.run_id, figure, name)
+
+    @contextmanager
+    def artifact_file(self, name: str) -> Iterator[Path]:
+        """A temporary path to write the artifact ``name`` to; recorded when the ``with`` ends."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            yield path
+            self._client.log_artifact(self.run_id, str(path))
+
+    def end(self, status: str, traceback_text: str | None = None) -> None:
+        """Closes the record as FINISHED, FAILED or KILLED."""
+        if traceback_text is not None:
+            self.log_text(traceback_text, "traceback.txt")
+        self._client.set_terminated(self.run_id, status)
+
+
+def open_store(tracking: Tracking) -> Store:
+    """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
+
+    Raises:
+        ConfigError: when the store cannot be opened.
+    """
+    try:
+        path = sqlite_path(tracking.uri)
+        if path is None:
+            client = MlflowClient(tracking.uri)
+            return Store(client, _experiment_id(client, tracking.experiment, None))
+        # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
+        with FileLock(f"{path}.lock"):
+            client = MlflowClient(tracking.uri)
+            # Beside the database, wherever the program runs.
+            artifacts = str(path.parent / "mlruns" / tracking.experiment)
+            return Store(client, _experiment_id(client, tracking.experiment, artifacts))
+    except (MlflowException, OSError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"tracking.uri={tracking.uri}: cannot open the store: {said}") from error
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The database file of a SQLite URI, absolute; None for other URIs."""
+    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+
+
+def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=artifact_location)
+        except MlflowException:
+            # On a server another process can have made it since; if not, the error stands.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"tracking.experiment={name}: was deleted in this store; restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}` or choose another name"
+        )
+    return str(found.experiment_id)
+
+
+def run_tags(config: Config) -> dict[str, str]:
+    """What a run's record says beside its parameters: identity, code, versions, machine."""
+    commit, dirty = code_version()
+    return {
+        "config_hash": config.config_hash(),
+        "condition_hash": config.condition_hash(),
+        "era": config.era,
+        "threads": str(config.threads),
+        "jit": str(config.jit).lower(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        MLFLOW_GIT_COMMIT: commit,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
+        "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {os.cpu_count()} processors",
+    }
+
+
+def code_version() -> tuple[str, str]:
+    """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+        done.check_returncode()
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
+            return "unknown", "unknown"
+        return git("rev-parse", "HEAD"), str(bool(git("status", "--porcelain"))).lower()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown", "unknown"
+
+
+def processor_name() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"
+
+
+def _user() -> str:
+    return os.environ.get("USER") or os.environ.get("USERNAME") or "unknown"
+
