@@ -138,6 +138,11 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Any:
             yield f"{prefix}{key}", value
 
 
+def as_text(value: Any) -> str:
+    """A value as it is written in an override, a parameter of a run and a CSV file: ``true``, ``null``, ``0.1``."""
+    return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
+
+
 def _hash(keys: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 

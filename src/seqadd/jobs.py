@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from seqadd.config import Config, in_one_line
-from seqadd.interruption import Interrupted, raise_on_signals
+from seqadd.exits import Interrupted, raise_on_signals
 from seqadd.progress import Display, Message, Started
 
 # How long jobs that were asked to stop may take to close their runs before they are killed.

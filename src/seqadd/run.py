@@ -10,25 +10,17 @@ import json
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 import hydra
 import numpy as np
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from seqadd import addition, alphabet
-from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
-from seqadd.interruption import Interrupted, raise_on_signals
+from seqadd.config import Config, from_hydra, packaged
+from seqadd.exits import command, fail
 from seqadd.progress import Display, EpochDone, Report, Started
-
-# Whether the person asked for tracebacks, with HYDRA_FULL_ERROR=1 as everywhere in Hydra.
-_TRACEBACKS = "SEQADD_FULL_ERROR"
-
 
 def run(config: Config, report: Report) -> str:
     """Trains one model, records it, and returns the id of its run.
@@ -128,27 +120,12 @@ def task_function(cfg: DictConfig) -> str:
         fail(error)  # here, because Hydra would print a line of its own before it handed the error over
 
 
-def fail(error: Exception) -> NoReturn:
-    """Ends the program: one line on standard error; exit code 2 for what was refused, 1 for what failed."""
-    if os.environ.get(_TRACEBACKS) == "1":
-        traceback.print_exception(error)
-    print(f"seqadd: {in_one_line(error)}", file=sys.stderr)
-    sys.exit(2 if isinstance(error, (ConfigError, HydraException, OmegaConfBaseException)) else 1)
-
-
 def main() -> None:
-    """Command line of ``python -m seqadd.run``: exit code 0, 1 (failed), 2 (refused), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    raise_on_signals()
-    os.environ[_TRACEBACKS] = os.environ.get("HYDRA_FULL_ERROR", "0")
-    # Hydra would print its errors over many lines and exit; with this it hands them over.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+    """Command line of ``python -m seqadd.run``; see ``seqadd.exits.command`` for its exit codes."""
+    with command():
+        # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
         hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
-    except Interrupted as stopped:
-        print(f"seqadd: {stopped}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    except Exception as error:
-        fail(error)
 
 
 if __name__ == "__main__":

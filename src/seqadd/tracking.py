@@ -38,8 +38,8 @@ from mlflow.utils.mlflow_tags import (  # noqa: E402
 )
 
 from seqadd.addition import Dataset  # noqa: E402
-from seqadd.config import Config, ConfigError, Tracking  # noqa: E402
-from seqadd.interruption import Interrupted  # noqa: E402
+from seqadd.config import Config, ConfigError, Tracking, as_text  # noqa: E402
+from seqadd.exits import Interrupted  # noqa: E402
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ class Store:
         created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
         run = TrackedRun(self.client, created.info.run_id)
         try:
-            self.client.log_batch(run.run_id, params=[Param(k, str(v)) for k, v in params.items()])
+            self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
             yield run
         except (Interrupted, KeyboardInterrupt):
             run.end("KILLED")
@@ -189,14 +189,20 @@ class TrackedRun:
         self._client.set_terminated(self.run_id, status)
 
 
-def open_store(tracking: Tracking) -> Store:
+def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
 
+    Args:
+        tracking: names the store and the experiment.
+        create: whether to make what is not there; a reader does not.
+
     Raises:
-        ConfigError: when the store cannot be opened.
+        ConfigError: when the store cannot be opened, or is not there and ``create`` is false.
     """
+    path = sqlite_path(tracking.uri)
+    if not create and path is not None and not path.exists():
+        raise ConfigError(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
     try:
-        path = sqlite_path(tracking.uri)
         if path is None:
             client = MlflowClient(tracking.uri)
             return Store(client, _experiment_id(client, tracking.experiment, None))

@@ -1,0 +1,41 @@
+# make table   sets up, trains the article's three cells, prints the table beside the published one
+# make test    sets up, runs every test
+# make check   sets up; lint, format, types
+#
+# The environment is made in .venv the first time, and again only when what it is made from has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: table test check format lock
+
+table: $(READY)
+	$(BIN)/python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=200
+	$(BIN)/python -m seqadd.table cell=lstm,gru,simple_rnn --markdown table.md --csv table.csv --figure curves.png
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v[:2] <= (3, 13); \
+	  sys.exit(None if ok else f"seqadd needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12")'
+	@echo "Setting up .venv (about 1 GB to download, some minutes)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(READY)
+
+# Needs uv on the PATH. python-dateutil is held below 3 because newer ones drag graphene, a part of MLflow, back.
+lock:
+	echo 'python-dateutil<3' | uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	  --constraint - --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
