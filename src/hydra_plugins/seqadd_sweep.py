@@ -46,7 +46,9 @@ class TrackedSweeper(BasicSweeper):
     """Hydra's basic sweeper, which checks every job before it starts one and records the sweep as a parent run."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        assert self.config is not None and self.hydra_context is not None and self.launcher is not None
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         (jobs,) = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]

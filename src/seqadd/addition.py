@@ -31,7 +31,7 @@ def answer_length(digits: int) -> int:
 
 def count_pairs(digits: int) -> int:
     """Distinct questions of up to ``digits`` digits: unordered pairs of the numbers below ``10 ** digits``."""
-    numbers = 10**digits
+    numbers: int = 10**digits
     return numbers * (numbers + 1) // 2
 
 

@@ -47,4 +47,5 @@ def decode(ids: npt.NDArray[np.integer]) -> list[str]:
 
 def one_hot(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """One-hot vectors: ids of shape ``(...)`` become an array of shape ``(..., 12)`` of zeros and ones."""
-    return np.eye(len(CHARACTERS), dtype=np.float32)[ids]
+    vectors: npt.NDArray[np.float32] = np.eye(len(CHARACTERS), dtype=np.float32)
+    return vectors[ids]

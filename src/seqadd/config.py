@@ -118,7 +118,7 @@ class Config:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _BOOKKEEPING}
 
     def condition(self) -> dict[str, Any]:
-        """The keys that make it another experiment rather than another repetition: all but seed, epochs, threads, jit."""
+        """The keys that make it another experiment, not another repetition: all but seed, epochs, threads and jit."""
         return {k: v for k, v in self.result_keys().items() if k not in _WITHIN_CONDITION}
 
     def config_hash(self) -> str:
@@ -166,7 +166,8 @@ def from_hydra(cfg: DictConfig) -> Config:
     known = [name for name, _ in _described_keys()]
     try:
         # Hydra's "+key=value" adds keys that no schema has; to_object would take them over in silence.
-        for name in dict(_flatten(OmegaConf.to_container(cfg, throw_on_missing=True))):
+        tree: Any = OmegaConf.to_container(cfg, throw_on_missing=True)
+        for name, _ in _flatten(tree):
             if name not in known:
                 raise ConfigError(_no_such_key(name))
         config = OmegaConf.to_object(cfg)
@@ -239,6 +240,8 @@ def in_one_line(error: Exception) -> str:
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__  # type: ignore[assignment]
+    if isinstance(cause, HydraException) and isinstance(cause.__cause__, ConfigError):
+        return str(cause.__cause__)  # ours, wrapped by Hydra when it makes a plugin
     first_line = str(error).strip().partition("\n")[0]
 
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
@@ -302,8 +305,8 @@ def _help_template() -> str:
             "Keys:",
             *lines,
             "",
-            "Defaults: python -m seqadd.run --cfg job. Jobs at once in a sweep: hydra.launcher.jobs=N (default: one a core).",
-            "More of Hydra: --hydra-help. Results: python -m seqadd.table, mlflow ui.",
+            "Defaults: python -m seqadd.run --cfg job. Jobs of a sweep at once: hydra.launcher.jobs=N (default: one a core).",
+            "Results: python -m seqadd.table, mlflow ui. More of Hydra: --hydra-help.",
         ]
     )
 

@@ -14,7 +14,7 @@ from seqadd.config import Config
 
 
 def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
-    """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``keras/backend/tensorflow_backend.py``).
+    """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``hard_sigmoid`` of its backend).
 
     Keras 3's function of the name ``hard_sigmoid`` has another slope: ``relu6(x + 3) / 6``.
     """
@@ -53,7 +53,7 @@ def simple_rnn(units: int, era: str, *, return_sequences: bool, name: str) -> ke
 
 
 def dense(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
-    """A SimpleRNN without the recurrence: one tanh layer at every step, ``(batch, steps, features) -> (..., units)``."""
+    """A SimpleRNN without the recurrence: tanh of one step, ``(batch, steps, features) -> (batch, steps, units)``."""
     assert return_sequences, "a dense cell has no last state: config.check allows it in architecture=aligned only"
     return keras.layers.Dense(units, activation="tanh", name=name)
 

@@ -1,14 +1,13 @@
 """One tracked run, or a sweep of them: config -> data -> model -> fit -> tracked run.
 
-    python -m seqadd.run cell=gru epochs=200
-    python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
+python -m seqadd.run cell=gru epochs=200
+python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from seqadd import addition, alphabet
 from seqadd.config import Config, from_hydra, packaged
 from seqadd.exits import command, fail
 from seqadd.progress import Display, EpochDone, Report, Started
+
 
 def run(config: Config, report: Report) -> str:
     """Trains one model, records it, and returns the id of its run.
@@ -81,7 +81,7 @@ def run(config: Config, report: Report) -> str:
 
 @contextmanager
 def quiet_import_of_tensorflow() -> Iterator[None]:
-    """Keeps what TensorFlow says of drivers and processor flags off the terminal; shown after all if the import fails."""
+    """Keeps what TensorFlow says of drivers and processors off the terminal; shown after all if the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as said:
         # Its first lines come before it reads that variable, and from C++, so the file descriptor itself is turned.

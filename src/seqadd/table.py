@@ -89,10 +89,13 @@ def select(overrides: Sequence[str]) -> Selection:
     with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
         for combination in itertools.product(*choices):
             config = from_hydra(compose("config", [f"{key}={value}" for key, value, _ in combination]))
-            swept = [(key, value) for key, value, is_swept in combination if is_swept]
-            keys = {key for key, _ in swept}
-            label = " ".join(value if len(keys) == 1 else f"{key}={value}" for key, value in swept)
-            columns.append(Column(label or config.cell, config))
+            written = {key: as_text(value) for key, value in config.flat().items()}
+            swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
+            if len(swept) > 1:
+                label = " ".join(f"{key}={value}" for key, value in swept.items())
+            else:
+                label = next(iter(swept.values()), config.cell)
+            columns.append(Column(label, config))
     return Selection(columns, seeds)
 
 
@@ -221,15 +224,15 @@ def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
 
 def _field(rows: pd.DataFrame, kind: str) -> str:
     numbers = []
-    for row in rows.itertuples():
-        if kind == "measured":
-            if row.seeds == 0:
-                return "missing"
-            numbers.append(f"{row.mean:.4f}" if row.seeds == 1 else f"{row.mean:.3f} ±{row.std:.3f}")
-        elif kind == "published":
-            numbers.append("" if math.isnan(row.published) else f"{row.published:.4f}")
-        else:
-            numbers.append("" if math.isnan(row.difference) else f"{row.difference:+.4f}")
+    for row in rows.to_dict("records"):
+        if kind == "measured" and row["seeds"] == 0:
+            return "missing"
+        if kind == "measured" and row["seeds"] > 1:
+            numbers.append(f"{row['mean']:.3f} ±{row['std']:.3f}")
+            continue
+        number = row["mean" if kind == "measured" else kind]
+        digits = "+.4f" if kind == "difference" else ".4f"
+        numbers.append("" if math.isnan(number) else format(number, digits))
     return f"({', '.join(numbers)})" if any(numbers) else ""
 
 
@@ -362,7 +365,7 @@ def main() -> None:
         for line in below:
             console.print(line, style="dim", markup=False)
         if "missing" in {field for line in lines for field in line}:
-            sweep = " ".join(options.overrides or ARTICLE_COLUMNS)
+            sweep = " ".join(overrides)
             console.print(f"to fill what is missing: python -m seqadd.run -m {sweep} epochs={max(options.epochs)}")
         if options.markdown:
             write_whole(options.markdown, to_markdown(lines, below))
@@ -371,8 +374,8 @@ def main() -> None:
         if options.figure:
             from seqadd import figures
 
-            drawn = figures.learning_curves(curves, [column.label for column in selection.columns], summary, metrics[-1])
-            drawn.savefig(options.figure, dpi=150)
+            labels = [column.label for column in selection.columns]
+            figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(options.figure, dpi=150)
 
 
 if __name__ == "__main__":

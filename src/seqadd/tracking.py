@@ -22,13 +22,13 @@ from filelock import FileLock
 # A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import (  # noqa: E402
+from mlflow import MlflowClient
+from mlflow.entities import (
     Dataset as MlflowDataset,
 )
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.utils.mlflow_tags import (  # noqa: E402
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_COMMIT,
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
@@ -36,10 +36,11 @@ from mlflow.utils.mlflow_tags import (  # noqa: E402
     MLFLOW_SOURCE_TYPE,
     MLFLOW_USER,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
-from seqadd.addition import Dataset  # noqa: E402
-from seqadd.config import Config, ConfigError, Tracking, as_text  # noqa: E402
-from seqadd.exits import Interrupted  # noqa: E402
+from seqadd.addition import Dataset
+from seqadd.config import Config, ConfigError, Tracking, as_text
+from seqadd.exits import Interrupted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -200,19 +201,21 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
         ConfigError: when the store cannot be opened, or is not there and ``create`` is false.
     """
     path = sqlite_path(tracking.uri)
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError(f"tracking.uri={tracking.uri}: there is no folder {path.parent}")
     if not create and path is not None and not path.exists():
         raise ConfigError(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
     try:
         if path is None:
             client = MlflowClient(tracking.uri)
-            return Store(client, _experiment_id(client, tracking.experiment, None))
+            return Store(client, _experiment_id(client, tracking.experiment, None, create))
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
         with FileLock(f"{path}.lock"):
-            client = MlflowClient(tracking.uri)
+            client = MlflowClient(f"{_SQLITE}{path}")  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
             artifacts = str(path.parent / "mlruns" / tracking.experiment)
-            return Store(client, _experiment_id(client, tracking.experiment, artifacts))
-    except (MlflowException, OSError) as error:
+            return Store(client, _experiment_id(client, tracking.experiment, artifacts, create))
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         said = str(error).strip().partition("\n")[0]
         raise ConfigError(f"tracking.uri={tracking.uri}: cannot open the store: {said}") from error
 
@@ -222,8 +225,10 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
 
 
-def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None, create: bool) -> str:
     found = client.get_experiment_by_name(name)
+    if found is None and not create:
+        raise ConfigError(f"tracking.experiment={name}: no such experiment in this store")
     if found is None:
         try:
             return client.create_experiment(name, artifact_location=artifact_location)
@@ -289,4 +294,3 @@ def processor_name() -> str:
 
 def _user() -> str:
     return os.environ.get("USER") or os.environ.get("USERNAME") or "unknown"
-

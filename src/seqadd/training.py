@@ -92,7 +92,7 @@ def _epoch_program(model: keras.Model, data: Dataset, config: Config) -> Callabl
     """A compiled function: the order of an epoch, shape ``(n_train,)`` -> the epoch's mean loss and accuracies."""
     questions = tf.constant(data.train_questions, tf.int32)
     answers = tf.constant(data.train_answers, tf.int32)
-    n_train, answer_length = data.train_answers.shape
+    n_train = len(data.train_questions)
     batch_size = config.batch_size
     n_full, n_rest = divmod(n_train, batch_size)
     loss_of = LOSSES[config.loss]()

@@ -1,0 +1,101 @@
+"""What several test modules need: small configurations and the command line without a new process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Tests run at once, one a core; none may take all cores for itself. Set before numpy and TensorFlow are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+from hydra import compose, initialize_config_dir
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from seqadd.config import Config, from_hydra, packaged
+
+#: A run of seconds: 44 sums to train on in batches of 20, 20 and 4, narrow layers, few steps to compile.
+SMALL = [
+    "task.digits=1",
+    "task.n_questions=55",
+    "task.held_out=0.2",
+    "batch_size=20",
+    "encoder_units=6",
+    "decoder_units=5",
+]
+
+
+COMMAND = [sys.executable, "-m", "seqadd.run"]
+LONG = [*SMALL, "cell=simple_rnn", "epochs=1000000"]
+
+
+def client_of(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def runs_of(folder: Path) -> list[Run]:
+    client = client_of(folder)
+    experiment = client.get_experiment_by_name("seqadd")
+    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell starts it."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_lines(process: subprocess.Popen[str], wanted: str, n: int = 1) -> None:
+    """Reads the output until so many lines hold the text."""
+    assert process.stdout is not None
+    while n:
+        line = process.stdout.readline()
+        assert line, f"ended without saying {wanted!r}: {process.communicate()[1]}"
+        n -= wanted in line
+
+
+def make_config(*overrides: str) -> Config:
+    """The checked configuration that ``python -m seqadd.run`` would run with these overrides."""
+    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+        return from_hydra(compose("config", list(overrides)))
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable:
+    """Runs the ``main`` of a command with arguments in an empty folder; returns exit code, stdout and stderr."""
+    import signal
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run_main(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seqadd", *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    yield run_main
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -1,0 +1,136 @@
+"""What a run may be. Every refusal is one line that names key, value and limit, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+
+from seqadd import config, run
+from seqadd.config import ConfigError
+
+REFUSALS = {
+    "epochs=0": "epochs=0: must be at least 1 (passes over the training set)",
+    "batch_size=-5": "batch_size=-5: must be at least 1 (sums in a training step; at most the training set)",
+    "batch_size=45001": "batch_size=45001: must be at most 45000, the size of the training set",
+    "task.digits=0": "task.digits=0: must be in 1..9 (digits of the longer addends)",
+    "task.digits=10": "task.digits=10: must be in 1..9 (digits of the longer addends)",
+    "task.n_questions=500501": "cannot draw 500501 distinct sums: 3-digit addends give 500500 pairs; "
+    "lower task.n_questions or raise task.digits",
+    "task.held_out=0": "task.held_out=0.0: must be above 0 and below 1 (share of the sums kept for validation)",
+    "task.held_out=1": "task.held_out=1.0: must be above 0 and below 1 (share of the sums kept for validation)",
+    "task.held_out=nan": "task.held_out=nan: must be above 0 and below 1 (share of the sums kept for validation)",
+    "task.held_out=0.00001": "task.held_out=1e-05: leaves 50000 sums to train on and 0 to validate with, "
+    "of task.n_questions=50000; both must be at least 1",
+    "encoder_units=0": "encoder_units=0: must be at least 1 "
+    "(width of the encoder; of the only layer when architecture=aligned)",
+    "decoder_units=0": "decoder_units=0: must be at least 1 (width of the decoder; null when architecture=aligned)",
+    "decoder_units=null": "decoder_units=null: architecture=repeat_vector needs a decoder of at least 1 unit",
+    "architecture=aligned decoder_units=32": "decoder_units=32: architecture=aligned has no decoder; leave it null",
+    "cell=dense architecture=repeat_vector": "cell=dense architecture=repeat_vector: a dense cell has no memory to "
+    "carry the question to the answer; use architecture=aligned, or a recurrent cell",
+    "learning_rate=0": "learning_rate=0.0: must be finite and above 0 (step size of Adam)",
+    "learning_rate=inf": "learning_rate=inf: must be finite and above 0 (step size of Adam)",
+    "seed=-1": "seed=-1: must be in 0..4294967295 (decides the sums, the first weights and the order of every epoch)",
+    "threads=1000": f"threads=1000: must be at most {os.cpu_count()}, the processors of this machine",
+    "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
+    "loss=hinge": "loss=hinge: must be one of binary, categorical",
+    "era=keras1": "era=keras1: must be one of keras2, keras3",
+    "architecture=transformer": "architecture=transformer: must be one of aligned, repeat_vector",
+    "task=four_digits": "task=four_digits: must be one of three_digits",
+    "epoch=5": "epoch: no such key; did you mean epochs?",
+    "task.digit=2": "task.digit: no such key; did you mean task.digits?",
+    "+experimnt=cells": "experimnt: no such key; did you mean tracking.experiment?",
+    "+_target_=os.system": "_target_: no such key; keys are cell, architecture",
+    "epochs=many": "epochs: value 'many' of type 'str' could not be converted to Integer",
+    "epochs=1.5": "epochs: value '1.5' of type 'float' could not be converted to Integer",
+    "epochs=[": "cannot read the override 'epochs=['",
+    "tracking.uri=": "tracking.uri=: must not be empty (MLflow tracking URI)",
+    "cell=lstm,gru": "Ambiguous value for argument 'cell=lstm,gru'",
+    "-m cell=lstm,gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
+    "-m epochs=1,0,2": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0; no job was started)",
+    "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be at least 1, or null for one a core",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSALS)
+def test_a_wrong_value_is_refused_in_one_line_and_leaves_nothing(overrides, call, in_empty_folder):
+    code, out, err = call(run.main, *overrides.split())
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"seqadd: {REFUSALS[overrides]}")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_a_refusal_and_help_import_neither_tensorflow_nor_mlflow(tmp_path: Path):
+    for arguments, code in (["epochs=0"], 2), (["-m", "epochs=0,1"], 2), (["--help"], 0):
+        program = (
+            "import sys; from seqadd import run\n"
+            f"sys.argv[1:] = {arguments}\n"
+            "try: run.main()\n"
+            "except SystemExit as ended: code = ended.code\n"
+            "print(code, sorted({'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.endswith(f"{code} []\n"), done
+
+
+def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
+    code, out, _ = call(run.main, "--help")
+    assert code == 0
+    assert "cell: dense, gru, lstm, simple_rnn" in out
+    assert out.count("\n  python -m seqadd.run") == 3
+    for name, field in config._described_keys():
+        if name != "tracking.parent_run_id":
+            assert any(line.split()[:1] == [name] for line in out.splitlines()), name
+            assert field.metadata["meaning"].split()[0] in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_the_default_is_the_articles_main_model():
+    default = make_config()
+    assert default.condition() == {
+        "cell": "lstm",
+        "architecture": "repeat_vector",
+        "encoder_units": 64,
+        "decoder_units": 32,
+        "loss": "categorical",
+        "era": "keras2",
+        "task.digits": 3,
+        "task.n_questions": 50_000,
+        "task.held_out": 0.1,
+        "batch_size": 512,
+        "learning_rate": 0.001,
+        "reverse": True,
+    }
+    assert default.answer_length == 4
+
+
+@pytest.mark.parametrize("group", config.GROUPS)
+def test_every_choice_of_every_group_can_be_run(group):
+    choices = [path.stem for path in (config.packaged("conf") / group).glob("*.yaml")]
+    assert choices
+    for choice in choices:
+        make_config(f"{group}={choice}")
+
+
+def test_cell_dense_alone_is_the_articles_dense_experiment():
+    dense = make_config("cell=dense")
+    assert (dense.architecture, dense.decoder_units, dense.answer_length) == ("aligned", None, 7)
+
+
+def test_hashes_tell_runs_and_conditions_apart():
+    base = make_config()
+    same_condition = make_config("seed=1", "epochs=50", "threads=1", "jit=false")
+    elsewhere = make_config("tracking.uri=sqlite:///elsewhere.db")
+    other = make_config("era=keras3")
+    assert base.config_hash() == elsewhere.config_hash() != same_condition.config_hash()
+    assert base.condition_hash() == same_condition.condition_hash() != other.condition_hash()
+
+
+def test_nothing_in_a_group_can_name_code():
+    with pytest.raises(ConfigError, match="no such key"):
+        make_config("+task._target_=os.system")

@@ -1,0 +1,154 @@
+"""The house: imports run one way, and what is configured is typed, explained and packaged."""
+
+import ast
+import itertools
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seqadd import config
+
+CLONE = Path(__file__).parents[1]
+SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") if path.stem != "__init__"}
+
+# A module may import those in the lines before its own, and no other of ours.
+FLOORS = [
+    {"alphabet"},
+    {"addition", "metrics"},
+    {"config", "layers"},
+    {"exits", "models", "progress", "figures"},
+    {"tracking", "training"},
+    {"run", "table"},
+    {"jobs"},
+]
+"""``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""
+
+WITHOUT_TENSORFLOW = {"addition", "alphabet", "config", "exits", "jobs", "metrics", "progress", "table", "tracking"}
+
+
+def imported_by(path: Path) -> set[str]:
+    """Modules imported anywhere in a file, first two names of each."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def test_every_module_has_its_floor():
+    assert set(itertools.chain(*FLOORS)) == set(SOURCES)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_imports_run_one_way(module):
+    below: set[str] = set()
+    for floor in FLOORS:
+        if module in floor:
+            break
+        below |= floor
+    ours = {name.split(".")[1] for name in imported_by(SOURCES[module]) if name.startswith("seqadd.")}
+    assert ours <= below
+
+
+@pytest.mark.parametrize("module", sorted(WITHOUT_TENSORFLOW))
+def test_these_never_import_tensorflow(module):
+    packages = {name.split(".")[0] for name in imported_by(SOURCES[module])}
+    assert not packages & {"tensorflow", "keras"}
+
+
+def test_only_tracking_knows_mlflow():
+    knowing = {name for name, path in SOURCES.items() if "mlflow" in {n.split(".")[0] for n in imported_by(path)}}
+    assert knowing == {"tracking"}
+
+
+def test_every_module_says_what_it_is_in_its_first_line():
+    for path in SOURCES.values():
+        said = ast.get_docstring(ast.parse(path.read_text()))
+        assert said, path
+        assert len(said.splitlines()[0]) <= 120
+
+
+def test_no_configuration_names_code_but_hydras_own_plugins():
+    for path in (CLONE / "conf").rglob("*.yaml"):
+        content = yaml.safe_load(path.read_text()) or {}
+        if "_target_" in content:
+            assert content["_target_"].startswith("hydra_plugins.seqadd_sweep."), path
+
+
+def test_every_default_is_given_once():
+    """Defaults are in conf/ and nowhere else: the schema has none."""
+    given = [key for path in (CLONE / "conf").glob("*.yaml") for key in yaml.safe_load(path.read_text())]
+    assert len(given) == len(set(given))
+    for name, field in config._described_keys():
+        assert field.default == config.MISSING, name
+
+
+def test_the_lock_file_pins_with_hashes_and_names_no_address():
+    lines = (CLONE / "requirements.lock").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith((" ", "#"))]
+    assert len(pins) > 80
+    assert all("==" in pin and pin.endswith("\\") for pin in pins)
+    assert not any("://" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The python of a fresh environment that holds the built wheel and, by a path file, the libraries it needs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=CLONE, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "env", with_pip=False)
+    (site,) = (folder / "env").glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)  # a pure wheel is installed by unpacking it
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    # Their own path files are not followed, so the clone's editable install stays out of sight.
+    (site / "libraries.pth").write_text("\n".join(libraries))
+    return folder / "env" / "bin" / "python"
+
+
+def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installed_wheel, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    small = ["task.digits=1", "task.n_questions=55", "batch_size=20", "encoder_units=4", "cell=dense", "epochs=1"]
+    commands = [
+        ["-c", "import seqadd; print(seqadd.__file__)"],
+        ["-m", "seqadd.run", "--cfg", "job"],
+        ["-m", "seqadd.run", *small],
+        ["-m", "seqadd.run", "-m", *small, "seed=1,2"],
+        ["-m", "seqadd.table", "--epochs", "1"],
+    ]
+    outputs = []
+    for arguments in commands:
+        done = subprocess.run(
+            [str(installed_wheel), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert str(installed_wheel.parents[1]) in outputs[0]
+    assert "architecture: repeat_vector" in outputs[1]
+    assert "2 jobs" in outputs[3]
+    assert "missing" in outputs[4]
+
+
+def test_shell_completion_of_the_installed_command(tmp_path):
+    """What bash would offer after ``seqadd-run cell=s`` and after ``seqadd-run ep``."""
+    command = Path(sys.executable).parent / "seqadd-run"
+    script = f"""
+        PATH="{command.parent}:$PATH"
+        eval "$(seqadd-run -sc install=bash)"
+        for COMP_LINE in "seqadd-run cell=s" "seqadd-run ep"; do
+            COMP_WORDS=($COMP_LINE); COMP_CWORD=1; COMP_POINT=${{#COMP_LINE}}; export COMP_LINE COMP_POINT
+            hydra_bash_completion; echo "${{COMPREPLY[@]}}"
+        done
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["cell=simple_rnn", "epochs="], done.stderr

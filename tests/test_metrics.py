@@ -1,0 +1,19 @@
+import numpy as np
+
+from seqadd import alphabet, metrics
+
+RIGHT = alphabet.encode(["596 ", "1014", "7   "])
+GUESS = alphabet.encode(["596 ", "1004", "17  "])
+
+
+def test_character_accuracy_counts_every_place_padding_included():
+    assert metrics.character_accuracy(GUESS, RIGHT) == 9 / 12
+
+
+def test_exact_match_counts_sums_without_a_wrong_character():
+    assert metrics.exact_match(GUESS, RIGHT) == 1 / 3
+    assert metrics.exact_match(RIGHT, RIGHT) == 1.0
+
+
+def test_answers_of_nothing_but_padding_are_right_where_padding_is_asked():
+    assert metrics.character_accuracy(np.zeros_like(RIGHT), RIGHT) == 4 / 12

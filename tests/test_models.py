@@ -1,0 +1,161 @@
+"""Shapes and names as the article prints them, and a step of each cell in each era computed by hand."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_config
+
+from seqadd import config, models
+
+
+def build(*overrides: str) -> keras.Model:
+    chosen = make_config(*overrides)
+    return models.build_model(chosen, 7, chosen.answer_length, 12)
+
+
+def test_the_articles_summary():
+    """The table printed in the article, layer by layer."""
+    summary = [
+        (layer.name, type(layer).__name__, layer.output.shape, layer.count_params())
+        for layer in build("cell=lstm").layers
+    ]
+    assert summary == [
+        ("lstm_1", "LSTM", (None, 64), 19_712),
+        ("repeat_vector_1", "RepeatVector", (None, 4, 64), 0),
+        ("lstm_2", "LSTM", (None, 4, 32), 12_416),
+        ("time_distributed_1", "TimeDistributed", (None, 4, 12), 396),
+        ("activation_1", "Activation", (None, 4, 12), 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [
+        # encoder: gates * (64 * (12 + 64) + biases * 64); decoder: gates * (32 * (64 + 32) + biases * 32)
+        (["cell=gru"], [3 * 64 * (76 + 1), 3 * 32 * (96 + 1)]),
+        (["cell=gru", "era=keras3"], [3 * 64 * (76 + 2), 3 * 32 * (96 + 2)]),
+        (["cell=simple_rnn"], [64 * (76 + 1), 32 * (96 + 1)]),
+        (["cell=lstm", "encoder_units=128", "decoder_units=128"], [4 * 128 * (140 + 1), 4 * 128 * (256 + 1)]),
+    ],
+)
+def test_parameters_of_the_other_cells_and_widths(overrides, parameters):
+    first, _, second, *_ = build(*overrides).layers
+    assert [first.count_params(), second.count_params()] == parameters
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn", "dense"])
+def test_an_aligned_model_answers_at_every_step(cell):
+    model = build(f"cell={cell}", "architecture=aligned")
+    assert [layer.name for layer in model.layers] == [f"{cell}_1", "time_distributed_1", "activation_1"]
+    assert model.output_shape == (None, 7, 12)
+
+
+def test_a_dense_model_sees_one_character_at_a_time():
+    model = build("cell=dense")
+    one, other = np.zeros((2, 1, 7, 12), dtype=np.float32)
+    one[0, :, 3] = other[0, :, 3] = 1
+    other[0, 6] = np.eye(12)[9]
+    different = np.abs(np.array(model(one)) - np.array(model(other))).max(axis=(0, 2)) > 1e-6
+    assert different.tolist() == [False] * 6 + [True]
+
+
+def test_probabilities_of_each_character_sum_to_one():
+    output = np.array(build("cell=gru")(np.eye(12, dtype=np.float32)[np.arange(7)][None]))
+    np.testing.assert_allclose(output.sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_first_weights_follow_from_the_seed():
+    weights = [build(f"seed={seed}").get_weights() for seed in (5, 5, 6)]
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert not np.array_equal(weights[0][0], weights[2][0])
+
+
+def test_every_configurable_name_has_its_function():
+    assert tuple(models.CELLS) == config.CELLS
+    assert tuple(models.ARCHITECTURES) == config.ARCHITECTURES
+    assert tuple(models.GATE_ACTIVATION) == tuple(models.GRU_RESET_AFTER) == config.ERAS
+
+
+# Steps by hand, from the equations in Keras' documentation and the source of Keras 2.2; two steps, so that the
+# recurrence counts. float64 in numpy against float32 in Keras.
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def hard_sigmoid(x):
+    return np.minimum(np.maximum(0.2 * x + 0.5, 0), 1)
+
+
+GATE = {"keras2": hard_sigmoid, "keras3": sigmoid}
+UNITS = 3
+
+
+def one_layer(cell: str, era: str):
+    """A layer with weights of a size at which gates saturate, its weights, and two steps of input."""
+    rng = np.random.default_rng(7)
+    layer = models.CELLS[cell](UNITS, era, return_sequences=True, name="layer")
+    layer.build((1, 2, 4))
+    weights = [2 * rng.normal(size=weight.shape) for weight in layer.get_weights()]
+    layer.set_weights(weights)
+    inputs = 2 * rng.normal(size=(2, 4))
+    return np.array(layer(inputs[None].astype(np.float32)))[0], weights, inputs
+
+
+@pytest.mark.parametrize("era", ["keras2", "keras3"])
+def test_lstm_by_hand(era):
+    output, (kernel, recurrent_kernel, bias), inputs = one_layer("lstm", era)
+    h = c = np.zeros(UNITS)
+    for x, out in zip(inputs, output, strict=True):
+        i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4)
+        c = GATE[era](f) * c + GATE[era](i) * np.tanh(g)
+        h = GATE[era](o) * np.tanh(c)
+        np.testing.assert_allclose(out, h, atol=1e-5)
+
+
+def test_gru_by_hand_in_keras2_resets_before_the_product():
+    output, (kernel, recurrent_kernel, bias), inputs = one_layer("gru", "keras2")
+    assert bias.shape == (3 * UNITS,)
+    h = np.zeros(UNITS)
+    for x, out in zip(inputs, output, strict=True):
+        x_z, x_r, x_h = np.split(x @ kernel + bias, 3)
+        u_z, u_r, u_h = np.split(recurrent_kernel, 3, axis=1)
+        z, r = hard_sigmoid(x_z + h @ u_z), hard_sigmoid(x_r + h @ u_r)
+        h = z * h + (1 - z) * np.tanh(x_h + (r * h) @ u_h)
+        np.testing.assert_allclose(out, h, atol=1e-5)
+
+
+def test_gru_by_hand_in_keras3_resets_after_the_product():
+    output, (kernel, recurrent_kernel, bias), inputs = one_layer("gru", "keras3")
+    assert bias.shape == (2, 3 * UNITS)
+    h = np.zeros(UNITS)
+    for x, out in zip(inputs, output, strict=True):
+        x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3)
+        h_z, h_r, h_h = np.split(h @ recurrent_kernel + bias[1], 3)
+        z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+        h = z * h + (1 - z) * np.tanh(x_h + r * h_h)
+        np.testing.assert_allclose(out, h, atol=1e-5)
+
+
+@pytest.mark.parametrize("era", ["keras2", "keras3"])
+def test_simple_rnn_by_hand(era):
+    output, (kernel, recurrent_kernel, bias), inputs = one_layer("simple_rnn", era)
+    h = np.zeros(UNITS)
+    for x, out in zip(inputs, output, strict=True):
+        h = np.tanh(x @ kernel + h @ recurrent_kernel + bias)
+        np.testing.assert_allclose(out, h, atol=1e-5)
+
+
+def test_the_gates_of_2018_are_not_todays_hard_sigmoid():
+    x = np.array([-3, -2.5, -1, 0, 1, 2.5, 3], dtype=np.float32)
+    ours = np.array(models.hard_sigmoid_of_keras2(keras.ops.convert_to_tensor(x)))
+    np.testing.assert_allclose(ours, [0, 0, 0.3, 0.5, 0.7, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(keras.activations.hard_sigmoid(x), [0, 1 / 12, 1 / 3, 0.5, 2 / 3, 11 / 12, 1], atol=1e-6)
+
+
+def test_the_forget_bias_starts_at_one():
+    kernel, recurrent_kernel, bias = build("cell=lstm").layers[0].get_weights()
+    assert bias.tolist() == [0] * 64 + [1] * 64 + [0] * 128
+    np.testing.assert_allclose(recurrent_kernel @ recurrent_kernel.T, np.eye(64), atol=1e-5)
+    assert np.abs(kernel).max() <= np.sqrt(6 / (12 + 256))  # Glorot's uniform limit

@@ -1,0 +1,107 @@
+"""One run as a person starts it, Ctrl-C included, and what the store says of it afterwards."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import h5py
+import pytest
+import yaml
+from conftest import COMMAND, LONG, SMALL, client_of, make_config, runs_of, start, wait_for_lines
+
+
+@pytest.fixture(scope="module")
+def single_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    folder = tmp_path_factory.mktemp("a folder with spaces and umlauts äöü")
+    overrides = [*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4"]
+    return subprocess.run([*COMMAND, *overrides], cwd=folder, capture_output=True, text=True), folder
+
+
+def test_a_run_shows_every_epoch_and_its_id(single_run):
+    done, folder = single_run
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    *epochs, last = done.stdout.splitlines()
+    assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["1/3", "2/3", "3/3"]
+    assert "loss " in epochs[0]
+    assert "val_acc " in epochs[0]
+    assert epochs[-1].endswith("0:00 left")
+    (recorded,) = runs_of(folder)
+    assert last == f"run {recorded.info.run_id} in sqlite:///mlflow.db, experiment seqadd"
+
+
+def test_a_run_leaves_the_store_and_nothing_else(single_run):
+    _, folder = single_run
+    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlruns"]
+
+
+def test_a_runs_record_is_whole(single_run):
+    _, folder = single_run
+    (recorded,) = runs_of(folder)
+    config = make_config(*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4")
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.params["cell"] == "gru"
+    assert recorded.data.params["reverse"] == "true"
+    assert recorded.data.params["task.held_out"] == "0.2"
+    assert set(recorded.data.params) == set(config.result_keys())
+    tags = recorded.data.tags
+    assert tags["config_hash"] == config.config_hash()
+    assert tags["condition_hash"] == config.condition_hash()
+    assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
+    assert {"git_dirty", "tensorflow", "keras", "mlflow", "threads", "jit", "era", "machine"} <= set(tags)
+    (dataset,) = recorded.inputs.dataset_inputs
+    assert dataset.dataset.digest == tags["data_digest"]
+    assert json.loads(dataset.dataset.profile) == {"train": 44, "val": 11}
+
+
+def test_a_runs_metrics_are_one_value_an_epoch_from_one(single_run):
+    _, folder = single_run
+    (recorded,) = runs_of(folder)
+    client = client_of(folder)
+    assert set(recorded.data.metrics) == {
+        "loss",
+        "acc",
+        "val_loss",
+        "val_acc",
+        "val_exact_match",
+        "binary_accuracy",
+        "val_binary_accuracy",
+        "epoch_seconds",
+    }
+    for metric in recorded.data.metrics:
+        assert [point.step for point in client.get_metric_history(recorded.info.run_id, metric)] == [1, 2, 3]
+
+
+def test_a_runs_artifacts(single_run, tmp_path):
+    _, folder = single_run
+    (recorded,) = runs_of(folder)
+    client = client_of(folder)
+    run_id = recorded.info.run_id
+    assert sorted(artifact.path for artifact in client.list_artifacts(run_id)) == [
+        "config.yaml",
+        "history.json",
+        "learning_curve.png",
+        "model.weights.h5",
+    ]
+    composed = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(tmp_path))).read_text())
+    assert composed["cell"] == "gru"
+    assert composed["task"] == {"digits": 1, "n_questions": 55, "held_out": 0.2}
+    assert "tracking" not in composed  # an address may hold a password
+    history = json.loads(Path(client.download_artifacts(run_id, "history.json", str(tmp_path))).read_text())
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[-1]["val_acc"] == recorded.data.metrics["val_acc"]
+    with h5py.File(client.download_artifacts(run_id, "model.weights.h5", str(tmp_path))) as weights:
+        assert "layers" in weights
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_told_to_stop_is_killed_in_the_store_too(number, code, tmp_path):
+    process = start(tmp_path, *LONG)
+    wait_for_lines(process, "epoch ")
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert err == f"seqadd: stopped by {number.name}\n"
+    assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"]

@@ -1,0 +1,106 @@
+"""Sweeps as a person starts them: parent and children, jobs that fail, are killed or interrupted."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, LONG, SMALL, client_of, runs_of, start, wait_for_lines
+
+
+def group_is_alive(group: int) -> bool:
+    """Whether any process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def sweep_with_a_failure(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("sweep")
+    overrides = [*SMALL, "cell=simple_rnn,dense", "learning_rate=0.001,1e38", "architecture=aligned"]
+    overrides = [each for each in overrides if not each.startswith("decoder_units")] + ["epochs=4"]
+    done = subprocess.run([*COMMAND, "-m", *overrides], cwd=folder, capture_output=True, text=True)
+    return done, folder
+
+
+def test_a_failed_job_leaves_the_others_running_and_is_named_at_the_end(sweep_with_a_failure):
+    done, _ = sweep_with_a_failure
+    assert done.returncode == 1
+    assert done.stdout.startswith("4 jobs, ")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("seqadd: 2 of 4 jobs failed: ")
+    assert "cell=simple_rnn learning_rate=1e+38" in line.replace("1e38", "1e+38")
+    assert "TrainingDiverged: loss is nan after epoch 1; lower learning_rate=1e+38" in line
+
+
+def test_a_sweep_is_one_parent_with_its_jobs_as_children(sweep_with_a_failure):
+    _, folder = sweep_with_a_failure
+    runs = runs_of(folder)
+    (parent,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
+    children = [each for each in runs if each is not parent]
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert parent.info.status == "FAILED"
+    outcomes = {(each.data.params["cell"], each.data.params["learning_rate"]): each.info.status for each in children}
+    assert outcomes == {
+        ("simple_rnn", "0.001"): "FINISHED",
+        ("dense", "0.001"): "FINISHED",
+        ("simple_rnn", "1e+38"): "FAILED",
+        ("dense", "1e+38"): "FAILED",
+    }
+
+
+def test_a_failed_run_keeps_its_traceback(sweep_with_a_failure):
+    _, folder = sweep_with_a_failure
+    failed = [each for each in runs_of(folder) if each.data.params.get("learning_rate") == "1e+38"]
+    artifacts = {artifact.path for each in failed for artifact in client_of(folder).list_artifacts(each.info.run_id)}
+    assert "traceback.txt" in artifacts
+
+
+def test_a_sweep_gives_what_its_jobs_give_alone(sweep_with_a_failure, tmp_path):
+    _, folder = sweep_with_a_failure
+    (in_sweep,) = [
+        each
+        for each in runs_of(folder)
+        if (each.data.params.get("cell"), each.data.params.get("learning_rate")) == ("dense", "0.001")
+    ]
+    overrides = [*(each for each in SMALL if not each.startswith("decoder_units")), "cell=dense", "epochs=4"]
+    subprocess.run([*COMMAND, *overrides], cwd=tmp_path, check=True, capture_output=True)
+    (alone,) = runs_of(tmp_path)
+    for metric in ("loss", "val_loss", "acc", "val_acc"):
+        assert alone.data.metrics[metric] == in_sweep.data.metrics[metric]
+
+
+def test_ctrl_c_ends_a_sweep_with_all_its_jobs(tmp_path):
+    process = start(tmp_path, "-m", *LONG, "seed=0,1,2", "hydra.launcher.jobs=2")
+    wait_for_lines(process, "epoch ", n=2)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert {each.info.status for each in runs_of(tmp_path)} == {"KILLED"}
+    deadline = time.monotonic() + 5  # multiprocessing's own helper ends a moment after its parent
+    while group_is_alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not group_is_alive(process.pid)
+
+
+def test_a_job_killed_without_warning_is_named_and_its_record_closed(tmp_path):
+    process = start(tmp_path, "-m", *SMALL, "cell=simple_rnn", "epochs=3000,10", "hydra.launcher.jobs=2")
+    wait_for_lines(process, "finished, run")
+    (victim,) = [each for each in runs_of(tmp_path) if each.info.status == "RUNNING" and each.data.params.get("cell")]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not tell the children of a process")
+    (job,) = [
+        int(pid) for pid in children.read_text().split() if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+    os.kill(job, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "1 of 2 jobs failed: " in err
+    assert "its process was killed by SIGKILL" in err
+    assert client_of(tmp_path).get_run(victim.info.run_id).info.status == "FAILED"

@@ -1,0 +1,187 @@
+"""The table from runs written by hand, so that every number in it can be checked by eye."""
+
+import csv
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+
+from seqadd import table, tracking
+from seqadd.config import Config, ConfigError
+
+
+def record(config: Config, curve: dict[int, tuple[float, float]], **tags: str) -> str:
+    """A finished run with (acc, val_acc) after some epochs."""
+    store = tracking.open_store(config.tracking)
+    tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
+    with store.record("any name", params=config.result_keys(), tags=tags) as run:
+        for epoch, (acc, val_acc) in curve.items():
+            run.log_epoch(epoch, {"acc": acc, "val_acc": val_acc})
+    return run.run_id
+
+
+def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc")) -> list[list[str]]:
+    selection = table.select(overrides)
+    store = tracking.open_store(selection.columns[0].config.tracking, create=False)
+    curves = table.learning_curves(store, selection, metrics)
+    published = table.read_published(table.parse_arguments([]).published)
+    return table.lay_out(table.summarize(curves, selection, published, epochs, metrics), selection)
+
+
+def test_one_run_fills_all_its_rows_beside_the_published_numbers(in_empty_folder):
+    record(make_config("cell=lstm"), {9: (0.1, 0.1), 10: (0.37, 0.3614), 50: (0.6, 0.61)})
+    assert make_table("cell=lstm") == [
+        ["epochs", "", "lstm"],
+        ["10", "measured", "(0.3700, 0.3614)"],
+        ["", "published", "(0.3600, 0.3594)"],
+        ["", "difference", "(+0.0100, +0.0020)"],
+        ["50", "measured", "(0.6000, 0.6100)"],
+        ["", "published", "(0.6373, 0.6376)"],
+        ["", "difference", "(-0.0373, -0.0276)"],
+    ]
+
+
+def test_several_seeds_give_mean_and_spread(in_empty_folder):
+    for seed, value in enumerate([0.3, 0.4, 0.5]):
+        record(make_config("cell=gru", f"seed={seed}"), {10: (value, value + 0.1)})
+    assert make_table("cell=gru", epochs=[10])[1:] == [
+        ["10", "measured", "(0.400 ±0.100, 0.500 ±0.100)"],
+        ["", "published", "(0.4195, 0.4269)"],
+        ["", "difference", "(-0.0195, +0.0731)"],
+    ]
+    assert make_table("cell=gru", "seed=0,1", epochs=[10])[1][2] == "(0.350 ±0.071, 0.450 ±0.071)"
+
+
+def test_a_missing_field_says_missing(in_empty_folder):
+    record(make_config("cell=lstm"), {10: (0.37, 0.36)})
+    lines = make_table("cell=lstm,gru")
+    assert lines[0] == ["epochs", "", "lstm", "gru"]
+    assert [line[2:] for line in lines if line[1] == "measured"] == [["(0.3700, 0.3600)", "missing"], ["missing"] * 2]
+
+
+def test_other_runs_do_not_leak_in(in_empty_folder):
+    record(make_config(), {10: (0.37, 0.36)})
+    for other in (
+        "encoder_units=65",
+        "era=keras3",
+        "loss=binary",
+        "reverse=false",
+        "batch_size=64",
+        "learning_rate=0.01",
+    ):
+        record(make_config(other), {10: (0.9, 0.9)})
+    record(make_config("tracking.experiment=another"), {10: (0.9, 0.9)})
+    assert make_table("cell=lstm", epochs=[10])[1][2] == "(0.3700, 0.3600)"
+
+
+def test_of_one_seed_the_newest_run_that_reached_an_epoch_counts(in_empty_folder):
+    record(make_config("epochs=50"), {10: (0.1, 0.1), 50: (0.5, 0.5)})
+    record(make_config("epochs=10"), {10: (0.2, 0.2)})
+    measured = [line[2] for line in make_table("cell=lstm") if line[1] == "measured"]
+    assert measured == ["(0.2000, 0.2000)", "(0.5000, 0.5000)"]
+
+
+def test_any_swept_key_gives_columns(in_empty_folder):
+    record(make_config("batch_size=64"), {10: (0.5, 0.5)})
+    record(make_config("batch_size=64", "reverse=false"), {10: (0.4, 0.4)})
+    assert make_table("cell=lstm", "batch_size=64,512", epochs=[10])[0][2:] == ["64", "512"]
+    lines = make_table("batch_size=64", "cell=lstm,gru", "reverse=true,false", epochs=[10])
+    assert lines[0][2:] == [
+        "cell=lstm reverse=true",
+        "cell=lstm reverse=false",
+        "cell=gru reverse=true",
+        "cell=gru reverse=false",
+    ]
+    assert lines[1:] == [["10", "measured", "(0.5000, 0.5000)", "(0.4000, 0.4000)", "missing", "missing"]]
+
+
+def test_published_numbers_stand_only_beside_their_own_condition(in_empty_folder):
+    record(make_config("encoder_units=128"), {10: (0.5, 0.5)})
+    assert make_table("cell=lstm", "encoder_units=128", epochs=[10])[1:] == [["10", "measured", "(0.5000, 0.5000)"]]
+    # The article does not name an era: either may be held against it.
+    record(make_config("era=keras3"), {10: (0.35, 0.35)})
+    assert make_table("cell=lstm", "era=keras3", epochs=[10])[2] == ["", "published", "(0.3600, 0.3594)"]
+
+
+def test_all_24_published_numbers_are_those_of_the_article():
+    published = table.read_published(table.parse_arguments([]).published)
+    found = {
+        (cell, epochs, metric): table.published_value(published, make_config(f"cell={cell}"), epochs, metric)
+        for cell in ("lstm", "gru", "simple_rnn")
+        for epochs in table.ARTICLE_EPOCHS
+        for metric in table.ARTICLE_METRICS
+    }
+    assert len(published) == len(found) == 24
+    assert None not in found.values()
+    assert found["lstm", 200, "val_acc"] == 0.9951
+    assert found["gru", 100, "acc"] == 0.7516
+    assert found["simple_rnn", 50, "val_acc"] == 0.808
+
+
+def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
+    for seed in (0, 1):
+        record(make_config(f"seed={seed}"), {10: (0.36 + seed / 100, 0.35)}, git_dirty="true")
+    code, out, err = call(
+        table.main, "--epochs", "10", "--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"
+    )
+    assert (code, err) == (0, "")
+    assert "(0.365 ±0.007, 0.350 ±0.000)   missing" in out
+    assert "commit: abcdef012345 with changes" in out
+    assert "to fill what is missing: python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=10" in out
+    markdown = Path("t.md").read_text()
+    assert "| 10 | measured | (0.365 ±0.007, 0.350 ±0.000) | missing | missing |" in markdown
+    assert "- seeds: lstm 0, 1; gru none; simple_rnn none" in markdown
+    rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
+    assert len(rows) == 6
+    assert (rows[0]["cell"], rows[0]["metric"]) == ("lstm", "acc")
+    assert float(rows[0]["mean"]) == pytest.approx(0.365)
+    assert float(rows[0]["std"]) == pytest.approx(math.sqrt(2) * 0.005)
+    assert float(rows[0]["difference"]) == pytest.approx(0.005)
+    assert (rows[0]["seeds"], rows[2]["seeds"], rows[2]["mean"]) == ("2", "0", "")
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in in_empty_folder.iterdir() if "mlflow" not in path.name) == [
+        "curves.png",
+        "t.csv",
+        "t.md",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tracking.uri=sqlite:///none.db"], "tracking.uri=sqlite:///none.db: no store here"),
+        (["epochs=10"], "epochs=10: epochs are the rows of the table; choose them with --epochs"),
+        (["batch=64"], "batch: no such key; did you mean batch_size?"),
+        (["cell=gry"], "cell=gry: must be one of dense, gru, lstm, simple_rnn"),
+        (["seed=x"], "seed=x: must be integers of at least 0"),
+        (["--published", "none.csv"], "--published none.csv: cannot read it"),
+        (["--epochs", "10,0"], "argument --epochs: 10,0: must be numbers of epochs of at least 1"),
+        (["--metrics", "accuracy"], "argument --metrics: accuracy: must be one of acc, val_acc"),
+    ],
+)
+def test_a_wrong_argument_is_refused(arguments, said, call, in_empty_folder):
+    code, out, err = call(table.main, *arguments)
+    assert code == 2
+    assert out == ""
+    assert said in err.splitlines()[-1]
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_an_epochs_override_that_is_a_condition_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="epochs are the rows"):
+        table.select(["cell=lstm", "epochs=10,50"])
+
+
+def test_the_table_never_imports_tensorflow(in_empty_folder):
+    record(make_config(), {10: (0.37, 0.36)})
+    program = (
+        "import sys; from seqadd import table\n"
+        "sys.argv[1:] = ['--figure', 'curves.svg']\n"
+        "table.main()\n"
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.endswith("\n[]\n"), done.stderr

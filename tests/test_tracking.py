@@ -1,0 +1,162 @@
+"""What the store says of runs, whatever becomes of them, and however many begin at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+from mlflow import MlflowClient
+
+from seqadd import tracking
+from seqadd.config import ConfigError, Tracking
+from seqadd.exits import Interrupted
+
+HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None)
+
+
+@pytest.fixture
+def store(in_empty_folder: Path) -> tracking.Store:
+    return tracking.open_store(HERE)
+
+
+def status_of(store: tracking.Store, run_id: str) -> str:
+    return str(store.client.get_run(run_id).info.status)
+
+
+def artifacts_of(store: tracking.Store, run_id: str) -> list[str]:
+    return [artifact.path for artifact in store.client.list_artifacts(run_id)]
+
+
+def test_a_run_that_ends_is_finished(store):
+    with store.record("name", params={"cell": "lstm", "reverse": True}, tags={"era": "keras2"}) as run:
+        assert status_of(store, run.run_id) == "RUNNING"
+        run.log_epoch(1, {"acc": 0.25, "val_acc": 0.5})
+        run.log_epoch(2, {"acc": 0.75, "val_acc": 1.0})
+    recorded = store.client.get_run(run.run_id)
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.params == {"cell": "lstm", "reverse": "true"}
+    assert recorded.data.tags["era"] == "keras2"
+    assert store.history(run.run_id, "val_acc") == {1: 0.5, 2: 1.0}
+
+
+def test_a_run_that_raises_is_failed_and_keeps_the_traceback(store, tmp_path):
+    with pytest.raises(ZeroDivisionError), store.record("name", params={}, tags={}) as run:
+        1 / 0  # noqa: B018
+    assert status_of(store, run.run_id) == "FAILED"
+    text = Path(store.client.download_artifacts(run.run_id, "traceback.txt", str(tmp_path))).read_text()
+    assert "ZeroDivisionError: division by zero" in text
+
+
+@pytest.mark.parametrize("interruption", [Interrupted(15), KeyboardInterrupt()])
+def test_a_run_that_is_interrupted_is_killed(store, interruption):
+    with pytest.raises(type(interruption)), store.record("name", params={}, tags={}) as run:
+        raise interruption
+    assert status_of(store, run.run_id) == "KILLED"
+    assert artifacts_of(store, run.run_id) == []
+
+
+def test_a_child_names_its_parent(store):
+    with (
+        store.record("sweep", params={}, tags={}) as parent,
+        store.record("job", params={}, tags={}, parent_run_id=parent.run_id) as child,
+    ):
+        pass
+    assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_only_finished_runs_of_the_condition_are_found(store):
+    wanted, other = make_config("cell=gru"), make_config("cell=gru", "encoder_units=65")
+    tags = {"condition_hash": wanted.condition_hash()}
+    with store.record("wanted", params=wanted.result_keys(), tags=tags) as run:
+        pass
+    with store.record("other", params={}, tags={"condition_hash": other.condition_hash()}):
+        pass
+    with pytest.raises(ZeroDivisionError), store.record("failed", params={}, tags=tags):
+        1 / 0  # noqa: B018
+    assert [found.run_id for found in store.condition_runs(wanted.condition_hash())] == [run.run_id]
+
+
+def test_a_run_left_open_by_a_killed_process_is_closed_but_an_ended_one_stays(store):
+    left = store.client.create_run(store.experiment_id).info.run_id
+    with store.record("name", params={}, tags={}) as finished:
+        pass
+    for run_id in (left, finished.run_id):
+        store.end_if_running(run_id, "FAILED")
+    assert status_of(store, left) == "FAILED"
+    assert status_of(store, finished.run_id) == "FINISHED"
+
+
+def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store = tracking.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None))
+    with store.record("name", params={}, tags={}) as run:
+        run.log_text("some text", "note.txt")
+    assert [path.read_text() for path in (tmp_path / "results").rglob("note.txt")] == ["some text"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_reader_makes_no_store(in_empty_folder):
+    with pytest.raises(ConfigError, match="no store here"):
+        tracking.open_store(HERE, create=False)
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_a_reader_makes_no_experiment(store):
+    with pytest.raises(ConfigError, match=r"tracking\.experiment=typo: no such experiment in this store"):
+        tracking.open_store(Tracking(HERE.uri, "typo", None), create=False)
+    assert {experiment.name for experiment in store.client.search_experiments()} == {"Default", "seqadd"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite:///no/such/folder/mlflow.db", "there is no folder .*/no/such/folder"),
+        ("sqlite:///notes.txt", "cannot open the store: "),
+        ("nonsense://x", "cannot open the store: "),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_named_in_one_line(uri, said, in_empty_folder):
+    (in_empty_folder / "notes.txt").write_text("no database " * 1000)
+    with pytest.raises(ConfigError, match=f"tracking.uri={uri}: {said}") as refused:
+        tracking.open_store(Tracking(uri, "seqadd", None))
+    assert "\n" not in str(refused.value)
+    assert not (in_empty_folder / "no").exists()
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(store):
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(ConfigError, match="was deleted in this store; restore it with `mlflow experiments restore -x"):
+        tracking.open_store(HERE)
+
+
+FIRST_OF_MANY = """
+from seqadd import tracking
+from seqadd.config import Tracking
+store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None))
+with store.record("one of eight", params={"a": 1}, tags={}) as run:
+    run.log_epoch(1, {"acc": 0.5})
+"""
+
+
+def test_eight_processes_at_once_on_a_folder_without_a_store_all_record_their_run(tmp_path):
+    processes = [subprocess.Popen([sys.executable, "-c", FIRST_OF_MANY], cwd=tmp_path) for _ in range(8)]
+    assert [process.wait() for process in processes] == [0] * 8
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = {
+        experiment.name: [run.info.status for run in client.search_runs([experiment.experiment_id])]
+        for experiment in client.search_experiments()
+    }
+    assert runs == {"seqadd": ["FINISHED"] * 8, "Default": []}
+
+
+def test_a_run_says_which_code_and_machine_made_it():
+    tags = tracking.run_tags(make_config("era=keras3"))
+    assert tags["era"] == "keras3"
+    assert tags["jit"] == "true"
+    assert tags["threads"] == "1"
+    assert tags["config_hash"] == make_config("era=keras3").config_hash()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert tags["git_commit"] == (commit.stdout.strip() or "unknown")

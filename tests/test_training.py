@@ -1,0 +1,128 @@
+"""The training epoch against a plain Keras loop over the same order."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+from conftest import SMALL, make_config
+
+from seqadd import addition, alphabet, metrics, models, training
+from seqadd.config import Config
+
+
+def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
+    config = make_config(*SMALL, *overrides)
+    data = addition.make_dataset(
+        digits=config.task.digits,
+        n_questions=config.task.n_questions,
+        held_out=config.task.held_out,
+        reverse=config.reverse,
+        answer_length=config.answer_length,
+        rng=np.random.default_rng(config.seed),
+    )
+    return models.build_model(config, 3, config.answer_length, 12), data, config
+
+
+def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Config) -> list[dict[str, float]]:
+    """What Keras' own ``train_on_batch`` makes of the same batches."""
+    loss = {"categorical": "categorical_crossentropy", "binary": "binary_crossentropy"}[config.loss]
+    model.compile(
+        optimizer=keras.optimizers.Adam(config.learning_rate),
+        loss=loss,
+        metrics=["categorical_accuracy", keras.metrics.BinaryAccuracy()],
+        jit_compile=False,
+    )
+    x, y = alphabet.one_hot(data.train_questions), alphabet.one_hot(data.train_answers)
+    history = []
+    for epoch in range(1, config.epochs + 1):
+        order = training.epoch_order(config.seed, epoch, len(x))
+        sums: Counter[str] = Counter()
+        for start in range(0, len(x), config.batch_size):
+            rows = order[start : start + config.batch_size]
+            of_batch = model.train_on_batch(x[rows], y[rows], return_dict=True)
+            sums.update({name: value * len(rows) for name, value in of_batch.items()})
+        of_epoch = {name: value / len(x) for name, value in sums.items()}
+        of_validation = model.evaluate(
+            alphabet.one_hot(data.val_questions), alphabet.one_hot(data.val_answers), verbose=0, return_dict=True
+        )
+        history.append({**of_epoch, **{f"val_{name}": value for name, value in of_validation.items()}})
+    return history
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["cell=lstm"],
+        ["cell=lstm", "jit=false"],
+        ["cell=gru"],
+        ["cell=simple_rnn"],
+        ["cell=lstm", "era=keras3"],
+        ["cell=gru", "loss=binary"],
+        ["cell=dense", "decoder_units=null"],
+        ["cell=lstm", "architecture=aligned", "decoder_units=null"],
+    ],
+    ids=" ".join,
+)
+def test_two_epochs_equal_a_plain_keras_loop(overrides):
+    # The last batch of each epoch is a smaller one.
+    model, data, config = prepare(*overrides, "epochs=2", "learning_rate=0.01")
+    twin = models.build_model(config, 3, config.answer_length, 12)
+    ours = [measured for _, measured in training.train(model, data, config)]
+    theirs = plain_keras_epochs(twin, data, config)
+    for name, weight, expected in zip(
+        [weight.path for weight in model.weights], model.get_weights(), twin.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, atol=2e-5, err_msg=name)
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert mine["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+        assert mine["acc"] == pytest.approx(expected["categorical_accuracy"], abs=1e-6)
+        assert mine["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)
+        assert mine["val_acc"] == pytest.approx(expected["val_categorical_accuracy"], abs=1e-6)
+        if config.loss == "binary":
+            assert mine["binary_accuracy"] == pytest.approx(expected["binary_accuracy"], abs=1e-6)
+            assert mine["val_binary_accuracy"] == pytest.approx(expected["val_binary_accuracy"], abs=1e-6)
+        else:
+            assert "binary_accuracy" not in mine
+
+
+def test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch():
+    orders = [training.epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (1, 2, 3)]
+    assert len({order.tobytes() for order in orders}) == 6
+    assert all(sorted(order) == list(range(1000)) for order in orders)
+    assert np.array_equal(training.epoch_order(0, 2, 1000), orders[1])
+
+
+def test_an_epoch_does_not_depend_on_how_many_follow():
+    """So one run of 200 epochs gives the rows of 10, 50 and 100 too."""
+    short = [measured["loss"] for _, measured in training.train(*prepare("epochs=2"))]
+    long = [measured["loss"] for _, measured in training.train(*prepare("epochs=4"))]
+    assert long[:2] == short
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit():
+    twins = []
+    for _ in range(2):
+        model, data, config = prepare("epochs=2")
+        list(training.train(model, data, config))
+        twins.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*twins, strict=True))
+
+
+def test_val_exact_match_is_that_of_the_models_own_predictions():
+    model, data, config = prepare("epochs=3", "learning_rate=0.02", "encoder_units=32", "decoder_units=32")
+    (*_, (_, last)) = training.train(model, data, config)
+    predicted = np.array(model(alphabet.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
+    assert last["val_exact_match"] == metrics.exact_match(predicted, data.val_answers)
+    assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
+
+
+def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_of_eleven_twelfths():
+    _, first = next(training.train(*prepare("loss=binary", "learning_rate=1e-9")))
+    assert first["binary_accuracy"] == pytest.approx(11 / 12)
+    assert first["acc"] < 0.5
+
+
+def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do():
+    with pytest.raises(training.TrainingDiverged, match=r"loss is nan after epoch \d; lower learning_rate=1e\+38"):
+        list(training.train(*prepare("learning_rate=1e38", "epochs=5")))
