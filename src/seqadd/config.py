@@ -305,8 +305,8 @@ def _help_template() -> str:
             "Keys:",
             *lines,
             "",
-            "Defaults: python -m seqadd.run --cfg job. Jobs of a sweep at once: hydra.launcher.jobs=N (default: one a core).",
-            "Results: python -m seqadd.table, mlflow ui. More of Hydra: --hydra-help.",
+            "Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.",
+            "Jobs of a sweep at once: hydra.launcher.jobs=N (one a core if not set). More of Hydra: --hydra-help.",
         ]
     )
 
