@@ -52,13 +52,9 @@ def stock_fit(cell: str, pipe: Connection) -> None:
 
 def ours(cell: str, pipe: Connection) -> None:
     """The same with ``seqadd.training``, validation included in both."""
-    from hydra import compose, initialize_config_dir
+    from seqadd import models, table, training
 
-    from seqadd import models, training
-    from seqadd.config import from_hydra, packaged
-
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-        config = from_hydra(compose("config", [f"cell={cell}", "epochs=1000"]))
+    config = table.select([f"cell={cell}"]).columns[0].config
     training.use_threads(config.threads)
     epochs = training.train(models.build_model(config, 7, 4, 12), _sums(), config)
     while pipe.recv():

@@ -13,11 +13,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from seqadd.config import Config, from_hydra, packaged
+from seqadd.config import Config, packaged
+from seqadd.table import composed
 
 #: A run of seconds: 44 sums to train on in batches of 20, 20 and 4, narrow layers, few steps to compile.
 SMALL = [
@@ -68,7 +69,7 @@ def wait_for_lines(process: subprocess.Popen[str], wanted: str, n: int = 1) -> N
 def make_config(*overrides: str) -> Config:
     """The checked configuration that ``python -m seqadd.run`` would run with these overrides."""
     with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-        return from_hydra(compose("config", list(overrides)))
+        return composed(list(overrides))
 
 
 @pytest.fixture

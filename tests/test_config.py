@@ -1,6 +1,5 @@
 """What a run may be. Every refusal is one line that names key, value and limit, and leaves nothing behind."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +33,7 @@ REFUSALS = {
     "learning_rate=0": "learning_rate=0.0: must be finite and above 0 (step size of Adam)",
     "learning_rate=inf": "learning_rate=inf: must be finite and above 0 (step size of Adam)",
     "seed=-1": "seed=-1: must be in 0..4294967295 (decides the sums, the first weights and the order of every epoch)",
-    "threads=1000": f"threads=1000: must be at most {os.cpu_count()}, the processors of this machine",
+    "threads=1000": f"threads=1000: must be at most {config.processors()}, the processors it may use here",
     "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
@@ -46,12 +45,16 @@ REFUSALS = {
     "+_target_=os.system": "_target_: no such key; keys are cell, architecture",
     "epochs=many": "epochs: value 'many' of type 'str' could not be converted to Integer",
     "epochs=1.5": "epochs: value '1.5' of type 'float' could not be converted to Integer",
+    "epochs=null": "epochs: must not be null",
+    "cell=[lstm,gru]": "cell: must be one choice, not several; sweep over them with -m cell=A,B",
+    "task=null": "Config group override must be a string or a list. Got NoneType",
     "epochs=[": "cannot read the override 'epochs=['",
     "tracking.uri=": "tracking.uri=: must not be empty (MLflow tracking URI)",
     "cell=lstm,gru": "Ambiguous value for argument 'cell=lstm,gru'",
     "-m cell=lstm,gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "-m epochs=1,0,2": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0; no job was started)",
-    "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be at least 1, or null for one a core",
+    "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be an integer of at least 1, or null",
+    "-m seed=0,1 hydra.launcher.jobs=x": "hydra.launcher.jobs=x: must be an integer",
 }
 
 
@@ -66,6 +69,7 @@ def test_a_wrong_value_is_refused_in_one_line_and_leaves_nothing(overrides, call
 
 
 def test_a_refusal_and_help_import_neither_tensorflow_nor_mlflow(tmp_path: Path):
+    # Their absence is what makes an answer come in about a second; on a busy machine a clock would prove less.
     for arguments, code in (["epochs=0"], 2), (["-m", "epochs=0,1"], 2), (["--help"], 0):
         program = (
             "import sys; from seqadd import run\n"

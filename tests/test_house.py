@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import venv
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -91,6 +90,16 @@ def test_every_default_is_given_once():
         assert field.default == config.MISSING, name
 
 
+def test_other_programs_that_use_hydra_are_left_alone(tmp_path):
+    """Hydra loads the plugins of all that is installed; ours must not choose their Keras backend."""
+    program = "import hydra, os; hydra.initialize(version_base='1.3'); print(os.environ['KERAS_BACKEND'])"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "jax\n", done.stderr
+
+
 def test_the_lock_file_pins_with_hashes_and_names_no_address():
     lines = (CLONE / "requirements.lock").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith((" ", "#"))]
@@ -107,9 +116,9 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-c", build, str(folder)], cwd=CLONE, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=False)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "env" / "bin" / "python"), "install", "--quiet"]
+    subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True)
     (site,) = (folder / "env").glob("lib/python*/site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)  # a pure wheel is installed by unpacking it
     libraries = [path for path in sys.path if path.endswith("site-packages")]
     # Their own path files are not followed, so the clone's editable install stays out of sight.
     (site / "libraries.pth").write_text("\n".join(libraries))
@@ -119,18 +128,17 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installed_wheel, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     small = ["task.digits=1", "task.n_questions=55", "batch_size=20", "encoder_units=4", "cell=dense", "epochs=1"]
+    python, installed_command = str(installed_wheel), str(installed_wheel.parent / "seqadd-run")
     commands = [
-        ["-c", "import seqadd; print(seqadd.__file__)"],
-        ["-m", "seqadd.run", "--cfg", "job"],
-        ["-m", "seqadd.run", *small],
-        ["-m", "seqadd.run", "-m", *small, "seed=1,2"],
-        ["-m", "seqadd.table", "--epochs", "1"],
+        [python, "-c", "import seqadd; print(seqadd.__file__)"],
+        [installed_command, "--cfg", "job"],
+        [python, "-m", "seqadd.run", *small],
+        [installed_command, "-m", *small, "seed=1,2"],
+        [str(installed_wheel.parent / "seqadd-table"), "--epochs", "1"],
     ]
     outputs = []
-    for arguments in commands:
-        done = subprocess.run(
-            [str(installed_wheel), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+    for command in commands:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     assert str(installed_wheel.parents[1]) in outputs[0]

@@ -29,7 +29,7 @@ def test_a_run_shows_every_epoch_and_its_id(single_run):
     assert "val_acc " in epochs[0]
     assert epochs[-1].endswith("0:00 left")
     (recorded,) = runs_of(folder)
-    assert last == f"run {recorded.info.run_id} in sqlite:///mlflow.db, experiment seqadd"
+    assert last == f"run {recorded.info.run_id}, experiment seqadd"
 
 
 def test_a_run_leaves_the_store_and_nothing_else(single_run):

@@ -22,7 +22,13 @@ def group_is_alive(group: int) -> bool:
 @pytest.fixture(scope="module")
 def sweep_with_a_failure(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("sweep")
-    overrides = [*SMALL, "cell=simple_rnn,dense", "learning_rate=0.001,1e38", "architecture=aligned"]
+    overrides = [
+        *SMALL,
+        "cell=simple_rnn,dense",
+        "learning_rate=0.001,1e38",
+        "architecture=aligned",
+        "tracking.experiment=seqadd",
+    ]
     overrides = [each for each in overrides if not each.startswith("decoder_units")] + ["epochs=4"]
     done = subprocess.run([*COMMAND, "-m", *overrides], cwd=folder, capture_output=True, text=True)
     return done, folder
@@ -32,6 +38,7 @@ def test_a_failed_job_leaves_the_others_running_and_is_named_at_the_end(sweep_wi
     done, _ = sweep_with_a_failure
     assert done.returncode == 1
     assert done.stdout.startswith("4 jobs, ")
+    assert "\ncell=dense learning_rate=0.001  " in done.stdout  # called by what tells it from the other jobs
     (line,) = done.stderr.splitlines()
     assert line.startswith("seqadd: 2 of 4 jobs failed: ")
     assert "cell=simple_rnn learning_rate=1e+38" in line.replace("1e38", "1e+38")
@@ -45,6 +52,8 @@ def test_a_sweep_is_one_parent_with_its_jobs_as_children(sweep_with_a_failure):
     children = [each for each in runs if each is not parent]
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     assert parent.info.status == "FAILED"
+    assert parent.data.params["jobs"] == "4"
+    assert "tracking" not in parent.data.params["overrides"] + parent.info.run_name  # an address may hold a password
     outcomes = {(each.data.params["cell"], each.data.params["learning_rate"]): each.info.status for each in children}
     assert outcomes == {
         ("simple_rnn", "0.001"): "FINISHED",

@@ -48,11 +48,11 @@ def test_several_seeds_give_mean_and_spread(in_empty_folder):
     for seed, value in enumerate([0.3, 0.4, 0.5]):
         record(make_config("cell=gru", f"seed={seed}"), {10: (value, value + 0.1)})
     assert make_table("cell=gru", epochs=[10])[1:] == [
-        ["10", "measured", "(0.400 ±0.100, 0.500 ±0.100)"],
+        ["10", "measured", "(0.400 ±0.100, 0.500 ±0.100) n=3"],
         ["", "published", "(0.4195, 0.4269)"],
         ["", "difference", "(-0.0195, +0.0731)"],
     ]
-    assert make_table("cell=gru", "seed=0,1", epochs=[10])[1][2] == "(0.350 ±0.071, 0.450 ±0.071)"
+    assert make_table("cell=gru", "seed=0,1", epochs=[10])[1][2] == "(0.350 ±0.071, 0.450 ±0.071) n=2"
 
 
 def test_a_missing_field_says_missing(in_empty_folder):
@@ -60,6 +60,36 @@ def test_a_missing_field_says_missing(in_empty_folder):
     lines = make_table("cell=lstm,gru")
     assert lines[0] == ["epochs", "", "lstm", "gru"]
     assert [line[2:] for line in lines if line[1] == "measured"] == [["(0.3700, 0.3600)", "missing"], ["missing"] * 2]
+
+
+def test_one_missing_metric_does_not_hide_the_other(in_empty_folder):
+    record(make_config("cell=lstm"), {10: (0.37, 0.36)})
+    assert make_table("cell=lstm", epochs=[10], metrics=["acc", "binary_accuracy"])[1:3] == [
+        ["10", "measured", "(0.3700, missing)"],
+        ["", "published", "(0.3600, )"],
+    ]
+
+
+def test_the_notes_speak_of_the_runs_in_the_table_only(call):
+    for seed, reached in enumerate([20, 20, 5]):
+        curve = {epoch: (0.5, 0.5) for epoch in (5, 10, 20) if epoch <= reached}
+        record(make_config("cell=lstm", f"seed={seed}"), curve, git_commit="aaaa" if reached > 5 else "bbbb")
+    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10,20")
+    assert "seeds: lstm 0, 1\ncommit: aaaa\n" in out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Era,epochs,metric,value\nkeras2,10,acc,0.5\n", "no key is called Era"),
+        ("epochs,value\n10,0.5\n", "lacks the column metric"),
+        ("epochs,metric,value\n10,acc,0.5\n50,acc,half\n", "line 3: 'half' is no number"),
+    ],
+)
+def test_published_numbers_that_make_no_sense_are_refused(content, said, tmp_path):
+    (tmp_path / "published.csv").write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        table.read_published(tmp_path / "published.csv")
 
 
 def test_other_runs_do_not_leak_in(in_empty_folder):
@@ -128,11 +158,11 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         table.main, "--epochs", "10", "--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"
     )
     assert (code, err) == (0, "")
-    assert "(0.365 ±0.007, 0.350 ±0.000)   missing" in out
+    assert "(0.365 ±0.007, 0.350 ±0.000) n=2   missing" in out
     assert "commit: abcdef012345 with changes" in out
     assert "to fill what is missing: python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=10" in out
     markdown = Path("t.md").read_text()
-    assert "| 10 | measured | (0.365 ±0.007, 0.350 ±0.000) | missing | missing |" in markdown
+    assert "| 10 | measured | (0.365 ±0.007, 0.350 ±0.000) n=2 | missing | missing |" in markdown
     assert "- seeds: lstm 0, 1; gru none; simple_rnn none" in markdown
     rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
     assert len(rows) == 6
@@ -153,7 +183,7 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     ("arguments", "said"),
     [
         (["tracking.uri=sqlite:///none.db"], "tracking.uri=sqlite:///none.db: no store here"),
-        (["epochs=10"], "epochs=10: epochs are the rows of the table; choose them with --epochs"),
+        (["epochs=10"], "epochs=10: epochs are the table's rows; choose them with --epochs"),
         (["batch=64"], "batch: no such key; did you mean batch_size?"),
         (["cell=gry"], "cell=gry: must be one of dense, gru, lstm, simple_rnn"),
         (["seed=x"], "seed=x: must be integers of at least 0"),
@@ -171,7 +201,7 @@ def test_a_wrong_argument_is_refused(arguments, said, call, in_empty_folder):
 
 
 def test_an_epochs_override_that_is_a_condition_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="epochs are the rows"):
+    with pytest.raises(ConfigError, match="epochs are the table's rows"):
         table.select(["cell=lstm", "epochs=10,50"])
 
 

@@ -1,7 +1,10 @@
 """What the store says of runs, whatever becomes of them, and however many begin at once."""
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from mlflow import MlflowClient
 
 from seqadd import tracking
 from seqadd.config import ConfigError, Tracking
-from seqadd.exits import Interrupted
+from seqadd.exits import Interrupted, raise_on_signals
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None)
 
@@ -77,14 +80,45 @@ def test_only_finished_runs_of_the_condition_are_found(store):
     assert [found.run_id for found in store.condition_runs(wanted.condition_hash())] == [run.run_id]
 
 
-def test_a_run_left_open_by_a_killed_process_is_closed_but_an_ended_one_stays(store):
-    left = store.client.create_run(store.experiment_id).info.run_id
-    with store.record("name", params={}, tags={}) as finished:
-        pass
-    for run_id in (left, finished.run_id):
-        store.end_if_running(run_id, "FAILED")
-    assert status_of(store, left) == "FAILED"
+@pytest.mark.parametrize(("error", "status"), [(None, "FAILED"), (Interrupted(2), "KILLED")])
+def test_a_job_whose_process_was_killed_is_closed_with_its_sweep_and_others_stay(store, error, status):
+    with suppress(Interrupted), store.record("sweep", params={}, tags={}) as parent:
+        tags = {"mlflow.parentRunId": parent.run_id}
+        killed = store.client.create_run(store.experiment_id, tags=tags).info.run_id
+        stranger = store.client.create_run(store.experiment_id).info.run_id
+        with store.record("job", params={}, tags={}, parent_run_id=parent.run_id) as finished:
+            pass
+        if error is not None:
+            raise error
+    assert status_of(store, killed) == status
+    assert status_of(store, stranger) == "RUNNING"
     assert status_of(store, finished.run_id) == "FINISHED"
+
+
+def test_a_failed_run_is_failed_even_where_its_traceback_cannot_be_kept(store, in_empty_folder):
+    with pytest.raises(ZeroDivisionError), store.record("name", params={}, tags={}) as run:  # noqa: PT012
+        (in_empty_folder / "mlruns").write_text("in the way of all artifacts")
+        1 / 0  # noqa: B018
+    assert status_of(store, run.run_id) == "FAILED"
+
+
+def test_a_signal_while_a_record_is_closed_waits_until_it_is(store, monkeypatch):
+    end = store.client.set_terminated
+
+    def interrupted_end(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        end(*arguments)
+
+    monkeypatch.setattr(store.client, "set_terminated", interrupted_end)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    raise_on_signals()
+    try:
+        with pytest.raises(Interrupted), store.record("name", params={}, tags={}) as run:
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert status_of(store, run.run_id) == "FINISHED"
 
 
 def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, monkeypatch):

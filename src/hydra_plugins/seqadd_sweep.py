@@ -2,13 +2,14 @@
 
 Hydra's own sweeper and launchers do not check values before they start, know no parent run, and run one job after
 another or lose the whole sweep with one killed worker; so here are a sweeper and a launcher of ours, chosen in
-``conf/config.yaml`` and replaceable there like any others. Hydra takes plugins from the package ``hydra_plugins`` only.
+``conf/config.yaml`` and replaceable there like any others. Hydra takes plugins from the package ``hydra_plugins`` only,
+and loads them in every program that uses Hydra: hence nothing of seqadd is imported before it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,8 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from seqadd import jobs
-from seqadd.config import Config, ConfigError, from_hydra
+if TYPE_CHECKING:
+    from seqadd.config import Config
 
 
 def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Config:
@@ -27,19 +28,29 @@ def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Seque
     Raises:
         ConfigError: naming the job, when its configuration cannot be run.
     """
+    from seqadd.config import ConfigError, from_hydra
+
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
+    choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]
     try:
-        return from_hydra(composed)
+        return from_hydra(composed, choices)
     except ConfigError as error:
-        raise ConfigError(f"{error} (job {label(overrides)}; no job was started)") from error
+        raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
 
 
-def label(overrides: Sequence[str]) -> str:
-    """What a job is called: the overrides that make it this job."""
-    own = [each for each in overrides if not each.startswith(("tracking.", "hydra."))]
-    return " ".join(own) or "defaults"
+def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """What to call each job: those of its overrides that the jobs do not share, or all where there is one job."""
+    shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    return [
+        " ".join(each for each in job if each not in shared and not _is_private(each)) or "defaults" for job in jobs
+    ]
+
+
+def _is_private(override: str) -> bool:
+    """Whether it says where runs are recorded, which may hold a password."""
+    return override.lstrip("+~").startswith("tracking")
 
 
 class TrackedSweeper(BasicSweeper):
@@ -57,9 +68,10 @@ class TrackedSweeper(BasicSweeper):
 
         store = tracking.open_store(configs[0].tracking)
         commit, dirty = tracking.code_version()
+        overrides = " ".join(each for each in arguments if not _is_private(each))
         with store.record(
-            f"sweep {label(arguments)}",
-            params={"overrides": " ".join(arguments), "jobs": len(jobs)},
+            f"sweep {overrides}".rstrip(),
+            params={"overrides": overrides, "jobs": len(jobs)},
             tags={"git_commit": commit, "git_dirty": dirty},
         ) as parent:
             own = f"tracking.parent_run_id={parent.run_id}"
@@ -80,8 +92,10 @@ class ProcessLauncher(Launcher):
     """
 
     def __init__(self, jobs: int | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be at least 1, or null for one a core")
+        from seqadd.config import ConfigError
+
+        if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
+            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
         self.at_once = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -95,8 +109,10 @@ class ProcessLauncher(Launcher):
             JobsFailed: naming the jobs that did not finish.
             Interrupted: after all jobs were stopped.
         """
+        from seqadd import jobs
+
         configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
-        run_ids = jobs.run_all([label(job) for job in job_overrides], configs, self.at_once)
+        run_ids = jobs.run_all(labels(job_overrides), configs, self.at_once)
         return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,25 @@ def _described_keys(schema: type = Config, prefix: str = "") -> Any:
             yield f"{prefix}{key.name}", key
 
 
-def from_hydra(cfg: DictConfig) -> Config:
+def known_keys() -> list[str]:
+    """The names of all keys, nested ones joined by dots."""
+    return [name for name, _ in _described_keys()]
+
+
+def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
     """The typed, checked configuration of one run.
+
+    Args:
+        cfg: as Hydra composes it, without its own node.
+        choices: which file each config group was composed from, as in ``hydra.runtime.choices``.
 
     Raises:
         ConfigError: for a value out of its range, or keys that do not go together.
     """
-    known = [name for name, _ in _described_keys()]
+    for group in GROUPS:
+        if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list, the last one winning
+            raise ConfigError(f"{group}: must be one choice, not several; sweep over them with -m {group}=A,B")
+    known = known_keys()
     try:
         # Hydra's "+key=value" adds keys that no schema has; to_object would take them over in silence.
         tree: Any = OmegaConf.to_container(cfg, throw_on_missing=True)
@@ -206,9 +219,13 @@ def check(config: Config) -> None:
         )
     if config.batch_size > n_train:
         raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
-    cores = os.cpu_count() or 1
-    if config.threads > cores:
-        raise ConfigError(f"threads={config.threads}: must be at most {cores}, the processors of this machine")
+    if config.threads > processors():
+        raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
+
+
+def processors() -> int:
+    """How many processors this process may use; on a shared machine that can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
@@ -257,14 +274,15 @@ def in_one_line(error: Exception) -> str:
         return f"{cause.full_key}: must be given"
     if isinstance(cause, ValidationError) and getattr(cause, "full_key", None):
         said = str(getattr(cause, "msg", cause)).partition("\n")[0]
+        if said.endswith("is not Optional"):
+            return f"{cause.full_key}: must not be null"
         return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
 def _no_such_key(key: str) -> str:
-    known = [name for name, _ in _described_keys()]
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {', '.join(known)}")
+    near = difflib.get_close_matches(key, known_keys(), n=1)
+    return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {', '.join(known_keys())}")
 
 
 def packaged(name: str) -> Path:

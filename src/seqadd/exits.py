@@ -34,11 +34,31 @@ def raise_on_signals() -> None:
         signal.signal(number, _raise)
 
 
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
+def _raise(number: int, frame: FrameType | None) -> None:
     # What follows is the tidying up: a second Ctrl-C, or the SIGTERM of a sweep that stops, must not cut it short.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(number)
+    if _holding:
+        _put_off.append(number)
+    else:
+        raise Interrupted(number)
+
+
+# Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
+_holding: list[None] = []
+_put_off: list[int] = []
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two."""
+    _holding.append(None)
+    try:
+        yield
+    finally:
+        _holding.pop()
+        if _put_off and not _holding:
+            raise Interrupted(_put_off.pop())
 
 
 @contextmanager
@@ -58,5 +78,8 @@ def fail(error: Exception) -> NoReturn:
     """Ends the program with one line on standard error; exit code 2 for what was refused, 1 for what failed."""
     if _TRACEBACKS:
         traceback.print_exception(error)
-    print(f"seqadd: {in_one_line(error)}", file=sys.stderr)
-    sys.exit(2 if isinstance(error, (ConfigError, HydraException, OmegaConfBaseException)) else 1)
+    refused = isinstance(error, (ConfigError, HydraException, OmegaConfBaseException))
+    ours = type(error).__module__.startswith("seqadd.")  # these say all there is to say
+    kind = "" if refused or ours else f"{type(error).__name__}: "
+    print(f"seqadd: {kind}{in_one_line(error)}", file=sys.stderr)
+    sys.exit(2 if refused else 1)

@@ -1,20 +1,23 @@
-"""The jobs of a sweep, a fresh process for each: started, watched, and told apart when one of them fails."""
+"""The jobs of a sweep, a fresh process for each: started, watched, and told apart when one of them fails.
+
+What becomes of their records is ``tracking``'s affair.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from seqadd.config import Config, in_one_line
+from seqadd.config import Config, in_one_line, processors
 from seqadd.exits import Interrupted, raise_on_signals
-from seqadd.progress import Display, Message, Started
+from seqadd.progress import Display, EpochDone
 
 # How long jobs that were asked to stop may take to close their runs before they are killed.
 _GRACE_SECONDS = 4.0
@@ -30,6 +33,9 @@ class Finished:
 
     run_id: str
 
+    def __str__(self) -> str:
+        return f"finished, run {self.run_id}"
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -37,15 +43,16 @@ class Failed:
 
     error: str
 
+    def __str__(self) -> str:
+        return self.error
+
 
 @dataclass
 class _Job:
     index: int
     label: str
-    config: Config
     process: SpawnProcess
     connection: Connection
-    run_id: str | None = None
     outcome: Finished | Failed | None = None
 
 
@@ -62,7 +69,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
     if at_once is None:
-        at_once = max(1, (os.cpu_count() or 1) // max(config.threads for config in configs))
+        at_once = max(1, processors() // max(config.threads for config in configs))
     waiting = list(enumerate(zip(labels, configs, strict=True)))
     running: dict[Connection, _Job] = {}
     ended: list[_Job] = []
@@ -83,16 +90,15 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
                     del running[connection]
                     _conclude(job)
                     ended.append(job)
-                    good = isinstance(job.outcome, Finished)
-                    display.end(index=job.index, outcome=f"finished, run {job.run_id}" if good else _error(job))
-        except Interrupted:
-            _stop(list(running.values()), display)
+                    display.end(job.index, str(job.outcome))
+        except BaseException:  # whatever it is: without us nobody watches them
+            _stop(list(running.values()))
             raise
-    failed = [job for job in sorted(ended, key=lambda job: job.index) if isinstance(job.outcome, Failed)]
+    ended.sort(key=lambda job: job.index)
+    failed = [f"{job.label}: {job.outcome.error}" for job in ended if isinstance(job.outcome, Failed)]
     if failed:
-        named = "; ".join(f"{job.label}: {_error(job)}" for job in failed)
-        raise JobsFailed(f"{len(failed)} of {len(ended)} jobs failed: {named}")
-    return [str(job.run_id) for job in sorted(ended, key=lambda job: job.index)]
+        raise JobsFailed(f"{len(failed)} of {len(ended)} jobs failed: {'; '.join(failed)}")
+    return [job.outcome.run_id for job in ended if isinstance(job.outcome, Finished)]
 
 
 def _start(index: int, label: str, config: Config) -> _Job:
@@ -102,7 +108,7 @@ def _start(index: int, label: str, config: Config) -> _Job:
     process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
-    return _Job(index, label, config, process, ours)
+    return _Job(index, label, process, ours)
 
 
 def _work(config: Config, connection: Connection) -> None:
@@ -115,59 +121,40 @@ def _work(config: Config, connection: Connection) -> None:
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
     except Exception as error:
-        connection.send(Failed(f"{type(error).__name__}: {in_one_line(error)}"))
+        with suppress(OSError):  # the sweep itself is gone
+            connection.send(Failed(f"{type(error).__name__}: {in_one_line(error)}"))
         sys.exit(1)
 
 
 def _receive(job: _Job, display: Display) -> bool:
     """Takes one message of a job; False when there will be no more."""
     try:
-        message: Message | Finished | Failed = job.connection.recv()
-    except (EOFError, ConnectionError):
+        message: EpochDone | Finished | Failed = job.connection.recv()
+    except (EOFError, OSError):  # OSError when it was killed in the middle of a message
         return False
-    if isinstance(message, (Finished, Failed)):
-        job.outcome = message
-    elif isinstance(message, Started):
-        job.run_id = message.run_id
-    else:
+    if isinstance(message, EpochDone):
         display.receive(job.index, message)
+    else:
+        job.outcome = message
     return True
 
 
 def _conclude(job: _Job) -> None:
-    """Settles how a job ended that will say no more, and makes its record say so too."""
+    """Settles how a job ended that will say no more."""
     job.process.join()
     if job.outcome is None:
         code = job.process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         job.outcome = Failed(f"its process {how}")
-        _close_record(job, "FAILED")
 
 
-def _close_record(job: _Job, status: str) -> None:
-    """Ends the run of a process that was killed and could not; a run that has ended stays as it is."""
-    if job.run_id is not None:
-        from seqadd import tracking
-
-        tracking.open_store(job.config.tracking).end_if_running(job.run_id, status)
-
-
-def _stop(jobs: Sequence[_Job], display: Display) -> None:
+def _stop(jobs: Sequence[_Job]) -> None:
     """Stops jobs: they may close their runs, and are killed if that takes too long."""
     for job in jobs:
         job.process.terminate()
     deadline = time.monotonic() + _GRACE_SECONDS
     for job in jobs:
         job.process.join(max(0.0, deadline - time.monotonic()))
-    for job in jobs:
         if job.process.is_alive():
             job.process.kill()
             job.process.join()
-        while _receive(job, display):
-            pass
-        _close_record(job, "KILLED")
-
-
-def _error(job: _Job) -> str:
-    assert isinstance(job.outcome, Failed)
-    return job.outcome.error

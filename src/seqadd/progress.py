@@ -1,7 +1,7 @@
 """How far runs are and how long they still take: bars in a terminal, plain lines anywhere else.
 
-A run says where it is with small messages. In a single run they go to a ``Display`` of its own; a job of a sweep
-sends them to the sweep, whose one Display shows all jobs.
+A run says after each epoch where it is. A single run says it to a ``Display`` of its own; a job of a sweep sends it to
+the sweep, whose one Display shows all jobs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,6 @@ from rich.text import Text
 
 
 @dataclass(frozen=True)
-class Started:
-    """A run has its record in the store."""
-
-    run_id: str
-
-
-@dataclass(frozen=True)
 class EpochDone:
     """An epoch (from 1) is over; ``metrics`` as ``training.train`` yields them."""
 
@@ -31,8 +24,7 @@ class EpochDone:
     metrics: dict[str, float]
 
 
-Message = Started | EpochDone
-Report = Callable[[Message], None]
+Report = Callable[[EpochDone], None]
 
 _SHOWN = ("loss", "acc", "val_acc")
 # Plain lines come this often: every twentieth of the epochs.
@@ -99,10 +91,8 @@ class Display:
             job.label.ljust(self._width), total=job.epochs, epochs="preparing", metrics="", left=None
         )
 
-    def receive(self, index: int, message: Message) -> None:
+    def receive(self, index: int, message: EpochDone) -> None:
         """Job ``index`` says where it is."""
-        if isinstance(message, Started):
-            return
         job = self._jobs[index]
         now = time.monotonic()
         latest = now - job.since

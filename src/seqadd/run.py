@@ -14,12 +14,14 @@ from contextlib import contextmanager
 
 import hydra
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet
-from seqadd.config import Config, from_hydra, packaged
+from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
 from seqadd.exits import command, fail
-from seqadd.progress import Display, EpochDone, Report, Started
+from seqadd.progress import Display, EpochDone, Report
 
 
 def run(config: Config, report: Report) -> str:
@@ -27,7 +29,7 @@ def run(config: Config, report: Report) -> str:
 
     Args:
         config: a checked configuration.
-        report: is told when the run has its record, and after every epoch.
+        report: is told after every epoch.
 
     Raises:
         ConfigError: when the store cannot be opened.
@@ -44,7 +46,6 @@ def run(config: Config, report: Report) -> str:
         tags=tracking.run_tags(config),
         parent_run_id=config.tracking.parent_run_id,
     ) as record:
-        report(Started(record.run_id))
         with quiet_import_of_tensorflow():
             from seqadd import figures, models, training
 
@@ -108,15 +109,18 @@ def run_alone(config: Config) -> str:
     with Display([run_name(config)], [config.epochs]) as display:
         display.start(0)
         run_id = run(config, lambda message: display.receive(0, message))
-        display.say(f"run {run_id} in {config.tracking.uri}, experiment {config.tracking.experiment}")
+        display.say(f"run {run_id}, experiment {config.tracking.experiment}")
     return run_id
 
 
 def task_function(cfg: DictConfig) -> str:
-    """What Hydra calls for a run of its own; the jobs of a sweep go through ``seqadd.sweep``."""
+    """What Hydra calls for a run of its own; the jobs of a sweep go through ``seqadd.jobs``."""
+    about = HydraConfig.get()
     try:
-        return run_alone(from_hydra(cfg))
+        return run_alone(from_hydra(cfg, about.runtime.choices))
     except Exception as error:
+        if about.mode is RunMode.MULTIRUN:
+            raise  # under another launcher than ours, which has more jobs to run
         fail(error)  # here, because Hydra would print a line of its own before it handed the error over
 
 
@@ -125,7 +129,10 @@ def main() -> None:
     with command():
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
+        try:
+            hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
+        except ValueError as error:  # Hydra's own for an override that it can read and not use, as in task=null
+            raise ConfigError(in_one_line(error)) from error
 
 
 if __name__ == "__main__":

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import open_dict
 
-from seqadd.config import Config, ConfigError, as_text, from_hydra, packaged
+from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged
 from seqadd.exits import command
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ METRICS = (
     "val_binary_accuracy",
     "epoch_seconds",
 )
+
+
+_PUBLISHED = {"epochs", "metric", "value"}
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,23 @@ def select(overrides: Sequence[str]) -> Selection:
     Raises:
         ConfigError: for a condition that cannot be run, or ``epochs``, which are the rows.
     """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
     seeds: tuple[int, ...] | None = None
     choices: list[list[tuple[str, str, bool]]] = []
-    for override in parsed:
-        key, values = override.get_key_element(), _values(override)
-        if key == "epochs":
-            raise ConfigError(f"epochs={','.join(values)}: epochs are the rows of the table; choose them with --epochs")
-        if key == "seed":
-            if not all(value.isdecimal() for value in values):
-                raise ConfigError(f"seed={','.join(values)}: must be integers of at least 0")
-            seeds = tuple(int(value) for value in values)
-        else:
-            choices.append([(key, value, len(values) > 1) for value in values])
     columns = []
     with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        for override in parser.parse_overrides(list(overrides)):
+            key, values = override.get_key_element(), _values(override)
+            if key == "epochs":
+                raise ConfigError(f"epochs={','.join(values)}: epochs are the table's rows; choose them with --epochs")
+            if key == "seed":
+                if not all(value.isdecimal() for value in values):
+                    raise ConfigError(f"seed={','.join(values)}: must be integers of at least 0")
+                seeds = tuple(int(value) for value in values)
+            else:
+                choices.append([(key, value, len(values) > 1) for value in values])
         for combination in itertools.product(*choices):
-            config = from_hydra(compose("config", [f"{key}={value}" for key, value, _ in combination]))
+            config = composed([f"{key}={value}" for key, value, _ in combination])
             written = {key: as_text(value) for key, value in config.flat().items()}
             swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
             if len(swept) > 1:
@@ -97,6 +102,15 @@ def select(overrides: Sequence[str]) -> Selection:
                 label = next(iter(swept.values()), config.cell)
             columns.append(Column(label, config))
     return Selection(columns, seeds)
+
+
+def composed(overrides: list[str]) -> Config:
+    """The checked configuration that these overrides give; inside ``hydra.initialize_config_dir``."""
+    cfg = compose("config", overrides, return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return from_hydra(cfg, choices)
 
 
 def _values(override: Override) -> list[str]:
@@ -148,9 +162,16 @@ def read_published(path: Path) -> pd.DataFrame:
         published = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--published {path}: cannot read it: {error}") from error
-    missing = {"epochs", "metric", "value"} - set(published.columns)
+    missing = _PUBLISHED - set(published.columns)
     if missing:
         raise ConfigError(f"--published {path}: lacks the column {', '.join(sorted(missing))}")
+    strange = set(published.columns) - _PUBLISHED - {"source"} - set(known_keys())
+    if strange:
+        raise ConfigError(f"--published {path}: no key is called {', '.join(sorted(strange))}")
+    numbers = pd.to_numeric(published["value"], errors="coerce")
+    if numbers.isna().any():
+        line = int(numbers.isna().to_numpy().argmax()) + 2
+        raise ConfigError(f"--published {path}: line {line}: {published['value'].iloc[line - 2]!r} is no number")
     return published
 
 
@@ -223,17 +244,20 @@ def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
 
 
 def _field(rows: pd.DataFrame, kind: str) -> str:
+    """One kind of number for each metric, as in ``(0.3576, 0.3577)``; with several seeds ``(... ±...) n=3``."""
     numbers = []
     for row in rows.to_dict("records"):
-        if kind == "measured" and row["seeds"] == 0:
-            return "missing"
-        if kind == "measured" and row["seeds"] > 1:
-            numbers.append(f"{row['mean']:.3f} ±{row['std']:.3f}")
-            continue
         number = row["mean" if kind == "measured" else kind]
-        digits = "+.4f" if kind == "difference" else ".4f"
-        numbers.append("" if math.isnan(number) else format(number, digits))
-    return f"({', '.join(numbers)})" if any(numbers) else ""
+        if math.isnan(number):
+            numbers.append("missing" if kind == "measured" else "")
+        elif kind == "measured" and row["seeds"] > 1:
+            numbers.append(f"{number:.3f} ±{row['std']:.3f}")
+        else:
+            numbers.append(format(number, "+.4f" if kind == "difference" else ".4f"))
+    if set(numbers) <= {"", "missing"}:
+        return numbers[0]
+    n = rows["seeds"].max()
+    return f"({', '.join(numbers)})" + (f" n={n}" if kind == "measured" and n > 1 else "")
 
 
 def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str]) -> list[str]:
@@ -246,7 +270,7 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str]) ->
         return lines
     seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
     if any(len(each) > 1 for each in seeds):
-        lines.append("measured: mean ± standard deviation over seeds; difference: mean - published")
+        lines.append("measured: mean ± standard deviation over n seeds; difference: mean - published")
     named = [
         f"{column.label} {', '.join(map(str, each)) or 'none'}"
         for column, each in zip(selection.columns, seeds, strict=True)
@@ -356,7 +380,7 @@ def main() -> None:
         curves = learning_curves(store, selection, metrics)
         summary = summarize(curves, selection, published, options.epochs, metrics)
         lines = lay_out(summary, selection)
-        below = notes(curves, selection, metrics)
+        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics)
 
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -364,7 +388,7 @@ def main() -> None:
         console.print(to_terminal(lines))
         for line in below:
             console.print(line, style="dim", markup=False)
-        if "missing" in {field for line in lines for field in line}:
+        if (summary["seeds"] == 0).any():
             sweep = " ".join(overrides)
             console.print(f"to fill what is missing: python -m seqadd.run -m {sweep} epochs={max(options.epochs)}")
         if options.markdown:

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,8 +39,8 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqadd.addition import Dataset
-from seqadd.config import Config, ConfigError, Tracking, as_text
-from seqadd.exits import Interrupted
+from seqadd.config import Config, ConfigError, Tracking, as_text, processors
+from seqadd.exits import Interrupted, signals_held
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,23 +83,43 @@ class Store:
         }
         if parent_run_id is not None:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
-        created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
-        run = TrackedRun(self.client, created.info.run_id)
+        run: TrackedRun | None = None
+        status, traceback_text = "FAILED", None
         try:
+            with signals_held():
+                created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
+                run = TrackedRun(self.client, created.info.run_id)
             self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
             yield run
+            status = "FINISHED"
         except (Interrupted, KeyboardInterrupt):
-            run.end("KILLED")
+            status = "KILLED"
             raise
         except BaseException:
-            run.end("FAILED", traceback_text=traceback.format_exc())
+            traceback_text = traceback.format_exc()
             raise
-        else:
-            run.end("FINISHED")
+        finally:
+            if run is not None:
+                with signals_held():
+                    self._close(run.run_id, status, traceback_text)
+
+    def _close(self, run_id: str, status: str, traceback_text: str | None) -> None:
+        """Ends a run and the jobs of a sweep that were killed before they could do it themselves."""
+        self.client.set_terminated(run_id, status)
+        for child in self._search(f"attributes.status = 'RUNNING' AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"):
+            self.client.set_terminated(child.info.run_id, "KILLED" if status == "KILLED" else "FAILED")
+        if traceback_text is not None:
+            # The status stands already; a full disk must not hide the error that is on its way.
+            with suppress(MlflowException, SQLAlchemyError, OSError):
+                self.client.log_text(run_id, traceback_text, "traceback.txt")
 
     def condition_runs(self, condition_hash: str) -> list[FinishedRun]:
         """The finished runs of one condition, oldest first."""
-        wanted = f"attributes.status = 'FINISHED' AND tags.condition_hash = '{condition_hash}'"
+        found = self._search(f"attributes.status = 'FINISHED' AND tags.condition_hash = '{condition_hash}'")
+        return [FinishedRun(run.info.run_id, dict(run.data.params), dict(run.data.tags)) for run in found]
+
+    def _search(self, wanted: str) -> list[Run]:
+        """The runs of the experiment that a filter fits, oldest first."""
         runs: list[Run] = []
         token = None
         while True:
@@ -114,17 +134,12 @@ class Store:
             runs.extend(page)
             token = page.token
             if not token:
-                return [FinishedRun.of(run) for run in runs]
+                return runs
 
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """A metric's value after each epoch, epochs counted from 1, in their order."""
         values = self.client.get_metric_history(run_id, metric)
         return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
-
-    def end_if_running(self, run_id: str, status: str) -> None:
-        """Closes the record of a run whose process is gone without having closed it."""
-        if self.client.get_run(run_id).info.status == "RUNNING":
-            self.client.set_terminated(run_id, status)
 
 
 @dataclass(frozen=True)
@@ -134,10 +149,6 @@ class FinishedRun:
     run_id: str
     params: dict[str, str]
     tags: dict[str, str]
-
-    @staticmethod
-    def of(run: Run) -> FinishedRun:
-        return FinishedRun(run.info.run_id, dict(run.data.params), dict(run.data.tags))
 
 
 class TrackedRun:
@@ -183,12 +194,6 @@ class TrackedRun:
             yield path
             self._client.log_artifact(self.run_id, str(path))
 
-    def end(self, status: str, traceback_text: str | None = None) -> None:
-        """Closes the record as FINISHED, FAILED or KILLED."""
-        if traceback_text is not None:
-            self.log_text(traceback_text, "traceback.txt")
-        self._client.set_terminated(self.run_id, status)
-
 
 def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
@@ -231,7 +236,9 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
         raise ConfigError(f"tracking.experiment={name}: no such experiment in this store")
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=artifact_location)
+            # The UI would otherwise open it as an experiment with language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(name, artifact_location=artifact_location, tags=kind)
         except MlflowException:
             # On a server another process can have made it since; if not, the error stands.
             found = client.get_experiment_by_name(name)
@@ -259,7 +266,7 @@ def run_tags(config: Config) -> dict[str, str]:
         MLFLOW_GIT_COMMIT: commit,
         "python": platform.python_version(),
         **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
-        "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {os.cpu_count()} processors",
+        "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
     }
 
 
