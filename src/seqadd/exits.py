@@ -80,6 +80,8 @@ def fail(error: Exception) -> NoReturn:
         traceback.print_exception(error)
     refused = isinstance(error, (ConfigError, HydraException, OmegaConfBaseException))
     ours = type(error).__module__.startswith("seqadd.")  # these say all there is to say
-    kind = "" if refused or ours else f"{type(error).__name__}: "
-    print(f"seqadd: {kind}{in_one_line(error)}", file=sys.stderr)
+    said = in_one_line(error)
+    if not (refused or ours):
+        said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
+    print(f"seqadd: {said}", file=sys.stderr)
     sys.exit(2 if refused else 1)

@@ -64,20 +64,21 @@ class Display:
             TextColumn("{task.fields[metrics]}"),
             _TimeLeft(),
             console=self.console,
-            disable=not self.console.is_terminal,
             transient=len(labels) > 1,
         )
         self._all = self._bars.add_task("sweep", visible=len(labels) > 1, epochs="", metrics="", left=None)
 
     def __enter__(self) -> Display:
-        self._bars.start()
+        if self.console.is_terminal:
+            self._bars.start()
         self._refresh_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self.console.is_terminal:
+            self._bars.stop()
 
     def say(self, line: str) -> None:
         """Prints a line, above the bars where there are any."""
