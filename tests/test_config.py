@@ -50,7 +50,7 @@ REFUSALS = {
     "task=null": "Config group override must be a string or a list. Got NoneType",
     "epochs=[": "cannot read the override 'epochs=['",
     "tracking.uri=": "tracking.uri=: must not be empty (MLflow tracking URI)",
-    "cell=lstm,gru": "Ambiguous value for argument 'cell=lstm,gru'",
+    "cell=lstm,gru": "cell=lstm,gru: several values; sweep over them with -m cell=lstm,gru",
     "-m cell=lstm,gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "-m epochs=1,0,2": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0; no job was started)",
     "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be an integer of at least 1, or null",

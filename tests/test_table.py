@@ -154,13 +154,13 @@ def test_all_24_published_numbers_are_those_of_the_article():
 def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     for seed in (0, 1):
         record(make_config(f"seed={seed}"), {10: (0.36 + seed / 100, 0.35)}, git_dirty="true")
-    code, out, err = call(
-        table.main, "--epochs", "10", "--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"
-    )
+    files = ["--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"]
+    code, out, err = call(table.main, "reverse=true", "--epochs", "10", "batch_size=512", *files)
     assert (code, err) == (0, "")
     assert "(0.365 ±0.007, 0.350 ±0.000) n=2   missing" in out
     assert "commit: abcdef012345 with changes" in out
-    assert "to fill what is missing: python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=10" in out
+    assert "missing of gru: python -m seqadd.run cell=gru reverse=True batch_size=512 epochs=10\n" in out
+    assert "missing of lstm" not in out
     markdown = Path("t.md").read_text()
     assert "| 10 | measured | (0.365 ±0.007, 0.350 ±0.000) n=2 | missing | missing |" in markdown
     assert "- seeds: lstm 0, 1; gru none; simple_rnn none" in markdown
@@ -187,6 +187,9 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         (["batch=64"], "batch: no such key; did you mean batch_size?"),
         (["cell=gry"], "cell=gry: must be one of dense, gru, lstm, simple_rnn"),
         (["seed=x"], "seed=x: must be integers of at least 0"),
+        (["--csv", "none/t.csv"], "--csv none/t.csv: there is no folder "),
+        (["--markdown", "."], "--markdown .: is a folder; name a file in it"),
+        (["--figure", "curves.gif"], "--figure curves.gif: must end in .png, .svg, .pdf"),
         (["--published", "none.csv"], "--published none.csv: cannot read it"),
         (["--epochs", "10,0"], "argument --epochs: 10,0: must be numbers of epochs of at least 1"),
         (["--metrics", "accuracy"], "argument --metrics: accuracy: must be one of acc, val_acc"),

@@ -264,8 +264,11 @@ def in_one_line(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: must be one of {', '.join(error.options)}"
+    if first_line.startswith("Ambiguous value for argument"):
+        override = first_line.split("'", 1)[1].rstrip("'")
+        return f"{override}: several values; sweep over them with -m {override}"
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}: {first_line}"
+        return f"cannot read the override {error.override!r}, write KEY=VALUE: {first_line}"
     if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):
         # The quoted key is the only place where Hydra says what was asked for.
         key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))

@@ -36,8 +36,9 @@ def raise_on_signals() -> None:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     # What follows is the tidying up: a second Ctrl-C, or the SIGTERM of a sweep that stops, must not cut it short.
+    # (Not SIG_IGN: of a signal that is on its way already, Python would print a traceback.)
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+        signal.signal(each, lambda number, frame: None)
     if _holding:
         _put_off.append(number)
     else:

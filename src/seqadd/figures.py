@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +28,10 @@ def learning_curve(history: Sequence[dict[str, float]], title: str) -> Figure:
     marker = "o" if len(history) == 1 else None
     for metric, colour in zip(("acc", "val_acc"), COLOURS, strict=False):
         axes.plot(epochs, [row[metric] for row in history], label=metric, color=colour, marker=marker, linewidth=1.5)
-    axes.set(xlabel="epoch", ylabel="characters right", ylim=(0, 1), title=title)
+    axes.set(xlabel="epoch", ylabel="characters right", ylim=(0, 1.02), title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
 
 
@@ -40,7 +42,7 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
         curves: as ``table.learning_curves`` returns them.
         labels: what the columns are called.
         summary: as ``table.summarize`` returns it; its published numbers are drawn as diamonds.
-        metric: which metric, a fraction of 1.
+        metric: which metric.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -50,16 +52,20 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
         by_seed = [of_seed for _, of_seed in of_column.groupby("seed")]
         for of_seed in by_seed if len(by_seed) > 1 else []:
             axes.plot(of_seed["epoch"], of_seed["value"], color=colour, linewidth=0.6, alpha=0.5)
-        mean = of_column.groupby("epoch")["value"].mean()
+        n = len(by_seed)
+        at_epoch = of_column.groupby("epoch")["value"]
+        mean = at_epoch.mean()[at_epoch.count() == n]  # where some seeds have ended, a mean of the others would jump
         if len(mean):
-            n = len(by_seed)
             axes.plot(mean.index, mean, color=colour, linewidth=2, label=f"{label} ({n} seed{'s' * (n > 1)})")
         known = summary[(summary["column"] == index) & (summary["metric"] == metric) & summary["published"].notna()]
         axes.scatter(known["epochs"], known["published"], color=colour, marker="D", edgecolor="black", zorder=3)
     if summary["published"].notna().any():
         axes.scatter([], [], color="white", marker="D", edgecolor="black", label="published")
-    axes.set(xlabel="epoch", ylabel=metric, ylim=(0, 1), title=f"{metric} over epochs")
+    axes.set(xlabel="epoch", ylabel=metric, title=f"{metric} over epochs")
+    if "loss" not in metric and "seconds" not in metric:
+        axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower right")
+        axes.legend(loc="best")
     return figure

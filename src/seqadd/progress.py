@@ -13,6 +13,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 
@@ -58,8 +59,8 @@ class Display:
         self._at_once = at_once
         self._width = max(len(label) for label in labels)
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", table_column=Column(overflow="ellipsis")),
+            BarColumn(bar_width=24 if self.console.width >= 100 else 6),
             TextColumn("{task.fields[epochs]}"),
             TextColumn("{task.fields[metrics]}"),
             _TimeLeft(),

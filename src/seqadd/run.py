@@ -90,7 +90,7 @@ def quiet_import_of_tensorflow() -> Iterator[None]:
         os.dup2(said.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             said.seek(0)
             os.write(stderr, said.read())
             raise
@@ -106,7 +106,7 @@ def run_name(config: Config) -> str:
 
 def run_alone(config: Config) -> str:
     """One run with its progress on the terminal; returns the id of its run."""
-    with Display([run_name(config)], [config.epochs]) as display:
+    with Display([f"{config.cell} seed {config.seed}"], [config.epochs]) as display:
         display.start(0)
         run_id = run(config, lambda message: display.receive(0, message))
         display.say(f"run {run_id}, experiment {config.tracking.experiment}")

@@ -49,13 +49,15 @@ METRICS = (
 
 
 _PUBLISHED = {"epochs", "metric", "value"}
+_FIGURES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One condition: what it is called in the table, and its configuration."""
+    """One condition: what it is called in the table, the overrides that choose it, and its configuration."""
 
     label: str
+    overrides: tuple[str, ...]
     config: Config
 
 
@@ -93,14 +95,15 @@ def select(overrides: Sequence[str]) -> Selection:
             else:
                 choices.append([(key, value, len(values) > 1) for value in values])
         for combination in itertools.product(*choices):
-            config = composed([f"{key}={value}" for key, value, _ in combination])
+            own = [f"{key}={value}" for key, value, _ in combination]
+            config = composed(own)
             written = {key: as_text(value) for key, value in config.flat().items()}
             swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
             if len(swept) > 1:
                 label = " ".join(f"{key}={value}" for key, value in swept.items())
             else:
                 label = next(iter(swept.values()), config.cell)
-            columns.append(Column(label, config))
+            columns.append(Column(label, tuple(own), config))
     return Selection(columns, seeds)
 
 
@@ -296,7 +299,8 @@ def to_terminal(lines: list[list[str]]) -> Table:
     header, *body = lines
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index == 0 else "left", no_wrap=index < 2)
+        # Two columns may differ in their last letters only, so a narrow terminal wraps their names and cuts nothing.
+        table.add_column(name, justify="right" if index == 0 else "left", no_wrap=index < 2, overflow="fold")
     for index, line in enumerate(body):
         last_of_its_epochs = index + 1 == len(body) or body[index + 1][0] != ""
         table.add_row(*line, style=None if line[1] == "measured" else "dim", end_section=last_of_its_epochs)
@@ -306,8 +310,25 @@ def to_terminal(lines: list[list[str]]) -> Table:
 def write_whole(path: Path, text: str) -> None:
     """Writes a text file that is there whole or not at all."""
     unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Raises ConfigError for a file that cannot be written, before any work is done."""
+    for name in ("markdown", "csv", "figure"):
+        path = getattr(options, name)
+        if path is None:
+            continue
+        if path.is_dir():
+            raise ConfigError(f"--{name} {path}: is a folder; name a file in it")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"--{name} {path}: there is no folder {path.absolute().parent}")
+    if options.figure is not None and options.figure.suffix not in _FIGURES:
+        raise ConfigError(f"--figure {options.figure}: must end in {', '.join(_FIGURES)}")
 
 
 def _epochs(text: str) -> tuple[int, ...]:
@@ -358,13 +379,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def main() -> None:
     """Command line of ``python -m seqadd.table``."""
     with command():
         options = parse_arguments()
+        check_outputs(options)
         overrides = list(options.overrides)
         if not any(override.startswith("cell=") for override in overrides):
             overrides = ARTICLE_COLUMNS + overrides
@@ -382,15 +404,6 @@ def main() -> None:
         lines = lay_out(summary, selection)
         below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics)
 
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = 1000  # a file or a pipe has no edge to wrap at
-        console.print(to_terminal(lines))
-        for line in below:
-            console.print(line, style="dim", markup=False)
-        if (summary["seeds"] == 0).any():
-            sweep = " ".join(overrides)
-            console.print(f"to fill what is missing: python -m seqadd.run -m {sweep} epochs={max(options.epochs)}")
         if options.markdown:
             write_whole(options.markdown, to_markdown(lines, below))
         if options.csv:
@@ -400,6 +413,17 @@ def main() -> None:
 
             labels = [column.label for column in selection.columns]
             figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(options.figure, dpi=150)
+
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 1000  # a file or a pipe has no edge to wrap at
+        console.print(to_terminal(lines))
+        for line in below:
+            console.print(line, style="dim", markup=False)
+        for index in summary.loc[summary["seeds"] == 0, "column"].unique():
+            column = selection.columns[index]
+            command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
+            console.print(f"to fill what is missing of {column.label}: {command_line}", markup=False)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -213,9 +213,11 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     try:
         if path is None:
             client = MlflowClient(tracking.uri)
-            return Store(client, _experiment_id(client, tracking.experiment, None, create))
+            with _short_patience():
+                return Store(client, _experiment_id(client, tracking.experiment, None, create))
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
-        with FileLock(f"{path}.lock"):
+        # A reader of somebody else's folder cannot lock, and needs not.
+        with FileLock(f"{path}.lock") if create or os.access(path.parent, os.W_OK) else nullcontext():
             client = MlflowClient(f"{_SQLITE}{path}")  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
             artifacts = str(path.parent / "mlruns" / tracking.experiment)
@@ -223,6 +225,19 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         said = str(error).strip().partition("\n")[0]
         raise ConfigError(f"tracking.uri={tracking.uri}: cannot open the store: {said}") from error
+
+
+@contextmanager
+def _short_patience() -> Iterator[None]:
+    """Asks a server once and for seconds, where MLflow would ask for minutes; what the person has set stands."""
+    ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
+    ours = {name: value for name, value in ours.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 def sqlite_path(uri: str) -> Path | None:
