@@ -100,8 +100,8 @@ def quiet_import_of_tensorflow() -> Iterator[None]:
 
 
 def run_name(config: Config) -> str:
-    """What a person would call the run: ``lstm repeat_vector 200 epochs seed 0``."""
-    return f"{config.cell} {config.architecture} {config.epochs} epochs seed {config.seed}"
+    """What a person would call the run: ``lstm seed 0, repeat_vector, 200 epochs``; lists cut names at their end."""
+    return f"{config.cell} seed {config.seed}, {config.architecture}, {config.epochs} epochs"
 
 
 def run_alone(config: Config) -> str:
