@@ -87,9 +87,10 @@ def test_a_sweep_gives_what_its_jobs_give_alone(sweep_with_a_failure, tmp_path):
 def test_ctrl_c_ends_a_sweep_with_all_its_jobs(tmp_path):
     process = start(tmp_path, "-m", *LONG, "seed=0,1,2", "hydra.launcher.jobs=2")
     wait_for_lines(process, "epoch ", n=2)
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the jobs get it too, and then the sweep's SIGTERM
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert err == "seqadd: stopped by SIGINT\n"
     assert {each.info.status for each in runs_of(tmp_path)} == {"KILLED"}
     deadline = time.monotonic() + 5  # multiprocessing's own helper ends a moment after its parent
     while group_is_alive(process.pid) and time.monotonic() < deadline:

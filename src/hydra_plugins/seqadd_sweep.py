@@ -111,6 +111,7 @@ class ProcessLauncher(Launcher):
         """
         from seqadd import jobs
 
+        # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
         configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
         run_ids = jobs.run_all(labels(job_overrides), configs, self.at_once)
         return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
