@@ -6,6 +6,7 @@ To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.confi
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -26,30 +27,22 @@ GATE_ACTIVATION = {"keras2": hard_sigmoid_of_keras2, "keras3": "sigmoid"}
 GRU_RESET_AFTER = {"keras2": False, "keras3": True}
 
 
-def lstm(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+# A cell's function takes the width, the era and what ``seqadd.layers`` takes: return_sequences, constant_input, name.
+
+
+def lstm(units: int, era: str, **settings: Any) -> keras.layers.Layer:
     """LSTM with the era's gates: ``(batch, steps, features) -> (batch, [steps,] units)``."""
-    return layers.LSTM(
-        units,
-        recurrent_activation=GATE_ACTIVATION[era],
-        return_sequences=return_sequences,
-        name=name,
-    )
+    return layers.LSTM(units, recurrent_activation=GATE_ACTIVATION[era], **settings)
 
 
-def gru(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+def gru(units: int, era: str, **settings: Any) -> keras.layers.Layer:
     """GRU with the era's gates and place of the reset gate: ``(batch, steps, features) -> (batch, [steps,] units)``."""
-    return layers.GRU(
-        units,
-        recurrent_activation=GATE_ACTIVATION[era],
-        reset_after=GRU_RESET_AFTER[era],
-        return_sequences=return_sequences,
-        name=name,
-    )
+    return layers.GRU(units, recurrent_activation=GATE_ACTIVATION[era], reset_after=GRU_RESET_AFTER[era], **settings)
 
 
-def simple_rnn(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+def simple_rnn(units: int, era: str, **settings: Any) -> keras.layers.Layer:
     """SimpleRNN, the same in every era: ``(batch, steps, features) -> (batch, [steps,] units)``."""
-    return layers.SimpleRNN(units, return_sequences=return_sequences, name=name)
+    return layers.SimpleRNN(units, **settings)
 
 
 def dense(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
@@ -75,7 +68,7 @@ def repeat_vector(config: Config, question_length: int, answer_length: int, n_ch
             keras.Input((question_length, n_characters), name="question"),
             cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
             keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
-            cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_2"),
+            cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
             *_characters(n_characters),
         ],
         name="repeat_vector",
