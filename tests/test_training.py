@@ -1,6 +1,8 @@
 """The training epoch against a plain Keras loop over the same order."""
 
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +24,10 @@ def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
         rng=np.random.default_rng(config.seed),
     )
     return models.build_model(config, 3, config.answer_length, 12), data, config
+
+
+def train(model: keras.Model, data: addition.Dataset, config: Config, **settings: Any) -> Iterator[tuple[int, dict]]:
+    return training.train(model, training.make_optimizer(model, config), data, config, **settings)
 
 
 def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Config) -> list[dict[str, float]]:
@@ -68,7 +74,7 @@ def test_two_epochs_equal_a_plain_keras_loop(overrides):
     # The last batch of each epoch is a smaller one.
     model, data, config = prepare(*overrides, "epochs=2", "learning_rate=0.01")
     twin = models.build_model(config, 3, config.answer_length, 12)
-    ours = [measured for _, measured in training.train(model, data, config)]
+    ours = [measured for _, measured in train(model, data, config)]
     theirs = plain_keras_epochs(twin, data, config)
     for name, weight, expected in zip(
         [weight.path for weight in model.weights], model.get_weights(), twin.get_weights(), strict=True
@@ -95,8 +101,8 @@ def test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch():
 
 def test_an_epoch_does_not_depend_on_how_many_follow():
     """So one run of 200 epochs gives the rows of 10, 50 and 100 too."""
-    short = [measured["loss"] for _, measured in training.train(*prepare("epochs=2"))]
-    long = [measured["loss"] for _, measured in training.train(*prepare("epochs=4"))]
+    short = [measured["loss"] for _, measured in train(*prepare("epochs=2"))]
+    long = [measured["loss"] for _, measured in train(*prepare("epochs=4"))]
     assert long[:2] == short
 
 
@@ -104,25 +110,25 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit():
     twins = []
     for _ in range(2):
         model, data, config = prepare("epochs=2")
-        list(training.train(model, data, config))
+        list(train(model, data, config))
         twins.append(model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*twins, strict=True))
 
 
 def test_val_exact_match_is_that_of_the_models_own_predictions():
     model, data, config = prepare("epochs=3", "learning_rate=0.02", "encoder_units=32", "decoder_units=32")
-    (*_, (_, last)) = training.train(model, data, config)
+    (*_, (_, last)) = train(model, data, config)
     predicted = np.array(model(alphabet.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
     assert last["val_exact_match"] == metrics.exact_match(predicted, data.val_answers)
     assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
 
 
 def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_of_eleven_twelfths():
-    _, first = next(training.train(*prepare("loss=binary", "learning_rate=1e-9")))
+    _, first = next(train(*prepare("loss=binary", "learning_rate=1e-9")))
     assert first["binary_accuracy"] == pytest.approx(11 / 12)
     assert first["acc"] < 0.5
 
 
 def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do():
     with pytest.raises(training.TrainingDiverged, match=r"loss is nan after epoch \d; lower learning_rate=1e\+38"):
-        list(training.train(*prepare("learning_rate=1e38", "epochs=5")))
+        list(train(*prepare("learning_rate=1e38", "epochs=5")))

@@ -1,16 +1,19 @@
 """Keras' recurrent layers with the loop over the steps written for XLA: same weights, same arithmetic, less time.
 
-Three things that no compiler does for them:
+Four things that no compiler does for them (docs/performance.md has the figures):
 
-- The steps of a recurrence are chained: a state is used several times by the next step, in the gradient above all. XLA
-  fuses cheap operations into each of their uses, and so computes the whole chain of earlier steps again for every use
-  of a state, which took a third of an LSTM's epoch. Here a step's state is computed once (see ``computed_once``).
-- The first step starts from nothing, so it has no recurrent product.
+- The first step starts from nothing, so it has no product with a state.
 - A decoder that sees the same input at every step multiplies it with its weights once, and its gradient likewise.
+- Elsewhere input, bias and state enter a step through one product, and not through two whose results every gate adds
+  up again, in the gradient too.
+- The steps are chained: a state is used several times by the next step, in the gradient above all. XLA fuses cheap
+  operations into each of their uses, and so computes the whole chain of earlier steps again for every use of a state.
+  Here it is computed once (see ``computed_once``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -30,6 +33,30 @@ def computed_once(x: tf.Tensor, one: tf.Tensor) -> Any:
     return x / one, lambda gradient: (gradient / one, None)
 
 
+@tf.custom_gradient
+def product_of_both(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> Any:
+    """``inputs @ weights[:n] + state @ weights[n:]`` as one product, and one for the gradient of the weights.
+
+    Args:
+        inputs: ``(batch, n)``.
+        state: ``(batch, units)``.
+        weights: ``(n + units, columns)``.
+    """
+    both = tf.concat([inputs, state], axis=1)
+    n = inputs.shape[1]
+
+    def gradients(of_product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        # Two products where autodiff makes one: nobody asks for that of one-hot characters, so it is never computed.
+        of_inputs = tf.matmul(of_product, weights[:n], transpose_b=True)
+        of_state = tf.matmul(of_product, weights[n:], transpose_b=True)
+        return of_inputs, of_state, tf.matmul(both, of_product, transpose_a=True)
+
+    return both @ weights, gradients
+
+
+Once = Callable[[tf.Tensor], tf.Tensor]
+
+
 class _StepByStep:
     """The loop over the steps; a subclass says what one step does.
 
@@ -41,13 +68,14 @@ class _StepByStep:
     """
 
     cell: Any
+    units: int
     return_sequences: bool
 
     def __init__(self, units: int, *, constant_input: bool = False, **settings: Any) -> None:
         unknown = settings.keys() - {"recurrent_activation", "reset_after", "return_sequences", "name"}
         if unknown:  # Keras' layer would take it, and the steps below ignore it
             raise NotImplementedError(f"{type(self).__name__} of seqadd knows no {', '.join(sorted(unknown))}")
-        super().__init__(units, **settings)
+        super().__init__(units, **settings)  # type: ignore[call-arg]
         self.constant_input = constant_input
 
     def call(
@@ -60,75 +88,85 @@ class _StepByStep:
         """``(batch, steps, features) -> (batch, [steps,] units)``; without an initial state it is zero."""
         if mask is not None:
             raise NotImplementedError("these layers take sequences of one length, without a mask")
-        one = 1.0 + 0.0 * sequences[0, 0, 0]  # not simplified, since 0 times NaN is not 0
         if self.constant_input:
-            projections = [self.project(sequences[:, 0])] * sequences.shape[1]
+            inputs_of_steps = [sequences[:, 0] @ self.cell.kernel + self.bias] * sequences.shape[1]
         else:
-            projections = [self.project(inputs) for inputs in tf.unstack(sequences, axis=1)]
+            with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the one is for the bias
+            inputs_of_steps = tf.unstack(with_one, axis=1)
+        one = 1.0 + 0.0 * sequences[0, 0, 0]  # not simplified, since 0 times NaN is not 0
         states = initial_state
         outputs = []
-        for projection in projections:
-            states = [computed_once(state, one) for state in self.step(projection, states)]
+        for inputs in inputs_of_steps:
+            states = self.step(inputs, states, lambda x: computed_once(x, one))
             outputs.append(states[0])  # in all three cells the first state is the output
         return tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
-        """What the input alone adds to a step: ``(batch, features) -> (batch, gates * units)``."""
-        return inputs @ self.cell.kernel + self.cell.bias
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        """The next states, each ``(batch, units)``.
 
-    def step(self, projection: tf.Tensor, states: list[tf.Tensor] | None) -> list[tf.Tensor]:
-        """The next states, each ``(batch, units)``, from the projected input and the states; None for zeros."""
+        Args:
+            inputs: for ``weigh``.
+            states: those before; None for zeros.
+            once: to be put around what is cheap to compute and used more than once.
+        """
         raise NotImplementedError
+
+    @property
+    def bias(self) -> tf.Tensor:
+        """What a step adds to its products, ``(gates * units,)``."""
+        return self.cell.bias
+
+    def weigh(self, inputs: tf.Tensor, state: tf.Tensor | None, gates: slice = slice(None)) -> tf.Tensor:
+        """``inputs @ kernel + bias + state @ recurrent_kernel``, ``(batch, units)`` for each of the ``gates``."""
+        columns = slice(*(edge and edge * self.units for edge in (gates.start, gates.stop)))
+        recurrent_kernel = self.cell.recurrent_kernel[:, columns]
+        if self.constant_input:  # weighed already
+            return inputs[:, columns] if state is None else inputs[:, columns] + state @ recurrent_kernel
+        weights = tf.concat([self.cell.kernel[:, columns], self.bias[None, columns]], axis=0)
+        if state is None:
+            return inputs @ weights
+        return product_of_both(inputs, state, tf.concat([weights, recurrent_kernel], axis=0))
 
 
 class LSTM(_StepByStep, keras.layers.LSTM):
     """``keras.layers.LSTM``: ``(batch, steps, features) -> (batch, [steps,] units)``; states are output and carry."""
 
-    def step(self, projection: tf.Tensor, states: list[tf.Tensor] | None) -> list[tf.Tensor]:
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
         gate, activation = self.cell.recurrent_activation, self.cell.activation
-        if states is not None:
-            projection += states[0] @ self.cell.recurrent_kernel
-        i, f, g, o = tf.split(projection, 4, axis=1)
-        carry = gate(i) * activation(g)
-        if states is not None:
-            carry += gate(f) * states[1]
+        output, carry = states or (None, None)
+        i, f, g, o = tf.split(self.weigh(inputs, output), 4, axis=1)
+        new = gate(i) * activation(g)
+        carry = once(new if carry is None else gate(f) * carry + new)
         return [gate(o) * activation(carry), carry]
 
 
 class GRU(_StepByStep, keras.layers.GRU):
     """``keras.layers.GRU``: ``(batch, steps, features) -> (batch, [steps,] units)``; the state is the output."""
 
-    def project(self, inputs: tf.Tensor) -> tf.Tensor:
-        bias = self.cell.bias[0] if self.cell.reset_after else self.cell.bias
-        return inputs @ self.cell.kernel + bias
+    @property
+    def bias(self) -> tf.Tensor:
+        if not self.cell.reset_after:
+            return self.cell.bias
+        of_inputs, of_state = tf.unstack(self.cell.bias)
+        return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units)], axis=0)
 
-    def step(self, projection: tf.Tensor, states: list[tf.Tensor] | None) -> list[tf.Tensor]:
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
         gate, activation = self.cell.recurrent_activation, self.cell.activation
-        x_update, x_reset, x_new = tf.split(projection, 3, axis=1)
+        state = None if states is None else states[0]
+        update, reset = tf.split(gate(self.weigh(inputs, state, slice(0, 2))), 2, axis=1)
         if self.cell.reset_after:
-            recurrent = self.cell.bias[1]
-            if states is not None:
-                recurrent += states[0] @ self.cell.recurrent_kernel
-            h_update, h_reset, h_new = tf.split(recurrent, 3, axis=-1)
-            update = gate(x_update + h_update)
-            new = activation(x_new + gate(x_reset + h_reset) * h_new)
-        elif states is None:
-            update, new = gate(x_update), activation(x_new)
+            of_state = self.cell.bias[1, 2 * self.units :]
+            if state is not None:
+                of_state += state @ self.cell.recurrent_kernel[:, 2 * self.units :]
+            new = activation(self.weigh(inputs, None, slice(2, 3)) + reset * of_state)
         else:
-            of_gates, of_new = tf.split(self.cell.recurrent_kernel, [2 * self.units, self.units], axis=1)
-            h_update, h_reset = tf.split(states[0] @ of_gates, 2, axis=1)
-            update = gate(x_update + h_update)
-            new = activation(x_new + (gate(x_reset + h_reset) * states[0]) @ of_new)
+            new = activation(self.weigh(inputs, None if state is None else reset * state, slice(2, 3)))
         output = (1.0 - update) * new
-        if states is not None:
-            output += update * states[0]
-        return [output]
+        return [once(output if state is None else update * state + output)]
 
 
 class SimpleRNN(_StepByStep, keras.layers.SimpleRNN):
     """``keras.layers.SimpleRNN``: ``(batch, steps, features) -> (batch, [steps,] units)``; the state is the output."""
 
-    def step(self, projection: tf.Tensor, states: list[tf.Tensor] | None) -> list[tf.Tensor]:
-        if states is not None:
-            projection += states[0] @ self.cell.recurrent_kernel
-        return [self.cell.activation(projection)]
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        return [self.cell.activation(self.weigh(inputs, None if states is None else states[0]))]

@@ -91,7 +91,8 @@ def aligned(config: Config, question_length: int, answer_length: int, n_characte
 def _characters(n_characters: int) -> list[keras.layers.Layer]:
     """A distribution over the alphabet at every step: ``(batch, steps, features) -> (batch, steps, n_characters)``."""
     return [
-        keras.layers.TimeDistributed(keras.layers.Dense(n_characters), name="time_distributed_1"),
+        # TimeDistributed(Dense(...)) in the article: the same, but as one product for all steps.
+        keras.layers.Dense(n_characters, name="time_distributed_1"),
         keras.layers.Activation("softmax", name="activation_1"),
     ]
 

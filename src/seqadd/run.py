@@ -68,7 +68,8 @@ def run(config: Config, report: Report) -> str:
             n_characters=len(alphabet.CHARACTERS),
         )
         history: list[dict[str, float]] = []
-        for epoch, metrics in training.train(model, data, config):
+        optimizer = training.make_optimizer(model, config)
+        for epoch, metrics in training.train(model, optimizer, data, config):
             record.log_epoch(epoch, metrics)
             report(EpochDone(epoch, metrics))
             history.append({"epoch": epoch, **metrics})

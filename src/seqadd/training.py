@@ -6,7 +6,10 @@ batch costs as much as the arithmetic.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,10 +21,10 @@ import tensorflow as tf
 from seqadd import alphabet, metrics
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
-from seqadd.config import Config
+from seqadd.config import Config, in_one_line
 
 #: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
-LOSSES: dict[str, Callable[[], keras.losses.Loss]] = {
+LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
     "categorical": keras.losses.CategoricalCrossentropy,
     "binary": keras.losses.BinaryCrossentropy,
 }
@@ -51,34 +54,56 @@ def epoch_order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int32]:
     return np.random.default_rng((seed, epoch)).permutation(n).astype(np.int32)
 
 
-def train(model: keras.Model, data: Dataset, config: Config) -> Iterator[tuple[int, dict[str, float]]]:
-    """Trains epoch by epoch and yields ``(epoch, metrics)`` after each, epochs counted from 1.
+def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optimizer:
+    """Adam as the article's, with the state that it keeps of the model's weights; belongs to one training."""
+    optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def train(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    data: Dataset,
+    config: Config,
+    *,
+    epochs_before: int = 0,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Trains epoch by epoch and yields ``(epoch, metrics)`` after each, up to epoch ``config.epochs``.
 
     The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
     ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end. Under the binary loss
     ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them. ``epoch_seconds`` is the wall time of both.
 
+    Args:
+        model: changed in place.
+        optimizer: of this model; changed in place.
+        data: what to train on and to validate with.
+        config: says how.
+        epochs_before: epochs that model and optimizer have behind them; the first one here is the next.
+        warn: is told when XLA cannot compile the model, which then is trained without it.
+
     Raises:
         TrainingDiverged: when a loss is NaN or infinite.
     """
-    train_epoch = _epoch_program(model, data, config)
-    evaluate = _evaluation_program(model, config)
-    n_train = len(data.train_questions)
-    for epoch in range(1, config.epochs + 1):
+    run_epoch = epoch_program(model, optimizer, data, config)
+    evaluate = evaluation_program(model, config)
+    for epoch in range(epochs_before + 1, config.epochs + 1):
         start = time.perf_counter()
-        order = tf.constant(epoch_order(config.seed, epoch, n_train))
-        of_training = {name: float(value) for name, value in train_epoch(order).items()}
-        predicted, of_validation = evaluate(data.val_questions, data.val_answers)
-        measured = {
-            "loss": of_training["loss"],
-            "acc": of_training["acc"],
-            "val_loss": of_validation["loss"],
-            "val_acc": metrics.character_accuracy(predicted, data.val_answers),
-            "val_exact_match": metrics.exact_match(predicted, data.val_answers),
-        }
-        if config.loss == "binary":
-            measured["binary_accuracy"] = of_training["binary_accuracy"]
-            measured["val_binary_accuracy"] = of_validation["binary_accuracy"]
+        order = tf.constant(epoch_order(config.seed, epoch, len(data.train_questions)))
+        try:
+            measured = run_epoch(order)
+        except tf.errors.OpError as error:
+            if not config.jit or epoch > epochs_before + 1:
+                raise
+            # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
+            warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
+            config = dataclasses.replace(config, jit=False)
+            run_epoch = epoch_program(model, optimizer, data, config)
+            evaluate = evaluation_program(model, config)
+            measured = run_epoch(order)
+        measured |= evaluate(data.val_questions, data.val_answers)
         for name in ("loss", "val_loss"):
             if not np.isfinite(measured[name]):
                 raise TrainingDiverged(
@@ -88,70 +113,88 @@ def train(model: keras.Model, data: Dataset, config: Config) -> Iterator[tuple[i
         yield epoch, measured
 
 
-def _epoch_program(model: keras.Model, data: Dataset, config: Config) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """A compiled function: the order of an epoch, shape ``(n_train,)`` -> the epoch's mean loss and accuracies."""
+def epoch_program(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
+) -> Callable[[tf.Tensor], dict[str, float]]:
+    """A function: the order of an epoch, shape ``(n_train,)`` -> the epoch's mean ``loss`` and ``acc``; trains."""
     questions = tf.constant(data.train_questions, tf.int32)
     answers = tf.constant(data.train_answers, tf.int32)
     n_train = len(data.train_questions)
     batch_size = config.batch_size
-    n_full, n_rest = divmod(n_train, batch_size)
-    loss_of = LOSSES[config.loss]()
-    optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
-    optimizer.build(model.trainable_variables)
+    n_batches = math.ceil(n_train / batch_size)
+    measures_of = _measures(config)
 
-    def train_batch(rows: tf.Tensor) -> tf.Tensor:
-        """One optimizer step; returns sums over the batch's rows of loss, accuracy and binary accuracy."""
-        x = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS)
-        y = tf.one_hot(tf.gather(answers, rows), N_CHARACTERS)
+    def train_batch(rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
+        x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
-            probabilities = model(x, training=True)
-            loss = loss_of(y, probabilities)
+            sums = tf.linalg.matvec(measures_of(ids, model(x, training=True)), counts)
+            loss = sums[LOSS] / tf.reduce_sum(counts)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
-        n_rows = tf.cast(tf.shape(rows)[0], tf.float32)
-        return tf.stack([loss, _accuracy(y, probabilities), _binary_accuracy(y, probabilities)]) * n_rows
+        return sums
 
     @tf.function(jit_compile=config.jit, input_signature=[tf.TensorSpec((n_train,), tf.int32)])
-    def epoch_program(order: tf.Tensor) -> dict[str, tf.Tensor]:
-        sums = tf.zeros(3)
-        for i in tf.range(n_full):
-            sums += train_batch(tf.reshape(tf.slice(order, [i * batch_size], [batch_size]), [batch_size]))
-        if n_rest:  # the last, smaller batch counts as a step of its own, as in Keras
-            sums += train_batch(order[n_full * batch_size :])
-        loss, acc, binary_accuracy = tf.unstack(sums / n_train)
-        return {"loss": loss, "acc": acc, "binary_accuracy": binary_accuracy}
+    def program(order: tf.Tensor) -> tf.Tensor:
+        # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
+        # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
+        order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
+        sums = tf.zeros(len(_names(config)))
+        for i in tf.range(n_batches):
+            at = i * batch_size + tf.range(batch_size)
+            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32))
+        return sums
 
-    return epoch_program
+    return lambda order: _means(config, program(order), n_train)
 
 
-def _evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids], tuple[Ids, dict[str, float]]]:
-    """A function: questions and answers (ids) -> predicted ids, and the mean loss and binary accuracy; one call."""
-    loss_of = LOSSES[config.loss]()
+def evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids], dict[str, float]]:
+    """A function: questions and answers, ids -> ``val_loss``, ``val_acc`` and ``val_exact_match``, in one call."""
+    measures_of = _measures(config)
 
     @tf.function(jit_compile=config.jit)
-    def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        y = tf.one_hot(answers, N_CHARACTERS)
+    def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = model(tf.one_hot(questions, N_CHARACTERS), training=False)
         predicted = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-        return predicted, loss_of(y, probabilities), _binary_accuracy(y, probabilities)
+        return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
 
-    def evaluate(questions: Ids, answers: Ids) -> tuple[Ids, dict[str, float]]:
-        predicted, loss, binary_accuracy = program(tf.constant(questions, tf.int32), tf.constant(answers, tf.int32))
-        return predicted.numpy().astype(np.uint8), {"loss": float(loss), "binary_accuracy": float(binary_accuracy)}
+    def evaluate(questions: Ids, answers: Ids) -> dict[str, float]:
+        predicted, sums = program(tf.constant(questions, tf.int32), tf.constant(answers, tf.int32))
+        means = {f"val_{name}": value for name, value in _means(config, sums, len(questions)).items()}
+        return {**means, "val_exact_match": metrics.exact_match(predicted.numpy(), answers)}
 
     return evaluate
 
 
-def _accuracy(y: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """Categorical accuracy over characters, padding included."""
-    right = tf.equal(tf.argmax(probabilities, axis=-1), tf.argmax(y, axis=-1))
-    return tf.reduce_mean(tf.cast(right, tf.float32))
+#: The place of the loss among the measures.
+LOSS = 0
 
 
-def _binary_accuracy(y: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-    """What Keras 2.2 called ``acc`` under a binary loss: the share of the 12 outputs on the right side of 0.5."""
-    right = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
-    return tf.reduce_mean(tf.cast(right, tf.float32))
+def _names(config: Config) -> list[str]:
+    """What is measured, in the order of ``_measures``."""
+    return ["loss", "acc"] + (["binary_accuracy"] if config.loss == "binary" else [])
+
+
+def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function: answers (ids) and probabilities of a batch -> each measure for each row, ``(measures, batch)``."""
+    loss_of = LOSSES[config.loss](reduction="none")
+
+    def measures_of(ids: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        y = tf.one_hot(ids, N_CHARACTERS)
+        right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), ids)
+        measures = [loss_of(y, probabilities), tf.cast(right, tf.float32)]
+        if config.loss == "binary":
+            # What Keras 2.2 called acc under this loss: the share of the 12 outputs on the right side of 0.5.
+            right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
+            measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
+        return tf.reduce_mean(tf.stack(measures), axis=-1)  # over the characters of an answer, padding included
+
+    return measures_of
+
+
+def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
+    """Means over ``n`` rows, each with its name."""
+    return dict(zip(_names(config), (sums.numpy().astype(float) / n).tolist(), strict=True))
 
 
 def save_weights(model: keras.Model, path: Any) -> None:
