@@ -9,6 +9,7 @@ from conftest import make_config
 
 from seqadd import config, run
 from seqadd.config import ConfigError
+from seqadd.machine import processors
 
 REFUSALS = {
     "epochs=0": "epochs=0: must be at least 1 (passes over the training set)",
@@ -33,7 +34,10 @@ REFUSALS = {
     "learning_rate=0": "learning_rate=0.0: must be finite and above 0 (step size of Adam)",
     "learning_rate=inf": "learning_rate=inf: must be finite and above 0 (step size of Adam)",
     "seed=-1": "seed=-1: must be in 0..4294967295 (decides the sums, the first weights and the order of every epoch)",
-    "threads=1000": f"threads=1000: must be at most {config.processors()}, the processors it may use here",
+    "threads=1000": f"threads=1000: must be at most {processors()}, the processors it may use here",
+    "encoder_units=1000000": "encoder_units=1000000: this run needs at least 80,0",
+    "batch_size=450000 task.n_questions=500500 encoder_units=100000": "batch_size=450000: this run needs at least 8,",
+    "task.digits=9 task.n_questions=1000000000000": "task.n_questions=1000000000000: this run needs at least 330,000.",
     "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
@@ -54,8 +58,20 @@ REFUSALS = {
     "-m cell=lstm,gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "-m epochs=1,0,2": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0; no job was started)",
     "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be an integer of at least 1, or null",
+    "-m seed=0,1 hydra.launcher.jobs=1000": f"hydra.launcher.jobs=1000: must be at most {processors()}, the process",
     "-m seed=0,1 hydra.launcher.jobs=x": "hydra.launcher.jobs=x: must be an integer",
 }
+
+
+def test_what_needs_more_memory_than_there_is_is_refused_with_the_key_that_asks_for_most(monkeypatch):
+    monkeypatch.setattr(config, "memory", lambda: 2_000_000_000)
+    make_config("batch_size=45000")
+    with pytest.raises(ConfigError) as refused:
+        make_config("batch_size=45000", "encoder_units=512", "decoder_units=512")
+    # 4 bytes x 1.5 x 4 gates x (7 x 512 + 4 x 512) x 45,000 = 6.08 GB, weights and questions 0.07 GB
+    assert str(refused.value) == (
+        "batch_size=45000: this run needs at least 6.2 GB of memory, this machine has 2.0 GB; lower batch_size"
+    )
 
 
 @pytest.mark.parametrize("overrides", REFUSALS)

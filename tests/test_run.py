@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 from conftest import COMMAND, LONG, SMALL, client_of, make_config, runs_of, start, wait_for_lines
+
+from seqadd import checkpoints, run
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,7 @@ def test_a_runs_artifacts(single_run, tmp_path):
     run_id = recorded.info.run_id
     assert sorted(artifact.path for artifact in client.list_artifacts(run_id)) == [
         "config.yaml",
+        "end.checkpoint",
         "history.json",
         "learning_curve.png",
         "model.weights.h5",
@@ -94,6 +98,46 @@ def test_a_runs_artifacts(single_run, tmp_path):
     assert history[-1]["val_acc"] == recorded.data.metrics["val_acc"]
     with h5py.File(client.download_artifacts(run_id, "model.weights.h5", str(tmp_path))) as weights:
         assert "layers" in weights
+
+
+def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call, in_empty_folder, tmp_path):
+    small = [*SMALL, "cell=lstm"]
+    call(run.main, *small, "epochs=2")
+    call(run.main, *small, "epochs=3", "seed=1")  # of another seed: not to be continued
+    (first,) = [each for each in runs_of(in_empty_folder) if each.data.params["seed"] == "0"]
+    code, out, err = call(run.main, *small, "epochs=5")
+    assert (code, err) == (0, "")
+    said, *epochs, _ = out.splitlines()
+    assert said == f"lstm seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
+    assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/5", "4/5", "5/5"]
+    call(run.main, *small, "epochs=5", "tracking.experiment=uninterrupted")
+
+    client = client_of(in_empty_folder)
+    ids = [client.get_experiment_by_name(name).experiment_id for name in ("seqadd", "uninterrupted")]
+    continued, whole = (client.search_runs([i], "params.epochs = '5'")[0] for i in ids)
+    assert continued.data.tags["continued_from"] == first.info.run_id
+    for metric in set(whole.data.metrics) - {"epoch_seconds"}:
+        histories = [client.get_metric_history(each.info.run_id, metric) for each in (continued, whole)]
+        assert len(histories[1]) == 5
+        assert [(p.step, p.value) for p in histories[0]] == [(p.step, p.value) for p in histories[1]]
+    ends = []
+    for name, each in {"continued": continued, "whole": whole}.items():
+        (tmp_path / name).mkdir()
+        path = Path(client.download_artifacts(each.info.run_id, run.CHECKPOINT, str(tmp_path / name)))
+        ends.append(checkpoints.load(path, {}).arrays)
+    assert ends[0].keys() == ends[1].keys()
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afresh(call, in_empty_folder):
+    small = [*SMALL, "cell=simple_rnn"]
+    call(run.main, *small, "epochs=1")
+    (checkpoint,) = in_empty_folder.rglob(run.CHECKPOINT)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    code, out, _ = call(run.main, *small, "epochs=2")
+    assert code == 0
+    assert "of 1 epochs is not continued: its checkpoint is damaged: the checksum does not fit\n" in out
+    assert "epoch 1/2" in out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,5 +1,6 @@
 """The training epoch against a plain Keras loop over the same order."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL, make_config
 
 from seqadd import addition, alphabet, metrics, models, training
 from seqadd.config import Config
+
+
+training.use_threads(1)  # as a run does, for other tests start runs in this process
 
 
 def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
@@ -132,3 +137,52 @@ def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_o
 def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do():
     with pytest.raises(training.TrainingDiverged, match=r"loss is nan after epoch \d; lower learning_rate=1e\+38"):
         list(train(*prepare("learning_rate=1e38", "epochs=5")))
+
+
+def test_a_training_that_is_taken_up_again_gives_what_one_without_a_break_gives():
+    model, data, config = prepare("epochs=4", "cell=gru")
+    whole = [measured["loss"] for _, measured in train(model, data, config)]
+
+    first, _, _ = prepare("cell=gru")
+    optimizer = training.make_optimizer(first, config)
+    begun = training.train(first, optimizer, data, dataclasses.replace(config, epochs=2))
+    losses = [measured["loss"] for _, measured in begun]
+    arrays = training.state(first, optimizer)
+
+    second, _, _ = prepare("cell=gru", "seed=1")
+    optimizer = training.make_optimizer(second, config)
+    training.restore(second, optimizer, arrays)
+    losses += [measured["loss"] for _, measured in training.train(second, optimizer, data, config, epochs_before=2)]
+    assert losses == whole
+    assert all(np.array_equal(a, b) for a, b in zip(second.get_weights(), model.get_weights(), strict=True))
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing():
+    model, _, config = prepare()
+    other, _, _ = prepare("encoder_units=7")
+    optimizer = training.make_optimizer(model, config)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="belong to another model"):
+        training.restore(model, optimizer, training.state(other, training.make_optimizer(other, config)))
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+class NotForXla(keras.layers.Layer):
+    """Leaves its input as it is, by way of Python, where XLA cannot follow."""
+
+    def call(self, x):
+        y = tf.numpy_function(lambda array: array, [x], tf.float32)
+        return x + tf.stop_gradient(tf.reshape(y, tf.shape(x)) - x)
+
+
+def test_where_xla_cannot_compile_training_says_so_once_and_gives_the_same():
+    model, data, config = prepare("cell=dense", "decoder_units=null", "epochs=2")
+    plain = [measured["loss"] for _, measured in train(model, data, dataclasses.replace(config, jit=False))]
+    model, data, config = prepare("cell=dense", "decoder_units=null", "epochs=2")
+    said: list[str] = []
+    model = keras.Sequential([*model.layers[:-1], NotForXla(), model.layers[-1]])
+    losses = [measured["loss"] for _, measured in train(model, data, config, warn=said.append)]
+    assert losses == pytest.approx(plain, rel=1e-5)
+    (line,) = said
+    assert line.startswith("XLA cannot compile this model, trains on without it: ")
+    assert "\n" not in line

@@ -88,14 +88,19 @@ class ProcessLauncher(Launcher):
         jobs: how many at once; None for the processors of this machine divided by the threads of a job.
 
     Raises:
-        ConfigError: for fewer than one job at once.
+        ConfigError: for fewer jobs at once than one, or more than processors.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
         from seqadd.config import ConfigError
+        from seqadd.machine import processors
 
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
+        if jobs is not None and jobs > processors():
+            raise ConfigError(
+                f"hydra.launcher.jobs={jobs}: must be at most {processors()}, the processors it may use here"
+            )
         self.at_once = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from seqadd import addition
+from seqadd.machine import memory, processors
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = ("repeat_vector", "aligned")
@@ -106,6 +106,23 @@ class Config:
         """Sums kept for validation."""
         return addition.held_out_count(self.task.n_questions, self.task.held_out)
 
+    def memory_needed(self) -> dict[str, float]:
+        """Bytes that a run needs at least, each share under the key that it grows with most.
+
+        Measured: 330 bytes a question while they are drawn; four copies of the weights (gradient, Adam's two) and one
+        in passing; of the activations of a training step, half to nine tenths are counted here.
+        """
+        gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
+        characters = addition.question_length(self.task.digits)
+        decoder = self.decoder_units or 0
+        weights = self.encoder_units * (self.encoder_units + 13) + decoder * (self.encoder_units + decoder + 1)
+        activations = characters * self.encoder_units + self.answer_length * decoder
+        return {
+            "task.n_questions": 330.0 * self.task.n_questions,
+            "encoder_units" if self.encoder_units >= decoder else "decoder_units": 4.0 * 5 * gates * weights,
+            "batch_size": 4.0 * 1.5 * gates * activations * self.batch_size,
+        }
+
     def flat(self) -> dict[str, Any]:
         """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""
         return dict(_flatten(dataclasses.asdict(self)))
@@ -121,6 +138,10 @@ class Config:
     def condition(self) -> dict[str, Any]:
         """The keys that make it another experiment, not another repetition: all but seed, epochs, threads and jit."""
         return {k: v for k, v in self.result_keys().items() if k not in _WITHIN_CONDITION}
+
+    def trajectory_hash(self) -> str:
+        """16 hex digits that runs share of which the one with fewer epochs is the beginning of the other."""
+        return _hash({k: v for k, v in self.result_keys().items() if k != "epochs"})
 
     def config_hash(self) -> str:
         """16 hex digits that equal configurations share."""
@@ -219,13 +240,19 @@ def check(config: Config) -> None:
         )
     if config.batch_size > n_train:
         raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+    needed, there = config.memory_needed(), memory()
+    if there is not None and sum(needed.values()) > there:
+        key = max(needed, key=lambda key: needed[key])
+        raise ConfigError(
+            f"{key}={values[key]}: this run needs at least {_gigabytes(sum(needed.values()))} of memory, this machine "
+            f"has {_gigabytes(there)}; lower {key}"
+        )
     if config.threads > processors():
         raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
 
 
-def processors() -> int:
-    """How many processors this process may use; on a shared machine that can be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB"
 
 
 def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:

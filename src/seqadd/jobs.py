@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from seqadd.config import Config, in_one_line, processors
+from seqadd.config import Config, in_one_line
 from seqadd.exits import Interrupted, raise_on_signals
-from seqadd.progress import Display, EpochDone
+from seqadd.machine import processors
+from seqadd.progress import Display, EpochDone, Note
 
 # How long jobs that were asked to stop may take to close their runs before they are killed.
 _GRACE_SECONDS = 4.0
@@ -129,10 +130,10 @@ def _work(config: Config, connection: Connection) -> None:
 def _receive(job: _Job, display: Display) -> bool:
     """Takes one message of a job; False when there will be no more."""
     try:
-        message: EpochDone | Finished | Failed = job.connection.recv()
+        message: EpochDone | Note | Finished | Failed = job.connection.recv()
     except (EOFError, OSError):  # OSError when it was killed in the middle of a message
         return False
-    if isinstance(message, EpochDone):
+    if isinstance(message, (EpochDone, Note)):
         display.receive(job.index, message)
     else:
         job.outcome = message

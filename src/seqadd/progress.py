@@ -25,7 +25,14 @@ class EpochDone:
     metrics: dict[str, float]
 
 
-Report = Callable[[EpochDone], None]
+@dataclass(frozen=True)
+class Note:
+    """Something about a run that a person should know, in one line."""
+
+    text: str
+
+
+Report = Callable[[EpochDone | Note], None]
 
 _SHOWN = ("loss", "acc", "val_acc")
 # Plain lines come this often: every twentieth of the epochs.
@@ -93,13 +100,17 @@ class Display:
             job.label.ljust(self._width), total=job.epochs, epochs="preparing", metrics="", left=None
         )
 
-    def receive(self, index: int, message: EpochDone) -> None:
+    def receive(self, index: int, message: EpochDone | Note) -> None:
         """Job ``index`` says where it is."""
         job = self._jobs[index]
+        if isinstance(message, Note):
+            self.say(f"{job.label.ljust(self._width)}  {message.text}")
+            return
         now = time.monotonic()
         latest = now - job.since
-        if message.epoch == 1:
-            pass  # carries the compilation, so it says nothing of the others
+        first = job.epoch == 0  # of this process: it carries the compilation, so it says nothing of the others
+        if first:
+            pass
         elif job.seconds_per_epoch is None:
             job.seconds_per_epoch = latest
         else:
@@ -111,7 +122,7 @@ class Display:
         if job.bar is not None:
             self._bars.update(job.bar, completed=job.epoch, epochs=epochs, metrics=metrics, left=_left_of(job))
         self._refresh_all()
-        if not self.console.is_terminal and self._is_due(job):
+        if not self.console.is_terminal and (first or self._is_due(job)):
             line = f"{job.label.ljust(self._width)}  epoch {epochs}  {metrics}  {_in_words(_left_of(job))}"
             if len(self._jobs) > 1 and self._left_of_all() is not None:
                 line += f"  (sweep {_in_words(self._left_of_all())})"
@@ -130,7 +141,7 @@ class Display:
 
     def _is_due(self, job: _Job) -> bool:
         step = max(1, job.epochs // _LINES_PER_RUN)
-        return job.epoch == 1 or job.epoch % step == 0 or job.epoch == job.epochs
+        return job.epoch % step == 0 or job.epoch == job.epochs
 
     def _refresh_all(self) -> None:
         self._bars.update(

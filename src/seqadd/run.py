@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import hydra
 import numpy as np
@@ -18,10 +19,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet
+from seqadd import addition, alphabet, checkpoints
 from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
 from seqadd.exits import command, fail
-from seqadd.progress import Display, EpochDone, Report
+from seqadd.progress import Display, EpochDone, Note, Report
+
+if TYPE_CHECKING:
+    from seqadd.tracking import Store
+
+#: The artifact that a longer run goes on from.
+CHECKPOINT = "end.checkpoint"
 
 
 def run(config: Config, report: Report) -> str:
@@ -58,7 +65,8 @@ def run(config: Config, report: Report) -> str:
             answer_length=config.answer_length,
             rng=np.random.default_rng(config.seed),
         )
-        record.log_dataset(config, data)
+        digest = data.digest()
+        record.log_dataset(config, data, digest)
         record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
 
         model = models.build_model(
@@ -67,9 +75,22 @@ def run(config: Config, report: Report) -> str:
             answer_length=data.train_answers.shape[1],
             n_characters=len(alphabet.CHARACTERS),
         )
-        history: list[dict[str, float]] = []
         optimizer = training.make_optimizer(model, config)
-        for epoch, metrics in training.train(model, optimizer, data, config):
+        fingerprint = checkpoints.fingerprint_of(config, digest)
+
+        history: list[dict[str, float]] = []
+        run_id, before = to_continue(store, config, fingerprint, report)
+        if before is not None:
+            training.restore(model, optimizer, before.arrays)
+            history = before.history
+            record.log_history(history)
+            record.tag("continued_from", run_id)
+
+        def warn(text: str) -> None:
+            record.tag("jit", "failed")
+            report(Note(text))
+
+        for epoch, metrics in training.train(model, optimizer, data, config, epochs_before=len(history), warn=warn):
             record.log_epoch(epoch, metrics)
             report(EpochDone(epoch, metrics))
             history.append({"epoch": epoch, **metrics})
@@ -78,7 +99,27 @@ def run(config: Config, report: Report) -> str:
         record.log_figure(figures.learning_curve(history, title=run_name(config)), "learning_curve.png")
         with record.artifact_file("model.weights.h5") as path:
             training.save_weights(model, path)
+        with record.artifact_file(CHECKPOINT) as path:
+            state = training.state(model, optimizer)
+            checkpoints.save(path, checkpoints.Checkpoint(fingerprint, history, state))
     return record.run_id
+
+
+def to_continue(
+    store: Store, config: Config, fingerprint: dict[str, str], report: Report
+) -> tuple[str, checkpoints.Checkpoint | None]:
+    """The longest finished run that this one goes on from with more epochs, and its end; None to start afresh."""
+    for shorter in store.shorter_runs(config):
+        which = f"run {shorter.run_id} of {shorter.params['epochs']} epochs"
+        try:
+            with store.artifact_of(shorter.run_id, CHECKPOINT) as path:
+                found = checkpoints.load(path, fingerprint)
+        except (checkpoints.CheckpointError, FileNotFoundError) as error:
+            report(Note(f"{which} is not continued: {error}"))
+        else:
+            report(Note(f"goes on from the end of {which}"))
+            return shorter.run_id, found
+    return "", None
 
 
 @contextmanager

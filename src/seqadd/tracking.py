@@ -1,4 +1,7 @@
-"""The only room that knows MLflow: the store, a run's record from start to end, and finding runs again."""
+"""The only room that knows MLflow: the store, a run's record from start to end, and finding runs again.
+
+Signals are held during every call of MLflow's: one that were cut in two could leave the database locked.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,9 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqadd.addition import Dataset
-from seqadd.config import Config, ConfigError, Tracking, as_text, processors
+from seqadd.config import Config, ConfigError, Tracking, as_text
 from seqadd.exits import Interrupted, signals_held
+from seqadd.machine import processor_name, processors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +55,7 @@ for _chatty in ("mlflow.store.db.utils", "alembic"):
 
 _SQLITE = "sqlite:///"
 _PAGE = 1000
+_METRICS_PER_REQUEST = 1000
 
 
 class Store:
@@ -89,7 +94,7 @@ class Store:
             with signals_held():
                 created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
                 run = TrackedRun(self.client, created.info.run_id)
-            self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
+                self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
             yield run
             status = "FINISHED"
         except (Interrupted, KeyboardInterrupt):
@@ -115,9 +120,34 @@ class Store:
 
     def condition_runs(self, condition_hash: str) -> list[FinishedRun]:
         """The finished runs of one condition, oldest first."""
-        found = self._search(f"attributes.status = 'FINISHED' AND tags.condition_hash = '{condition_hash}'")
+        return self._finished(f"tags.condition_hash = '{condition_hash}'")
+
+    def shorter_runs(self, config: Config) -> list[FinishedRun]:
+        """The finished runs that the configuration goes on from with more epochs; the longest first."""
+        runs = self._finished(f"tags.trajectory_hash = '{config.trajectory_hash()}'")
+        shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
+        return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
+
+    @contextmanager
+    def artifact_of(self, run_id: str, name: str) -> Iterator[Path]:
+        """A copy of a run's artifact, there inside the ``with``.
+
+        Raises:
+            FileNotFoundError: when the run has none of the name, or the store does not give it.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with signals_held():
+                    path = Path(self.client.download_artifacts(run_id, name, folder))
+            except (MlflowException, OSError) as error:
+                raise FileNotFoundError(f"no artifact {name}") from error
+            yield path
+
+    def _finished(self, wanted: str) -> list[FinishedRun]:
+        found = self._search(f"attributes.status = 'FINISHED' AND {wanted}")
         return [FinishedRun(run.info.run_id, dict(run.data.params), dict(run.data.tags)) for run in found]
 
+    @signals_held()
     def _search(self, wanted: str) -> list[Run]:
         """The runs of the experiment that a filter fits, oldest first."""
         runs: list[Run] = []
@@ -136,6 +166,7 @@ class Store:
             if not token:
                 return runs
 
+    @signals_held()
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """A metric's value after each epoch, epochs counted from 1, in their order."""
         values = self.client.get_metric_history(run_id, metric)
@@ -160,12 +191,29 @@ class TrackedRun:
 
     def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Records the metrics of an epoch (from 1) in one request."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(k, v, now, epoch) for k, v in metrics.items()])
+        self.log_history([{"epoch": epoch, **metrics}])
 
-    def log_dataset(self, config: Config, data: Dataset) -> None:
+    @signals_held()
+    def log_history(self, history: list[dict[str, float]]) -> None:
+        """Records the metrics of many epochs, each with its ``epoch``, in as few requests as MLflow takes."""
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, int(row["epoch"]))
+            for row in history
+            for name, value in row.items()
+            if name != "epoch"
+        ]
+        for start in range(0, len(metrics), _METRICS_PER_REQUEST):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_REQUEST])
+
+    @signals_held()
+    def tag(self, name: str, value: str) -> None:
+        """Records a tag."""
+        self._client.set_tag(self.run_id, name, value)
+
+    @signals_held()
+    def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
         """Records the data set as an input of the run, and its digest as a tag."""
-        digest = data.digest()
         described = MlflowDataset(
             name=f"{config.task.digits}-digit sums",
             digest=digest,
@@ -176,12 +224,14 @@ class TrackedRun:
         self._client.log_inputs(
             self.run_id, [DatasetInput(described, [InputTag("mlflow.data.context", "training and validation")])]
         )
-        self._client.set_tag(self.run_id, "data_digest", digest)
+        self.tag("data_digest", digest)
 
+    @signals_held()
     def log_text(self, text: str, name: str) -> None:
         """Records a text as the artifact ``name``."""
         self._client.log_text(self.run_id, text, name)
 
+    @signals_held()
     def log_figure(self, figure: Figure, name: str) -> None:
         """Records a matplotlib figure as the artifact ``name``."""
         self._client.log_figure(self.run_id, figure, name)
@@ -192,9 +242,11 @@ class TrackedRun:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             yield path
-            self._client.log_artifact(self.run_id, str(path))
+            with signals_held():
+                self._client.log_artifact(self.run_id, str(path))
 
 
+@signals_held()
 def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
 
@@ -273,6 +325,7 @@ def run_tags(config: Config) -> dict[str, str]:
     return {
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
+        "trajectory_hash": config.trajectory_hash(),
         "era": config.era,
         "threads": str(config.threads),
         "jit": str(config.jit).lower(),
@@ -301,17 +354,6 @@ def code_version() -> tuple[str, str]:
         return git("rev-parse", "HEAD"), str(bool(git("status", "--porcelain"))).lower()
     except (OSError, subprocess.SubprocessError):
         return "unknown", "unknown"
-
-
-def processor_name() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
 
 
 def _user() -> str:

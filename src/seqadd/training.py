@@ -10,7 +10,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -22,6 +22,7 @@ from seqadd import alphabet, metrics
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.config import Config, in_one_line
+from seqadd.exits import signals_held
 
 #: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
 LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
@@ -91,19 +92,20 @@ def train(
     evaluate = evaluation_program(model, config)
     for epoch in range(epochs_before + 1, config.epochs + 1):
         start = time.perf_counter()
-        order = tf.constant(epoch_order(config.seed, epoch, len(data.train_questions)))
-        try:
-            measured = run_epoch(order)
-        except tf.errors.OpError as error:
-            if not config.jit or epoch > epochs_before + 1:
-                raise
-            # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
-            warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
-            config = dataclasses.replace(config, jit=False)
-            run_epoch = epoch_program(model, optimizer, data, config)
-            evaluate = evaluation_program(model, config)
-            measured = run_epoch(order)
-        measured |= evaluate(data.val_questions, data.val_answers)
+        with signals_held():  # an exception out of the blue inside TensorFlow or numpy comes out as another
+            order = tf.constant(epoch_order(config.seed, epoch, len(data.train_questions)))
+            try:
+                measured = run_epoch(order)
+            except tf.errors.OpError as error:
+                if not config.jit or epoch > epochs_before + 1:
+                    raise
+                # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
+                warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
+                config = dataclasses.replace(config, jit=False)
+                run_epoch = epoch_program(model, optimizer, data, config)
+                evaluate = evaluation_program(model, config)
+                measured = run_epoch(order)
+            measured |= evaluate(data.val_questions, data.val_answers)
         for name in ("loss", "val_loss"):
             if not np.isfinite(measured[name]):
                 raise TrainingDiverged(
@@ -195,6 +197,33 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
     """Means over ``n`` rows, each with its name."""
     return dict(zip(_names(config), (sums.numpy().astype(float) / n).tolist(), strict=True))
+
+
+def state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, npt.NDArray[Any]]:
+    """All that training changes, under names that follow from the model: weights and the optimizer's variables."""
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model, optimizer).items()}
+
+
+def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Puts model and optimizer where ``state`` found them, to the bit.
+
+    Raises:
+        ValueError: when the arrays are those of another model; then nothing has changed.
+    """
+    variables = _variables(model, optimizer)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise ValueError("these arrays belong to another model")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    # Keras counts its layers and optimizers over the whole process, so their own names are not the same in the next.
+    return {
+        **{f"model/{i}/{variable.name}": variable for i, variable in enumerate(model.weights)},
+        **{f"optimizer/{i}": variable for i, variable in enumerate(optimizer.variables)},
+    }
 
 
 def save_weights(model: keras.Model, path: Any) -> None:

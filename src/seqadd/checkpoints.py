@@ -1,0 +1,96 @@
+"""The state of a training in one file: weights, optimizer, history and what they belong to. Numbers only, never code.
+
+A file is a line that names the format, a line with the checksum of the rest, and a numpy archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.config import Config
+from seqadd.machine import processor_name
+
+_FORMAT = b"seqadd checkpoint 1\n"
+_ABOUT = "about.json"  # the archive's entry beside the arrays
+
+# These decide a run's numbers, together with its configuration. Another commit that leaves them alone changes nothing.
+_CODE = ("addition", "alphabet", "layers", "metrics", "models", "training")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be used, told in one line."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training at the end of an epoch.
+
+    Attributes:
+        fingerprint: what the training's numbers follow from, see ``fingerprint_of``.
+        history: the metrics of every epoch so far, each with its ``epoch``, from 1.
+        arrays: weights and optimizer as ``training.state`` gives them.
+    """
+
+    fingerprint: dict[str, str]
+    history: list[dict[str, float]]
+    arrays: dict[str, npt.NDArray[np.generic]]
+
+
+def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
+    """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer."""
+    here = Path(__file__).parent
+    code = b"".join((here / f"{name}.py").read_bytes() for name in _CODE)
+    return {
+        "configuration": config.trajectory_hash(),
+        "data": data_digest,
+        "code": hashlib.sha256(code).hexdigest()[:16],
+        **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
+        "processor": processor_name(),
+    }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint to a new file."""
+    about = {"fingerprint": checkpoint.fingerprint, "history": checkpoint.history}
+    archive = io.BytesIO()
+    arrays = {_ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8), **checkpoint.arrays}
+    np.savez(archive, **arrays)  # type: ignore[arg-type]
+    content = archive.getvalue()
+    path.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        path: its file.
+        expected: the fingerprint of the training that wants it.
+
+    Raises:
+        CheckpointError: when the file is damaged, or belongs to another training.
+    """
+    try:
+        written = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"its checkpoint cannot be read: {error}") from error
+    if not written.startswith(_FORMAT):
+        raise CheckpointError("its checkpoint is no file of this format")
+    checksum, _, content = written[len(_FORMAT) :].partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    about = json.loads(arrays.pop(_ABOUT).tobytes())
+    for key, value in expected.items():
+        if about["fingerprint"].get(key) != value:
+            raise CheckpointError(f"its {key} is {about['fingerprint'].get(key)}, that of this run {value}")
+    return Checkpoint(about["fingerprint"], about["history"], arrays)

@@ -1,0 +1,62 @@
+"""A checkpoint gives back what was saved, or says why it cannot be used."""
+
+import numpy as np
+import pytest
+from conftest import make_config
+
+from seqadd import checkpoints
+from seqadd.checkpoints import Checkpoint, CheckpointError
+
+FINGERPRINT = {"configuration": "ab", "data": "cd"}
+HISTORY = [{"epoch": 1, "acc": 0.1}, {"epoch": 2, "acc": 1 / 3}]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    arrays = {"model/kernel": np.array([[1.5, np.nan], [-0.0, 1e-45]], np.float32), "optimizer/step": np.int64(7)}
+    path = tmp_path / "a.checkpoint"
+    checkpoints.save(path, Checkpoint(FINGERPRINT, HISTORY, arrays))
+    return path, arrays
+
+
+def test_what_is_loaded_is_what_was_saved_to_the_bit(saved):
+    path, arrays = saved
+    loaded = checkpoints.load(path, FINGERPRINT)
+    assert loaded.history == HISTORY
+    assert loaded.arrays.keys() == arrays.keys()
+    assert all(loaded.arrays[name].tobytes() == array.tobytes() for name, array in arrays.items())
+
+
+def test_every_flipped_byte_and_every_truncation_is_noticed(saved):
+    path, _ = saved
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(CheckpointError):
+            checkpoints.load(path, FINGERPRINT)
+        path.write_bytes(whole[:at])
+        with pytest.raises(CheckpointError):
+            checkpoints.load(path, FINGERPRINT)
+
+
+def test_the_checkpoint_of_another_training_is_refused(saved):
+    path, _ = saved
+    with pytest.raises(CheckpointError, match="its data is cd, that of this run ef"):
+        checkpoints.load(path, {"configuration": "ab", "data": "ef"})
+
+
+def test_a_file_that_is_none_and_no_file_are_named(tmp_path):
+    (tmp_path / "note").write_text("hello")
+    with pytest.raises(CheckpointError, match="no file of this format"):
+        checkpoints.load(tmp_path / "note", {})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoints.load(tmp_path / "missing", {})
+
+
+def test_the_fingerprint_changes_with_all_but_the_epochs():
+    def fingerprint(*overrides, data="cd"):
+        return checkpoints.fingerprint_of(make_config(*overrides), data)
+
+    assert fingerprint("epochs=200") == fingerprint("epochs=500")
+    for other in fingerprint("seed=1"), fingerprint("jit=false"), fingerprint("cell=gru"), fingerprint(data="ef"):
+        assert other != fingerprint()
