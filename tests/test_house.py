@@ -18,12 +18,12 @@ SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") i
 
 # A module may import those in the lines before its own, and no other of ours.
 FLOORS = [
-    {"alphabet", "machine"},
+    {"alphabet", "machine", "quiet"},
     {"addition", "metrics"},
     {"config", "layers"},
     {"checkpoints", "exits", "models", "progress", "figures"},
     {"tracking", "training"},
-    {"run", "table"},
+    {"run", "table", "preloaded"},
     {"jobs"},
 ]
 """``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""

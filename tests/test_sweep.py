@@ -19,6 +19,11 @@ def group_is_alive(group: int) -> bool:
     return True
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that are not over."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 @pytest.fixture(scope="module")
 def sweep_with_a_failure(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("sweep")
@@ -102,12 +107,10 @@ def test_a_job_killed_without_warning_is_named_and_its_record_closed(tmp_path):
     process = start(tmp_path, "-m", *SMALL, "cell=simple_rnn", "epochs=3000,10", "hydra.launcher.jobs=2")
     wait_for_lines(process, "finished, run")
     (victim,) = [each for each in runs_of(tmp_path) if each.info.status == "RUNNING" and each.data.params.get("cell")]
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
+    if not Path(f"/proc/{process.pid}/task/{process.pid}/children").exists():
         pytest.skip("this system does not tell the children of a process")
-    (job,) = [
-        int(pid) for pid in children.read_text().split() if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
+    (server,) = [pid for pid in children_of(process.pid) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    (job,) = children_of(server)
     os.kill(job, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1

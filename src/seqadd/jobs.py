@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
 from seqadd.config import Config, in_one_line
 from seqadd.exits import Interrupted, raise_on_signals
@@ -52,7 +52,7 @@ class Failed:
 class _Job:
     index: int
     label: str
-    process: SpawnProcess
+    process: ForkServerProcess | SpawnProcess
     connection: Connection
     outcome: Finished | Failed | None = None
 
@@ -103,13 +103,25 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
 
 
 def _start(index: int, label: str, config: Config) -> _Job:
-    # Spawned, not forked: the threads of TensorFlow and MLflow do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
     return _Job(index, label, process, ours)
+
+
+def _context() -> ForkServerContext | SpawnContext:
+    """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
+
+    Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
+    store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqadd.preloaded"])
+    return context
 
 
 def _work(config: Config, connection: Connection) -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import hydra
@@ -23,6 +20,7 @@ from seqadd import addition, alphabet, checkpoints
 from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
 from seqadd.exits import command, fail
 from seqadd.progress import Display, EpochDone, Note, Report
+from seqadd.quiet import quiet_import_of_tensorflow
 
 if TYPE_CHECKING:
     from seqadd.tracking import Store
@@ -120,25 +118,6 @@ def to_continue(
             report(Note(f"goes on from the end of {which}"))
             return shorter.run_id, found
     return "", None
-
-
-@contextmanager
-def quiet_import_of_tensorflow() -> Iterator[None]:
-    """Keeps what TensorFlow says of drivers and processors off the terminal; shown after all if the import fails."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as said:
-        # Its first lines come before it reads that variable, and from C++, so the file descriptor itself is turned.
-        stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            said.seek(0)
-            os.write(stderr, said.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def run_name(config: Config) -> str:

@@ -1,0 +1,178 @@
+"""Where the time of a run goes that is not training: from the start of the process to its end, part by part.
+
+    python benchmarks/fixed_cost.py                          results in benchmarks/results
+    python benchmarks/fixed_cost.py --quick                  does it run? one round; build/benchmarks
+
+A run of two epochs with all defaults in a process of its own, once in a folder without a store and once in one that has
+it; median of several rounds. What the first epoch takes longer than the second is compilation.
+
+What is not here: the training itself (``compare.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import bench
+
+from seqadd.exits import command
+
+ROUNDS = 5
+PACKAGES = ("seqadd", "tensorflow", "keras", "mlflow", "hydra-core", "numpy")
+
+
+def timed_run(started: float) -> None:
+    """Runs ``seqadd.run`` in this process and prints the seconds of its parts as JSON.
+
+    Args:
+        started: ``time.time()`` when the process was started.
+    """
+    parts: dict[str, float] = {}
+    marks = [started]
+
+    def over(part: str) -> None:
+        """All time since the last mark belongs to ``part``."""
+        now = time.time()
+        parts[part] = parts.get(part, 0.0) + now - marks[-1]
+        marks.append(now)
+
+    def mark_around(owner: Any, name: str, before: str, part: str) -> None:
+        """From now on a call of ``owner.name`` is ``part``, and what comes before it ``before``."""
+        function = getattr(owner, name)
+
+        def marked(*arguments: Any, **settings: Any) -> Any:
+            over(before)
+            result = function(*arguments, **settings)
+            over(part)
+            return result
+
+        setattr(owner, name, marked)
+
+    from seqadd import run
+    from seqadd.progress import EpochDone
+
+    epochs: list[float] = []
+
+    def report(message: Any) -> None:
+        if isinstance(message, EpochDone):
+            over("recording the epochs")
+            epochs.append(message.metrics["epoch_seconds"])
+
+    def timed_alone(config: Any) -> str:
+        over("Python, Hydra, the configuration")
+        from seqadd import quiet as seqadd_quiet
+        from seqadd import tracking
+
+        over("importing MLflow")
+        mark_around(tracking, "open_store", "other", "opening the store")
+        quiet = seqadd_quiet.quiet_import_of_tensorflow
+
+        class Quiet:
+            def __enter__(self) -> None:
+                over("beginning the run's record")
+                self.inner = quiet()
+                self.inner.__enter__()
+
+            def __exit__(self, *error: Any) -> None:
+                self.inner.__exit__(*error)
+                over("importing TensorFlow, Keras, matplotlib")
+                from seqadd import addition, models, training
+
+                mark_around(addition, "make_dataset", "other", "drawing and writing the sums")
+                mark_around(models, "build_model", "beginning the run's record", "building the model")
+                train = training.train
+
+                def timed_train(*arguments: Any, **settings: Any) -> Any:
+                    over("building the model")
+                    for epoch in train(*arguments, **settings):
+                        over("training")
+                        yield epoch
+
+                training.train = timed_train
+
+        setattr(run, "quiet_import_of_tensorflow", Quiet)  # noqa: B010
+        run_id = run.run(config, report)
+        over("artifacts, closing the record")
+        return run_id
+
+    run.run_alone = timed_alone
+    run.main()
+    _, second = epochs
+    parts["compiling and tracing"] = parts["training"] - 2 * second
+    parts["training"] = 2 * second
+    print("PARTS " + json.dumps(parts))
+
+
+def measure(rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:
+    """One row a part and store: seconds, median and range over the rounds."""
+    measured: dict[tuple[str, str], list[float]] = {}
+    for number in range(1, rounds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            for store, seed in ("new", 0), ("there", 1):
+                steps.begin(f"round {number} of {rounds}, store {store}")
+                program = [sys.executable, str(Path(__file__).resolve()), "--timed", str(time.time())]
+                overrides = ["cell=lstm", "epochs=2", f"seed={seed}"]
+                done = subprocess.run([*program, *overrides], cwd=folder, capture_output=True, text=True)
+                if done.returncode != 0:
+                    raise bench.WorkerFailed(f"exit code {done.returncode}: {done.stderr[-2000:]}")
+                (line,) = [line for line in done.stdout.splitlines() if line.startswith("PARTS ")]
+                for part, seconds in json.loads(line.removeprefix("PARTS ")).items():
+                    measured.setdefault((store, part), []).append(seconds)
+                steps.done(1)
+    return [
+        {
+            "store": store,
+            "part": part,
+            "seconds_median": round(statistics.median(seconds), 3),
+            "seconds_min": round(min(seconds), 3),
+            "seconds_max": round(max(seconds), 3),
+            "n": len(seconds),
+        }
+        for (store, part), seconds in measured.items()
+    ]
+
+
+def report(header: list[str], rows: list[dict[str, Any]]) -> str:
+    """The results as Markdown."""
+    seconds = {(row["store"], row["part"]): row["seconds_median"] for row in rows}
+    parts = [row["part"] for row in rows if row["store"] == "new" and row["part"] != "training"]
+    table = [[part, *(f"{seconds[store, part]:.2f}" for store in ("new", "there"))] for part in parts]
+    sums = [sum(seconds[store, part] for part in parts) for store in ("new", "there")]
+    table.append(["**all of it**", *(f"**{value:.2f}**" for value in sums)])
+    lines = ["# What a run costs beside its training", "", *header, ""]
+    lines += ["Seconds, median; without the end of the Python process (about 0.3 s).", ""]
+    return "\n".join([*lines, *bench.markdown_table(["part", "new store", "store there"], table), ""])
+
+
+def main() -> None:
+    """Command line of ``python benchmarks/fixed_cost.py``."""
+    parser = argparse.ArgumentParser(description="Seconds of a run that are not training, part by part.")
+    parser.add_argument("--quick", action="store_true", help="one round, to see whether everything runs")
+    bench.add_out(parser)
+    chosen = parser.parse_args()
+    out = bench.out_folder(chosen)
+    rounds = 1 if chosen.quick else ROUNDS
+    header = bench.header(PACKAGES)
+    with bench.Steps(2 * rounds) as steps:
+        rows = measure(rounds, steps)
+    bench.write_csv(out / "fixed_cost.csv", rows)
+    bench.replace(out / "fixed_cost.md", lambda path: path.write_text(report(header, rows)))
+    print((out / "fixed_cost.md").read_text())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--timed"]:
+        started = float(sys.argv[2])
+        sys.argv[1:3] = []
+        timed_run(started)
+    else:
+        with command():
+            main()
