@@ -14,7 +14,6 @@ from conftest import SMALL, make_config
 from seqadd import addition, alphabet, metrics, models, training
 from seqadd.config import Config
 
-
 training.use_threads(1)  # as a run does, for other tests start runs in this process
 
 
