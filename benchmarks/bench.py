@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -81,7 +81,7 @@ class Worker:
         """
         try:
             answer = self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             said = self._log.read_text(errors="replace").strip()[-2000:]
             raise WorkerFailed(f"a process ended with code {self._process.exitcode}: {said}") from None
@@ -91,7 +91,8 @@ class Worker:
 
     def ask(self, question: Any) -> Any:
         """Sends ``question`` to the generator and waits for what it yields next."""
-        self._pipe.send(question)
+        with suppress(OSError):  # it has ended; what it said of that is told by answer
+            self._pipe.send(question)
         return self.answer()
 
     def end(self) -> None:

@@ -88,6 +88,7 @@ def timed_run(started: float) -> None:
 
                 mark_around(addition, "make_dataset", "other", "drawing and writing the sums")
                 mark_around(models, "build_model", "beginning the run's record", "building the model")
+                mark_around(run, "to_continue", "building the model", "looking for a shorter run")
                 train = training.train
 
                 def timed_train(*arguments: Any, **settings: Any) -> Any:

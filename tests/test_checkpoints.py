@@ -1,5 +1,7 @@
 """A checkpoint gives back what was saved, or says why it cannot be used."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from conftest import make_config
@@ -27,7 +29,7 @@ def test_what_is_loaded_is_what_was_saved_to_the_bit(saved):
     assert all(loaded.arrays[name].tobytes() == array.tobytes() for name, array in arrays.items())
 
 
-def test_every_flipped_byte_and_every_truncation_is_noticed(saved):
+def test_flipped_bytes_and_truncations_are_noticed_all_over_the_file(saved):
     path, _ = saved
     whole = path.read_bytes()
     for at in range(0, len(whole), 7):
@@ -53,10 +55,29 @@ def test_a_file_that_is_none_and_no_file_are_named(tmp_path):
         checkpoints.load(tmp_path / "missing", {})
 
 
-def test_the_fingerprint_changes_with_all_but_the_epochs():
+def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
+    for content in b"", b"no archive", b"PK\x05\x06" + bytes(18):
+        checksum = hashlib.sha256(content).hexdigest().encode()
+        (tmp_path / "odd").write_bytes(b"seqadd checkpoint 1\n" + checksum + b"\n" + content)
+        with pytest.raises(CheckpointError, match="not what it should be"):
+            checkpoints.load(tmp_path / "odd", {})
+
+
+def test_an_array_of_python_objects_is_not_loaded(tmp_path):
+    arrays = {"model/kernel": np.array([{"a": 1}], dtype=object)}
+    checkpoints.save(tmp_path / "pickle", Checkpoint(FINGERPRINT, HISTORY, arrays))
+    with pytest.raises(CheckpointError, match="allow_pickle=False"):
+        checkpoints.load(tmp_path / "pickle", FINGERPRINT)
+
+
+def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_the_epochs(monkeypatch):
     def fingerprint(*overrides, data="cd"):
         return checkpoints.fingerprint_of(make_config(*overrides), data)
 
     assert fingerprint("epochs=200") == fingerprint("epochs=500")
     for other in fingerprint("seed=1"), fingerprint("jit=false"), fingerprint("cell=gru"), fingerprint(data="ef"):
         assert other != fingerprint()
+    before = fingerprint()
+    for name in ("processor_name", "version"):
+        monkeypatch.setattr(checkpoints, name, lambda *_: "another")
+        assert fingerprint() != before

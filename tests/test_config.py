@@ -35,9 +35,9 @@ REFUSALS = {
     "learning_rate=inf": "learning_rate=inf: must be finite and above 0 (step size of Adam)",
     "seed=-1": "seed=-1: must be in 0..4294967295 (decides the sums, the first weights and the order of every epoch)",
     "threads=1000": f"threads=1000: must be at most {processors()}, the processors it may use here",
-    "encoder_units=1000000": "encoder_units=1000000: this run needs at least 80,0",
+    "encoder_units=1000000": "encoder_units=1000000: this run needs at least 80,210.4 GB of memory",
     "batch_size=450000 task.n_questions=500500 encoder_units=100000": "batch_size=450000: this run needs at least 8,",
-    "task.digits=9 task.n_questions=1000000000000": "task.n_questions=1000000000000: this run needs at least 330,000.",
+    "task.digits=9 task.n_questions=1000000000000": "task.n_questions=1000000000000: this run needs at least 483,600.8",
     "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
@@ -58,20 +58,28 @@ REFUSALS = {
     "-m cell=lstm,gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "-m epochs=1,0,2": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0; no job was started)",
     "-m seed=0,1 hydra.launcher.jobs=0": "hydra.launcher.jobs=0: must be an integer of at least 1, or null",
-    "-m seed=0,1 hydra.launcher.jobs=1000": f"hydra.launcher.jobs=1000: must be at most {processors()}, the process",
+    "-m seed=0,1 hydra.launcher.jobs=1000": f"hydra.launcher.jobs=1000: must be at most {processors()}, for which ",
     "-m seed=0,1 hydra.launcher.jobs=x": "hydra.launcher.jobs=x: must be an integer",
 }
 
 
 def test_what_needs_more_memory_than_there_is_is_refused_with_the_key_that_asks_for_most(monkeypatch):
     monkeypatch.setattr(config, "memory", lambda: 2_000_000_000)
-    make_config("batch_size=45000")
+    config.check_machine(make_config("batch_size=45000"))
+    # 4 bytes x 1.5 x 4 gates x (7 x 512 + 4 x 512) x 45,000 = 6.08 GB; weights, questions, validation: 0.15 GB
+    too_much = make_config("batch_size=45000", "encoder_units=512", "decoder_units=512")
     with pytest.raises(ConfigError) as refused:
-        make_config("batch_size=45000", "encoder_units=512", "decoder_units=512")
-    # 4 bytes x 1.5 x 4 gates x (7 x 512 + 4 x 512) x 45,000 = 6.08 GB, weights and questions 0.07 GB
+        config.check_machine(too_much)
     assert str(refused.value) == (
-        "batch_size=45000: this run needs at least 6.2 GB of memory, this machine has 2.0 GB; lower batch_size"
+        "batch_size=45000: this run needs at least 7.0 GB of memory, this machine has 2.0 GB; lower batch_size"
     )
+    # Nothing in it is a square of the width: 4 bytes x 5 x 100,000 x 13 = 26 MB of weights.
+    config.check_machine(make_config("cell=dense", "encoder_units=100000", "batch_size=100", "task.n_questions=1000"))
+
+
+def test_a_table_of_runs_that_this_machine_could_not_do_is_shown(monkeypatch):
+    monkeypatch.setattr(config, "memory", lambda: 1)
+    assert make_config("cell=lstm").cell == "lstm"
 
 
 @pytest.mark.parametrize("overrides", REFUSALS)

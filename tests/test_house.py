@@ -23,12 +23,12 @@ FLOORS = [
     {"config", "layers"},
     {"checkpoints", "exits", "models", "progress", "figures"},
     {"tracking", "training"},
-    {"run", "table", "preloaded"},
-    {"jobs"},
+    {"run", "table"},
+    {"jobs", "preloaded"},
 ]
 """``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""
 
-WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {"layers", "models", "training"}
+WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {"layers", "models", "preloaded", "training"}
 
 
 def imported_by(path: Path) -> set[str]:

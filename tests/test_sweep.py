@@ -103,6 +103,20 @@ def test_ctrl_c_ends_a_sweep_with_all_its_jobs(tmp_path):
     assert not group_is_alive(process.pid)
 
 
+def test_ctrl_c_while_libraries_are_imported_ends_a_sweep_in_one_line_too(tmp_path):
+    process = start(tmp_path, "-m", *LONG, "seed=0,1")
+    wait_for_lines(process, "2 jobs")
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "seqadd: stopped by SIGINT\n")
+    assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"]  # the sweep; no job has begun
+    deadline = time.monotonic() + 8  # what has begun to import TensorFlow ends when it has
+    while group_is_alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not group_is_alive(process.pid)
+
+
 def test_a_job_killed_without_warning_is_named_and_its_record_closed(tmp_path):
     process = start(tmp_path, "-m", *SMALL, "cell=simple_rnn", "epochs=3000,10", "hydra.launcher.jobs=2")
     wait_for_lines(process, "finished, run")

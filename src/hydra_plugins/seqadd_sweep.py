@@ -28,16 +28,18 @@ def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Seque
     Raises:
         ConfigError: naming the job, when its configuration cannot be run.
     """
-    from seqadd.config import ConfigError, from_hydra
+    from seqadd.config import ConfigError, check_machine, from_hydra
 
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]
     try:
-        return from_hydra(composed, choices)
+        checked = from_hydra(composed, choices)
+        check_machine(checked)
     except ConfigError as error:
         raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
+    return checked
 
 
 def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -64,6 +66,9 @@ class TrackedSweeper(BasicSweeper):
         (jobs,) = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
 
+        if isinstance(self.launcher, ProcessLauncher):
+            self.launcher.check(configs)
+
         from seqadd import tracking
 
         store = tracking.open_store(configs[0].tracking)
@@ -88,24 +93,31 @@ class ProcessLauncher(Launcher):
         jobs: how many at once; None for the processors of this machine divided by the threads of a job.
 
     Raises:
-        ConfigError: for fewer jobs at once than one, or more than processors.
+        ConfigError: for fewer than one job at once.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
         from seqadd.config import ConfigError
-        from seqadd.machine import processors
 
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
-        if jobs is not None and jobs > processors():
-            raise ConfigError(
-                f"hydra.launcher.jobs={jobs}: must be at most {processors()}, the processors it may use here"
-            )
         self.at_once = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
+
+    def check(self, configs: Sequence[Config]) -> None:
+        """Raises ConfigError for more jobs at once than the machine has processors or memory for."""
+        from seqadd import jobs
+        from seqadd.config import ConfigError
+
+        most = jobs.jobs_at_once(configs)
+        if self.at_once is not None and self.at_once > most:
+            raise ConfigError(
+                f"hydra.launcher.jobs={self.at_once}: must be at most {most}, for which this machine has the "
+                "processors and the memory (no job was started)"
+            )
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs and returns when all have ended.

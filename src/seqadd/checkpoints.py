@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,14 +17,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.config import Config
+from seqadd.config import Config, in_one_line
 from seqadd.machine import processor_name
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
 
-# These decide a run's numbers, together with its configuration. Another commit that leaves them alone changes nothing.
-_CODE = ("addition", "alphabet", "layers", "metrics", "models", "training")
+# These modules decide a run's numbers, together with its configuration. Another commit that leaves them alone changes
+# nothing. Read when this module is imported, as they are; a file that is edited later is not what runs.
+_CODE = hashlib.sha256(
+    b"".join(
+        Path(__file__).with_name(f"{name}.py").read_bytes()
+        for name in ("addition", "alphabet", "layers", "metrics", "models", "training")
+    )
+).hexdigest()[:16]
 
 
 class CheckpointError(RuntimeError):
@@ -47,14 +54,13 @@ class Checkpoint:
 
 def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
     """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer."""
-    here = Path(__file__).parent
-    code = b"".join((here / f"{name}.py").read_bytes() for name in _CODE)
     return {
         "configuration": config.trajectory_hash(),
         "data": data_digest,
-        "code": hashlib.sha256(code).hexdigest()[:16],
+        "code": _CODE,
         **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
         "processor": processor_name(),
+        "compiler": "XLA" if config.jit else "none",
     }
 
 
@@ -87,10 +93,14 @@ def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:
     checksum, _, content = written[len(_FORMAT) :].partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != checksum:
         raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    about = json.loads(arrays.pop(_ABOUT).tobytes())
-    for key, value in expected.items():
-        if about["fingerprint"].get(key) != value:
-            raise CheckpointError(f"its {key} is {about['fingerprint'].get(key)}, that of this run {value}")
-    return Checkpoint(about["fingerprint"], about["history"], arrays)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+        found = Checkpoint(about["fingerprint"], about["history"], arrays)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"its checkpoint is not what it should be: {in_one_line(error)}") from error
+    for key in expected:
+        if found.fingerprint.get(key) != expected[key]:
+            raise CheckpointError(f"its {key} is {found.fingerprint.get(key)}, that of this run {expected[key]}")
+    return found

@@ -109,18 +109,22 @@ class Config:
     def memory_needed(self) -> dict[str, float]:
         """Bytes that a run needs at least, each share under the key that it grows with most.
 
-        Measured: 330 bytes a question while they are drawn; four copies of the weights (gradient, Adam's two) and one
-        in passing; of the activations of a training step, half to nine tenths are counted here.
+        Measured: 0.8 GB for the libraries; 330 bytes a question while they are drawn; four copies of the weights
+        (gradient, Adam's two) and one in passing; of the activations of a training step, half to nine tenths are
+        counted here, and of the evaluation's, which keeps those of one step only, as much.
         """
         gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
         characters = addition.question_length(self.task.digits)
         decoder = self.decoder_units or 0
-        weights = self.encoder_units * (self.encoder_units + 13) + decoder * (self.encoder_units + decoder + 1)
+        recurrent = self.encoder_units if self.cell != "dense" else 0
+        weights = self.encoder_units * (recurrent + 13) + decoder * (self.encoder_units + decoder + 1)
         activations = characters * self.encoder_units + self.answer_length * decoder
         return {
             "task.n_questions": 330.0 * self.task.n_questions,
             "encoder_units" if self.encoder_units >= decoder else "decoder_units": 4.0 * 5 * gates * weights,
             "batch_size": 4.0 * 1.5 * gates * activations * self.batch_size,
+            "task.held_out": 4.0 * 1.5 * gates * max(self.encoder_units, decoder) * self.n_held_out,
+            "the libraries": 0.8e9,
         }
 
     def flat(self) -> dict[str, Any]:
@@ -240,12 +244,16 @@ def check(config: Config) -> None:
         )
     if config.batch_size > n_train:
         raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+
+
+def check_machine(config: Config) -> None:
+    """Raises ConfigError, in one line, for a configuration that cannot be run on this machine."""
     needed, there = config.memory_needed(), memory()
     if there is not None and sum(needed.values()) > there:
-        key = max(needed, key=lambda key: needed[key])
+        key = max(config.flat().keys() & needed.keys(), key=lambda key: needed[key])
         raise ConfigError(
-            f"{key}={values[key]}: this run needs at least {_gigabytes(sum(needed.values()))} of memory, this machine "
-            f"has {_gigabytes(there)}; lower {key}"
+            f"{key}={config.flat()[key]}: this run needs at least {_gigabytes(sum(needed.values()))} of memory, this "
+            f"machine has {_gigabytes(there)}; lower {key}"
         )
     if config.threads > processors():
         raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")

@@ -28,16 +28,26 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number  # 130 for Ctrl-C, 143 for SIGTERM, as shells have it
 
 
+#: How people and other programs ask this one to stop.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def raise_on_signals() -> None:
-    """From now on SIGINT and SIGTERM raise Interrupted in the main thread; a second one changes nothing."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """From now on SIGINT and SIGTERM raise Interrupted in the main thread; a second one changes nothing.
+
+    Raises:
+        Interrupted: for a signal that had been blocked until now.
+    """
+    for number in SIGNALS:
         signal.signal(number, _raise)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
     # What follows is the tidying up: a second Ctrl-C, or the SIGTERM of a sweep that stops, must not cut it short.
     # (Not SIG_IGN: of a signal that is on its way already, Python would print a traceback.)
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in SIGNALS:
         signal.signal(each, lambda number, frame: None)
     if _holding:
         _put_off.append(number)

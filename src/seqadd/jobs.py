@@ -9,15 +9,16 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
 from seqadd.config import Config, in_one_line
-from seqadd.exits import Interrupted, raise_on_signals
-from seqadd.machine import processors
+from seqadd.exits import SIGNALS, Interrupted, raise_on_signals, signals_held
+from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
 
 # How long jobs that were asked to stop may take to close their runs before they are killed.
@@ -52,9 +53,13 @@ class Failed:
 class _Job:
     index: int
     label: str
-    process: ForkServerProcess | SpawnProcess
-    connection: Connection
     outcome: Finished | Failed | None = None
+
+
+@dataclass
+class _Running:
+    job: _Job
+    process: ForkServerProcess | SpawnProcess
 
 
 def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | None = None) -> list[str]:
@@ -70,66 +75,110 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
     if at_once is None:
-        at_once = max(1, processors() // max(config.threads for config in configs))
-    waiting = list(enumerate(zip(labels, configs, strict=True)))
-    running: dict[Connection, _Job] = {}
-    ended: list[_Job] = []
+        at_once = jobs_at_once(configs)
+    jobs = [_Job(index, label) for index, label in enumerate(labels)]
+    waiting = list(zip(jobs, configs, strict=True))
+    running: dict[Connection, _Running] = {}
+    context = _context()
     with Display(list(labels), [config.epochs for config in configs], at_once) as display:
         display.say(f"{len(configs)} jobs, {min(at_once, len(configs))} at once")
+        _import_libraries(context)
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    index, (label, config) = waiting.pop(0)
-                    display.start(index)
-                    job = _start(index, label, config)
-                    running[job.connection] = job
+                    job, config = waiting.pop(0)
+                    display.start(job.index)
+                    try:
+                        with signals_held():  # a job that is started and not watched would be nobody's
+                            process, messages = _start(context, job.label, config)
+                            running[messages] = _Running(job, process)
+                    except (OSError, EOFError) as error:
+                        job.outcome = Failed(f"its process could not be started: {in_one_line(error)}")
+                        display.end(job.index, str(job.outcome))
                 for connection in wait(list(running)):
                     assert isinstance(connection, Connection)
-                    job = running[connection]
-                    if _receive(job, display):
+                    job = running[connection].job
+                    if _receive(job, connection, display):
                         continue
-                    del running[connection]
-                    _conclude(job)
-                    ended.append(job)
+                    _conclude(job, running.pop(connection).process)
                     display.end(job.index, str(job.outcome))
         except BaseException:  # whatever it is: without us nobody watches them
-            _stop(list(running.values()))
+            _stop([each.process for each in running.values()])
             raise
-    ended.sort(key=lambda job: job.index)
-    failed = [f"{job.label}: {job.outcome.error}" for job in ended if isinstance(job.outcome, Failed)]
+    failed = [f"{job.label}: {job.outcome.error}" for job in jobs if isinstance(job.outcome, Failed)]
     if failed:
-        raise JobsFailed(f"{len(failed)} of {len(ended)} jobs failed: {'; '.join(failed)}")
-    return [job.outcome.run_id for job in ended if isinstance(job.outcome, Finished)]
+        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")
+    return [job.outcome.run_id for job in jobs if isinstance(job.outcome, Finished)]
 
 
-def _start(index: int, label: str, config: Config) -> _Job:
-    context = _context()
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
-    process.start()
-    theirs.close()  # so that the end of the process is the end of the pipe
-    return _Job(index, label, process, ours)
+def jobs_at_once(configs: Sequence[Config]) -> int:
+    """As many as the machine has processors and memory for; at least one."""
+    at_once = processors() // max(config.threads for config in configs)
+    there = memory()
+    if there is not None:
+        at_once = min(at_once, int(there / max(sum(config.memory_needed().values()) for config in configs)))
+    return max(1, at_once)
 
 
-def _context() -> ForkServerContext | SpawnContext:
+_Context = ForkServerContext | SpawnContext
+
+
+def _context() -> _Context:
     """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
 
     Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
     store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if sys.platform != "linux":  # elsewhere even the libraries' import does not survive one
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqadd.preloaded"])
     return context
 
 
+def _import_libraries(context: _Context) -> None:
+    """Waits until the process is there from which jobs are forked, so that starting one takes no time afterwards.
+
+    A signal that comes meanwhile leaves nothing behind but a process that is about to end.
+    """
+    if isinstance(context, ForkServerContext):
+        resource_tracker.ensure_running()  # a helper of the other; where it is started, it unblocks signals
+        with _signals_blocked():  # in that process; a job unblocks them
+            forkserver.ensure_running()
+        first = context.Process(target=_nothing)
+        first.start()
+        first.join()
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes that are started inside do not see SIGINT and SIGTERM; here they come at the end of the ``with``."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
+    """The process of a job, and where its messages come from."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the pipe
+    return process, ours
+
+
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
-    raise_on_signals()
-    from seqadd.run import run
-
     try:
+        raise_on_signals()
+        from seqadd.run import run
+
         connection.send(Finished(run(config, connection.send)))
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
@@ -139,10 +188,10 @@ def _work(config: Config, connection: Connection) -> None:
         sys.exit(1)
 
 
-def _receive(job: _Job, display: Display) -> bool:
+def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     """Takes one message of a job; False when there will be no more."""
     try:
-        message: EpochDone | Note | Finished | Failed = job.connection.recv()
+        message: EpochDone | Note | Finished | Failed = connection.recv()
     except (EOFError, OSError):  # OSError when it was killed in the middle of a message
         return False
     if isinstance(message, (EpochDone, Note)):
@@ -152,22 +201,22 @@ def _receive(job: _Job, display: Display) -> bool:
     return True
 
 
-def _conclude(job: _Job) -> None:
+def _conclude(job: _Job, process: ForkServerProcess | SpawnProcess) -> None:
     """Settles how a job ended that will say no more."""
-    job.process.join()
+    process.join()
     if job.outcome is None:
-        code = job.process.exitcode or 0
+        code = process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         job.outcome = Failed(f"its process {how}")
 
 
-def _stop(jobs: Sequence[_Job]) -> None:
+def _stop(processes: Sequence[ForkServerProcess | SpawnProcess]) -> None:
     """Stops jobs: they may close their runs, and are killed if that takes too long."""
-    for job in jobs:
-        job.process.terminate()
+    for process in processes:
+        process.terminate()
     deadline = time.monotonic() + _GRACE_SECONDS
-    for job in jobs:
-        job.process.join(max(0.0, deadline - time.monotonic()))
-        if job.process.is_alive():
-            job.process.kill()
-            job.process.join()
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()

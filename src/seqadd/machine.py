@@ -25,10 +25,25 @@ def processor_name() -> str:
 
 
 def memory() -> int | None:
-    """Bytes that a process here can have at most: the machine's, or what a container leaves it; None if unknown."""
+    """Bytes that a process here can have at most: the machine's, or what its control group may; None if unknown."""
     limits = []
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with suppress(OSError, ValueError):  # no control groups, or "max"
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    for group in _control_groups():
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                limits.append(int((group / name).read_text()))
     return min(limits, default=None)
+
+
+def _control_groups() -> list[Path]:
+    """Folders of the control groups that this process is in, theirs around them included; both versions of Linux'."""
+    mounted = Path("/sys/fs/cgroup")
+    folders = [mounted]
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers in ("", "memory"):
+                inside = mounted / controllers / path.lstrip("/")
+                folders += [inside, *(each for each in inside.parents if each.is_relative_to(mounted))]
+    return folders

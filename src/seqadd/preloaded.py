@@ -1,12 +1,17 @@
-"""What every job of a sweep imports: ``jobs`` has it imported once, in the process that the jobs are forked from."""
+"""What every job of a sweep imports: ``jobs`` has it imported once, in the process that the jobs are forked from.
 
-import signal
+The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
+"""
 
-from seqadd import tracking  # noqa: F401
+import warnings
+
+from seqadd import checkpoints, run, tracking  # noqa: F401
 from seqadd.quiet import quiet_import_of_tensorflow
 
 with quiet_import_of_tensorflow():
     from seqadd import figures, models, training  # noqa: F401
 
-# The sweep ends this process. It must not die of a signal to the whole group before it has told how its jobs ended.
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+tracking.code_version()  # remembered
+
+# multiprocessing runs the main module of the sweep in every job, and Python wonders that it is imported already.
+warnings.filterwarnings("ignore", "'seqadd.run' found in sys.modules", RuntimeWarning)

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints
-from seqadd.config import Config, ConfigError, from_hydra, in_one_line, packaged
+from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged
 from seqadd.exits import command, fail
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -86,6 +86,7 @@ def run(config: Config, report: Report) -> str:
 
         def warn(text: str) -> None:
             record.tag("jit", "failed")
+            fingerprint["compiler"] = "none"
             report(Note(text))
 
         for epoch, metrics in training.train(model, optimizer, data, config, epochs_before=len(history), warn=warn):
@@ -115,6 +116,9 @@ def to_continue(
         except (checkpoints.CheckpointError, FileNotFoundError) as error:
             report(Note(f"{which} is not continued: {error}"))
         else:
+            if len(found.history) != int(shorter.params["epochs"]):
+                report(Note(f"{which} is not continued: its checkpoint has {len(found.history)} epochs"))
+                continue
             report(Note(f"goes on from the end of {which}"))
             return shorter.run_id, found
     return "", None
@@ -138,7 +142,9 @@ def task_function(cfg: DictConfig) -> str:
     """What Hydra calls for a run of its own; the jobs of a sweep go through ``seqadd.jobs``."""
     about = HydraConfig.get()
     try:
-        return run_alone(from_hydra(cfg, about.runtime.choices))
+        config = from_hydra(cfg, about.runtime.choices)
+        check_machine(config)
+        return run_alone(config)
     except Exception as error:
         if about.mode is RunMode.MULTIRUN:
             raise  # under another launcher than ours, which has more jobs to run

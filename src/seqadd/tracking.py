@@ -5,6 +5,7 @@ Signals are held during every call of MLflow's: one that were cut in two could l
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from filelock import FileLock
 
 # A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Its bars over every download would cut into the progress.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -42,7 +45,7 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqadd.addition import Dataset
-from seqadd.config import Config, ConfigError, Tracking, as_text
+from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line
 from seqadd.exits import Interrupted, signals_held
 from seqadd.machine import processor_name, processors
 
@@ -140,7 +143,7 @@ class Store:
                 with signals_held():
                     path = Path(self.client.download_artifacts(run_id, name, folder))
             except (MlflowException, OSError) as error:
-                raise FileNotFoundError(f"no artifact {name}") from error
+                raise FileNotFoundError(f"the store does not give {name}: {in_one_line(error)}") from error
             yield path
 
     def _finished(self, wanted: str) -> list[FinishedRun]:
@@ -338,6 +341,7 @@ def run_tags(config: Config) -> dict[str, str]:
     }
 
 
+@functools.cache
 def code_version() -> tuple[str, str]:
     """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
     here = Path(__file__).resolve().parent

@@ -97,7 +97,8 @@ def train(
             try:
                 measured = run_epoch(order)
             except tf.errors.OpError as error:
-                if not config.jit or epoch > epochs_before + 1:
+                out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+                if not config.jit or epoch > epochs_before + 1 or out_of_memory:
                     raise
                 # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
                 warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
@@ -163,7 +164,12 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids
     def evaluate(questions: Ids, answers: Ids) -> dict[str, float]:
         predicted, sums = program(tf.constant(questions, tf.int32), tf.constant(answers, tf.int32))
         means = {f"val_{name}": value for name, value in _means(config, sums, len(questions)).items()}
-        return {**means, "val_exact_match": metrics.exact_match(predicted.numpy(), answers)}
+        of_answers = predicted.numpy()
+        return {
+            **means,
+            "val_acc": metrics.character_accuracy(of_answers, answers),
+            "val_exact_match": metrics.exact_match(of_answers, answers),
+        }
 
     return evaluate
 
