@@ -7,12 +7,14 @@ import subprocess
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from conftest import COMMAND, LONG, SMALL, client_of, make_config, runs_of, start, wait_for_lines
 
-from seqadd import checkpoints, run
+from seqadd import checkpoints, models, run
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +129,26 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
         ends.append(checkpoints.load(path, {}).arrays)
     assert ends[0].keys() == ends[1].keys()
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(call, in_empty_folder, monkeypatch):
+    def build_model(config, **lengths):
+        # By way of Python, where XLA cannot follow.
+        layers = [*models.ARCHITECTURES["aligned"](config, *lengths.values()).layers]
+        in_python = keras.layers.Lambda(
+            lambda x: tf.ensure_shape(tf.numpy_function(lambda array: array, [x], tf.float32), x.shape)
+        )
+        return keras.Sequential([keras.Input((3, 12)), in_python, *layers])
+
+    monkeypatch.setattr(models, "build_model", build_model)
+    small = [each for each in SMALL if not each.startswith("decoder_units")]
+    code, out, err = call(run.main, *small, "cell=dense", "epochs=2")
+    assert (code, err) == (0, "")
+    assert out.count("XLA cannot compile this model, trains on without it: ") == 1
+    assert "epoch 2/2" in out
+    (recorded,) = runs_of(in_empty_folder)
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.tags["jit"] == "failed"
 
 
 def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afresh(call, in_empty_folder):

@@ -90,7 +90,7 @@ class ProcessLauncher(Launcher):
     """Runs each job in a fresh process, ``jobs`` of them at once.
 
     Args:
-        jobs: how many at once; None for the processors of this machine divided by the threads of a job.
+        jobs: how many at once; None for as many as the machine has processors and memory for.
 
     Raises:
         ConfigError: for fewer than one job at once.

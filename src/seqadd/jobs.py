@@ -68,7 +68,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
     Args:
         labels: what each job is called.
         configs: a checked configuration for each.
-        at_once: how many jobs run at the same time; None for the processors of this machine over the threads of a job.
+        at_once: how many jobs run at the same time; None for as many as ``jobs_at_once`` finds room for.
 
     Raises:
         JobsFailed: after the last has ended, naming those that did not finish.

@@ -1,7 +1,7 @@
 """Trains a model: loss, optimizer, the order of each epoch, one epoch after the other. Records nothing.
 
-A whole epoch is one compiled program, loop over the batches included: at these sizes calling TensorFlow once a
-batch costs as much as the arithmetic.
+A whole epoch is one compiled program, loop over the batches included: at these sizes calling TensorFlow once for every
+batch would be felt.
 """
 
 from __future__ import annotations
