@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -262,6 +263,16 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
     unfinished = path.with_name(f".unfinished-{path.name}")
     write(unfinished)
     os.replace(unfinished, path)
+
+
+def spread(seconds: list[float], digits: int) -> dict[str, float | int]:
+    """The columns that tell of one thing measured several times."""
+    return {
+        "seconds_median": round(statistics.median(seconds), digits),
+        "seconds_min": round(min(seconds), digits),
+        "seconds_max": round(max(seconds), digits),
+        "n": len(seconds),
+    }
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -219,10 +219,7 @@ def _row(setting: Setting, runner: Runner, floor_seconds: float, loss: float | N
         "batch_size": setting.batch_size,
         "contestant": runner.name,
         "threads": runner.threads,
-        "seconds_median": round(median, 5),
-        "seconds_min": round(min(runner.seconds), 5),
-        "seconds_max": round(max(runner.seconds), 5),
-        "n": len(runner.seconds),
+        **bench.spread(runner.seconds, digits=5),
         "share_of_floor": round(floor_seconds / median, 4) if contests else None,
         "peak_memory_mb": round(memory) if contests else None,
         "to_first_epoch_seconds": round(runner.to_first_epoch, 2) if contests else None,
@@ -252,17 +249,7 @@ def measure_commands(cell: str, rounds: int, steps: bench.Steps) -> Rows:
             if done.returncode != 0:
                 raise bench.WorkerFailed(f"{' '.join(arguments)}: exit code {done.returncode}: {done.stderr[-2000:]}")
             steps.done(_COMMAND_COST)
-    return [
-        {
-            "cell": cell,
-            "contestant": name,
-            "seconds_median": round(statistics.median(of_name), 2),
-            "seconds_min": round(min(of_name), 2),
-            "seconds_max": round(max(of_name), 2),
-            "n": len(of_name),
-        }
-        for name, of_name in seconds.items()
-    ]
+    return [{"cell": cell, "contestant": name, **bench.spread(of_name, digits=2)} for name, of_name in seconds.items()]
 
 
 # Rough seconds, for the time left alone.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -129,15 +128,7 @@ def measure(rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:
                     measured.setdefault((store, part), []).append(seconds)
                 steps.done(1)
     return [
-        {
-            "store": store,
-            "part": part,
-            "seconds_median": round(statistics.median(seconds), 3),
-            "seconds_min": round(min(seconds), 3),
-            "seconds_max": round(max(seconds), 3),
-            "n": len(seconds),
-        }
-        for (store, part), seconds in measured.items()
+        {"store": store, "part": part, **bench.spread(seconds, digits=3)} for (store, part), seconds in measured.items()
     ]
 
 

@@ -116,9 +116,8 @@ class _StepByStep:
         """What a step adds to its products, ``(gates * units,)``."""
         return self.cell.bias
 
-    def weigh(self, inputs: tf.Tensor, state: tf.Tensor | None, gates: slice = slice(None)) -> tf.Tensor:
-        """``inputs @ kernel + bias + state @ recurrent_kernel``, ``(batch, units)`` for each of the ``gates``."""
-        columns = slice(*(edge and edge * self.units for edge in (gates.start, gates.stop)))
+    def weigh(self, inputs: tf.Tensor, state: tf.Tensor | None, columns: slice = slice(None)) -> tf.Tensor:
+        """``inputs @ kernel + bias + state @ recurrent_kernel``, or some of its ``gates * units`` columns."""
         recurrent_kernel = self.cell.recurrent_kernel[:, columns]
         if self.constant_input:  # weighed already
             return inputs[:, columns] if state is None else inputs[:, columns] + state @ recurrent_kernel
@@ -153,14 +152,15 @@ class GRU(_StepByStep, keras.layers.GRU):
     def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
         gate, activation = self.cell.recurrent_activation, self.cell.activation
         state = None if states is None else states[0]
-        update, reset = tf.split(gate(self.weigh(inputs, state, slice(0, 2))), 2, axis=1)
+        of_gates, of_new = slice(2 * self.units), slice(2 * self.units, None)
+        update, reset = tf.split(gate(self.weigh(inputs, state, of_gates)), 2, axis=1)
         if self.cell.reset_after:
-            of_state = self.cell.bias[1, 2 * self.units :]
+            from_state = self.cell.bias[1, of_new]
             if state is not None:
-                of_state += state @ self.cell.recurrent_kernel[:, 2 * self.units :]
-            new = activation(self.weigh(inputs, None, slice(2, 3)) + reset * of_state)
+                from_state += state @ self.cell.recurrent_kernel[:, of_new]
+            new = activation(self.weigh(inputs, None, of_new) + reset * from_state)
         else:
-            new = activation(self.weigh(inputs, None if state is None else reset * state, slice(2, 3)))
+            new = activation(self.weigh(inputs, None if state is None else reset * state, of_new))
         output = (1.0 - update) * new
         return [once(output if state is None else update * state + output)]
 

@@ -132,7 +132,7 @@ def epoch_program(
         x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
             sums = tf.linalg.matvec(measures_of(ids, model(x, training=True)), counts)
-            loss = sums[LOSS] / tf.reduce_sum(counts)
+            loss = sums[0] / tf.reduce_sum(counts)  # the first measure, see _names
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return sums
@@ -172,10 +172,6 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids
         }
 
     return evaluate
-
-
-#: The place of the loss among the measures.
-LOSS = 0
 
 
 def _names(config: Config) -> list[str]:
