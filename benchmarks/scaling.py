@@ -88,7 +88,7 @@ def memory_over_epochs(epochs: int) -> Generator[float, Any, None]:
 
     config, model, data = _ready("questions", 5_000)
     config.epochs = epochs
-    for _ in training.train(model, training.make_optimizer(model, config), data, config):
+    for _ in training.train(model, training.make_optimizer(model, config), data, config, []):
         yield bench.peak_memory_mb()
 
 

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from seqadd.config import Config, packaged
+from seqadd.exits import SIGNALS
 from seqadd.table import composed
 
 #: A run of seconds: 44 sums to train on in batches of 20, 20 and 4, narrow layers, few steps to compile.
@@ -84,7 +85,7 @@ def call(in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     """Runs the ``main`` of a command with arguments in an empty folder; returns exit code, stdout and stderr."""
     import signal
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run_main(main: Callable[[], None], *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["seqadd", *arguments])

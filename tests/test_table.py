@@ -4,6 +4,7 @@ import csv
 import math
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ def record(config: Config, curve: dict[int, tuple[float, float]], **tags: str) -
     """A finished run with (acc, val_acc) after some epochs."""
     store = tracking.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
-    with store.record("any name", params=config.result_keys(), tags=tags) as run:
-        for epoch, (acc, val_acc) in curve.items():
-            run.log_epoch(epoch, {"acc": acc, "val_acc": val_acc})
+    with (
+        store.unfinished(uuid.uuid4().hex).claimed(print) as place,
+        store.record(place, "any name", params=config.result_keys(), tags=tags) as run,
+    ):
+        run.log_history([{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])
     return run.run_id
 
 

@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_config
@@ -13,14 +16,26 @@ from mlflow import MlflowClient
 
 from seqadd import tracking
 from seqadd.config import ConfigError, Tracking
-from seqadd.exits import Interrupted, raise_on_signals
+from seqadd.exits import SIGNALS, Interrupted, raising_on_signals
 
-HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None)
+HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
 
 
 @pytest.fixture
 def store(in_empty_folder: Path) -> tracking.Store:
     return tracking.open_store(HERE)
+
+
+@contextmanager
+def recording(
+    store: tracking.Store, name: str = "name", *, key: str | None = None, **settings: Any
+) -> Iterator[tracking.TrackedRun]:
+    """A run of its own, or the one that the key stands for."""
+    with (
+        store.unfinished(key or uuid.uuid4().hex).claimed(print) as place,
+        store.record(place, name, **{"params": {}, "tags": {}, **settings}) as run,
+    ):
+        yield run
 
 
 def status_of(store: tracking.Store, run_id: str) -> str:
@@ -32,10 +47,10 @@ def artifacts_of(store: tracking.Store, run_id: str) -> list[str]:
 
 
 def test_a_run_that_ends_is_finished(store):
-    with store.record("name", params={"cell": "lstm", "reverse": True}, tags={"era": "keras2"}) as run:
+    with recording(store, params={"cell": "lstm", "reverse": True}, tags={"era": "keras2"}) as run:
         assert status_of(store, run.run_id) == "RUNNING"
-        run.log_epoch(1, {"acc": 0.25, "val_acc": 0.5})
-        run.log_epoch(2, {"acc": 0.75, "val_acc": 1.0})
+        run.log_epoch({"epoch": 1, "loss": 2.0, "acc": 0.25, "val_acc": 0.5})
+        run.log_epoch({"epoch": 2, "loss": 1.0, "acc": 0.75, "val_acc": 1.0})
     recorded = store.client.get_run(run.run_id)
     assert recorded.info.status == "FINISHED"
     assert recorded.data.params == {"cell": "lstm", "reverse": "true"}
@@ -44,7 +59,7 @@ def test_a_run_that_ends_is_finished(store):
 
 
 def test_a_run_that_raises_is_failed_and_keeps_the_traceback(store, tmp_path):
-    with pytest.raises(ZeroDivisionError), store.record("name", params={}, tags={}) as run:
+    with pytest.raises(ZeroDivisionError), recording(store) as run:
         1 / 0  # noqa: B018
     assert status_of(store, run.run_id) == "FAILED"
     text = Path(store.client.download_artifacts(run.run_id, "traceback.txt", str(tmp_path))).read_text()
@@ -53,7 +68,7 @@ def test_a_run_that_raises_is_failed_and_keeps_the_traceback(store, tmp_path):
 
 @pytest.mark.parametrize("interruption", [Interrupted(15), KeyboardInterrupt()])
 def test_a_run_that_is_interrupted_is_killed(store, interruption):
-    with pytest.raises(type(interruption)), store.record("name", params={}, tags={}) as run:
+    with pytest.raises(type(interruption)), recording(store) as run:
         raise interruption
     assert status_of(store, run.run_id) == "KILLED"
     assert artifacts_of(store, run.run_id) == []
@@ -61,8 +76,8 @@ def test_a_run_that_is_interrupted_is_killed(store, interruption):
 
 def test_a_child_names_its_parent(store):
     with (
-        store.record("sweep", params={}, tags={}) as parent,
-        store.record("job", params={}, tags={}, parent_run_id=parent.run_id) as child,
+        recording(store) as parent,
+        recording(store, parent_run_id=parent.run_id) as child,
     ):
         pass
     assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
@@ -71,32 +86,17 @@ def test_a_child_names_its_parent(store):
 def test_only_finished_runs_of_the_condition_are_found(store):
     wanted, other = make_config("cell=gru"), make_config("cell=gru", "encoder_units=65")
     tags = {"condition_hash": wanted.condition_hash()}
-    with store.record("wanted", params=wanted.result_keys(), tags=tags) as run:
+    with recording(store, params=wanted.result_keys(), tags=tags) as run:
         pass
-    with store.record("other", params={}, tags={"condition_hash": other.condition_hash()}):
+    with recording(store, tags={"condition_hash": other.condition_hash()}):
         pass
-    with pytest.raises(ZeroDivisionError), store.record("failed", params={}, tags=tags):
+    with pytest.raises(ZeroDivisionError), recording(store, tags=tags):
         1 / 0  # noqa: B018
     assert [found.run_id for found in store.condition_runs(wanted.condition_hash())] == [run.run_id]
 
 
-@pytest.mark.parametrize(("error", "status"), [(None, "FAILED"), (Interrupted(2), "KILLED")])
-def test_a_job_whose_process_was_killed_is_closed_with_its_sweep_and_others_stay(store, error, status):
-    with suppress(Interrupted), store.record("sweep", params={}, tags={}) as parent:
-        tags = {"mlflow.parentRunId": parent.run_id}
-        killed = store.client.create_run(store.experiment_id, tags=tags).info.run_id
-        stranger = store.client.create_run(store.experiment_id).info.run_id
-        with store.record("job", params={}, tags={}, parent_run_id=parent.run_id) as finished:
-            pass
-        if error is not None:
-            raise error
-    assert status_of(store, killed) == status
-    assert status_of(store, stranger) == "RUNNING"
-    assert status_of(store, finished.run_id) == "FINISHED"
-
-
 def test_a_failed_run_is_failed_even_where_its_traceback_cannot_be_kept(store, in_empty_folder):
-    with pytest.raises(ZeroDivisionError), store.record("name", params={}, tags={}) as run:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), recording(store) as run:  # noqa: PT012
         (in_empty_folder / "mlruns").write_text("in the way of all artifacts")
         1 / 0  # noqa: B018
     assert status_of(store, run.run_id) == "FAILED"
@@ -110,14 +110,13 @@ def test_a_signal_while_a_record_is_closed_waits_until_it_is(store, monkeypatch)
         end(*arguments)
 
     monkeypatch.setattr(store.client, "set_terminated", interrupted_end)
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    raise_on_signals()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with pytest.raises(Interrupted), store.record("name", params={}, tags={}) as run:
+        with pytest.raises(Interrupted), raising_on_signals(), recording(store) as run:
             pass
     finally:
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert status_of(store, run.run_id) == "FINISHED"
 
 
@@ -125,8 +124,8 @@ def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, m
     (tmp_path / "results").mkdir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    store = tracking.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None))
-    with store.record("name", params={}, tags={}) as run:
+    store = tracking.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None, None))
+    with recording(store) as run:
         run.log_text("some text", "note.txt")
     assert [path.read_text() for path in (tmp_path / "results").rglob("note.txt")] == ["some text"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -140,7 +139,7 @@ def test_a_reader_makes_no_store(in_empty_folder):
 
 def test_a_reader_makes_no_experiment(store):
     with pytest.raises(ConfigError, match=r"tracking\.experiment=typo: no such experiment in this store"):
-        tracking.open_store(Tracking(HERE.uri, "typo", None), create=False)
+        tracking.open_store(Tracking(HERE.uri, "typo", None, None), create=False)
     assert {experiment.name for experiment in store.client.search_experiments()} == {"Default", "seqadd"}
 
 
@@ -156,7 +155,7 @@ def test_a_reader_makes_no_experiment(store):
 def test_a_store_that_cannot_be_opened_is_named_in_one_line(uri, said, in_empty_folder):
     (in_empty_folder / "notes.txt").write_text("no database " * 1000)
     with pytest.raises(ConfigError, match=f"tracking.uri={uri}: {said}") as refused:
-        tracking.open_store(Tracking(uri, "seqadd", None))
+        tracking.open_store(Tracking(uri, "seqadd", None, None))
     assert "\n" not in str(refused.value)
     assert not (in_empty_folder / "no").exists()
 
@@ -168,16 +167,18 @@ def test_a_deleted_experiment_is_named_with_the_way_back(store):
 
 
 FIRST_OF_MANY = """
+import sys
 from seqadd import tracking
 from seqadd.config import Tracking
-store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None))
-with store.record("one of eight", params={"a": 1}, tags={}) as run:
-    run.log_epoch(1, {"acc": 0.5})
+store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+with store.unfinished(sys.argv[1]).claimed(print) as place:
+    with store.record(place, "one of eight", params={"a": 1}, tags={}) as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
 """
 
 
 def test_eight_processes_at_once_on_a_folder_without_a_store_all_record_their_run(tmp_path):
-    processes = [subprocess.Popen([sys.executable, "-c", FIRST_OF_MANY], cwd=tmp_path) for _ in range(8)]
+    processes = [subprocess.Popen([sys.executable, "-c", FIRST_OF_MANY, str(i)], cwd=tmp_path) for i in range(8)]
     assert [process.wait() for process in processes] == [0] * 8
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = {

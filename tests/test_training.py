@@ -31,7 +31,7 @@ def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
 
 
 def train(model: keras.Model, data: addition.Dataset, config: Config, **settings: Any) -> Iterator[tuple[int, dict]]:
-    return training.train(model, training.make_optimizer(model, config), data, config, **settings)
+    return training.train(model, training.make_optimizer(model, config), data, config, [], **settings)
 
 
 def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Config) -> list[dict[str, float]]:
@@ -78,7 +78,7 @@ def test_two_epochs_equal_a_plain_keras_loop(overrides):
     # The last batch of each epoch is a smaller one.
     model, data, config = prepare(*overrides, "epochs=2", "learning_rate=0.01")
     twin = models.build_model(config, 3, config.answer_length, 12)
-    ours = [measured for _, measured in train(model, data, config)]
+    ours = list(train(model, data, config))
     theirs = plain_keras_epochs(twin, data, config)
     for name, weight, expected in zip(
         [weight.path for weight in model.weights], model.get_weights(), twin.get_weights(), strict=True
@@ -105,8 +105,8 @@ def test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch():
 
 def test_an_epoch_does_not_depend_on_how_many_follow():
     """So one run of 200 epochs gives the rows of 10, 50 and 100 too."""
-    short = [measured["loss"] for _, measured in train(*prepare("epochs=2"))]
-    long = [measured["loss"] for _, measured in train(*prepare("epochs=4"))]
+    short = [measured["loss"] for measured in train(*prepare("epochs=2"))]
+    long = [measured["loss"] for measured in train(*prepare("epochs=4"))]
     assert long[:2] == short
 
 
@@ -121,14 +121,14 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit():
 
 def test_val_exact_match_is_that_of_the_models_own_predictions():
     model, data, config = prepare("epochs=3", "learning_rate=0.02", "encoder_units=32", "decoder_units=32")
-    (*_, (_, last)) = train(model, data, config)
+    (*_, last) = train(model, data, config)
     predicted = np.array(model(alphabet.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
     assert last["val_exact_match"] == metrics.exact_match(predicted, data.val_answers)
     assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
 
 
 def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_of_eleven_twelfths():
-    _, first = next(train(*prepare("loss=binary", "learning_rate=1e-9")))
+    first = next(train(*prepare("loss=binary", "learning_rate=1e-9")))
     assert first["binary_accuracy"] == pytest.approx(11 / 12)
     assert first["acc"] < 0.5
 
@@ -140,19 +140,19 @@ def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do():
 
 def test_a_training_that_is_taken_up_again_gives_what_one_without_a_break_gives():
     model, data, config = prepare("epochs=4", "cell=gru")
-    whole = [measured["loss"] for _, measured in train(model, data, config)]
+    whole = [measured["loss"] for measured in train(model, data, config)]
 
     first, _, _ = prepare("cell=gru")
     optimizer = training.make_optimizer(first, config)
-    begun = training.train(first, optimizer, data, dataclasses.replace(config, epochs=2))
-    losses = [measured["loss"] for _, measured in begun]
+    history: list[dict[str, float]] = []
+    list(training.train(first, optimizer, data, dataclasses.replace(config, epochs=2), history))
     arrays = training.state(first, optimizer)
 
     second, _, _ = prepare("cell=gru", "seed=1")
     optimizer = training.make_optimizer(second, config)
     training.restore(second, optimizer, arrays)
-    losses += [measured["loss"] for _, measured in training.train(second, optimizer, data, config, epochs_before=2)]
-    assert losses == whole
+    assert [row["epoch"] for row in training.train(second, optimizer, data, config, history)] == [3, 4]
+    assert [row["loss"] for row in history] == whole
     assert all(np.array_equal(a, b) for a, b in zip(second.get_weights(), model.get_weights(), strict=True))
 
 
@@ -176,11 +176,11 @@ class NotForXla(keras.layers.Layer):
 
 def test_where_xla_cannot_compile_training_says_so_once_and_gives_the_same():
     model, data, config = prepare("cell=dense", "decoder_units=null", "epochs=2")
-    plain = [measured["loss"] for _, measured in train(model, data, dataclasses.replace(config, jit=False))]
+    plain = [measured["loss"] for measured in train(model, data, dataclasses.replace(config, jit=False))]
     model, data, config = prepare("cell=dense", "decoder_units=null", "epochs=2")
     said: list[str] = []
     model = keras.Sequential([*model.layers[:-1], NotForXla(), model.layers[-1]])
-    losses = [measured["loss"] for _, measured in train(model, data, config, warn=said.append)]
+    losses = [measured["loss"] for measured in train(model, data, config, warn=said.append)]
     assert losses == pytest.approx(plain, rel=1e-5)
     (line,) = said
     assert line.startswith("XLA cannot compile this model, trains on without it: ")

@@ -8,6 +8,7 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from seqadd.config import Config
+    from seqadd.tracking import Store
 
 
 def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Config:
@@ -42,9 +44,9 @@ def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Seque
     return checked
 
 
-def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """What to call each job: those of its overrides that the jobs do not share, or all where there is one job."""
-    shared = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
+    """What to call each job: those of its overrides that not all jobs of the sweep share; all where it is one job."""
+    shared = set.intersection(*map(set, among)) if len(among) > 1 else set()
     return [
         " ".join(each for each in job if each not in shared and not _is_private(each)) or "defaults" for job in jobs
     ]
@@ -53,6 +55,27 @@ def labels(jobs: Sequence[Sequence[str]]) -> list[str]:
 def _is_private(override: str) -> bool:
     """Whether it says where runs are recorded, which may hold a password."""
     return override.lstrip("+~").startswith("tracking")
+
+
+def finished_jobs(store: Store, names: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
+    """Which jobs need not run, with the ids of the runs that make them so; says which."""
+    from seqadd.run import already_finished, data_digest
+
+    found = {}
+    for index, (name, config) in enumerate(zip(names, configs, strict=True)):
+        if not config.force:
+            run = store.finished_run(config, functools.partial(data_digest, config))
+            if run is not None:
+                print_line(f"{name}  {already_finished(run)}")
+                found[index] = run.run_id
+    return found
+
+
+def print_line(text: str) -> None:
+    """Says something to the person at the terminal, if there still is one."""
+    from seqadd.progress import PatientConsole
+
+    PatientConsole(highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 class TrackedSweeper(BasicSweeper):
@@ -67,23 +90,39 @@ class TrackedSweeper(BasicSweeper):
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
 
         if isinstance(self.launcher, ProcessLauncher):
-            self.launcher.check(configs)
+            self.launcher.check(jobs, configs)
 
         from seqadd import tracking
 
         store = tracking.open_store(configs[0].tracking)
-        commit, dirty = tracking.code_version()
+        store.settle()
         overrides = " ".join(each for each in arguments if not _is_private(each))
-        with store.record(
-            f"sweep {overrides}".rstrip(),
-            params={"overrides": overrides, "jobs": len(jobs)},
-            tags={"git_commit": commit, "git_dirty": dirty},
-        ) as parent:
-            own = f"tracking.parent_run_id={parent.run_id}"
-            results = self.launcher.launch([[*job, own] for job in jobs], initial_job_idx=0)
-            for result in results:
-                _ = result.return_value  # raises what a job raised under another launcher
-        return results
+        # The same sweep again goes on under the same parent run.
+        place = store.unfinished(" ".join(["sweep", overrides, *[config.config_hash() for config in configs]]))
+        with place.claimed(print_line):
+            store.tell(place)
+            there = finished_jobs(store, labels(jobs, jobs), configs)
+            missing = [job for index, job in enumerate(jobs) if index not in there]
+            if not missing:
+                print_line(f"all {len(jobs)} jobs are finished already; force=true trains them again")
+                return [_job_return(job, there[index]) for index, job in enumerate(jobs)]
+            commit, dirty = tracking.code_version()
+            with store.record(
+                place,
+                f"sweep {overrides}".rstrip(),
+                params={"overrides": overrides, "jobs": len(jobs)},
+                tags={"git_commit": commit, "git_dirty": dirty},
+                go_on=not any(config.force for config in configs),
+                say=print_line,
+            ) as parent:
+                own = f"tracking.parent_run_id={parent.run_id}"
+                try:
+                    results = self.launcher.launch([[*job, own] for job in missing], initial_job_idx=0)
+                finally:
+                    store.settle()  # jobs that were killed could not close their records themselves
+                for result in results:
+                    _ = result.return_value  # raises what a job raised under another launcher
+            return results
 
 
 class ProcessLauncher(Launcher):
@@ -102,16 +141,22 @@ class ProcessLauncher(Launcher):
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
         self.at_once = jobs
+        self.sweep: Sequence[Sequence[str]] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
 
-    def check(self, configs: Sequence[Config]) -> None:
-        """Raises ConfigError for more jobs at once than the machine has processors or memory for."""
+    def check(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        """Is told of the whole sweep, of which some jobs may be finished when the others are launched.
+
+        Raises:
+            ConfigError: for more jobs at once than the machine has processors or memory for.
+        """
         from seqadd import jobs
         from seqadd.config import ConfigError
 
+        self.sweep = sweep
         most = jobs.jobs_at_once(configs)
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
@@ -130,7 +175,7 @@ class ProcessLauncher(Launcher):
 
         # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
         configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
-        run_ids = jobs.run_all(labels(job_overrides), configs, self.at_once)
+        run_ids = jobs.run_all(labels(job_overrides, self.sweep or job_overrides), configs, self.at_once)
         return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
 
 

@@ -18,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seqadd.config import Config, in_one_line
+from seqadd.files import replacing
 from seqadd.machine import processor_name
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
 
-# These modules decide a run's numbers, together with its configuration. Another commit that leaves them alone changes
-# nothing. Read when this module is imported, as they are; a file that is edited later is not what runs.
-_CODE = hashlib.sha256(
+#: These modules decide a run's numbers, together with its configuration. Another commit that leaves them alone changes
+#: nothing. Read when this module is imported, as they are; a file that is edited later is not what runs.
+CODE = hashlib.sha256(
     b"".join(
         Path(__file__).with_name(f"{name}.py").read_bytes()
         for name in ("addition", "alphabet", "layers", "metrics", "models", "training")
@@ -57,21 +58,31 @@ def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
     return {
         "configuration": config.trajectory_hash(),
         "data": data_digest,
-        "code": _CODE,
+        "code": CODE,
         **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
         "processor": processor_name(),
         "compiler": "XLA" if config.jit else "none",
     }
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint to a new file."""
+def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> None:
+    """Writes a checkpoint, which is there whole or not at all.
+
+    Args:
+        path: its file.
+        checkpoint: what to write.
+        keep: where a checkpoint that is there already goes, if it shall be kept.
+
+    Raises:
+        CannotWrite: naming ``path``; then what was there before is as it was.
+    """
     about = {"fingerprint": checkpoint.fingerprint, "history": checkpoint.history}
     archive = io.BytesIO()
     arrays = {_ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8), **checkpoint.arrays}
     np.savez(archive, **arrays)  # type: ignore[arg-type]
     content = archive.getvalue()
-    path.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    with replacing(path, keep=keep) as unfinished:
+        unfinished.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ ERAS = ("keras2", "keras3")
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
 # Keys that say where and how a run is computed or recorded, not what is computed.
-_BOOKKEEPING = ("tracking",)
+_BOOKKEEPING = ("tracking", "force")
 # Keys that make one run of a condition differ from the next: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -72,6 +73,9 @@ class Tracking:
     uri: str = _key("MLflow tracking URI")
     experiment: str = _key("MLflow experiment")
     parent_run_id: str | None = _key("run id of the sweep that this run belongs to; set by sweeps")
+    unfinished: str | None = _key(
+        "folder for checkpoints and what a server was not told yet; null: unfinished, beside the database or here"
+    )
 
 
 @dataclass
@@ -92,6 +96,7 @@ class Config:
     seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
     threads: int = _key("processor threads of a run", low=1)
     jit: bool = _key("compile an epoch with XLA")
+    force: bool = _key("train again from the first epoch what is finished or interrupted")
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     @property
@@ -287,8 +292,18 @@ def _range_in_words(field: dataclasses.Field[Any]) -> str:
     return f"at least {low}" if high is None else f"in {low}..{high}"
 
 
+def without_passwords(text: str) -> str:
+    """A text in which addresses have no user and password left: ``http://ann:secret@host`` is ``http://***@host``."""
+    # Up to the last @ before a blank: a password may itself hold a slash or an @.
+    return re.sub(r"(\w://)[^\s]*@", r"\1***@", text)
+
+
 def in_one_line(error: Exception) -> str:
-    """What a Hydra or OmegaConf error says, in one line that names key, value and remedy."""
+    """What an error says, in one line; what Hydra and OmegaConf say, in our words: key, value and remedy."""
+    return without_passwords(_in_one_line(error))
+
+
+def _in_one_line(error: Exception) -> str:
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__  # type: ignore[assignment]

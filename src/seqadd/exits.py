@@ -1,23 +1,33 @@
-"""How a command ends: with an exit code and, when something is wrong, one line; Ctrl-C and SIGTERM as exceptions."""
+"""How a command ends: with an exit code and, when something is wrong, one line; within five seconds of Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from seqadd.config import ConfigError, in_one_line
+from seqadd.config import ConfigError, in_one_line, without_passwords
 
 # How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+#: How people and other programs ask this one to stop: Ctrl-C, ``kill``, a terminal that is closed.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+# A program that was asked to stop ends by itself; where it cannot, for it computes or waits for a server, it is ended.
+_SECONDS_TO_HEAR = 3.0
+_SECONDS_FOR_LAST_WORDS = 0.5
+_SECONDS_IN_ALL = 4.7
 
 
 class Interrupted(BaseException):
@@ -28,20 +38,47 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number  # 130 for Ctrl-C, 143 for SIGTERM, as shells have it
 
 
-#: How people and other programs ask this one to stop.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+class RecordWaits(RuntimeError):
+    """The work is done, but the store could not be told all of it; the rest waits on disk for the next command."""
 
 
-def raise_on_signals() -> None:
-    """From now on SIGINT and SIGTERM raise Interrupted in the main thread; a second one changes nothing.
+@contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second changes nothing.
+
+    Where the main thread does not hear of it for three seconds, the process ends all the same, with the exit code that
+    it would have had and after the ``last_words``.
 
     Raises:
-        Interrupted: for a signal that had been blocked until now.
+        Interrupted: for a signal, also for one that had been blocked until now.
     """
-    for number in SIGNALS:
-        signal.signal(number, _raise)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # nohup and the like have it ignored, and mean it.
+    numbers = [n for n in SIGNALS if n is signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.getsignal(number) for number in numbers}
+    over = threading.Event()
+    _heard.clear()
+    # Python's own handlers wait until the main thread comes out of TensorFlow, which can be minutes; this does not.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_end_in_time, args=(reader, over), name="seqadd exit", daemon=True).start()
+    interrupted = False
+    try:
+        for number in numbers:
+            signal.signal(number, _raise)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        yield
+    except Interrupted:
+        interrupted = True
+        raise
+    finally:
+        over.set()
+        signal.set_wakeup_fd(wakeup_before)
+        os.close(writer)  # which ends the thread
+        if not interrupted:  # otherwise a second signal, on the last few lines, still must change nothing
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -52,47 +89,124 @@ def _raise(number: int, frame: FrameType | None) -> None:
     if _holding:
         _put_off.append(number)
     else:
+        _heard.set()
         raise Interrupted(number)
 
 
 # Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
 _holding: list[None] = []
 _put_off: list[int] = []
+_heard = threading.Event()
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
     """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two."""
+    if threading.current_thread() is not threading.main_thread():  # where signals never interrupt
+        yield
+        return
     _holding.append(None)
     try:
         yield
     finally:
         _holding.pop()
         if _put_off and not _holding:
+            _heard.set()
             raise Interrupted(_put_off.pop())
+
+
+_last_words: list[Callable[[], None]] = []
+
+
+@contextmanager
+def last_words(say: Callable[[], None]) -> Iterator[None]:
+    """Inside the ``with``, a process that has to be ended from outside its main thread does this before.
+
+    Args:
+        say: is called in another thread, and not waited for longer than half a second.
+    """
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
+def _end_in_time(reader: int, over: threading.Event) -> None:
+    """The life of the thread that ends the process where the main thread does not, in time after a signal."""
+    number = 0
+    while number not in SIGNALS:
+        byte = os.read(reader, 1)
+        if not byte:
+            os.close(reader)
+            return
+        number = byte[0]
+    began = time.monotonic()
+    while not (over.is_set() or _heard.is_set()) and time.monotonic() < began + _SECONDS_TO_HEAR:
+        time.sleep(0.05)
+    if _heard.is_set():
+        over.wait(began + _SECONDS_IN_ALL - time.monotonic())
+    if over.is_set():
+        return
+    if not _heard.is_set():
+        for say in reversed(_last_words):  # the latest record first
+            speaker = threading.Thread(target=_without_errors, args=(say,), daemon=True)
+            speaker.start()
+            speaker.join(_SECONDS_FOR_LAST_WORDS)
+    _say(f"seqadd: {Interrupted(number)}")
+    os._exit(128 + number)
+
+
+def _without_errors(do: Callable[[], None]) -> None:
+    with suppress(Exception):  # there is nobody left to tell
+        do()
 
 
 @contextmanager
 def command() -> Iterator[None]:
-    """Around the whole of a command: its exit code is 0, 1 (failed), 2 (refused), 130 (Ctrl-C) or 143 (SIGTERM)."""
-    raise_on_signals()
+    """Around the whole of a command.
+
+    Its exit code is 0, 1 (failed), 2 (refused), 3 (done, but the store does not know all of it yet), or 128 and the
+    number of the signal that stopped it: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
     try:
-        yield
+        with raising_on_signals():
+            try:
+                yield
+                sys.stdout.flush()
+            except Exception as error:
+                fail(error)
     except Interrupted as stopped:
-        print(f"seqadd: {stopped}", file=sys.stderr)
+        _say(f"seqadd: {stopped}")
         sys.exit(stopped.exit_code)
-    except Exception as error:
-        fail(error)
 
 
 def fail(error: Exception) -> NoReturn:
-    """Ends the program with one line on standard error; exit code 2 for what was refused, 1 for what failed."""
+    """Ends the program with one line on standard error and the exit code of ``command``."""
+    if isinstance(error, BrokenPipeError):  # whoever read the output has enough of it, as head has
+        stop_printing()
+        sys.exit(0)
     if _TRACEBACKS:
-        traceback.print_exception(error)
+        _say(without_passwords("".join(traceback.format_exception(error)).rstrip()))
     refused = isinstance(error, (ConfigError, HydraException, OmegaConfBaseException))
     ours = type(error).__module__.startswith("seqadd.")  # these say all there is to say
     said = in_one_line(error)
     if not (refused or ours):
         said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
-    print(f"seqadd: {said}", file=sys.stderr)
-    sys.exit(2 if refused else 1)
+    _say(f"seqadd: {said}")
+    sys.exit(2 if refused else 3 if isinstance(error, RecordWaits) else 1)
+
+
+def stop_printing() -> None:
+    """What goes to standard output from now on goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it
+        print(text, file=sys.stderr, flush=True)

@@ -6,8 +6,11 @@ What becomes of their records is ``tracking``'s affair.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,12 +20,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
 from seqadd.config import Config, in_one_line
-from seqadd.exits import SIGNALS, Interrupted, raise_on_signals, signals_held
+from seqadd.exits import SIGNALS, Interrupted, RecordWaits, raising_on_signals, signals_held
 from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
 
-# How long jobs that were asked to stop may take to close their runs before they are killed.
-_GRACE_SECONDS = 4.0
+# How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
+# before that, and the sweep has the rest of five seconds.
+_GRACE_SECONDS = 3.8
 
 
 class JobsFailed(RuntimeError):
@@ -41,9 +45,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The last message of a job that went wrong, in one line."""
+    """The last message of a job that went wrong, in one line; ``waits`` if only the store does not know of it yet."""
 
     error: str
+    waits: bool = False
 
     def __str__(self) -> str:
         return self.error
@@ -72,6 +77,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
 
     Raises:
         JobsFailed: after the last has ended, naming those that did not finish.
+        RecordWaits: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
     if at_once is None:
@@ -105,9 +111,12 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
         except BaseException:  # whatever it is: without us nobody watches them
             _stop([each.process for each in running.values()])
             raise
-    failed = [f"{job.label}: {job.outcome.error}" for job in jobs if isinstance(job.outcome, Failed)]
+    failed = {job.label: job.outcome for job in jobs if isinstance(job.outcome, Failed)}
     if failed:
-        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed: {'; '.join(failed)}")
+        said = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
+        if all(outcome.waits for outcome in failed.values()):
+            raise RecordWaits(f"{len(failed)} of {len(jobs)} jobs wait for the store: {said}")
+        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed: {said}")
     return [job.outcome.run_id for job in jobs if isinstance(job.outcome, Finished)]
 
 
@@ -176,16 +185,27 @@ def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerPro
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     try:
-        raise_on_signals()
-        from seqadd.run import run
+        with raising_on_signals():
+            threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
+            from seqadd.run import run
 
-        connection.send(Finished(run(config, connection.send)))
+            connection.send(Finished(run(config, connection.send)))
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
     except Exception as error:
         with suppress(OSError):  # the sweep itself is gone
-            connection.send(Failed(f"{type(error).__name__}: {in_one_line(error)}"))
+            name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
+            connection.send(Failed(name + in_one_line(error), waits=isinstance(error, RecordWaits)))
         sys.exit(1)
+
+
+def _stop_with_the_sweep(connection: Connection) -> None:
+    """Asks this process to stop when nobody is left to hear its messages, for a sweep can be killed in any way."""
+    if hasattr(select, "poll"):
+        waiting = select.poll()
+        waiting.register(connection, 0)  # only for the other end being closed, of which poll always tells
+        waiting.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:

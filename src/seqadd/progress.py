@@ -16,6 +16,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
+from seqadd.config import without_passwords
+from seqadd.exits import stop_printing
+
 
 @dataclass(frozen=True)
 class EpochDone:
@@ -49,6 +52,14 @@ class _Job:
     since: float = field(default_factory=time.monotonic)
 
 
+class PatientConsole(Console):
+    """rich's console, which lets the program go on when nobody reads what it prints any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        stop_printing()
+
+
 class Display:
     """Shows the progress of jobs that run one after another or at once. Use as a context manager.
 
@@ -60,7 +71,7 @@ class Display:
     """
 
     def __init__(self, labels: list[str], epochs: list[int], at_once: int = 1, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or PatientConsole(highlight=False, soft_wrap=True)
         self._jobs = [_Job(label, n) for label, n in zip(labels, epochs, strict=True)]
         self._ended = 0
         self._at_once = at_once
@@ -90,7 +101,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Prints a line, above the bars where there are any."""
-        self.console.print(line, markup=False)
+        self.console.print(without_passwords(line), markup=False)
 
     def start(self, index: int) -> None:
         """Job ``index`` begins."""

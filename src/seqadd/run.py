@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import hydra
+import hydra._internal.hydra as hydra_internal
 import numpy as np
+from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged
-from seqadd.exits import command, fail
+from seqadd.exits import Interrupted, command, fail
+from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
 
 if TYPE_CHECKING:
-    from seqadd.tracking import Store
+    from seqadd.tracking import RecordedRun, Store
+    from seqadd.unfinished import Unfinished
 
 #: The artifact that a longer run goes on from.
 CHECKPOINT = "end.checkpoint"
 
 
 def run(config: Config, report: Report) -> str:
-    """Trains one model, records it, and returns the id of its run.
+    """Trains one model, records it, and returns the id of its run; what is finished is not trained again.
 
     Args:
         config: a checked configuration.
@@ -38,90 +45,157 @@ def run(config: Config, report: Report) -> str:
 
     Raises:
         ConfigError: when the store cannot be opened.
+        CannotWrite: when a checkpoint or an artifact cannot be written.
+        RecordWaits: when the store could not be told all of it.
         TrainingDiverged: when a loss is no longer finite.
         Interrupted: on Ctrl-C and SIGTERM.
     """
     # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost.
     from seqadd import tracking
 
+    def say(text: str) -> None:
+        report(Note(text))
+
     store = tracking.open_store(config.tracking)
-    with store.record(
-        run_name(config),
-        params=config.result_keys(),
-        tags=tracking.run_tags(config),
-        parent_run_id=config.tracking.parent_run_id,
-    ) as record:
-        with quiet_import_of_tensorflow():
-            from seqadd import figures, models, training
-
-        training.use_threads(config.threads)
-        data = addition.make_dataset(
-            digits=config.task.digits,
-            n_questions=config.task.n_questions,
-            held_out=config.task.held_out,
-            reverse=config.reverse,
-            answer_length=config.answer_length,
-            rng=np.random.default_rng(config.seed),
-        )
-        digest = data.digest()
-        record.log_dataset(config, data, digest)
-        record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
-
-        model = models.build_model(
-            config,
-            question_length=data.train_questions.shape[1],
-            answer_length=data.train_answers.shape[1],
-            n_characters=len(alphabet.CHARACTERS),
-        )
-        optimizer = training.make_optimizer(model, config)
+    if config.tracking.parent_run_id is None:  # a sweep has done it
+        store.settle()
+    data = draw(config)
+    digest = data.digest()
+    with store.unfinished(config.config_hash()).claimed(say) as place:
+        store.tell(place)  # what a process that was killed could not
+        if not config.force:
+            finished = store.finished_run(config, data.digest)
+            if finished is not None:
+                say(already_finished(finished))
+                return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
+        start = Start() if config.force else find_start(store, place, config, fingerprint, say)
+        with store.record(
+            place,
+            run_name(config),
+            params=config.result_keys(),
+            tags={**tracking.run_tags(config), "data_digest": digest, **start.tags},
+            parent_run_id=config.tracking.parent_run_id,
+            go_on=start.same_run,
+            say=say,
+        ) as record:
+            record.log_dataset(config, data, digest)
+            record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
+            record.log_history(start.history)
+            with quiet_import_of_tensorflow():
+                from seqadd import figures, models, training
 
-        history: list[dict[str, float]] = []
-        run_id, before = to_continue(store, config, fingerprint, report)
-        if before is not None:
-            training.restore(model, optimizer, before.arrays)
-            history = before.history
-            record.log_history(history)
-            record.tag("continued_from", run_id)
+            training.use_threads(config.threads)
+            model = models.build_model(
+                config,
+                question_length=data.train_questions.shape[1],
+                answer_length=data.train_answers.shape[1],
+                n_characters=len(alphabet.CHARACTERS),
+            )
+            optimizer = training.make_optimizer(model, config)
+            history = start.history
+            if start.checkpoint is not None:
+                training.restore(model, optimizer, start.checkpoint.arrays)
 
-        def warn(text: str) -> None:
-            record.tag("jit", "failed")
-            fingerprint["compiler"] = "none"
-            report(Note(text))
+            def checkpoint() -> checkpoints.Checkpoint:
+                return checkpoints.Checkpoint(fingerprint, history, training.state(model, optimizer))
 
-        for epoch, metrics in training.train(model, optimizer, data, config, epochs_before=len(history), warn=warn):
-            record.log_epoch(epoch, metrics)
-            report(EpochDone(epoch, metrics))
-            history.append({"epoch": epoch, **metrics})
+            def warn(text: str) -> None:
+                record.tag("jit", "failed")
+                fingerprint["compiler"] = "none"
+                say(text)
 
-        record.log_text(json.dumps(history, indent=1), "history.json")
-        record.log_figure(figures.learning_curve(history, title=run_name(config)), "learning_curve.png")
-        with record.artifact_file("model.weights.h5") as path:
-            training.save_weights(model, path)
-        with record.artifact_file(CHECKPOINT) as path:
-            state = training.state(model, optimizer)
-            checkpoints.save(path, checkpoints.Checkpoint(fingerprint, history, state))
+            place.save(checkpoint())
+            try:
+                for row in training.train(model, optimizer, data, config, history, warn=warn):
+                    record.log_epoch(row)
+                    report(EpochDone(int(row["epoch"]), row))
+                    if place.checkpoint_is_due():
+                        place.save(checkpoint())
+            except Interrupted:
+                with suppress(CannotWrite):  # then the earlier one will do
+                    place.save(checkpoint())
+                raise
+
+            record.tag("weights_sha256", training.weights_digest(model))
+            write_whole(place.artifact("history.json"), json.dumps(history, indent=1))
+            with replacing(place.artifact("learning_curve.png")) as path:
+                figures.learning_curve(history, title=run_name(config)).savefig(path)
+            with replacing(place.artifact("model.weights.h5")) as path:
+                training.save_weights(model, path)
+            checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
     return record.run_id
 
 
-def to_continue(
-    store: Store, config: Config, fingerprint: dict[str, str], report: Report
-) -> tuple[str, checkpoints.Checkpoint | None]:
-    """The longest finished run that this one goes on from with more epochs, and its end; None to start afresh."""
+def draw(config: Config) -> addition.Dataset:
+    """The sums of a run."""
+    return addition.make_dataset(
+        digits=config.task.digits,
+        n_questions=config.task.n_questions,
+        held_out=config.task.held_out,
+        reverse=config.reverse,
+        answer_length=config.answer_length,
+        rng=np.random.default_rng(config.seed),
+    )
+
+
+def data_digest(config: Config) -> str:
+    """The digest of the sums of a run."""
+    return draw(config).digest()
+
+
+def already_finished(run: RecordedRun) -> str:
+    """What to tell a person whose run is there."""
+    commit = run.tags.get("git_commit", "unknown")[:12]
+    other = "" if run.tags.get("code") == checkpoints.CODE else f" by other code, commit {commit}"
+    return f"finished already: run {run.run_id}{other}; force=true trains it again"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: at the first epoch, or with what an earlier one has left.
+
+    Attributes:
+        checkpoint: what to go on from; None for the first epoch.
+        same_run: whether the record goes on too, or a new one begins.
+        tags: what the record says of it.
+    """
+
+    checkpoint: checkpoints.Checkpoint | None = None
+    same_run: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of the epochs that are behind it."""
+        return self.checkpoint.history if self.checkpoint is not None else []
+
+
+def find_start(
+    store: Store, place: Unfinished, config: Config, fingerprint: dict[str, str], say: Callable[[str], None]
+) -> Start:
+    """The farthest that this training has got before it was interrupted, or a finished one of fewer epochs."""
+    own = place.latest_checkpoint(fingerprint, say)
+    same_run = store.can_go_on(place, own)
     for shorter in store.shorter_runs(config):
-        which = f"run {shorter.run_id} of {shorter.params['epochs']} epochs"
+        epochs = int(shorter.params["epochs"])
+        if own is not None and len(own.history) >= epochs:
+            break
+        which = f"run {shorter.run_id} of {epochs} epochs"
         try:
             with store.artifact_of(shorter.run_id, CHECKPOINT) as path:
                 found = checkpoints.load(path, fingerprint)
         except (checkpoints.CheckpointError, FileNotFoundError) as error:
-            report(Note(f"{which} is not continued: {error}"))
+            say(f"{which} is not continued: {error}")
         else:
-            if len(found.history) != int(shorter.params["epochs"]):
-                report(Note(f"{which} is not continued: its checkpoint has {len(found.history)} epochs"))
+            if len(found.history) != epochs:
+                say(f"{which} is not continued: its checkpoint has {len(found.history)} epochs")
                 continue
-            report(Note(f"goes on from the end of {which}"))
-            return shorter.run_id, found
-    return "", None
+            say(f"goes on from the end of {which}")
+            return Start(found, same_run, {"continued_from": shorter.run_id})
+    if own is not None and own.history:
+        say(f"goes on after epoch {len(own.history)}, where it was interrupted")
+    return Start(own, same_run)
 
 
 def run_name(config: Config) -> str:
@@ -151,11 +225,21 @@ def task_function(cfg: DictConfig) -> str:
         fail(error)  # here, because Hydra would print a line of its own before it handed the error over
 
 
+class NoCallbacks(Callbacks):
+    """In place of Hydra's own, which runs whatever code a configuration names there: it may come from a stranger."""
+
+    def __init__(self, config: DictConfig | None = None) -> None:
+        super().__init__()
+        if config is not None and config.hydra.callbacks:
+            raise ConfigError(f"hydra.callbacks.{next(iter(config.hydra.callbacks))}: a configuration can name no code")
+
+
 def main() -> None:
     """Command line of ``python -m seqadd.run``; see ``seqadd.exits.command`` for its exit codes."""
     with command():
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
+        hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
         try:
             hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
         except ValueError as error:  # Hydra's own for an override that it can read and not use, as in task=null

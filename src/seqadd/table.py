@@ -10,9 +10,10 @@ those whose configuration it is, whatever they are called. A run of 200 epochs f
 from __future__ import annotations
 
 import argparse
+import collections
+import html
 import itertools
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from omegaconf import open_dict
 
 from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged
 from seqadd.exits import command
+from seqadd.files import replacing, write_whole
+from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -284,11 +287,27 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str]) ->
     return lines
 
 
+def left_out(store: Store, selection: Selection) -> list[str]:
+    """Which runs of the conditions do not count because they are not finished, in a line; none if all are."""
+    runs = []
+    for column in selection.columns:
+        condition = column.config.condition_hash()
+        counted = {run.tags.get("config_hash") for run in store.condition_runs(condition)}
+        for run in store.unfinished_runs(condition):
+            wanted = selection.seeds is None or int(run.params["seed"]) in selection.seeds
+            if wanted and run.tags.get("config_hash") not in counted:
+                runs.append(f"{column.label} seed {run.params['seed']} {run.status}")
+    named = [f"{name} ({n} times)" if n > 1 else name for name, n in collections.Counter(runs).items()]
+    return [f"not counted: {'; '.join(named)}"] if named else []
+
+
 def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
     """The table of ``lay_out`` in Markdown, with notes below it."""
-    header, *body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    # Whoever may write to the store may have written HTML, which Markdown would let through.
+    header, *body = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in lines]
     rows = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + "".join(f"- {line}\n" for line in below)
+    listed = "".join(f"- {html.escape(line, quote=False)}\n" for line in below)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + listed
 
 
 def to_terminal(lines: list[list[str]]) -> Table:
@@ -307,14 +326,11 @@ def to_terminal(lines: list[list[str]]) -> Table:
     return table
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file that is there whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def to_csv(summary: pd.DataFrame) -> str:
+    """The table of ``summarize`` as a CSV file, in which no text can be a formula to a spreadsheet."""
+    texts = summary.select_dtypes(exclude="number").columns
+    harmless = {name: summary[name].map(lambda text: f"'{text}" if text[:1] in "=+-@\t\r" else text) for name in texts}
+    return str(summary.assign(**harmless).drop(columns="column").to_csv(index=False, lineterminator="\n"))
 
 
 def check_outputs(options: argparse.Namespace) -> None:
@@ -393,28 +409,29 @@ def main() -> None:
         selection = select(overrides)
         published = read_published(options.published)
 
-        from rich.console import Console
-
         from seqadd import tracking
 
         store = tracking.open_store(selection.columns[0].config.tracking, create=False)
+        store.settle()
         metrics = list(options.metrics)
         curves = learning_curves(store, selection, metrics)
         summary = summarize(curves, selection, published, options.epochs, metrics)
         lines = lay_out(summary, selection)
         below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics)
+        below += left_out(store, selection)
 
         if options.markdown:
             write_whole(options.markdown, to_markdown(lines, below))
         if options.csv:
-            write_whole(options.csv, summary.drop(columns="column").to_csv(index=False, lineterminator="\n"))
+            write_whole(options.csv, to_csv(summary))
         if options.figure:
             from seqadd import figures
 
             labels = [column.label for column in selection.columns]
-            figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(options.figure, dpi=150)
+            with replacing(options.figure) as path:
+                figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(path, dpi=150)
 
-        console = Console(highlight=False)
+        console = PatientConsole(highlight=False)
         if not console.is_terminal:
             console.width = 1000  # a file or a pipe has no edge to wrap at
         console.print(to_terminal(lines))

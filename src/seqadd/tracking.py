@@ -1,11 +1,15 @@
 """The only room that knows MLflow: the store, a run's record from start to end, and finding runs again.
 
+What the store is to be told lies on disk first (see ``unfinished``) and is told from there, so that neither a server
+that is gone for a while nor a process that is killed loses any of it.
+
 Signals are held during every call of MLflow's: one that were cut in two could leave the database locked.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import logging
 import os
@@ -14,12 +18,13 @@ import subprocess
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
@@ -27,12 +32,15 @@ from filelock import FileLock
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Its bars over every download would cut into the progress.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")  # seconds
 
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset as MlflowDataset,
 )
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, ViewType
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_COMMIT,
@@ -45,12 +53,12 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqadd.addition import Dataset
-from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line
-from seqadd.exits import Interrupted, signals_held
+from seqadd.checkpoints import CODE, Checkpoint
+from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
+from seqadd.exits import Interrupted, RecordWaits, last_words, signals_held
+from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.machine import processor_name, processors
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from seqadd.unfinished import About, Ending, Unfinished, all_of
 
 # "Creating initial MLflow database tables..." says nothing to the person at the terminal.
 for _chatty in ("mlflow.store.db.utils", "alembic"):
@@ -58,7 +66,17 @@ for _chatty in ("mlflow.store.db.utils", "alembic"):
 
 _SQLITE = "sqlite:///"
 _PAGE = 1000
-_METRICS_PER_REQUEST = 1000
+_EPOCHS_PER_REQUEST = 100  # of at most 10 metrics; MLflow takes 1000 at once
+_SECONDS_BETWEEN_REQUESTS = 1.0
+_MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
+# How often a store that does not answer at a run's end is asked again, and the seconds before each time.
+_LAST_ATTEMPTS = (0.0, 2.0, 5.0)
+
+#: What a store may raise that is not there, does not answer or has no room; another time it may do better.
+STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+
+# The tag by which a record is found again by whoever was about to make it.
+_RECORDER = "recorder"
 
 
 class Store:
@@ -69,18 +87,51 @@ class Store:
         experiment_id: of the experiment named in the configuration.
     """
 
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, tracking: Tracking) -> None:
         self.client = client
         self.experiment_id = experiment_id
+        self._experiment = tracking.experiment
+        path = sqlite_path(tracking.uri)
+        # A database that is moved together with its folder is still the same.
+        self._name = path.name if path is not None else without_passwords(tracking.uri)
+        if tracking.unfinished is not None:
+            self._unfinished = Path(tracking.unfinished).absolute()
+        else:
+            self._unfinished = (path.parent if path is not None else Path.cwd()) / "unfinished"
+
+    def unfinished(self, key: str) -> Unfinished:
+        """Where a run keeps what it needs while it is not finished; the same key is the same run."""
+        named = f"{self._name} {self._experiment} {key}"
+        return Unfinished(self._unfinished, hashlib.sha256(named.encode()).hexdigest()[:16])
 
     @contextmanager
     def record(
-        self, name: str, *, params: dict[str, Any], tags: dict[str, str], parent_run_id: str | None = None
+        self,
+        place: Unfinished,
+        name: str,
+        *,
+        params: dict[str, Any],
+        tags: dict[str, str],
+        parent_run_id: str | None = None,
+        go_on: bool = False,
+        say: Callable[[str], None] = lambda text: None,
     ) -> Iterator[TrackedRun]:
         """A run that is open inside the ``with`` and ends with a status that is true.
 
         FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
-        after Ctrl-C or SIGTERM.
+        after Ctrl-C or SIGTERM. While the store does not answer, what it should be told waits.
+
+        Args:
+            place: claimed by this process; keeps what the store is not told yet.
+            name: what a person calls the run.
+            params: its parameters.
+            tags: its tags.
+            parent_run_id: the sweep that it belongs to.
+            go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
+            say: is told when the store does not answer, and when it does again.
+
+        Raises:
+            RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
         """
         all_tags = {
             MLFLOW_RUN_NAME: name,
@@ -92,40 +143,137 @@ class Store:
         if parent_run_id is not None:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
         run: TrackedRun | None = None
-        status, traceback_text = "FAILED", None
         try:
             with signals_held():
-                created = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name)
-                run = TrackedRun(self.client, created.info.run_id)
-                self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
-            yield run
-            status = "FINISHED"
-        except (Interrupted, KeyboardInterrupt):
-            status = "KILLED"
-            raise
-        except BaseException:
-            traceback_text = traceback.format_exc()
-            raise
-        finally:
+                begun = self._begun_in(place) if go_on else None
+                if begun is None:
+                    about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
+                    place.begin(about)
+                    all_tags[_RECORDER] = about.recorder
+                    begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=all_tags, run_name=name)
+                    run = TrackedRun(self, begun.info, place, say)
+                    self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
+                else:
+                    run = TrackedRun(self, begun.info, place, say)
+                    self.client.update_run(run.run_id, status="RUNNING")
+                    self.client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in all_tags.items()])
+            with last_words(run.end_now):
+                yield run
+        except BaseException as error:
             if run is not None:
-                with signals_held():
-                    self._close(run.run_id, status, traceback_text)
+                killed = isinstance(error, (Interrupted, KeyboardInterrupt))
+                with suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
+                    run.end("KILLED" if killed else "FAILED", None if killed else traceback.format_exc())
+            raise
+        try:
+            run.end("FINISHED")
+        except CannotWrite:
+            raise
+        except STORE_ERRORS as error:
+            raise RecordWaits(
+                f"run {run.run_id} is trained, but the store could not be told all of it: {in_one_line(error)}; it "
+                f"waits in {place.path}, the next command tells it"
+            ) from error
 
-    def _close(self, run_id: str, status: str, traceback_text: str | None) -> None:
-        """Ends a run and the jobs of a sweep that were killed before they could do it themselves."""
-        self.client.set_terminated(run_id, status)
-        for child in self._search(f"attributes.status = 'RUNNING' AND tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'"):
-            self.client.set_terminated(child.info.run_id, "KILLED" if status == "KILLED" else "FAILED")
-        if traceback_text is not None:
-            # The status stands already; a full disk must not hide the error that is on its way.
-            with suppress(MlflowException, SQLAlchemyError, OSError):
-                self.client.log_text(run_id, traceback_text, "traceback.txt")
+    def settle(self) -> None:
+        """Tells the store what it does not know of runs whose processes are gone, killed ones included.
 
-    def condition_runs(self, condition_hash: str) -> list[FinishedRun]:
+        Does what can be done now: what has to wait goes on waiting.
+        """
+        for place in all_of(self._unfinished):
+            with suppress(*STORE_ERRORS), place.claimed_if_free() as free:
+                if free:
+                    self.tell(place)
+
+    @signals_held()
+    def tell(self, place: Unfinished) -> None:
+        """Tells the store what waits in a place that this process has claimed.
+
+        A run without an ending has lost its process: it is KILLED, with the epochs of its last checkpoint.
+        """
+        about = place.about()
+        if about is None:
+            place.discard()
+            return
+        if (about.store, about.experiment) != (self._name, self._experiment):
+            return
+        ending = place.ending()
+        run = self._begun_in(place)
+        if run is None:  # never begun, or deleted by somebody; a checkpoint is still good
+            place.told()
+            if not place.has_checkpoint():
+                place.discard()
+            return
+        if ending is None:
+            if run.info.status != "RUNNING":
+                return
+            checkpoint = place.latest_checkpoint({}, lambda text: None)
+            ending = Ending("KILLED", _now(), checkpoint.history if checkpoint is not None else [])
+        run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
+        if ending.status != "FINISHED":  # before what may not have room
+            self.client.set_terminated(run_id, ending.status, end_time)
+        known = self.last_epoch(run_id)
+        self.log_epochs(run_id, [(row, ending.end_time) for row in ending.history if row["epoch"] > known])
+        if place.artifacts.is_dir():
+            self.client.log_artifacts(run_id, str(place.artifacts))
+        if ending.tags:
+            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
+        if ending.status == "FINISHED":  # after what a finished run promises to have
+            self.client.set_terminated(run_id, ending.status, end_time)
+            place.discard()
+        else:
+            place.told()
+
+    def _begun_in(self, place: Unfinished) -> Run | None:
+        """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
+        about = place.about()
+        found = self._search(f"tags.{_RECORDER} = '{about.recorder}'") if about is not None else []
+        return found[0] if found else None
+
+    def can_go_on(self, place: Unfinished, checkpoint: Checkpoint | None) -> bool:
+        """Whether the run that was begun in a place goes on as the same run.
+
+        That is so when it goes on from its checkpoint, or has no epoch yet that another beginning could contradict.
+        """
+        if checkpoint is not None:
+            return True
+        begun = self._begun_in(place)
+        return begun is not None and self.last_epoch(begun.info.run_id) == 0
+
+    def log_epochs(self, run_id: str, rows: list[tuple[dict[str, float], int]]) -> None:
+        """Records epochs, each with the time when it was over, in their order and none by half."""
+        for start in range(0, len(rows), _EPOCHS_PER_REQUEST):
+            metrics = [
+                Metric(name, value, time_ms, int(row["epoch"]))
+                for row, time_ms in rows[start : start + _EPOCHS_PER_REQUEST]
+                for name, value in row.items()
+                if name != "epoch"
+            ]
+            self.client.log_batch(run_id, metrics=metrics)
+
+    def last_epoch(self, run_id: str) -> int:
+        """The last epoch that the store has of a run; 0 for none."""
+        return max((point.step for point in self.client.get_metric_history(run_id, "loss")), default=0)
+
+    def finished_run(self, config: Config, data_digest: Callable[[], str]) -> RecordedRun | None:
+        """The newest finished run of this configuration and these sums, or None.
+
+        Args:
+            config: of the run.
+            data_digest: gives the digest of its sums; not called where no run has the configuration.
+        """
+        found = self._finished(f"tags.config_hash = '{config.config_hash()}'")
+        return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
+
+    def condition_runs(self, condition_hash: str) -> list[RecordedRun]:
         """The finished runs of one condition, oldest first."""
         return self._finished(f"tags.condition_hash = '{condition_hash}'")
 
-    def shorter_runs(self, config: Config) -> list[FinishedRun]:
+    def unfinished_runs(self, condition_hash: str) -> list[RecordedRun]:
+        """The runs of one condition that are under way, failed or were killed, oldest first."""
+        return self._recorded(f"attributes.status != 'FINISHED' AND tags.condition_hash = '{condition_hash}'")
+
+    def shorter_runs(self, config: Config) -> list[RecordedRun]:
         """The finished runs that the configuration goes on from with more epochs; the longest first."""
         runs = self._finished(f"tags.trajectory_hash = '{config.trajectory_hash()}'")
         shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
@@ -146,9 +294,14 @@ class Store:
                 raise FileNotFoundError(f"the store does not give {name}: {in_one_line(error)}") from error
             yield path
 
-    def _finished(self, wanted: str) -> list[FinishedRun]:
-        found = self._search(f"attributes.status = 'FINISHED' AND {wanted}")
-        return [FinishedRun(run.info.run_id, dict(run.data.params), dict(run.data.tags)) for run in found]
+    def _finished(self, wanted: str) -> list[RecordedRun]:
+        return self._recorded(f"attributes.status = 'FINISHED' AND {wanted}")
+
+    def _recorded(self, wanted: str) -> list[RecordedRun]:
+        return [
+            RecordedRun(run.info.run_id, str(run.info.status), dict(run.data.params), dict(run.data.tags))
+            for run in self._search(wanted)
+        ]
 
     @signals_held()
     def _search(self, wanted: str) -> list[Run]:
@@ -177,10 +330,11 @@ class Store:
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """What the store says of a run that is over."""
+class RecordedRun:
+    """What the store says of a run."""
 
     run_id: str
+    status: str
     params: dict[str, str]
     tags: dict[str, str]
 
@@ -188,35 +342,58 @@ class FinishedRun:
 class TrackedRun:
     """The record of a run that is under way."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self._client = client
-        self.run_id = run_id
+    def __init__(self, store: Store, info: RunInfo, place: Unfinished, say: Callable[[str], None]) -> None:
+        self.run_id = str(info.run_id)
+        self._store = store
+        self._place = place
+        self._say = say
+        self._history: list[dict[str, float]] = []
+        self._tags: dict[str, str] = {}
+        self._waiting: list[tuple[dict[str, float], int]] = []
+        self._known: int | None = None  # the last epoch that the store has; None where it must be asked
+        self._next_request = 0.0
+        self._pause = 0.0  # before the next attempt; above 0 while the store does not answer
 
-    def log_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Records the metrics of an epoch (from 1) in one request."""
-        self.log_history([{"epoch": epoch, **metrics}])
-
-    @signals_held()
     def log_history(self, history: list[dict[str, float]]) -> None:
-        """Records the metrics of many epochs, each with its ``epoch``, in as few requests as MLflow takes."""
-        now = int(time.time() * 1000)
-        metrics = [
-            Metric(name, value, now, int(row["epoch"]))
-            for row in history
-            for name, value in row.items()
-            if name != "epoch"
-        ]
-        for start in range(0, len(metrics), _METRICS_PER_REQUEST):
-            self._client.log_batch(self.run_id, metrics=metrics[start : start + _METRICS_PER_REQUEST])
+        """Records the metrics of many epochs, each with its ``epoch``, from 1."""
+        now = _now()
+        self._history += history
+        self._waiting += [(row, now) for row in history]
+        self._tell_epochs()
+
+    def log_epoch(self, row: dict[str, float]) -> None:
+        """Records the metrics of an epoch, with its ``epoch``, from 1; the store gets them within a second or two."""
+        self.log_history([row])
 
     @signals_held()
+    def _tell_epochs(self) -> None:
+        if time.monotonic() < self._next_request:
+            return
+        try:
+            if self._known is None:
+                self._known = self._store.last_epoch(self.run_id)
+            self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
+        except STORE_ERRORS as error:
+            self._known = None  # it may have got them all the same
+            if not self._pause:
+                self._say(f"the store does not answer, goes on without it: {in_one_line(error)}")
+            self._pause = min(max(1.0, 2 * self._pause), _MOST_SECONDS_BETWEEN_ATTEMPTS)
+            self._next_request = time.monotonic() + self._pause
+            return
+        if self._pause:
+            self._say(f"the store answers again, {len(self._waiting)} epochs delivered")
+        self._known = max(self._known, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._known
+        self._waiting.clear()
+        self._pause = 0.0
+        self._next_request = time.monotonic() + _SECONDS_BETWEEN_REQUESTS
+
     def tag(self, name: str, value: str) -> None:
-        """Records a tag."""
-        self._client.set_tag(self.run_id, name, value)
+        """Records a tag, at the run's end."""
+        self._tags[name] = value
 
     @signals_held()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
-        """Records the data set as an input of the run, and its digest as a tag."""
+        """Records the data set as an input of the run."""
         described = MlflowDataset(
             name=f"{config.task.digits}-digit sums",
             digest=digest,
@@ -224,29 +401,53 @@ class TrackedRun:
             source=json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
             profile=json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
         )
-        self._client.log_inputs(
+        self._store.client.log_inputs(
             self.run_id, [DatasetInput(described, [InputTag("mlflow.data.context", "training and validation")])]
         )
-        self.tag("data_digest", digest)
 
     @signals_held()
     def log_text(self, text: str, name: str) -> None:
-        """Records a text as the artifact ``name``."""
-        self._client.log_text(self.run_id, text, name)
+        """Records a text as the artifact ``name``, now."""
+        self._store.client.log_text(self.run_id, text, name)
 
-    @signals_held()
-    def log_figure(self, figure: Figure, name: str) -> None:
-        """Records a matplotlib figure as the artifact ``name``."""
-        self._client.log_figure(self.run_id, figure, name)
+    def end(self, status: str, traceback_text: str | None = None) -> None:
+        """Writes down how the run ended, and tells the store.
 
-    @contextmanager
-    def artifact_file(self, name: str) -> Iterator[Path]:
-        """A temporary path to write the artifact ``name`` to; recorded when the ``with`` ends."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            yield path
-            with signals_held():
-                self._client.log_artifact(self.run_id, str(path))
+        Raises:
+            CannotWrite: when it cannot be written down.
+            STORE_ERRORS: when the store does not answer; then it waits.
+        """
+        try:
+            if traceback_text is not None:
+                write_whole(self._place.artifact("traceback.txt"), without_passwords(traceback_text))
+            self._place.end(Ending(status, _now(), self._history, self._tags))
+        except CannotWrite:
+            with suppress(*STORE_ERRORS), signals_held():
+                self._store.client.set_terminated(self.run_id, "KILLED" if status == "KILLED" else "FAILED", _now())
+            raise
+        for seconds in _LAST_ATTEMPTS if status == "FINISHED" else (0.0,):
+            time.sleep(seconds)
+            try:
+                self._store.tell(self._place)
+            except STORE_ERRORS as error:
+                failed = error
+            else:
+                return
+        raise failed
+
+    def end_now(self) -> None:
+        """The last words of a process that is ended from outside."""
+        self._place.end(Ending("KILLED", _now(), self._history[:], dict(self._tags)))
+        self._store.client.set_terminated(self.run_id, "KILLED", _now())
+
+
+# Time since the program began comes from a clock that nobody sets: no epoch may seem to end before it began.
+_BEGAN = time.time() - time.monotonic()
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return int(1000 * (_BEGAN + time.monotonic()))
 
 
 @signals_held()
@@ -261,38 +462,37 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
         ConfigError: when the store cannot be opened, or is not there and ``create`` is false.
     """
     path = sqlite_path(tracking.uri)
+    said = f"tracking.uri={without_passwords(tracking.uri)}"
     if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"tracking.uri={tracking.uri}: there is no folder {path.parent}")
+        raise ConfigError(f"{said}: there is no folder {path.parent}")
     if not create and path is not None and not path.exists():
-        raise ConfigError(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
+        raise ConfigError(f"{said}: no store here; python -m seqadd.run makes one")
     try:
         if path is None:
             client = MlflowClient(tracking.uri)
-            with _short_patience():
-                return Store(client, _experiment_id(client, tracking.experiment, None, create))
+            return Store(client, _experiment_id(client, tracking.experiment, None, create), tracking)
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
         # A reader of somebody else's folder cannot lock, and needs not.
         with FileLock(f"{path}.lock") if create or os.access(path.parent, os.W_OK) else nullcontext():
+            if not path.exists():
+                _make_database(path)
             client = MlflowClient(f"{_SQLITE}{path}")  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
             artifacts = str(path.parent / "mlruns" / tracking.experiment)
-            return Store(client, _experiment_id(client, tracking.experiment, artifacts, create))
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"tracking.uri={tracking.uri}: cannot open the store: {said}") from error
+            return Store(client, _experiment_id(client, tracking.experiment, artifacts, create), tracking)
+    except STORE_ERRORS as error:
+        why = without_passwords(str(error).strip().partition("\n")[0])
+        raise ConfigError(f"{said}: cannot open the store: {why}") from error
 
 
-@contextmanager
-def _short_patience() -> Iterator[None]:
-    """Asks a server once and for seconds, where MLflow would ask for minutes; what the person has set stands."""
-    ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
-    ours = {name: value for name, value in ours.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            del os.environ[name]
+def _make_database(path: Path) -> None:
+    """Makes an empty store, whole or not at all: MLflow never mends one that a killed process has left half made."""
+    with replacing(path) as unfinished:
+        try:
+            MlflowClient(f"{_SQLITE}{unfinished}").search_experiments(max_results=1)
+        finally:
+            for leftover in unfinished.parent.glob(f"{unfinished.name}-*"):  # SQLite's journal
+                leftover.unlink()
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -329,6 +529,7 @@ def run_tags(config: Config) -> dict[str, str]:
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
         "trajectory_hash": config.trajectory_hash(),
+        "code": CODE,
         "era": config.era,
         "threads": str(config.threads),
         "jit": str(config.jit).lower(),

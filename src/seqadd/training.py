@@ -7,6 +7,7 @@ batch would be felt.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 import warnings
@@ -67,11 +68,11 @@ def train(
     optimizer: keras.optimizers.Optimizer,
     data: Dataset,
     config: Config,
+    history: list[dict[str, float]],
     *,
-    epochs_before: int = 0,
     warn: Callable[[str], None] = warnings.warn,
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Trains epoch by epoch and yields ``(epoch, metrics)`` after each, up to epoch ``config.epochs``.
+) -> Iterator[dict[str, float]]:
+    """Trains epoch by epoch up to epoch ``config.epochs``; yields the metrics after each, with its ``epoch``, from 1.
 
     The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
     ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end. Under the binary loss
@@ -82,7 +83,8 @@ def train(
         optimizer: of this model; changed in place.
         data: what to train on and to validate with.
         config: says how.
-        epochs_before: epochs that model and optimizer have behind them; the first one here is the next.
+        history: the metrics of the epochs that model and optimizer have behind them; each new one is appended. The
+            three belong together at every moment at which Interrupted can come.
         warn: is told when XLA cannot compile the model, which then is trained without it.
 
     Raises:
@@ -90,7 +92,8 @@ def train(
     """
     run_epoch = epoch_program(model, optimizer, data, config)
     evaluate = evaluation_program(model, config)
-    for epoch in range(epochs_before + 1, config.epochs + 1):
+    first = len(history) + 1
+    for epoch in range(first, config.epochs + 1):
         start = time.perf_counter()
         with signals_held():  # an exception out of the blue inside TensorFlow or numpy comes out as another
             order = tf.constant(epoch_order(config.seed, epoch, len(data.train_questions)))
@@ -98,7 +101,7 @@ def train(
                 measured = run_epoch(order)
             except tf.errors.OpError as error:
                 out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
-                if not config.jit or epoch > epochs_before + 1 or out_of_memory:
+                if not config.jit or epoch > first or out_of_memory:
                     raise
                 # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
                 warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
@@ -107,13 +110,13 @@ def train(
                 evaluate = evaluation_program(model, config)
                 measured = run_epoch(order)
             measured |= evaluate(data.val_questions, data.val_answers)
-        for name in ("loss", "val_loss"):
-            if not np.isfinite(measured[name]):
-                raise TrainingDiverged(
-                    f"{name} is {measured[name]} after epoch {epoch}; lower learning_rate={config.learning_rate}"
-                )
-        measured["epoch_seconds"] = time.perf_counter() - start
-        yield epoch, measured
+            for name in ("loss", "val_loss"):
+                if not np.isfinite(measured[name]):
+                    raise TrainingDiverged(
+                        f"{name} is {measured[name]} after epoch {epoch}; lower learning_rate={config.learning_rate}"
+                    )
+            history.append({"epoch": epoch, **measured, "epoch_seconds": time.perf_counter() - start})
+        yield history[-1]
 
 
 def epoch_program(
@@ -218,6 +221,14 @@ def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: M
         raise ValueError("these arrays belong to another model")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def weights_digest(model: keras.Model) -> str:
+    """64 hex digits that models share of which all weights are equal to the bit."""
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(f"{weights.shape} {weights.dtype}".encode() + weights.tobytes())
+    return digest.hexdigest()
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

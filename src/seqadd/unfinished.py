@@ -1,0 +1,231 @@
+"""What runs keep on disk while they are not finished: a folder for each, and a lock that tells whether it is alive.
+
+A process that works on a run holds its lock; the system gives it back when the process ends, in whatever way. So a run
+whose lock can be had is nobody's, whatever the store says of it. Knows nothing of MLflow.
+
+In the folder of a run:
+
+- ``about.json``: which record in which store it belongs to.
+- ``checkpoint`` and the one before, ``checkpoint.before``.
+- ``ending.json`` and ``artifacts``: what the store is to be told at its end, until it has been told.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+from seqadd import checkpoints
+from seqadd.checkpoints import Checkpoint, CheckpointError
+from seqadd.exits import signals_held
+from seqadd.files import write_whole
+
+# A checkpoint is written this often, and more seldom where writing one takes more than a hundredth of that.
+_SECONDS_BETWEEN_CHECKPOINTS = 5.0
+_COST = 0.01
+# Who waits for another process looks this often, and says so when it takes longer than a moment.
+_LOOKS_EVERY = 0.2
+_SAYS_AFTER = 1.0
+
+_CHECKPOINTS = ("checkpoint", "checkpoint.before")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class About:
+    """Which record a folder belongs to.
+
+    Attributes:
+        store: which store, without a password.
+        experiment: the name of the MLflow experiment.
+        name: what a person calls the run.
+        recorder: a name of its own that the record carries as a tag, known before the store is asked to make it.
+    """
+
+    store: str
+    experiment: str
+    name: str
+    recorder: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the store is to be told when a run is over.
+
+    Attributes:
+        status: FINISHED, FAILED or KILLED.
+        end_time: milliseconds since 1970.
+        history: the metrics of every epoch, each with its ``epoch``, from 1.
+        tags: what became known on the way.
+    """
+
+    status: str
+    end_time: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Unfinished:
+    """The folder of a run that is not finished, and its lock.
+
+    Args:
+        within: the folder of all of them, made when it is needed.
+        key: a name that says which run it is: all processes that want the same run give the same.
+    """
+
+    def __init__(self, within: Path, key: str) -> None:
+        self.path = within / key
+        # Another kind of lock, that a killed process would leave behind, is worse than none.
+        self._lock = FileLock(within / f"{key}.lock", fallback_to_soft=False)
+        self._checkpointed_at = 0.0
+        self._pause = 0.0
+
+    @contextmanager
+    def claimed(self, say: Callable[[str], None]) -> Iterator[Unfinished]:
+        """Inside the ``with`` no other process works on this run; waits until the one that does is over.
+
+        Args:
+            say: is told, once, that it has to wait.
+        """
+        began = time.monotonic()
+        said = False
+        while not self._acquire():
+            if not said and time.monotonic() > began + _SAYS_AFTER:
+                said = True
+                say("waits: another process is at it")
+            time.sleep(_LOOKS_EVERY)
+        try:
+            for torn in self.path.rglob("unfinished.*"):  # a process was killed while it wrote it
+                torn.unlink()
+            yield self
+        finally:
+            self._release()
+
+    @contextmanager
+    def claimed_if_free(self) -> Iterator[bool]:
+        """Inside the ``with`` no other process works on this run if it gives true."""
+        free = self._acquire()
+        try:
+            yield free
+        finally:
+            if free:
+                self._release()
+
+    def _acquire(self) -> bool:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except FileNotFoundError:  # another process has just removed the folder, which was empty
+            return False
+        return True
+
+    def _release(self) -> None:
+        with signals_held():
+            with suppress(OSError):
+                self.path.rmdir()  # if nothing is left in it
+            with suppress(OSError):
+                if not self.path.exists():
+                    Path(self._lock.lock_file).unlink()
+            self._lock.release()
+            with suppress(OSError):
+                self.path.parent.rmdir()
+
+    def begin(self, about: About) -> None:
+        """Starts over with a record of its own; nothing of an earlier one is left."""
+        self.discard()
+        self.path.mkdir()
+        write_whole(self.path / "about.json", json.dumps(asdict(about), indent=1))
+
+    def about(self) -> About | None:
+        """Which record this folder belongs to; None where there is none."""
+        return self._read("about.json", lambda content: About(**content))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Publishes a checkpoint; the one before it is kept.
+
+        Raises:
+            CannotWrite: naming the file; then the earlier ones are as they were.
+        """
+        began = time.monotonic()
+        latest, before = (self.path / name for name in _CHECKPOINTS)
+        with signals_held():
+            checkpoints.save(latest, checkpoint, keep=before)
+        self._checkpointed_at = time.monotonic()
+        self._pause = max(_SECONDS_BETWEEN_CHECKPOINTS, (self._checkpointed_at - began) / _COST)
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether the latest checkpoint is so old that writing the next one costs nothing to speak of."""
+        return time.monotonic() > self._checkpointed_at + self._pause
+
+    def latest_checkpoint(self, fingerprint: dict[str, str], say: Callable[[str], None]) -> Checkpoint | None:
+        """The latest checkpoint that can be used, or None.
+
+        Args:
+            fingerprint: of the training that wants it, see ``checkpoints.fingerprint_of``; empty for any.
+            say: is told of each that cannot be used, and why.
+        """
+        for name in _CHECKPOINTS:
+            if (self.path / name).exists():
+                try:
+                    return checkpoints.load(self.path / name, fingerprint)
+                except CheckpointError as error:
+                    say(f"{self.path / name} is not used: {error}")
+        return None
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one, of whatever kind."""
+        return any((self.path / name).exists() for name in _CHECKPOINTS)
+
+    def artifact(self, name: str) -> Path:
+        """Where to write an artifact that the store is to get at the run's end."""
+        self.artifacts.mkdir(exist_ok=True)
+        return self.artifacts / name
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of what the store is to get at the run's end."""
+        return self.path / "artifacts"
+
+    def end(self, ending: Ending) -> None:
+        """From now on the run is over, and whoever comes next can tell the store so."""
+        write_whole(self.path / "ending.json", json.dumps(asdict(ending)))
+
+    def ending(self) -> Ending | None:
+        """What the store is to be told; None while the run is not over."""
+        return self._read("ending.json", lambda content: Ending(**content))
+
+    def _read(self, name: str, made: Callable[[Any], _T]) -> _T | None:
+        # A file that is there is whole; one that somebody has changed by hand is as good as none.
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return made(json.loads((self.path / name).read_text(encoding="utf-8")))
+        return None
+
+    def told(self) -> None:
+        """The store knows the ending: only what is needed to go on is kept."""
+        (self.path / "ending.json").unlink(missing_ok=True)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Removes the folder with all that is in it."""
+        # Without about.json it is nobody's; so first, for a process can be killed in the middle of this.
+        (self.path / "about.json").unlink(missing_ok=True)
+        if self.path.exists():
+            shutil.rmtree(self.path)
+
+
+def all_of(within: Path) -> list[Unfinished]:
+    """Every run that has left something in a folder of unfinished runs."""
+    if not within.is_dir():
+        return []
+    return [Unfinished(within, each.name) for each in sorted(within.iterdir()) if each.is_dir()]
