@@ -295,7 +295,7 @@ def _range_in_words(field: dataclasses.Field[Any]) -> str:
 def without_passwords(text: str) -> str:
     """A text in which addresses have no user and password left: ``http://ann:secret@host`` is ``http://***@host``."""
     # Up to the last @ before a blank: a password may itself hold a slash or an @.
-    return re.sub(r"(\w://)[^\s]*@", r"\1***@", text)
+    return re.sub(r"(\w\\?://)[^\s]*@", r"\1***@", text)
 
 
 def in_one_line(error: Exception) -> str:

@@ -42,12 +42,20 @@ class RecordWaits(RuntimeError):
     """The work is done, but the store could not be told all of it; the rest waits on disk for the next command."""
 
 
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody reads it
+        print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
-def raising_on_signals() -> Iterator[None]:
+def raising_on_signals(say: Callable[[str], None] | None = _say) -> Iterator[None]:
     """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second changes nothing.
 
     Where the main thread does not hear of it for three seconds, the process ends all the same, with the exit code that
     it would have had and after the ``last_words``.
+
+    Args:
+        say: is told why, if the process ends so.
 
     Raises:
         Interrupted: for a signal, also for one that had been blocked until now.
@@ -61,7 +69,7 @@ def raising_on_signals() -> Iterator[None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_end_in_time, args=(reader, over), name="seqadd exit", daemon=True).start()
+    threading.Thread(target=_end_in_time, args=(reader, over, say), name="seqadd exit", daemon=True).start()
     interrupted = False
     try:
         for number in numbers:
@@ -132,7 +140,7 @@ def last_words(say: Callable[[], None]) -> Iterator[None]:
         _last_words.remove(say)
 
 
-def _end_in_time(reader: int, over: threading.Event) -> None:
+def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] | None) -> None:
     """The life of the thread that ends the process where the main thread does not, in time after a signal."""
     number = 0
     while number not in SIGNALS:
@@ -149,11 +157,12 @@ def _end_in_time(reader: int, over: threading.Event) -> None:
     if over.is_set():
         return
     if not _heard.is_set():
-        for say in reversed(_last_words):  # the latest record first
-            speaker = threading.Thread(target=_without_errors, args=(say,), daemon=True)
+        for words in reversed(_last_words):  # the latest record first
+            speaker = threading.Thread(target=_without_errors, args=(words,), daemon=True)
             speaker.start()
             speaker.join(_SECONDS_FOR_LAST_WORDS)
-    _say(f"seqadd: {Interrupted(number)}")
+    if say is not None:
+        say(f"seqadd: {Interrupted(number)}")
     os._exit(128 + number)
 
 
@@ -205,8 +214,3 @@ def stop_printing() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):  # nobody reads it
-        print(text, file=sys.stderr, flush=True)

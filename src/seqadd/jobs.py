@@ -185,15 +185,19 @@ def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerPro
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     try:
-        with raising_on_signals():
+        with raising_on_signals(say=None):  # the sweep says it
             threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
             from seqadd.run import run
 
-            connection.send(Finished(run(config, connection.send)))
+            def report(message: EpochDone | Note | Finished) -> None:
+                with suppress(OSError):  # the sweep is gone, and this process is about to be told
+                    connection.send(message)
+
+            report(Finished(run(config, report)))
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
     except Exception as error:
-        with suppress(OSError):  # the sweep itself is gone
+        with suppress(OSError):
             name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
             connection.send(Failed(name + in_one_line(error), waits=isinstance(error, RecordWaits)))
         sys.exit(1)

@@ -3,6 +3,8 @@
 The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
 """
 
+import atexit
+import os
 import warnings
 
 from seqadd import checkpoints, run, tracking  # noqa: F401
@@ -12,6 +14,9 @@ with quiet_import_of_tensorflow():
     from seqadd import figures, models, training  # noqa: F401
 
 tracking.code_version()  # remembered
+
+# When the sweep is over this process has nothing to tidy up, and Python would take a second for TensorFlow.
+atexit.register(os._exit, 0)
 
 # multiprocessing runs the main module of the sweep in every job, and Python wonders that it is imported already.
 warnings.filterwarnings("ignore", "'seqadd.run' found in sys.modules", RuntimeWarning)

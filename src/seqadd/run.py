@@ -6,10 +6,12 @@ python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints
-from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged
+from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.exits import Interrupted, command, fail
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.progress import Display, EpochDone, Note, Report
@@ -240,8 +242,12 @@ def main() -> None:
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
+        shown = io.StringIO()
+        shows_config = any(option.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for option in sys.argv)
         try:
-            hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
+            with redirect_stdout(shown) if shows_config else nullcontext():
+                hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
+            print(without_passwords(shown.getvalue()), end="")
         except ValueError as error:  # Hydra's own for an override that it can read and not use, as in task=null
             raise ConfigError(in_one_line(error)) from error
 

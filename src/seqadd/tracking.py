@@ -16,6 +16,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import textwrap
 import time
 import traceback
 import uuid
@@ -32,6 +33,8 @@ from filelock import FileLock
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Its bars over every download would cut into the progress.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# At a run's end it would print the server's address, with the password that may be in it.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")  # seconds
@@ -162,7 +165,7 @@ class Store:
         except BaseException as error:
             if run is not None:
                 killed = isinstance(error, (Interrupted, KeyboardInterrupt))
-                with suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
+                with signals_held(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
                     run.end("KILLED" if killed else "FAILED", None if killed else traceback.format_exc())
             raise
         try:
@@ -171,7 +174,7 @@ class Store:
             raise
         except STORE_ERRORS as error:
             raise RecordWaits(
-                f"run {run.run_id} is trained, but the store could not be told all of it: {in_one_line(error)}; it "
+                f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
                 f"waits in {place.path}, the next command tells it"
             ) from error
 
@@ -376,7 +379,7 @@ class TrackedRun:
         except STORE_ERRORS as error:
             self._known = None  # it may have got them all the same
             if not self._pause:
-                self._say(f"the store does not answer, goes on without it: {in_one_line(error)}")
+                self._say(f"the store does not answer, goes on without it: {_briefly(error)}")
             self._pause = min(max(1.0, 2 * self._pause), _MOST_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
@@ -441,6 +444,11 @@ class TrackedRun:
         self._store.client.set_terminated(self.run_id, "KILLED", _now())
 
 
+def _briefly(error: Exception) -> str:
+    """What a store says is wrong; about servers it says a great deal."""
+    return textwrap.shorten(in_one_line(error), 200, placeholder=" ...")
+
+
 # Time since the program began comes from a clock that nobody sets: no epoch may seem to end before it began.
 _BEGAN = time.time() - time.monotonic()
 
@@ -481,12 +489,13 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
             artifacts = str(path.parent / "mlruns" / tracking.experiment)
             return Store(client, _experiment_id(client, tracking.experiment, artifacts, create), tracking)
     except STORE_ERRORS as error:
-        why = without_passwords(str(error).strip().partition("\n")[0])
-        raise ConfigError(f"{said}: cannot open the store: {why}") from error
+        raise ConfigError(f"{said}: cannot open the store: {_briefly(error)}") from error
 
 
 def _make_database(path: Path) -> None:
     """Makes an empty store, whole or not at all: MLflow never mends one that a killed process has left half made."""
+    for killed in path.parent.glob(f"unfinished.*.{path.name}*"):  # while it made one; nobody else does, under the lock
+        killed.unlink()
     with replacing(path) as unfinished:
         try:
             MlflowClient(f"{_SQLITE}{unfinished}").search_experiments(max_results=1)
