@@ -1,6 +1,7 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test
-# make check   sets up; lint, format, types
+# make faults  sets up; the long tests of kills, crashes and lost servers
+# make check   sets up; lint, format, types, known vulnerabilities of what is pinned
 #
 # The environment is made in .venv the first time, and again only when what it is made from has changed.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: table test check format lock
+.PHONY: table test faults check format lock
 
 table: $(READY)
 	$(BIN)/python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=200
@@ -17,10 +18,14 @@ table: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
+faults: $(READY)
+	$(BIN)/python -m pytest -m long -n 0 tests/faults
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/audit.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -72,6 +72,8 @@ def timed_run(started: float) -> None:
 
         over("importing MLflow")
         mark_around(tracking, "open_store", "other", "opening the store")
+        mark_around(run, "draw", "opening the store", "drawing and writing the sums")
+        mark_around(run, "find_start", "looking for earlier runs", "looking for earlier runs")
         quiet = seqadd_quiet.quiet_import_of_tensorflow
 
         class Quiet:
@@ -83,15 +85,13 @@ def timed_run(started: float) -> None:
             def __exit__(self, *error: Any) -> None:
                 self.inner.__exit__(*error)
                 over("importing TensorFlow, Keras, matplotlib")
-                from seqadd import addition, models, training
+                from seqadd import models, training
 
-                mark_around(addition, "make_dataset", "other", "drawing and writing the sums")
-                mark_around(models, "build_model", "beginning the run's record", "building the model")
-                mark_around(run, "to_continue", "building the model", "looking for a shorter run")
+                mark_around(models, "build_model", "building the model", "building the model")
                 train = training.train
 
                 def timed_train(*arguments: Any, **settings: Any) -> Any:
-                    over("building the model")
+                    over("optimizer, first checkpoint")
                     for epoch in train(*arguments, **settings):
                         over("training")
                         yield epoch

@@ -46,6 +46,18 @@ def runs_of(folder: Path) -> list[Run]:
     return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
 
 
+def output_of(folder: Path, *arguments: str) -> str:
+    """What a command that goes well prints."""
+    done = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def epochs_of(folder: Path, run_id: str) -> list[int]:
+    """The epochs that the store has of a run, in the order in which it got them."""
+    return [point.step for point in client_of(folder).get_metric_history(run_id, "loss")]
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a shell starts it."""
     return subprocess.Popen(
@@ -56,6 +68,29 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def group_is_alive(group: int) -> bool:
+    """Whether any process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def processes_of(sweep: int) -> dict[str, list[int]]:
+    """The process ids of a sweep's jobs, and of the one that they are forked from."""
+
+    def children(pid: int) -> list[int]:
+        """Those that are not over."""
+        try:
+            return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        except FileNotFoundError:
+            pytest.skip("this system does not tell the children of a process")
+
+    servers = [pid for pid in children(sweep) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return {"servers": servers, "jobs": [job for server in servers for job in children(server)]}
 
 
 def wait_for_lines(process: subprocess.Popen[str], wanted: str, n: int = 1) -> None:

@@ -4,24 +4,9 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
-from conftest import COMMAND, LONG, SMALL, client_of, runs_of, start, wait_for_lines
-
-
-def group_is_alive(group: int) -> bool:
-    """Whether any process of the group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that a process has started and that are not over."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+from conftest import COMMAND, LONG, SMALL, client_of, group_is_alive, runs_of, start, wait_for_lines
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +100,3 @@ def test_ctrl_c_while_libraries_are_imported_ends_a_sweep_in_one_line_too(tmp_pa
     while group_is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not group_is_alive(process.pid)
-
-
-def test_a_job_killed_without_warning_is_named_and_its_record_closed(tmp_path):
-    process = start(tmp_path, "-m", *SMALL, "cell=simple_rnn", "epochs=3000,10", "hydra.launcher.jobs=2")
-    wait_for_lines(process, "finished, run")
-    (victim,) = [each for each in runs_of(tmp_path) if each.info.status == "RUNNING" and each.data.params.get("cell")]
-    if not Path(f"/proc/{process.pid}/task/{process.pid}/children").exists():
-        pytest.skip("this system does not tell the children of a process")
-    (server,) = [pid for pid in children_of(process.pid) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
-    (job,) = children_of(server)
-    os.kill(job, signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "1 of 2 jobs failed: " in err
-    assert "its process was killed by SIGKILL" in err
-    assert client_of(tmp_path).get_run(victim.info.run_id).info.status == "KILLED"

@@ -106,7 +106,7 @@ def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:
         raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}  # other entries come as bytes
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         found = Checkpoint(about["fingerprint"], about["history"], arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 import hydra._internal.hydra as hydra_internal
 import numpy as np
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -115,6 +116,7 @@ def run(config: Config, report: Report) -> str:
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
             except Interrupted:
+                record.log_history(history[record.epochs :])
                 with suppress(CannotWrite):  # then the earlier one will do
                     place.save(checkpoint())
                 raise
@@ -236,11 +238,23 @@ class NoCallbacks(Callbacks):
             raise ConfigError(f"hydra.callbacks.{next(iter(config.hydra.callbacks))}: a configuration can name no code")
 
 
+def check_command_line() -> None:
+    """Raises ConfigError for options that Hydra does not know; it would answer with its usage, and the whole line."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; options come before KEY=VALUE, see python -m seqadd.run --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
+
+
 def main() -> None:
     """Command line of ``python -m seqadd.run``; see ``seqadd.exits.command`` for its exit codes."""
     with command():
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
+        check_command_line()
         hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
         shown = io.StringIO()
         shows_config = any(option.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for option in sys.argv)

@@ -25,7 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import open_dict
 
-from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged
+from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
 from seqadd.exits import command
 from seqadd.files import replacing, write_whole
 from seqadd.progress import PatientConsole
@@ -440,7 +440,8 @@ def main() -> None:
         for index in summary.loc[summary["seeds"] == 0, "column"].unique():
             column = selection.columns[index]
             command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
-            console.print(f"to fill what is missing of {column.label}: {command_line}", markup=False)
+            said = without_passwords(f"to fill what is missing of {column.label}: {command_line}")
+            console.print(said, markup=False)
 
 
 if __name__ == "__main__":

@@ -357,6 +357,11 @@ class TrackedRun:
         self._next_request = 0.0
         self._pause = 0.0  # before the next attempt; above 0 while the store does not answer
 
+    @property
+    def epochs(self) -> int:
+        """How many it has been given."""
+        return len(self._history)
+
     def log_history(self, history: list[dict[str, float]]) -> None:
         """Records the metrics of many epochs, each with its ``epoch``, from 1."""
         now = _now()

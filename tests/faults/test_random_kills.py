@@ -43,7 +43,7 @@ def weights_of(folder: Path) -> dict[str, str]:
     }
 
 
-def epochs_of(folder: Path) -> dict[str, list[int]]:
+def all_epochs_of(folder: Path) -> dict[str, list[int]]:
     """The epochs that the store has of every run, in the order in which it got them."""
     if not (folder / "mlflow.db").exists():
         return {}
@@ -76,7 +76,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_if_nothing_had_happened(seed, 
         kills += code != 0
         assert code in (0, -signal.SIGKILL), (tmp_path / "log.txt").read_text()
         assert kills < KILLS_AT_MOST
-        now = epochs_of(tmp_path)
+        now = all_epochs_of(tmp_path)
         for run_id, epochs in now.items():
             assert epochs == list(range(1, len(epochs) + 1))  # each once, in order
             assert len(epochs) >= len(before.get(run_id, []))

@@ -1,0 +1,71 @@
+"""Ctrl-C, SIGTERM and closed terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import COMMAND, SMALL, epochs_of, group_is_alive, output_of, runs_of, start, wait_for_lines
+
+FAST = [*SMALL, "cell=simple_rnn"]
+SWEEP = ["-m", "seed=0,1", "hydra.launcher.jobs=2"]
+#: An epoch of this one takes about ten seconds, in which Python does not get a word in.
+SLOW = ["encoder_units=384", "decoder_units=128"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "sweep"),
+    [
+        (signal.SIGINT, 130, []),
+        pytest.param(signal.SIGTERM, 143, [], marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 130, SWEEP, marks=pytest.mark.long),
+        (signal.SIGTERM, 143, SWEEP),
+    ],
+)
+def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(number, code, sweep, tmp_path):
+    process = start(tmp_path, *sweep, *SLOW)
+    wait_for_lines(process, "epoch ", n=1)
+    time.sleep(0.5)
+    os.killpg(process.pid, number)
+    began = time.monotonic()
+    process.wait(timeout=30)
+    assert process.returncode == code
+    assert time.monotonic() - began < 5
+    while group_is_alive(process.pid):
+        assert time.monotonic() - began < 8  # a zombie counts until the system has buried it
+        time.sleep(0.05)
+    assert process.communicate()[1] == f"seqadd: stopped by {number.name}\n"
+    assert {each.info.status for each in runs_of(tmp_path)} == {"KILLED"}
+
+
+@pytest.mark.long
+def test_a_closed_terminal_stops_a_run_and_nohup_lets_it_go_on(tmp_path):
+    process = start(tmp_path, *FAST, "epochs=1000000")
+    wait_for_lines(process, "epoch ")
+    os.killpg(process.pid, signal.SIGHUP)
+    process.communicate(timeout=30)
+    assert process.returncode == 129
+    assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"]
+
+    process = subprocess.Popen(
+        ["nohup", *COMMAND, *FAST, "epochs=1000"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for_lines(process, "epoch ")
+    os.killpg(process.pid, signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_run_that_was_interrupted_by_ctrl_c_has_lost_no_epoch(tmp_path):
+    process = start(tmp_path, *FAST, "epochs=1500")
+    wait_for_lines(process, "epoch ", n=3)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    (killed,) = runs_of(tmp_path)
+    known = len(epochs_of(tmp_path, killed.info.run_id))
+    out = output_of(tmp_path, *FAST, "epochs=1500")
+    assert f"goes on after epoch {known}, where it was interrupted" in out

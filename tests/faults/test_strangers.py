@@ -1,0 +1,186 @@
+"""Configurations, checkpoints, names and values from people who mean ill."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import COMMAND, SMALL, make_config, runs_of
+
+from seqadd import checkpoints, run, table, tracking
+from seqadd.checkpoints import CheckpointError
+from seqadd.config import Tracking, without_passwords
+
+FAST = [*SMALL, "cell=simple_rnn", "epochs=1"]
+
+
+class Payload:
+    """What a pickle does when somebody loads it."""
+
+    def __reduce__(self):
+        return os.mkdir, ("it-has-run",)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+_target_=os.mkdir",
+        "+task._target_=os.mkdir",
+        "+cell._target_=os.mkdir",
+        "+tracking._target_=os.mkdir",
+        "+hydra.callbacks.one._target_=os.mkdir +hydra.callbacks.one.path=it-has-run",
+        "hydra.launcher._target_=os.mkdir -m",
+        "hydra.sweeper._target_=os.mkdir -m",
+        "hydra/job_logging=default +hydra.job_logging.handlers.own.()=os.mkdir +hydra.job_logging.handlers.own.path=x",
+    ],
+)
+def test_no_override_can_name_code(override, call, in_empty_folder):
+    options = [each for each in override.split() if each.startswith("-")]
+    code, _, err = call(run.main, *options, *FAST, *[each for each in override.split() if each not in options])
+    assert code in (1, 2)
+    assert err.count("\n") == 1
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_no_file_of_a_stranger_can_name_code(call, in_empty_folder):
+    folder = in_empty_folder / "theirs"
+    folder.mkdir()
+    (folder / "study.yaml").write_text(
+        "# @package _global_\nhydra:\n  callbacks:\n    one:\n      _target_: os.mkdir\n      path: it-has-run\n"
+    )
+    code, _, err = call(run.main, "--config-dir", str(folder), "+study@_global_=study", *FAST)
+    if "Could not find" in err or "no such key" in err:
+        code, _, err = call(run.main, "--config-dir", str(folder), "+study", *FAST)
+    (folder / "task").mkdir()
+    (folder / "task" / "theirs.yaml").write_text((folder / "study.yaml").read_text())
+    code, _, err = call(run.main, "--config-dir", str(folder), "task=theirs", *FAST)
+    assert (code, err) == (2, "seqadd: hydra.callbacks.one: a configuration can name no code\n")
+    assert [path.name for path in in_empty_folder.iterdir()] == ["theirs"]
+
+
+def model_file_with_code(path: Path) -> None:
+    """A Keras model that carries a Lambda layer, as ``model.save`` writes it."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
+    model.save(path)
+
+
+def archive(**entries: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, entry in entries.items():
+            file.writestr(name, entry)
+    return content.getvalue()
+
+
+def as_checkpoint(content: bytes) -> bytes:
+    """With the right first lines: whoever means ill can compute a checksum too."""
+    return b"seqadd checkpoint 1\n" + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def array_of_objects() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **{"model/0/kernel": np.array([Payload()], dtype=object)})
+    return content.getvalue()
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_the_code_does_not_run(in_empty_folder):
+    model_file_with_code(in_empty_folder / "model.keras")
+    carriers = [
+        pickle.dumps(Payload()),
+        (in_empty_folder / "model.keras").read_bytes(),
+        as_checkpoint(pickle.dumps(Payload())),
+        as_checkpoint((in_empty_folder / "model.keras").read_bytes()),
+        as_checkpoint(array_of_objects()),
+        as_checkpoint(archive(**{"about.json.npy": pickle.dumps(Payload())})),
+    ]
+    for content in carriers:
+        (in_empty_folder / "checkpoint").write_bytes(content)
+        with pytest.raises(CheckpointError):
+            checkpoints.load(in_empty_folder / "checkpoint", {})
+    assert not (in_empty_folder / "it-has-run").exists()
+
+
+def test_a_finished_runs_end_that_was_exchanged_for_code_is_named_and_training_starts_afresh(call, in_empty_folder):
+    call(run.main, *FAST)
+    (end,) = in_empty_folder.rglob(run.CHECKPOINT)
+    end.write_bytes(as_checkpoint(array_of_objects()))
+    code, out, _ = call(run.main, *FAST[:-1], "epochs=2")
+    assert code == 0
+    assert "is not continued: its checkpoint is not what it should be: " in out
+    assert "epoch 1/2" in out
+    assert not (in_empty_folder / "it-has-run").exists()
+
+
+EVIL = ["<script>alert(1)</script>", "=1+1", "@SUM(1)", "+1", "-1", "<img src=x onerror=alert(1)>"]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_empty_folder):
+    config = make_config("cell=lstm", f"tracking.experiment='{name}'")
+    store = tracking.open_store(config.tracking)
+    tags = {"condition_hash": config.condition_hash(), "git_commit": name, "machine": name, "tensorflow": name}
+    with (
+        store.unfinished("one").claimed(print) as place,
+        store.record(place, name, params=config.result_keys(), tags=tags) as record,
+    ):
+        record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
+    selection = table.select(["cell=lstm", f"tracking.experiment='{name}'"])
+    curves = table.learning_curves(store, selection, ["acc"])
+    summary = table.summarize(
+        curves, selection, table.read_published(table.parse_arguments([]).published), [10], ["acc"]
+    )
+    summary["label"] = name
+    markdown = table.to_markdown(table.lay_out(summary, selection), [name, *table.notes(curves, selection, ["acc"])])
+    assert "<" not in markdown
+    (row,) = csv.DictReader(io.StringIO(table.to_csv(summary)))
+    assert row["label"][0] not in "=+-@"
+    assert row["label"].removeprefix("'") == name
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:secret@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql+psycopg2://ann:se/cr@et@host/db and more", "postgresql+psycopg2://***@host/db and more"),
+        ("tracking.uri=http\\://ann\\:secret@host", "tracking.uri=http\\://***@host"),
+        ("twice http://a:secret@h, http://b:secret@i", "twice http://***@h, http://***@i"),
+        ("sqlite:///mlflow.db and ann@host", "sqlite:///mlflow.db and ann@host"),
+    ],
+)
+def test_a_text_without_passwords(text, shown):
+    assert without_passwords(text) == shown
+
+
+def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):
+    """A folder of what waits belongs to one store and experiment, and is told to no other."""
+    here = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+    with (
+        pytest.raises(ZeroDivisionError),
+        here.unfinished("one").claimed(print) as place,
+        here.record(place, "one", params={}, tags={}),
+    ):
+        1 / 0  # noqa: B018
+    there = tracking.open_store(Tracking("sqlite:///mlflow.db", "other", None, None))
+    there.settle()
+    assert there.client.search_runs([there.experiment_id]) == []
+    assert (in_empty_folder / "unfinished").exists()
+
+
+def test_a_sweep_of_an_evil_name_is_recorded_as_text(tmp_path):
+    name = "<b>=1+1"
+    done = subprocess.run(
+        [*COMMAND, "-m", *FAST, "tracking.experiment=" + f"'{name}'"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert runs_of(tmp_path) == []
+    assert sorted(path.name for path in (tmp_path / "mlruns").iterdir()) == [name]

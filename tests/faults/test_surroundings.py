@@ -1,0 +1,249 @@
+"""Folders without room or leave to write, odd locales, pipes, clocks and homes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, SMALL, runs_of
+
+from seqadd import tracking
+from seqadd.config import Tracking
+
+FAST = [*SMALL, "cell=simple_rnn"]
+TABLE = [sys.executable, "-m", "seqadd.table"]
+
+
+def command(folder: Path, *arguments: str, before: Callable[[], None] | None = None, **environment: str):
+    return subprocess.run(
+        arguments, cwd=folder, env={**os.environ, **environment}, preexec_fn=before, capture_output=True, text=True
+    )
+
+
+def files_of_at_most(n_bytes: int) -> Callable[[], None]:
+    """As on a disk that is full: no file can grow beyond this."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+def as_one_who_must_ask() -> None:
+    """Takes from a process of root's the right to write wherever it likes; nothing else of it."""
+    if os.geteuid() == 0:
+        drop_from_what_may_be_had, write_anywhere = 24, 1
+        if ctypes.CDLL(None).prctl(drop_from_what_may_be_had, write_anywhere, 0, 0, 0) != 0:
+            os._exit(77)
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    done = command(folder, *COMMAND, *FAST, "epochs=2")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder_with_a_run(a_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(a_run, tmp_path / "Ergebnisse für später"))
+
+
+# A store takes a megabyte, a checkpoint of this model 20 kB.
+@pytest.mark.parametrize(
+    ("n_bytes", "what"), [(300_000, "mlflow.db"), pytest.param(12_000, "mlflow.db", marks=pytest.mark.long)]
+)
+def test_a_store_for_which_there_is_no_room_is_named_and_made_when_there_is(n_bytes, tmp_path):
+    done = command(tmp_path, *COMMAND, *FAST, "epochs=1", before=files_of_at_most(n_bytes))
+    assert done.returncode == 2
+    assert "mlflow.db" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "mlflow.db").exists()  # not by half
+    assert command(tmp_path, *COMMAND, *FAST, "epochs=1").returncode == 0
+
+
+def test_a_checkpoint_for_which_there_is_no_room_ends_the_run_and_is_named(folder_with_a_run):
+    tmp_path = folder_with_a_run
+    big = ["encoder_units=600", "epochs=1", "seed=1"]  # 370,000 weights, three times over
+    done = command(tmp_path, *COMMAND, *FAST, *big, before=files_of_at_most(4_000_000))
+    assert done.returncode == 1
+    assert done.stderr.startswith("seqadd: cannot write ")
+    assert "/checkpoint: File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(each.info.status for each in runs_of(tmp_path)) == ["FAILED", "FINISHED"]
+    assert command(tmp_path, *COMMAND, *FAST, *big).returncode == 0
+
+
+def test_a_table_for_which_there_is_no_room_is_named_and_the_one_before_stays(folder_with_a_run):
+    for option, name in (("--csv", "table.csv"), ("--markdown", "table.md"), ("--figure", "curves.png")):
+        path = folder_with_a_run / name
+        path.write_text("what was there before")
+        done = command(folder_with_a_run, *TABLE, option, name, before=files_of_at_most(100))
+        assert (done.returncode, done.stderr) == (1, f"seqadd: cannot write {name}: File too large\n")
+        assert path.read_text() == "what was there before"
+    assert not list(folder_with_a_run.glob("unfinished*"))
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_can_still_be_read(folder_with_a_run):
+    folder = folder_with_a_run
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        done = command(folder, *COMMAND, *FAST, "epochs=3", before=as_one_who_must_ask)
+        if done.returncode == 77:
+            pytest.skip("this process cannot give up the right to write everywhere")
+        assert done.returncode == 2
+        assert f"{folder}/mlflow.db" in done.stderr
+        assert done.stderr.count("\n") == 1
+        done = command(folder, *TABLE, "cell=simple_rnn", "--csv", "table.csv", before=as_one_who_must_ask)
+        assert done.returncode == 1
+        assert done.stderr == "seqadd: cannot write table.csv: Permission denied\n"
+        done = command(folder, *TABLE, "cell=simple_rnn", before=as_one_who_must_ask)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "simple_rnn" in done.stdout
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_process_killed_while_it_makes_the_store_leaves_none_by_half(tmp_path):
+    program = """
+import os, signal, sys
+from seqadd import files, tracking
+from seqadd.config import Tracking
+files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+"""
+    assert command(tmp_path, sys.executable, "-c", program).returncode == -9
+    assert not (tmp_path / "mlflow.db").exists()
+    assert list(tmp_path.glob("unfinished.*.mlflow.db"))
+    tracking.open_store(Tracking(f"sqlite:///{tmp_path}/mlflow.db", "seqadd", None, None))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.mark.long
+def test_a_store_being_made_is_whole_whenever_its_maker_is_killed(tmp_path):
+    program = """
+from seqadd import tracking
+from seqadd.config import Tracking
+print("begins", flush=True)
+tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+print("is there", flush=True)
+"""
+    for tenths in range(1, 12, 2):
+        process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(tenths / 10)
+        process.kill()
+        process.wait()
+    assert command(tmp_path, sys.executable, "-c", program).stdout == "begins\nis there\n"
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},  # a terminal that knows no umlauts
+        {"HOME": "/dev/null/nowhere", "XDG_CACHE_HOME": "/dev/null/nowhere", "XDG_CONFIG_HOME": "/dev/null/nowhere"},
+    ],
+    ids=["C", "ascii", "no home"],
+)
+def test_odd_surroundings_change_nothing(environment, folder_with_a_run):
+    for arguments in ([*COMMAND, *FAST, "epochs=3"], TABLE):
+        done = command(folder_with_a_run, *arguments, **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert {each.info.status for each in runs_of(folder_with_a_run)} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("sweep", [[], pytest.param(["-m", "seed=1,2"], marks=pytest.mark.long)])
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(sweep, folder_with_a_run):
+    line = " ".join([*COMMAND, *sweep, *FAST, "epochs=400"]) + " | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=folder_with_a_run, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    runs = runs_of(folder_with_a_run)
+    assert len([each for each in runs if each.data.params.get("epochs") == "400"]) == (2 if sweep else 1)
+    assert {each.info.status for each in runs} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("arguments", ["seqadd.table", "seqadd.run --cfg job", "seqadd.run --help"])
+def test_what_is_only_printed_ends_quietly_when_nobody_reads_it(arguments, folder_with_a_run):
+    line = f"{sys.executable} -m {arguments} | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=folder_with_a_run, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_clock_that_is_set_back_makes_no_epoch_end_before_it_began(tmp_path):
+    program = """
+import sys, time
+from seqadd import run
+from seqadd.quiet import quiet_import_of_tensorflow
+with quiet_import_of_tensorflow():
+    from seqadd import training
+true_time, plain_train = time.time, training.train
+def train(*arguments, **settings):
+    for row in plain_train(*arguments, **settings):
+        if row["epoch"] == 2:
+            time.time = lambda: true_time() - 86_400  # a day, in the middle of the run
+        yield row
+training.train = train
+sys.argv[1:] = sys.argv[2:]
+run.main()
+"""
+    done = command(tmp_path, sys.executable, "-c", program, "-", *FAST, "epochs=4")
+    assert (done.returncode, done.stderr) == (0, "")
+    (recorded,) = runs_of(tmp_path)
+    assert recorded.info.status == "FINISHED"
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        times = database.execute("select step, timestamp from metrics where key = 'loss' order by step").fetchall()
+    assert [step for step, _ in times] == [1, 2, 3, 4]
+    stamps = [recorded.info.start_time, *[stamp for _, stamp in times], recorded.info.end_time]
+    assert stamps == sorted(stamps)
+    assert abs(stamps[-1] / 1000 - time.time()) < 60
+
+
+@pytest.mark.long
+def test_a_file_that_somebody_else_is_reading_is_whole_at_every_moment(folder_with_a_run):
+    """Two commands write the same table again and again while a third keeps reading it; runs come in meanwhile."""
+    path = folder_with_a_run / "table.csv"
+    arguments = ["cell=simple_rnn", *FAST[:-1], "--epochs", "1", "--csv", "table.csv"]
+    loop = "import sys; from seqadd import table\nfor _ in range(8):\n    table.main()"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", loop, *arguments], cwd=folder_with_a_run, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    runner = subprocess.Popen(
+        [*COMMAND, "-m", *FAST, "epochs=1", "seed=1,2,3"], cwd=folder_with_a_run, stdout=subprocess.DEVNULL
+    )
+    seen = set()
+    while any(process.poll() is None for process in [*writers, runner]):
+        if path.exists():
+            text = path.read_text()
+            header, *rows = text.splitlines()
+            assert text.endswith("\n")
+            assert {row.count(",") for row in rows} == {header.count(",")}
+            assert len(rows) == 2
+            seen.add(text)
+        time.sleep(0.01)
+    assert [process.wait() for process in [*writers, runner]] == [0, 0, 0]
+    assert seen
+    assert command(folder_with_a_run, *TABLE, *arguments).returncode == 0
+    with sqlite3.connect(folder_with_a_run / "mlflow.db") as database:
+        wanted = "select avg(value), count(value) from metrics where key = 'val_acc' and step = 1"
+        mean, n = database.execute(wanted).fetchone()
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    row = dict(zip(header, rows[1], strict=True))
+    assert row["metric"] == "val_acc"
+    assert int(row["seeds"]) == n == 4
+    assert float(row["mean"]) == pytest.approx(mean)
