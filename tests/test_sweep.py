@@ -41,7 +41,7 @@ def test_a_sweep_is_one_parent_with_its_jobs_as_children(sweep_with_a_failure):
     (parent,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
     children = [each for each in runs if each is not parent]
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
-    assert parent.info.status == "KILLED"
+    assert parent.info.status == "FAILED"
     assert parent.data.params["jobs"] == "4"
     assert "tracking" not in parent.data.params["overrides"] + parent.info.run_name  # an address may hold a password
     outcomes = {(each.data.params["cell"], each.data.params["learning_rate"]): each.info.status for each in children}

@@ -25,9 +25,11 @@ FAST = [*SMALL, "cell=simple_rnn"]
 
 
 def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_had_happened(tmp_path):
-    process = start(tmp_path, *FAST, "epochs=8000")
+    process = start(tmp_path, *FAST, "epochs=6000")
     wait_for_lines(process, "epoch ")
-    time.sleep(5.5)  # until there is a second checkpoint
+    while not list((tmp_path / "unfinished").rglob("checkpoint.before")):  # until there is a second checkpoint
+        assert process.poll() is None
+        time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     (killed,) = runs_of(tmp_path)
@@ -37,16 +39,16 @@ def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_ha
     assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"]
     before = epochs_of(tmp_path, killed.info.run_id)
 
-    out = output_of(tmp_path, *FAST, "epochs=8000")
+    out = output_of(tmp_path, *FAST, "epochs=6000")
     first = int(out.partition("goes on after epoch ")[2].partition(",")[0])
-    assert 1 < first <= len(before) < 8000
+    assert 1 < first <= len(before) < 6000
     (resumed,) = runs_of(tmp_path)
     assert resumed.info.run_id == killed.info.run_id
     assert resumed.info.status == "FINISHED"
-    assert epochs_of(tmp_path, resumed.info.run_id) == list(range(1, 8001))
+    assert epochs_of(tmp_path, resumed.info.run_id) == list(range(1, 6001))
     assert not (tmp_path / "unfinished").exists()
 
-    output_of(tmp_path, *FAST, "epochs=8000", "force=true")
+    output_of(tmp_path, *FAST, "epochs=6000", "force=true")
     (again,) = [each for each in runs_of(tmp_path) if each.info.run_id != killed.info.run_id]
     assert again.data.tags["weights_sha256"] == resumed.data.tags["weights_sha256"]
     client = client_of(tmp_path)

@@ -50,8 +50,9 @@ class Server:
         MlflowClient(self.uri).search_experiments()
 
     def down(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def signal(self, number: signal.Signals) -> None:
         os.killpg(self.process.pid, number)

@@ -56,9 +56,7 @@ def folder_with_a_run(a_run: Path, tmp_path: Path) -> Path:
 
 
 # A store takes a megabyte, a checkpoint of this model 20 kB.
-@pytest.mark.parametrize(
-    ("n_bytes", "what"), [(300_000, "mlflow.db"), pytest.param(12_000, "mlflow.db", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("n_bytes", [300_000, pytest.param(12_000, marks=pytest.mark.long)])
 def test_a_store_for_which_there_is_no_room_is_named_and_made_when_there_is(n_bytes, tmp_path):
     done = command(tmp_path, *COMMAND, *FAST, "epochs=1", before=files_of_at_most(n_bytes))
     assert done.returncode == 2
