@@ -15,8 +15,10 @@ from conftest import make_config
 from mlflow import MlflowClient
 
 from seqadd import tracking
+from seqadd.checkpoints import Checkpoint
 from seqadd.config import ConfigError, Tracking
-from seqadd.exits import SIGNALS, Interrupted, raising_on_signals
+from seqadd.exits import SIGNALS, Interrupted, RecordWaits, raising_on_signals
+from seqadd.unfinished import About
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
 
@@ -196,3 +198,93 @@ def test_a_run_says_which_code_and_machine_made_it():
     assert tags["config_hash"] == make_config("era=keras3").config_hash()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
     assert tags["git_commit"] == (commit.stdout.strip() or "unknown")
+
+
+def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
+    config = make_config("cell=gru")
+    tags = {"config_hash": config.config_hash(), "data_digest": "ab"}
+    with recording(store, tags=tags) as run:
+        pass
+    found = store.finished_run(config, lambda: "ab")
+    assert found is not None
+    assert found.run_id == run.run_id
+    assert store.finished_run(config, lambda: "cd") is None  # another version drew other sums
+    assert store.finished_run(make_config("cell=lstm"), lambda: "ab") is None
+
+
+def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
+    with store.unfinished("dead").claimed(print) as place:
+        place.begin(About("mlflow.db", "seqadd", "dead", "recorder of the dead"))
+        dead = store.client.create_run(store.experiment_id, tags={"recorder": "recorder of the dead"})
+    with recording(store, key="live") as live:
+        store.settle()
+        assert status_of(store, live.run_id) == "RUNNING"
+    assert status_of(store, dead.info.run_id) == "KILLED"
+    assert status_of(store, live.run_id) == "FINISHED"
+
+
+def test_a_killed_run_is_given_the_epochs_of_its_checkpoint(store):
+    history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+    with store.unfinished("dead").claimed(print) as place:
+        place.begin(About("mlflow.db", "seqadd", "dead", "r"))
+        dead = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
+        store.log_epochs(dead, [(history[0], 1)])
+        place.save(Checkpoint({}, history, {}))
+    store.settle()
+    assert store.history(dead, "loss") == {1: 1.0, 2: 1 / 2, 3: 1 / 3}
+    assert len(store.client.get_metric_history(dead, "loss")) == 3
+
+
+def test_what_a_process_left_that_was_killed_before_it_had_a_record_is_removed(store, in_empty_folder):
+    """Killed when it had only the lock, only the folder, only the name of a record to come."""
+    folder = in_empty_folder / "unfinished"
+    (folder / "only a folder").mkdir(parents=True)
+    (folder / "only a lock.lock").touch()
+    with store.unfinished("no record").claimed(print) as place:
+        place.begin(About("mlflow.db", "seqadd", "name", "nobody"))
+    store.settle()
+    assert not folder.exists()
+
+
+def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice(store, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments, **settings):
+        raise Killed
+
+    client = store.client
+    for step in ("log_batch", "log_artifacts", "set_terminated"):
+        with monkeypatch.context() as patched, pytest.raises(Killed), recording(store, key=step) as run:  # noqa: PT012
+            run.log_history([{"epoch": 1, "loss": 0.5}])
+            run.log_history([{"epoch": 2, "loss": 0.25}])
+            run.tag("weights_sha256", "ab")
+            store.unfinished(step).artifact("note.txt").write_text("a note")
+            patched.setattr(client, step, die)  # the process gets no further than this
+        assert status_of(store, run.run_id) == "RUNNING"
+        store.settle()
+        assert status_of(store, run.run_id) == "FINISHED"
+        assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
+        assert artifacts_of(store, run.run_id) == ["note.txt"]
+        assert client.get_run(run.run_id).data.tags["weights_sha256"] == "ab"
+        store.settle()  # and once more
+        assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
+
+
+def test_a_sweep_whose_jobs_wait_for_the_store_is_finished_all_the_same(store):
+    with pytest.raises(RecordWaits), recording(store) as sweep:
+        raise RecordWaits("two jobs wait")
+    assert status_of(store, sweep.run_id) == "FINISHED"
+
+
+def test_a_run_that_somebody_deletes_in_the_ui_leaves_nothing_behind(store, in_empty_folder):
+    with recording(store) as run:
+        store.client.delete_run(run.run_id)
+    assert not (in_empty_folder / "unfinished").exists()
+
+
+def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
+    store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, "else/where"))
+    with recording(store):
+        assert list((in_empty_folder / "else" / "where").iterdir())
+    assert not (in_empty_folder / "else" / "where").exists()

@@ -63,7 +63,8 @@ def finished_jobs(store: Store, names: Sequence[str], configs: Sequence[Config])
 
     found = {}
     for index, (name, config) in enumerate(zip(names, configs, strict=True)):
-        if not config.force:
+        # Of a sweep over stores or experiments, jobs of another than the first find out themselves.
+        if not config.force and config.tracking == configs[0].tracking:
             run = store.finished_run(config, functools.partial(data_digest, config))
             if run is not None:
                 print_line(f"{name}  {already_finished(run)}")
@@ -105,7 +106,8 @@ class TrackedSweeper(BasicSweeper):
             missing = [job for index, job in enumerate(jobs) if index not in there]
             if not missing:
                 print_line(f"all {len(jobs)} jobs are finished already; force=true trains them again")
-                return [_job_return(job, there[index]) for index, job in enumerate(jobs)]
+                if place.about() is None:  # and so is the sweep, or it never was one
+                    return [_job_return(job, there[index]) for index, job in enumerate(jobs)]
             commit, dirty = tracking.code_version()
             with store.record(
                 place,
@@ -117,7 +119,7 @@ class TrackedSweeper(BasicSweeper):
             ) as parent:
                 own = f"tracking.parent_run_id={parent.run_id}"
                 try:
-                    results = self.launcher.launch([[*job, own] for job in missing], initial_job_idx=0)
+                    results = self.launcher.launch([[*job, own] for job in missing], 0) if missing else []
                 finally:
                     store.settle()  # jobs that were killed could not close their records themselves
                 for result in results:

@@ -152,15 +152,16 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
     began = time.monotonic()
     while not (over.is_set() or _heard.is_set()) and time.monotonic() < began + _SECONDS_TO_HEAR:
         time.sleep(0.05)
-    if _heard.is_set():
-        over.wait(began + _SECONDS_IN_ALL - time.monotonic())
+    if _heard.is_set():  # and somebody is tidying up
+        over.wait(began + _SECONDS_IN_ALL - _SECONDS_FOR_LAST_WORDS - time.monotonic())
+    for words in reversed(_last_words):  # the latest record first
+        if over.is_set():
+            return
+        speaker = threading.Thread(target=_without_errors, args=(words,), daemon=True)
+        speaker.start()
+        speaker.join(_SECONDS_FOR_LAST_WORDS)
     if over.is_set():
         return
-    if not _heard.is_set():
-        for words in reversed(_last_words):  # the latest record first
-            speaker = threading.Thread(target=_without_errors, args=(words,), daemon=True)
-            speaker.start()
-            speaker.join(_SECONDS_FOR_LAST_WORDS)
     if say is not None:
         say(f"seqadd: {Interrupted(number)}")
     os._exit(128 + number)

@@ -10,13 +10,14 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 import hydra._internal.hydra as hydra_internal
+import hydra.core.utils as hydra_utils
 import numpy as np
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
@@ -27,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqadd import addition, alphabet, checkpoints
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.exits import Interrupted, command, fail
-from seqadd.files import CannotWrite, replacing, write_whole
+from seqadd.files import CannotWrite, replacing
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
 
@@ -59,9 +60,11 @@ def run(config: Config, report: Report) -> str:
     def say(text: str) -> None:
         report(Note(text))
 
-    store = tracking.open_store(config.tracking)
-    if config.tracking.parent_run_id is None:  # a sweep has done it
+    if config.tracking.parent_run_id is None:
+        store = tracking.open_store(config.tracking)
         store.settle()
+    else:  # the sweep has opened it and done that
+        store = tracking.open_store_patiently(config.tracking, say)
     data = draw(config)
     digest = data.digest()
     with store.unfinished(config.config_hash()).claimed(say) as place:
@@ -69,6 +72,7 @@ def run(config: Config, report: Report) -> str:
         if not config.force:
             finished = store.finished_run(config, data.digest)
             if finished is not None:
+                place.discard()
                 say(already_finished(finished))
                 return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
@@ -105,7 +109,6 @@ def run(config: Config, report: Report) -> str:
 
             def warn(text: str) -> None:
                 record.tag("jit", "failed")
-                fingerprint["compiler"] = "none"
                 say(text)
 
             place.save(checkpoint())
@@ -115,19 +118,18 @@ def run(config: Config, report: Report) -> str:
                     report(EpochDone(int(row["epoch"]), row))
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
+                record.tag("weights_sha256", training.weights_digest(model))
+                record.log_text(json.dumps(history, indent=1), "history.json")
+                with replacing(place.artifact("learning_curve.png")) as path:
+                    figures.learning_curve(history, title=run_name(config)).savefig(path)
+                with replacing(place.artifact("model.weights.h5")) as path:
+                    training.save_weights(model, path)
+                checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
             except Interrupted:
-                record.log_history(history[record.epochs :])
                 with suppress(CannotWrite):  # then the earlier one will do
                     place.save(checkpoint())
+                record.log_history(history[record.epochs :])
                 raise
-
-            record.tag("weights_sha256", training.weights_digest(model))
-            write_whole(place.artifact("history.json"), json.dumps(history, indent=1))
-            with replacing(place.artifact("learning_curve.png")) as path:
-                figures.learning_curve(history, title=run_name(config)).savefig(path)
-            with replacing(place.artifact("model.weights.h5")) as path:
-                training.save_weights(model, path)
-            checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
     return record.run_id
 
 
@@ -234,8 +236,17 @@ class NoCallbacks(Callbacks):
 
     def __init__(self, config: DictConfig | None = None) -> None:
         super().__init__()
-        if config is not None and config.hydra.callbacks:
-            raise ConfigError(f"hydra.callbacks.{next(iter(config.hydra.callbacks))}: a configuration can name no code")
+        if config is not None:
+            configure_no_log(config.hydra.job_logging)
+            for key in ("callbacks", "job.env_set"):
+                for name in OmegaConf.select(config.hydra, key) or {}:
+                    raise ConfigError(f"hydra.{key}.{name}: a configuration can name no code and set no environment")
+
+
+def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
+    """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
+    if log_config is None or log_config.root is not None:
+        raise ConfigError("hydra.job_logging, hydra.hydra_logging: must be none; a configuration can name no code")
 
 
 def check_command_line() -> None:
@@ -256,6 +267,8 @@ def main() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         check_command_line()
         hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
+        hydra_internal.configure_log = configure_no_log  # type: ignore[attr-defined]
+        hydra_utils.configure_log = configure_no_log
         shown = io.StringIO()
         shows_config = any(option.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for option in sys.argv)
         try:

@@ -294,9 +294,9 @@ def left_out(store: Store, selection: Selection) -> list[str]:
         condition = column.config.condition_hash()
         counted = {run.tags.get("config_hash") for run in store.condition_runs(condition)}
         for run in store.unfinished_runs(condition):
-            wanted = selection.seeds is None or int(run.params["seed"]) in selection.seeds
+            wanted = selection.seeds is None or run.params.get("seed", "") in map(str, selection.seeds)
             if wanted and run.tags.get("config_hash") not in counted:
-                runs.append(f"{column.label} seed {run.params['seed']} {run.status}")
+                runs.append(f"{column.label} seed {run.params.get('seed', 'unknown')} {run.status}")
     named = [f"{name} ({n} times)" if n > 1 else name for name, n in collections.Counter(runs).items()]
     return [f"not counted: {'; '.join(named)}"] if named else []
 

@@ -72,6 +72,7 @@ _PAGE = 1000
 _EPOCHS_PER_REQUEST = 100  # of at most 10 metrics; MLflow takes 1000 at once
 _SECONDS_BETWEEN_REQUESTS = 1.0
 _MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
+_SECONDS_TO_COME_BACK = 600.0  # for a store that a job of a sweep cannot begin without
 # How often a store that does not answer at a run's end is asked again, and the seconds before each time.
 _LAST_ATTEMPTS = (0.0, 2.0, 5.0)
 
@@ -95,12 +96,14 @@ class Store:
         self.experiment_id = experiment_id
         self._experiment = tracking.experiment
         path = sqlite_path(tracking.uri)
-        # A database that is moved together with its folder is still the same.
-        self._name = path.name if path is not None else without_passwords(tracking.uri)
+        self._name = str(path) if path is not None else without_passwords(tracking.uri)
         if tracking.unfinished is not None:
             self._unfinished = Path(tracking.unfinished).absolute()
+        elif path is not None:
+            self._unfinished = path.parent / "unfinished"
+            self._name = path.name  # a database that is moved together with its folder is still the same
         else:
-            self._unfinished = (path.parent if path is not None else Path.cwd()) / "unfinished"
+            self._unfinished = Path.cwd() / "unfinished"
 
     def unfinished(self, key: str) -> Unfinished:
         """Where a run keeps what it needs while it is not finished; the same key is the same run."""
@@ -151,32 +154,50 @@ class Store:
                 begun = self._begun_in(place) if go_on else None
                 if begun is None:
                     about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
-                    place.begin(about)
+                    place.begin(about, keep_checkpoints=go_on)
                     all_tags[_RECORDER] = about.recorder
                     begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=all_tags, run_name=name)
-                    run = TrackedRun(self, begun.info, place, say)
-                    self.client.log_batch(run.run_id, params=[Param(k, as_text(v)) for k, v in params.items()])
-                else:
-                    run = TrackedRun(self, begun.info, place, say)
-                    self.client.update_run(run.run_id, status="RUNNING")
-                    self.client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in all_tags.items()])
+                run = TrackedRun(self, begun.info, place, say)
+                self.client.update_run(run.run_id, status="RUNNING")
+                # All of them again for one that goes on: its process may have been killed before it came to this.
+                self.client.log_batch(
+                    run.run_id,
+                    params=[Param(name, as_text(value)) for name, value in params.items()],
+                    tags=[RunTag(name, value) for name, value in all_tags.items()],
+                )
             with last_words(run.end_now):
                 yield run
+            with signals_held():
+                run.end("FINISHED")
+        except RecordWaits:  # the jobs of a sweep are trained, all of them
+            if run is not None:
+                with signals_held(), suppress(*STORE_ERRORS):
+                    run.end("FINISHED")
+                    self.tell(place)
+            raise
         except BaseException as error:
             if run is not None:
                 killed = isinstance(error, (Interrupted, KeyboardInterrupt))
                 with signals_held(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
                     run.end("KILLED" if killed else "FAILED", None if killed else traceback.format_exc())
+                    self.tell(place)
             raise
         try:
-            run.end("FINISHED")
-        except CannotWrite:
-            raise
+            self._tell_patiently(place)
         except STORE_ERRORS as error:
             raise RecordWaits(
                 f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
                 f"waits in {place.path}, the next command tells it"
             ) from error
+
+    def _tell_patiently(self, place: Unfinished) -> None:
+        for seconds in _LAST_ATTEMPTS[:-1]:
+            time.sleep(seconds)
+            with suppress(*STORE_ERRORS):
+                self.tell(place)
+                return
+        time.sleep(_LAST_ATTEMPTS[-1])
+        self.tell(place)
 
     def settle(self) -> None:
         """Tells the store what it does not know of runs whose processes are gone, killed ones included.
@@ -198,7 +219,7 @@ class Store:
         if about is None:
             place.discard()
             return
-        if (about.store, about.experiment) != (self._name, self._experiment):
+        if about.store != self._name:
             return
         ending = place.ending()
         run = self._begun_in(place)
@@ -212,11 +233,16 @@ class Store:
                 return
             checkpoint = place.latest_checkpoint({}, lambda text: None)
             ending = Ending("KILLED", _now(), checkpoint.history if checkpoint is not None else [])
+            place.end(ending)
         run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
         if ending.status != "FINISHED":  # before what may not have room
             self.client.set_terminated(run_id, ending.status, end_time)
         known = self.last_epoch(run_id)
-        self.log_epochs(run_id, [(row, ending.end_time) for row in ending.history if row["epoch"] > known])
+        times = ending.times or [ending.end_time] * len(ending.history)
+        rows = zip(ending.history, times, strict=True)
+        self.log_epochs(run_id, [(row, time_ms) for row, time_ms in rows if row["epoch"] > known])
+        if ending.dataset:
+            self.log_dataset(run_id, ending.dataset)
         if place.artifacts.is_dir():
             self.client.log_artifacts(run_id, str(place.artifacts))
         if ending.tags:
@@ -230,7 +256,12 @@ class Store:
     def _begun_in(self, place: Unfinished) -> Run | None:
         """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
         about = place.about()
-        found = self._search(f"tags.{_RECORDER} = '{about.recorder}'") if about is not None else []
+        if about is None:
+            return None
+        # Of whatever experiment: who comes next to this store need not have the same one in mind.
+        experiment = self.client.get_experiment_by_name(about.experiment)
+        wanted = f"tags.{_RECORDER} = '{about.recorder}'"
+        found = self._search(wanted, experiment.experiment_id) if experiment is not None else []
         return found[0] if found else None
 
     def can_go_on(self, place: Unfinished, checkpoint: Checkpoint | None) -> bool:
@@ -253,6 +284,11 @@ class Store:
                 if name != "epoch"
             ]
             self.client.log_batch(run_id, metrics=metrics)
+
+    def log_dataset(self, run_id: str, dataset: dict[str, str]) -> None:
+        """Records a data set, fields of MLflow's, as an input of a run."""
+        tag = InputTag("mlflow.data.context", "training and validation")
+        self.client.log_inputs(run_id, [DatasetInput(MlflowDataset(**dataset), [tag])])
 
     def last_epoch(self, run_id: str) -> int:
         """The last epoch that the store has of a run; 0 for none."""
@@ -279,7 +315,7 @@ class Store:
     def shorter_runs(self, config: Config) -> list[RecordedRun]:
         """The finished runs that the configuration goes on from with more epochs; the longest first."""
         runs = self._finished(f"tags.trajectory_hash = '{config.trajectory_hash()}'")
-        shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
+        shorter = [run for run in runs if int(run.params.get("epochs", config.epochs)) < config.epochs]
         return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
 
     @contextmanager
@@ -307,13 +343,13 @@ class Store:
         ]
 
     @signals_held()
-    def _search(self, wanted: str) -> list[Run]:
-        """The runs of the experiment that a filter fits, oldest first."""
+    def _search(self, wanted: str, experiment_id: str | None = None) -> list[Run]:
+        """The runs of the experiment, or of another, that a filter fits, oldest first."""
         runs: list[Run] = []
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id],
+                [experiment_id or self.experiment_id],
                 filter_string=wanted,
                 run_view_type=ViewType.ACTIVE_ONLY,
                 max_results=_PAGE,
@@ -351,6 +387,8 @@ class TrackedRun:
         self._place = place
         self._say = say
         self._history: list[dict[str, float]] = []
+        self._times: list[int] = []
+        self._dataset: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._waiting: list[tuple[dict[str, float], int]] = []
         self._known: int | None = None  # the last epoch that the store has; None where it must be asked
@@ -366,6 +404,7 @@ class TrackedRun:
         """Records the metrics of many epochs, each with its ``epoch``, from 1."""
         now = _now()
         self._history += history
+        self._times += [now] * len(history)
         self._waiting += [(row, now) for row in history]
         self._tell_epochs()
 
@@ -401,52 +440,48 @@ class TrackedRun:
 
     @signals_held()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
-        """Records the data set as an input of the run."""
-        described = MlflowDataset(
-            name=f"{config.task.digits}-digit sums",
-            digest=digest,
-            source_type="code",
-            source=json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
-            profile=json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
-        )
-        self._store.client.log_inputs(
-            self.run_id, [DatasetInput(described, [InputTag("mlflow.data.context", "training and validation")])]
-        )
+        """Records the data set as an input of the run; at its end if the store does not answer now."""
+        self._dataset = {
+            "name": f"{config.task.digits}-digit sums",
+            "digest": digest,
+            "source_type": "code",
+            "source": json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
+            "profile": json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
+        }
+        with suppress(*STORE_ERRORS):
+            self._store.log_dataset(self.run_id, self._dataset)
 
-    @signals_held()
     def log_text(self, text: str, name: str) -> None:
-        """Records a text as the artifact ``name``, now."""
-        self._store.client.log_text(self.run_id, text, name)
-
-    def end(self, status: str, traceback_text: str | None = None) -> None:
-        """Writes down how the run ended, and tells the store.
+        """Records a text as the artifact ``name``, at the run's end.
 
         Raises:
-            CannotWrite: when it cannot be written down.
-            STORE_ERRORS: when the store does not answer; then it waits.
+            CannotWrite: when it cannot be kept until then.
+        """
+        write_whole(self._place.artifact(name), text)
+
+    def end(self, status: str, traceback_text: str | None = None) -> None:
+        """Writes down how the run ended. From now on whoever comes next can tell the store.
+
+        Raises:
+            CannotWrite: when it cannot be written down; the store is told that the run failed, or was killed.
         """
         try:
             if traceback_text is not None:
-                write_whole(self._place.artifact("traceback.txt"), without_passwords(traceback_text))
-            self._place.end(Ending(status, _now(), self._history, self._tags))
+                self.log_text(without_passwords(traceback_text), "traceback.txt")
+            self._place.end(self._ending(status))
         except CannotWrite:
-            with suppress(*STORE_ERRORS), signals_held():
+            with suppress(*STORE_ERRORS):
                 self._store.client.set_terminated(self.run_id, "KILLED" if status == "KILLED" else "FAILED", _now())
             raise
-        for seconds in _LAST_ATTEMPTS if status == "FINISHED" else (0.0,):
-            time.sleep(seconds)
-            try:
-                self._store.tell(self._place)
-            except STORE_ERRORS as error:
-                failed = error
-            else:
-                return
-        raise failed
 
     def end_now(self) -> None:
         """The last words of a process that is ended from outside."""
-        self._place.end(Ending("KILLED", _now(), self._history[:], dict(self._tags)))
+        self._place.end(self._ending("KILLED"))
         self._store.client.set_terminated(self.run_id, "KILLED", _now())
+
+    def _ending(self, status: str) -> Ending:
+        n = min(len(self._history), len(self._times))  # another thread may ask in the middle of an epoch's record
+        return Ending(status, _now(), self._history[:n], self._times[:n], dict(self._tags), self._dataset)
 
 
 def _briefly(error: Exception) -> str:
@@ -495,6 +530,25 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
             return Store(client, _experiment_id(client, tracking.experiment, artifacts, create), tracking)
     except STORE_ERRORS as error:
         raise ConfigError(f"{said}: cannot open the store: {_briefly(error)}") from error
+
+
+def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Store:
+    """Opens a store that the sweep has opened, and waits up to ten minutes for it if it does not answer.
+
+    Raises:
+        ConfigError: when it does not come back.
+    """
+    began, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return open_store(tracking)
+        except ConfigError as error:
+            if time.monotonic() > began + _SECONDS_TO_COME_BACK:
+                raise
+            if pause == 1.0:
+                say(f"waits for the store: {error}")
+        time.sleep(pause)
+        pause = min(2 * pause, _MOST_SECONDS_BETWEEN_ATTEMPTS)
 
 
 def _make_database(path: Path) -> None:

@@ -13,6 +13,7 @@ In the folder of a run:
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -65,13 +66,17 @@ class Ending:
         status: FINISHED, FAILED or KILLED.
         end_time: milliseconds since 1970.
         history: the metrics of every epoch, each with its ``epoch``, from 1.
+        times: when each was over, milliseconds since 1970; empty if nobody knows any more.
         tags: what became known on the way.
+        dataset: fields of MLflow's that describe the data set.
     """
 
     status: str
     end_time: int
     history: list[dict[str, float]] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
+    dataset: dict[str, str] = field(default_factory=dict)
 
 
 class Unfinished:
@@ -104,8 +109,6 @@ class Unfinished:
                 say("waits: another process is at it")
             time.sleep(_LOOKS_EVERY)
         try:
-            for torn in self.path.rglob("unfinished.*"):  # a process was killed while it wrote it
-                torn.unlink()
             yield self
         finally:
             self._release()
@@ -128,6 +131,8 @@ class Unfinished:
             return False
         except FileNotFoundError:  # another process has just removed the folder, which was empty
             return False
+        for torn in self.path.rglob("unfinished.*"):  # a process was killed while it wrote it
+            torn.unlink()
         return True
 
     def _release(self) -> None:
@@ -141,10 +146,13 @@ class Unfinished:
             with suppress(OSError):
                 self.path.parent.rmdir()
 
-    def begin(self, about: About) -> None:
-        """Starts over with a record of its own; nothing of an earlier one is left."""
-        self.discard()
-        self.path.mkdir()
+    def begin(self, about: About, *, keep_checkpoints: bool = False) -> None:
+        """Starts over with a record of its own; nothing of an earlier one is left, but its checkpoints if wanted."""
+        if keep_checkpoints:
+            self.told()
+        else:
+            self.discard()
+        self.path.mkdir(exist_ok=True)
         write_whole(self.path / "about.json", json.dumps(asdict(about), indent=1))
 
     def about(self) -> About | None:
@@ -178,7 +186,9 @@ class Unfinished:
         for name in _CHECKPOINTS:
             if (self.path / name).exists():
                 try:
-                    return checkpoints.load(self.path / name, fingerprint)
+                    found = checkpoints.load(self.path / name, fingerprint)
+                    os.replace(self.path / name, self.path / _CHECKPOINTS[0])  # or the next would put a torn one here
+                    return found
                 except CheckpointError as error:
                     say(f"{self.path / name} is not used: {error}")
         return None
@@ -226,6 +236,8 @@ class Unfinished:
 
 def all_of(within: Path) -> list[Unfinished]:
     """Every run that has left something in a folder of unfinished runs."""
-    if not within.is_dir():
-        return []
-    return [Unfinished(within, each.name) for each in sorted(within.iterdir()) if each.is_dir()]
+    keys: set[str] = set()
+    with suppress(OSError):  # there is none, or it is nobody's to read
+        # A process can be killed when it has only the lock, or only the folder.
+        keys = {each.name.removesuffix(".lock") for each in within.iterdir()}
+    return [Unfinished(within, key) for key in sorted(keys)]

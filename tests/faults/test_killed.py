@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import (
@@ -152,3 +154,42 @@ def test_a_run_whose_checkpoints_are_all_torn_starts_afresh_says_so_and_leaves_n
         known = epochs_of(tmp_path, each.info.run_id)
         assert known == list(range(1, len(known) + 1))
     assert {each.info.status for each in runs_of(tmp_path)} >= {"FINISHED"}
+
+
+def test_a_sweep_that_was_killed_after_its_last_job_is_finished_by_the_same_command(tmp_path):
+    sweep = ["-m", *FAST, "epochs=1", "seed=0,1"]
+    program = """
+import os, signal, sys
+from seqadd import jobs, run
+whole = jobs.run_all
+def run_all(*arguments):
+    whole(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+jobs.run_all = run_all
+run.main()
+"""
+    done = subprocess.run([COMMAND[0], "-c", program, *sweep], cwd=tmp_path, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(each.info.status for each in runs_of(tmp_path)) == ["FINISHED", "FINISHED", "RUNNING"]
+    assert "all 2 jobs are finished already" in output_of(tmp_path, *sweep)
+    assert [each.info.status for each in runs_of(tmp_path)] == ["FINISHED"] * 3
+    assert not (tmp_path / "unfinished").exists()
+
+
+@pytest.mark.long
+def test_a_job_that_gets_no_more_memory_stops_nobody_else(tmp_path):
+    sweep = ["-m", *FAST, "epochs=500", "seed=0,1", "hydra.launcher.jobs=2"]
+    process = start(tmp_path, *sweep)
+    while len(jobs := processes_of(process.pid)["jobs"]) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    has = int(Path(f"/proc/{jobs[0]}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(jobs[0], resource.RLIMIT_AS, (has, has))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "1 of 2 jobs failed: seed=" in err
+    assert sorted(each.info.status for each in runs_of(tmp_path))[-1] != "RUNNING"
+    assert [each.info.status for each in runs_of(tmp_path)].count("FINISHED") == 1
+    again = output_of(tmp_path, *sweep)
+    assert "1 jobs, 1 at once" in again
+    assert [each.info.status for each in runs_of(tmp_path) if each.data.metrics].count("FINISHED") == 2

@@ -40,6 +40,9 @@ class Payload:
         "+hydra.callbacks.one._target_=os.mkdir +hydra.callbacks.one.path=it-has-run",
         "hydra.launcher._target_=os.mkdir -m",
         "hydra.sweeper._target_=os.mkdir -m",
+        "hydra/job_logging=default",
+        "hydra/hydra_logging=default",
+        "+hydra.job.env_set.PATH=it-has-run",
         "hydra/job_logging=default +hydra.job_logging.handlers.own.()=os.mkdir +hydra.job_logging.handlers.own.path=x",
     ],
 )
@@ -51,19 +54,29 @@ def test_no_override_can_name_code(override, call, in_empty_folder):
     assert list(in_empty_folder.iterdir()) == []
 
 
-def test_no_file_of_a_stranger_can_name_code(call, in_empty_folder):
+HANDLERS = "{version: 1, root: {handlers: [x]}, handlers: {x: {class: theirs.Handler}}}"
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ("callbacks: {one: {_target_: os.mkdir, path: it-has-run}}", "hydra.callbacks.one: a configuration can name"),
+        (f"job_logging: {HANDLERS}", "hydra.job_logging, hydra.hydra_logging: must be none"),
+        (f"hydra_logging: {HANDLERS}", "hydra.job_logging, hydra.hydra_logging: must be none"),
+        ("job: {env_set: {PATH: theirs}}", "hydra.job.env_set.PATH: a configuration can name no code"),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+def test_no_file_of_a_stranger_can_name_code(node, said, mode, call, in_empty_folder, monkeypatch):
     folder = in_empty_folder / "theirs"
-    folder.mkdir()
-    (folder / "study.yaml").write_text(
-        "# @package _global_\nhydra:\n  callbacks:\n    one:\n      _target_: os.mkdir\n      path: it-has-run\n"
-    )
-    code, _, err = call(run.main, "--config-dir", str(folder), "+study@_global_=study", *FAST)
-    if "Could not find" in err or "no such key" in err:
-        code, _, err = call(run.main, "--config-dir", str(folder), "+study", *FAST)
-    (folder / "task").mkdir()
-    (folder / "task" / "theirs.yaml").write_text((folder / "study.yaml").read_text())
-    code, _, err = call(run.main, "--config-dir", str(folder), "task=theirs", *FAST)
-    assert (code, err) == (2, "seqadd: hydra.callbacks.one: a configuration can name no code\n")
+    (folder / "task").mkdir(parents=True)
+    (folder / "task" / "theirs.yaml").write_text(f"# @package _global_\nhydra:\n  {node}\n")
+    (folder / "theirs.py").write_text("import logging, os\nos.mkdir('it-has-run')\nHandler = logging.NullHandler\n")
+    monkeypatch.syspath_prepend(str(folder))
+    code, _, err = call(run.main, *mode, "--config-dir", str(folder), *FAST, "task=theirs")
+    assert code == 2
+    assert err.startswith(f"seqadd: {said}")
+    assert err.count("\n") == 1
     assert [path.name for path in in_empty_folder.iterdir()] == ["theirs"]
 
 
@@ -161,7 +174,7 @@ def test_a_text_without_passwords(text, shown):
 
 
 def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):
-    """A folder of what waits belongs to one store and experiment, and is told to no other."""
+    """A folder of what waits belongs to one store, and is told to no other."""
     here = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),
@@ -169,7 +182,7 @@ def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run
         here.record(place, "one", params={}, tags={}),
     ):
         1 / 0  # noqa: B018
-    there = tracking.open_store(Tracking("sqlite:///mlflow.db", "other", None, None))
+    there = tracking.open_store(Tracking("sqlite:///other.db", "seqadd", None, None))
     there.settle()
     assert there.client.search_runs([there.experiment_id]) == []
     assert (in_empty_folder / "unfinished").exists()
