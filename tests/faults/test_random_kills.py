@@ -93,4 +93,4 @@ def test_a_sweep_killed_at_random_moments_ends_as_if_nothing_had_happened(seed, 
     assert {run.data.tags["config_hash"] for run in children} == finished.keys()
     assert weights_of(tmp_path) == whole_weights
     assert not (tmp_path / "unfinished").exists()
-    assert seconds <= 2 * whole_seconds
+    assert seconds <= (1 + kills / 2) * whole_seconds  # twice for two kills: none costs more than half the sweep
