@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, metrics, models, training
+from seqadd import addition, alphabet, metrics, models, run, training
 from seqadd.config import Config
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
@@ -19,14 +19,7 @@ training.use_threads(1)  # as a run does, for other tests start runs in this pro
 
 def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
     config = make_config(*SMALL, *overrides)
-    data = addition.make_dataset(
-        digits=config.task.digits,
-        n_questions=config.task.n_questions,
-        held_out=config.task.held_out,
-        reverse=config.reverse,
-        answer_length=config.answer_length,
-        rng=np.random.default_rng(config.seed),
-    )
+    data = run.draw(config)
     return models.build_model(config, 3, config.answer_length, 12), data, config
 
 
