@@ -288,3 +288,14 @@ def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
     with recording(store):
         assert list((in_empty_folder / "else" / "where").iterdir())
     assert not (in_empty_folder / "else" / "where").exists()
+
+
+def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_contradicted(store):
+    with store.unfinished("one").claimed(print) as place:
+        assert not store.can_go_on(place, None)  # there is none
+        place.begin(About("mlflow.db", "seqadd", "one", "r"))
+        run_id = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
+        assert store.can_go_on(place, None)
+        store.log_epochs(run_id, [({"epoch": 1, "loss": 0.5}, 1)])
+        assert not store.can_go_on(place, None)
+        assert store.can_go_on(place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
