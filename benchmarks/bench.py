@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from seqadd.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
@@ -260,9 +262,8 @@ def _changed_beside_results() -> bool:
 def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Puts a file in place in one go: ``write`` makes it under another name beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    write(unfinished)
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        write(unfinished)
 
 
 def spread(seconds: list[float], digits: int) -> dict[str, float | int]:
