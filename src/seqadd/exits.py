@@ -25,9 +25,9 @@ _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 # A program that was asked to stop ends by itself; where it cannot, for it computes or waits for a server, it is ended.
-_SECONDS_TO_HEAR = 3.0
+_SECONDS_TO_HEAR = 2.0
 _SECONDS_FOR_LAST_WORDS = 0.5
-_SECONDS_IN_ALL = 4.7
+_SECONDS_IN_ALL = 4.0
 
 
 class Interrupted(BaseException):
@@ -51,7 +51,7 @@ def _say(text: str) -> None:
 def raising_on_signals(say: Callable[[str], None] | None = _say) -> Iterator[None]:
     """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second changes nothing.
 
-    Where the main thread does not hear of it for three seconds, the process ends all the same, with the exit code that
+    Where the main thread does not hear of it for two seconds, the process ends all the same, with the exit code that
     it would have had and after the ``last_words``.
 
     Args:

@@ -26,7 +26,7 @@ from seqadd.progress import Display, EpochDone, Note
 
 # How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
 # before that, and the sweep has the rest of five seconds.
-_GRACE_SECONDS = 3.8
+_GRACE_SECONDS = 3.2
 
 
 class JobsFailed(RuntimeError):
