@@ -64,7 +64,9 @@ def make_sums(n_questions: int, digits: int) -> Dataset:
     )
     n_train = n_questions - addition.held_out_count(n_questions, 0.1)
     rows = np.arange(n_train) % len(data.train_questions)
-    return Dataset(data.train_questions[rows], data.train_answers[rows], data.val_questions, data.val_answers)
+    return Dataset(
+        data.train_questions[rows], data.train_answers[rows], data.val_questions, data.val_answers, data.val_carries
+    )
 
 
 def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:

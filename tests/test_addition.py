@@ -173,3 +173,16 @@ def test_held_out_sums_follow_the_law_of_the_others():
         for answers in (data.train_answers, data.val_answers)
     ]
     assert same_law(*kinds) > 0.001
+
+
+def test_carries_are_those_of_adding_by_hand():
+    addends = np.array([[1, 2], [5, 5], [999, 1], [999, 999], [909, 101], [50, 50], [0, 0]])
+    assert addition.count_carries(addends, digits=3).tolist() == [0, 1, 3, 3, 2, 1, 0]
+    data = make(0)
+    for question, carries in zip(data.val_questions[:200], data.val_carries, strict=False):
+        a, b = "".join(alphabet.CHARACTERS[i] for i in question)[::-1].strip().split("+")
+        carried = count = 0
+        for x, y in zip(a[::-1].ljust(3, "0"), b[::-1].ljust(3, "0"), strict=True):
+            carried = int(x) + int(y) + carried > 9
+            count += carried
+        assert count == carries

@@ -42,7 +42,7 @@ REFUSALS = {
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
     "architecture=transformer": "architecture=transformer: must be one of aligned, repeat_vector",
-    "task=four_digits": "task=four_digits: must be one of three_digits",
+    "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, three_digits, two_digits",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "task.digit=2": "task.digit: no such key; did you mean task.digits?",
     "+experimnt=cells": "experimnt: no such key; did you mean tracking.experiment?",
@@ -133,6 +133,7 @@ def test_the_default_is_the_articles_main_model():
         "batch_size": 512,
         "learning_rate": 0.001,
         "reverse": True,
+        "shuffle": "each_epoch",
     }
     assert default.answer_length == 4
 
@@ -157,6 +158,13 @@ def test_hashes_tell_runs_and_conditions_apart():
     other = make_config("era=keras3")
     assert base.config_hash() == elsewhere.config_hash() != same_condition.config_hash()
     assert base.condition_hash() == same_condition.condition_hash() != other.condition_hash()
+
+
+def test_a_key_that_is_null_leaves_hashes_as_they_were_before_there_was_such_a_key(monkeypatch):
+    before = make_config().config_hash()
+    keys = config.Config.result_keys
+    monkeypatch.setattr(config.Config, "result_keys", lambda self: {**keys(self), "beam_width": None})
+    assert make_config().config_hash() == before
 
 
 def test_nothing_in_a_group_can_name_code():

@@ -120,6 +120,25 @@ def test_val_exact_match_is_that_of_the_models_own_predictions():
     assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
 
 
+def test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole():
+    data = prepare("epochs=3", "learning_rate=0.02")[1]
+    (*_, last) = train(*prepare("epochs=3", "learning_rate=0.02"))
+    assert np.mean([last["val_acc_position_1"], last["val_acc_position_2"]]) == pytest.approx(last["val_acc"])
+    without, with_one = np.bincount(data.val_carries)
+    right = without * last["val_exact_match_carries_0"] + with_one * last["val_exact_match_carries_1"]
+    assert right / (without + with_one) == pytest.approx(last["val_exact_match"])
+
+
+def test_shuffled_once_every_epoch_has_the_order_of_the_first(monkeypatch):
+    asked = []
+    order_of = training.epoch_order
+    monkeypatch.setattr(training, "epoch_order", lambda seed, epoch, n: asked.append(epoch) or order_of(seed, epoch, n))
+    first, again = list(train(*prepare("epochs=3"))), list(train(*prepare("epochs=3", "shuffle=once")))
+    assert asked == [1, 2, 3, 1, 1, 1]
+    assert again[0]["loss"] == first[0]["loss"]
+    assert again[1]["loss"] != first[1]["loss"]
+
+
 def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_of_eleven_twelfths():
     first = next(train(*prepare("loss=binary", "learning_rate=1e-9")))
     assert first["binary_accuracy"] == pytest.approx(11 / 12)

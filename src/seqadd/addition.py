@@ -55,12 +55,14 @@ class Dataset:
     Attributes:
         train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
         val_questions, val_answers: the held-out sums, never trained on.
+        val_carries: how many carries each held-out sum has, shape ``(n_val,)``, 0..digits.
     """
 
     train_questions: Ids
     train_answers: Ids
     val_questions: Ids
     val_answers: Ids
+    val_carries: npt.NDArray[np.int64]
 
     def digest(self) -> str:
         """16 hex digits that only this data set has: contents, order and split."""
@@ -93,7 +95,13 @@ def make_dataset(
     questions = write_questions(addends, digits, reverse)
     answers = write_answers(addends, answer_length)
     split_at = n_questions - held_out_count(n_questions, held_out)
-    return Dataset(questions[:split_at], answers[:split_at], questions[split_at:], answers[split_at:])
+    return Dataset(
+        questions[:split_at],
+        answers[:split_at],
+        questions[split_at:],
+        answers[split_at:],
+        count_carries(addends[split_at:], digits),
+    )
 
 
 def draw_addends(n_questions: int, digits: int, rng: np.random.Generator) -> Addends:
@@ -122,6 +130,21 @@ def _first_of_each(addends: Addends, digits: int) -> Addends:
     key = addends.min(axis=1) * 10**digits + addends.max(axis=1)
     _, first = np.unique(key, return_index=True)
     return addends[np.sort(first)]
+
+
+def count_carries(addends: Addends, digits: int) -> npt.NDArray[np.int64]:
+    """How often one is carried when each pair is added by hand: 1 + 2 never, 5 + 5 once, 999 + 1 three times.
+
+    Args:
+        addends: pairs, shape ``(n, 2)``.
+        digits: of the longer addends.
+
+    Returns:
+        Array of shape ``(n,)``, 0..digits.
+    """
+    powers = 10 ** np.arange(1, digits + 1)
+    # Out of the lowest k digits something is carried where they alone add up to more than k digits.
+    return ((addends[:, :, None] % powers).sum(axis=1) >= powers).sum(axis=1)
 
 
 def write_question(a: int, b: int, digits: int, reverse: bool) -> str:

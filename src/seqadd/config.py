@@ -29,6 +29,7 @@ CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = ("repeat_vector", "aligned")
 LOSSES = ("categorical", "binary")
 ERAS = ("keras2", "keras3")
+SHUFFLES = ("each_epoch", "once")
 
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
@@ -93,6 +94,7 @@ class Config:
     batch_size: int = _key("sums in a training step; at most the training set", low=1)
     learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
     reverse: bool = _key("write the questions back to front")
+    shuffle: str = _key("when the training set is shuffled: for every epoch anew, or once for all", choices=SHUFFLES)
     seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
     threads: int = _key("processor threads of a run", low=1)
     jit: bool = _key("compile an epoch with XLA")
@@ -175,6 +177,8 @@ def as_text(value: Any) -> str:
 
 
 def _hash(keys: dict[str, Any]) -> str:
+    # Without what is null: a key that only some future architecture has must not make other runs of all there are.
+    keys = {key: value for key, value in keys.items() if value is not None}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from seqadd.alphabet import Ids
 
@@ -18,3 +19,19 @@ def character_accuracy(predicted: Ids, answers: Ids) -> float:
 def exact_match(predicted: Ids, answers: Ids) -> float:
     """The share of sums with every character right; both shapes ``(n, answer_length)``."""
     return float(np.mean(np.all(predicted == answers, axis=1)))
+
+
+def accuracy_by_position(predicted: Ids, answers: Ids) -> dict[int, float]:
+    """The share of right characters at each position of the answer, from 1; both shapes ``(n, answer_length)``."""
+    return dict(enumerate(np.mean(predicted == answers, axis=0).tolist(), start=1))
+
+
+def exact_match_by_carries(predicted: Ids, answers: Ids, carries: npt.NDArray[np.int64]) -> dict[int, float]:
+    """The share of sums with every character right, for each number of carries that occurs.
+
+    Args:
+        predicted, answers: shapes ``(n, answer_length)``.
+        carries: shape ``(n,)``, see ``addition.count_carries``.
+    """
+    right = np.all(predicted == answers, axis=1)
+    return {int(n): float(np.mean(right[carries == n])) for n in np.unique(carries)}

@@ -51,7 +51,7 @@ def use_threads(threads: int) -> None:
 def epoch_order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int32]:
     """The order in which epoch ``epoch`` (from 1) goes over ``n`` sums; follows from seed and epoch alone.
 
-    New in every epoch. (Keras 3's seeded ``fit`` on arrays repeats one permutation, which changes the results.)
+    (Keras 2 had a new one in every epoch; Keras 3's seeded ``fit`` on arrays repeats one, as ``shuffle=once`` does.)
     """
     return np.random.default_rng((seed, epoch)).permutation(n).astype(np.int32)
 
@@ -75,8 +75,10 @@ def train(
     """Trains epoch by epoch up to epoch ``config.epochs``; yields the metrics after each, with its ``epoch``, from 1.
 
     The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
-    ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end. Under the binary loss
-    ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them. ``epoch_seconds`` is the wall time of both.
+    ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end, and so are ``val_acc_position_N`` for each
+    character of the answer, from 1, and ``val_exact_match_carries_N`` for each number of carries that the held-out sums
+    have. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them. ``epoch_seconds`` is
+    the wall time of both.
 
     Args:
         model: changed in place.
@@ -96,7 +98,8 @@ def train(
     for epoch in range(first, config.epochs + 1):
         start = time.perf_counter()
         with signals_held():  # an exception out of the blue inside TensorFlow or numpy comes out as another
-            order = tf.constant(epoch_order(config.seed, epoch, len(data.train_questions)))
+            ordered_as = epoch if config.shuffle == "each_epoch" else 1
+            order = tf.constant(epoch_order(config.seed, ordered_as, len(data.train_questions)))
             try:
                 measured = run_epoch(order)
             except tf.errors.OpError as error:
@@ -109,7 +112,7 @@ def train(
                 run_epoch = epoch_program(model, optimizer, data, config)
                 evaluate = evaluation_program(model, config)
                 measured = run_epoch(order)
-            measured |= evaluate(data.val_questions, data.val_answers)
+            measured |= evaluate(data)
             for name in ("loss", "val_loss"):
                 if not np.isfinite(measured[name]):
                     raise TrainingDiverged(
@@ -154,8 +157,8 @@ def epoch_program(
     return lambda order: _means(config, program(order), n_train)
 
 
-def evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids], dict[str, float]]:
-    """A function: questions and answers, ids -> ``val_loss``, ``val_acc`` and ``val_exact_match``, in one call."""
+def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset], dict[str, float]]:
+    """A function: the held-out sums of a data set -> all metrics of ``train`` that begin with ``val_``, in one call."""
     measures_of = _measures(config)
 
     @tf.function(jit_compile=config.jit)
@@ -164,14 +167,18 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Ids, Ids
         predicted = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
         return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
 
-    def evaluate(questions: Ids, answers: Ids) -> dict[str, float]:
-        predicted, sums = program(tf.constant(questions, tf.int32), tf.constant(answers, tf.int32))
-        means = {f"val_{name}": value for name, value in _means(config, sums, len(questions)).items()}
-        of_answers = predicted.numpy()
+    def evaluate(data: Dataset) -> dict[str, float]:
+        answers = data.val_answers
+        predicted, sums = program(tf.constant(data.val_questions, tf.int32), tf.constant(answers, tf.int32))
+        guesses: Ids = predicted.numpy()
+        by_position = metrics.accuracy_by_position(guesses, answers)
+        by_carries = metrics.exact_match_by_carries(guesses, answers, data.val_carries)
         return {
-            **means,
-            "val_acc": metrics.character_accuracy(of_answers, answers),
-            "val_exact_match": metrics.exact_match(of_answers, answers),
+            **{f"val_{name}": value for name, value in _means(config, sums, len(answers)).items()},
+            "val_acc": metrics.character_accuracy(guesses, answers),
+            "val_exact_match": metrics.exact_match(guesses, answers),
+            **{f"val_acc_position_{n}": value for n, value in by_position.items()},
+            **{f"val_exact_match_carries_{n}": value for n, value in by_carries.items()},
         }
 
     return evaluate
