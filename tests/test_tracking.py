@@ -299,3 +299,10 @@ def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_co
         store.log_epochs(run_id, [({"epoch": 1, "loss": 0.5}, 1)])
         assert not store.can_go_on(place, None)
         assert store.can_go_on(place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
+
+
+def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousand_at_once(store):
+    names = [f"metric_{n}" for n in range(19)]
+    with recording(store) as run:
+        run.log_history([{"epoch": epoch, **dict.fromkeys(names, epoch / 10)} for epoch in range(1, 121)])
+    assert store.history(run.run_id, "metric_18") == {epoch: epoch / 10 for epoch in range(1, 121)}

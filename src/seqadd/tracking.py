@@ -69,7 +69,7 @@ for _chatty in ("mlflow.store.db.utils", "alembic"):
 
 _SQLITE = "sqlite:///"
 _PAGE = 1000
-_EPOCHS_PER_REQUEST = 100  # of at most 10 metrics; MLflow takes 1000 at once
+_METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
 _SECONDS_BETWEEN_REQUESTS = 1.0
 _MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
 _SECONDS_TO_COME_BACK = 600.0  # for a store that a job of a sweep cannot begin without
@@ -276,14 +276,17 @@ class Store:
 
     def log_epochs(self, run_id: str, rows: list[tuple[dict[str, float], int]]) -> None:
         """Records epochs, each with the time when it was over, in their order and none by half."""
-        for start in range(0, len(rows), _EPOCHS_PER_REQUEST):
-            metrics = [
-                Metric(name, value, time_ms, int(row["epoch"]))
-                for row, time_ms in rows[start : start + _EPOCHS_PER_REQUEST]
-                for name, value in row.items()
-                if name != "epoch"
+        request: list[Metric] = []
+        for row, time_ms in rows:
+            of_epoch = [
+                Metric(name, value, time_ms, int(row["epoch"])) for name, value in row.items() if name != "epoch"
             ]
-            self.client.log_batch(run_id, metrics=metrics)
+            if len(request) + len(of_epoch) > _METRICS_PER_REQUEST:
+                self.client.log_batch(run_id, metrics=request)
+                request = []
+            request += of_epoch
+        if request:
+            self.client.log_batch(run_id, metrics=request)
 
     def log_dataset(self, run_id: str, dataset: dict[str, str]) -> None:
         """Records a data set, fields of MLflow's, as an input of a run."""
@@ -624,7 +627,10 @@ def code_version() -> tuple[str, str]:
         # An installed package may lie inside somebody else's repository.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
             return "unknown", "unknown"
-        return git("rev-parse", "HEAD"), str(bool(git("status", "--porcelain"))).lower()
+        # Results that are written while others are being trained do not make another code of it.
+        return git("rev-parse", "HEAD"), str(
+            bool(git("status", "--porcelain", "--", "src", "conf", "pyproject.toml"))
+        ).lower()
     except (OSError, subprocess.SubprocessError):
         return "unknown", "unknown"
 
