@@ -8,7 +8,6 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from seqadd.config import Config
-    from seqadd.tracking import Store
 
 
 def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Config:
@@ -57,74 +55,68 @@ def _is_private(override: str) -> bool:
     return override.lstrip("+~").startswith("tracking")
 
 
-def finished_jobs(store: Store, names: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
-    """Which jobs need not run, with the ids of the runs that make them so; says which."""
-    from seqadd.run import already_finished, data_digest
-
-    found = {}
-    for index, (name, config) in enumerate(zip(names, configs, strict=True)):
-        # Of a sweep over stores or experiments, jobs of another than the first find out themselves.
-        if not config.force and config.tracking == configs[0].tracking:
-            run = store.finished_run(config, functools.partial(data_digest, config))
-            if run is not None:
-                print_line(f"{name}  {already_finished(run)}")
-                found[index] = run.run_id
-    return found
-
-
-def print_line(text: str) -> None:
-    """Says something to the person at the terminal, if there still is one."""
-    from seqadd.progress import PatientConsole
-
-    PatientConsole(highlight=False, soft_wrap=True).print(text, markup=False)
-
-
 class TrackedSweeper(BasicSweeper):
-    """Hydra's basic sweeper, which checks every job before it starts one and records the sweep as a parent run."""
+    """Hydra's basic sweeper, which checks every job before it starts one and records the sweep as a parent run.
+
+    Args:
+        max_batch_size: as Hydra's own; not used.
+        params: values for keys, swept over: every combination is a job. What the command line says of a key counts.
+        sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        sweeps: Sequence[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self.sweeps: Sequence[dict[str, str]] = sweeps or [{}]
+
+    def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
+        """The overrides of each job, those of the command line included."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs: list[list[str]] = []
+        for own in self.sweeps:
+            written = [f"{key}={value}" for each in (self.params, own) for key, value in each.items()]
+            # Of a key that is named more than once the last counts.
+            (product,) = self.split_arguments(parser.parse_overrides([*written, *arguments]), None)
+            jobs += [list(job) for job in product if list(job) not in jobs]
+        return jobs
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         assert self.hydra_context is not None
-        assert self.launcher is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        (jobs,) = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
+        launcher = self.launcher
+        assert launcher is not None
+        jobs = self.jobs(arguments)
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
+        if isinstance(launcher, ProcessLauncher):
+            launcher.check(jobs, configs)
 
-        if isinstance(self.launcher, ProcessLauncher):
-            self.launcher.check(jobs, configs)
+        from seqadd.sweeps import run_sweep
 
-        from seqadd import tracking
-
-        store = tracking.open_store(configs[0].tracking)
-        store.settle()
-        overrides = " ".join(each for each in arguments if not _is_private(each))
-        # The same sweep again goes on under the same parent run.
-        place = store.unfinished(" ".join(["sweep", overrides, *[config.config_hash() for config in configs]]))
-        with place.claimed(print_line):
-            store.tell(place)
-            there = finished_jobs(store, labels(jobs, jobs), configs)
-            missing = [job for index, job in enumerate(jobs) if index not in there]
-            if not missing:
-                print_line(f"all {len(jobs)} jobs are finished already; force=true trains them again")
-                if place.about() is None:  # and so is the sweep, or it never was one
-                    return [_job_return(job, there[index]) for index, job in enumerate(jobs)]
-            commit, dirty = tracking.code_version()
-            with store.record(
-                place,
-                f"sweep {overrides}".rstrip(),
-                params={"overrides": overrides, "jobs": len(jobs)},
-                tags={"git_commit": commit, "git_dirty": dirty},
-                go_on=not any(config.force for config in configs),
-                say=print_line,
-            ) as parent:
-                own = f"tracking.parent_run_id={parent.run_id}"
-                try:
-                    results = self.launcher.launch([[*job, own] for job in missing], 0) if missing else []
-                finally:
-                    store.settle()  # jobs that were killed could not close their records themselves
-                for result in results:
-                    _ = result.return_value  # raises what a job raised under another launcher
+        def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
+            own = f"tracking.parent_run_id={parent_run_id}"
+            results = list(launcher.launch([[*jobs[index], own] for index in missing], 0))
+            for result in results:
+                _ = result.return_value  # raises what a job raised under another launcher
             return results
+
+        overrides = " ".join(each for each in arguments if not _is_private(each))
+        results = run_sweep(
+            f"sweep {overrides}".rstrip(),
+            overrides,
+            {"overrides": overrides, "jobs": len(jobs)},
+            labels(jobs, jobs),
+            configs,
+            launch,
+        )
+        return [
+            _job_return(job, result) if isinstance(result, str) else result
+            for job, result in zip(jobs, results, strict=True)
+        ]
 
 
 class ProcessLauncher(Launcher):

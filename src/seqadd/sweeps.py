@@ -1,0 +1,87 @@
+"""A sweep: what is finished is skipped, the rest launched under one parent run. Trains nothing itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from seqadd import tracking
+from seqadd.config import Config
+from seqadd.progress import PatientConsole
+from seqadd.run import already_finished, data_digest
+
+T = TypeVar("T")
+
+
+def run_sweep(
+    name: str,
+    key: str,
+    params: dict[str, object],
+    labels: Sequence[str],
+    configs: Sequence[Config],
+    launch: Callable[[list[int], str], list[T]],
+) -> list[str | T]:
+    """Records a sweep as a parent run, and has those jobs launched that are not finished.
+
+    Args:
+        name: of the parent run.
+        key: what the sweep is: the same again goes on under the same parent run.
+        params: of the parent run.
+        labels: what each job is called.
+        configs: a checked configuration for each job; where the first one is recorded, the sweep is.
+        launch: is given the indexes of the jobs to run and the id of their parent run, and returns when all have
+            ended, with something for each.
+
+    Returns:
+        For each job what ``launch`` returned, or the id of the run that was finished already.
+
+    Raises:
+        ConfigError: when the store cannot be opened.
+        Whatever ``launch`` raises; the parent run then has failed, or was killed.
+    """
+    store = tracking.open_store(configs[0].tracking)
+    store.settle()
+    # The same sweep again goes on under the same parent run.
+    place = store.unfinished(" ".join(["sweep", key, *[config.config_hash() for config in configs]]))
+    with place.claimed(print_line):
+        store.tell(place)
+        there = finished_jobs(store, labels, configs)
+        missing = [index for index in range(len(configs)) if index not in there]
+        if not missing:
+            print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
+            if place.about() is None:  # and so is the sweep, or it never was one
+                return [there[index] for index in range(len(configs))]
+        commit, dirty = tracking.code_version()
+        with store.record(
+            place,
+            name,
+            params=params,
+            tags={"git_commit": commit, "git_dirty": dirty},
+            go_on=not any(config.force for config in configs),
+            say=print_line,
+        ) as parent:
+            try:
+                launched = launch(missing, parent.run_id) if missing else []
+            finally:
+                store.settle()  # jobs that were killed could not close their records themselves
+    results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
+    return [results[index] for index in range(len(configs))]
+
+
+def finished_jobs(store: tracking.Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
+    """Which jobs need not run, with the ids of the runs that make them so; says which."""
+    found = {}
+    for index, (name, config) in enumerate(zip(labels, configs, strict=True)):
+        # Of a sweep over stores or experiments, jobs of another than the first find out themselves.
+        if not config.force and config.tracking == configs[0].tracking:
+            run = store.finished_run(config, functools.partial(data_digest, config))
+            if run is not None:
+                print_line(f"{name}  {already_finished(run)}")
+                found[index] = run.run_id
+    return found
+
+
+def print_line(text: str) -> None:
+    """Says something to the person at the terminal, if there still is one."""
+    PatientConsole(highlight=False, soft_wrap=True).print(text, markup=False)
