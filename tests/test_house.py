@@ -19,13 +19,17 @@ SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") i
 # A module may import those in the lines before its own, and no other of ours.
 FLOORS = [
     {"alphabet", "files", "machine", "quiet"},
-    {"addition", "metrics"},
+    {"addition", "metrics", "verdicts"},
     {"config", "layers"},
-    {"checkpoints", "exits", "figures", "models"},
+    {"ceilings", "checkpoints", "exits", "figures", "models"},
     {"progress", "training", "unfinished"},
     {"tracking"},
     {"run", "table"},
-    {"jobs", "preloaded"},
+    {"jobs", "preloaded", "sweeps"},
+    {"claims"},
+    {"results"},
+    {"claim_figures", "report"},
+    {"reproduce"},
 ]
 """``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""
 

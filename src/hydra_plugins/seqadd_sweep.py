@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -71,31 +70,20 @@ class TrackedSweeper(BasicSweeper):
         sweeps: Sequence[dict[str, str]] | None = None,
     ) -> None:
         super().__init__(max_batch_size, params)
-        self.sweeps: Sequence[dict[str, str]] = sweeps or [{}]
-
-    def jobs(self, arguments: Sequence[str]) -> list[list[str]]:
-        """The overrides of each job, those of the command line included."""
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        jobs: list[list[str]] = []
-        for own in self.sweeps:
-            written = [f"{key}={value}" for each in (self.params, own) for key, value in each.items()]
-            # Of a key that is named more than once the last counts.
-            (product,) = self.split_arguments(parser.parse_overrides([*written, *arguments]), None)
-            jobs += [list(job) for job in product if list(job) not in jobs]
-        return jobs
+        self.sweeps = sweeps
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
         assert self.hydra_context is not None
         launcher = self.launcher
         assert launcher is not None
-        jobs = self.jobs(arguments)
+
+        from seqadd.sweeps import combinations, run_sweep
+
+        jobs = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
         if isinstance(launcher, ProcessLauncher):
             launcher.check(jobs, configs)
-
-        from seqadd.sweeps import run_sweep
 
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
             own = f"tracking.parent_run_id={parent_run_id}"

@@ -134,6 +134,19 @@ class Config:
             "the libraries": 0.8e9,
         }
 
+    def seconds_per_epoch(self) -> float:
+        """About how long an epoch takes on one processor of 2023, for what has to be said before one was timed.
+
+        Measured: 40 billion multiplications a second, three times those of the forward pass.
+        """
+        gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
+        recurrent = self.encoder_units if self.cell != "dense" else 0
+        encoder = addition.question_length(self.task.digits) * self.encoder_units * (recurrent + 13)
+        decoder = (self.decoder_units or 0) * (
+            self.encoder_units + self.answer_length * ((self.decoder_units or 0) + 1)
+        )
+        return 3.0 * (self.task.n_questions - self.n_held_out) * gates * (encoder + decoder) / 4e10
+
     def flat(self) -> dict[str, Any]:
         """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""
         return dict(_flatten(dataclasses.asdict(self)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,4 +70,132 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="best")
+    return figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """A quantity over the epochs, or over anything else, of several seeds.
+
+    Attributes:
+        label: what it is called.
+        colour: index into ``COLOURS``; ``-1`` for black.
+        by_seed: x and y of each seed.
+        markers: whether the mean is marked at each x.
+    """
+
+    label: str
+    colour: int
+    by_seed: list[tuple[Sequence[float], Sequence[float]]]
+    markers: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of several side by side.
+
+    Attributes:
+        title: above it.
+        lines: from back to front.
+        published: x, y and colour of each published number.
+        ceilings: label and height of each line that cannot be crossed.
+    """
+
+    title: str
+    lines: list[Line]
+    published: list[tuple[float, float, int]]
+    ceilings: list[tuple[str, float]]
+
+
+def panels(
+    shown: Sequence[Panel],
+    xlabel: str,
+    ylabel: str,
+    *,
+    limits: tuple[float, float] | None = (0.0, 1.02),
+    logarithmic: bool = False,
+) -> Figure:
+    """Panels side by side on the same scales: thin lines are seeds, thick ones their mean, diamonds published."""
+    figure = Figure(figsize=(max(8.0, 4.2 * len(shown)), 4.5), layout="constrained")
+    every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(every, shown, strict=True):
+        for line in panel.lines:
+            colour = COLOURS[line.colour] if line.colour >= 0 else "black"
+            marker = "o" if line.markers else None
+            for x, y in line.by_seed if len(line.by_seed) > 1 else []:
+                axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.5, marker=marker, markersize=2)
+            x, mean = _mean_line(line.by_seed)
+            n = len(line.by_seed)
+            label = f"{line.label} ({n} seed{'s' * (n > 1)})"
+            axes.plot(x, mean, color=colour, linewidth=2, label=label, marker=marker, markersize=5)
+        for x_published, y_published, colour_index in panel.published:
+            colour = COLOURS[colour_index] if colour_index >= 0 else "white"
+            axes.scatter([x_published], [y_published], color=colour, marker="D", edgecolor="black", zorder=3)
+        if panel.published:
+            axes.scatter([], [], color="white", marker="D", edgecolor="black", label="published")
+        for (label, height), style in zip(panel.ceilings, itertools.cycle(("--", ":", "-."))):
+            axes.axhline(height, color="black", linewidth=1.2, linestyle=style, label=f"{label} {height:.4f}")
+        axes.set(xlabel=xlabel, title=panel.title)
+        if logarithmic:
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", fontsize="small")
+    every[0].set_ylabel(ylabel)
+    if limits is not None:
+        every[0].set_ylim(*limits)
+    return figure
+
+
+def _mean_line(by_seed: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[list[float], list[float]]:
+    """The mean over the seeds, where all of them have a value."""
+    values: dict[float, list[float]] = {}
+    for x, y in by_seed:
+        for at, value in zip(x, y, strict=True):
+            values.setdefault(at, []).append(value)
+    shared = sorted(at for at, each in values.items() if len(each) == len(by_seed))
+    return shared, [sum(values[at]) / len(values[at]) for at in shared]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published number beside the runs.
+
+    Attributes:
+        label: what was measured.
+        values: of each seed.
+        low, high: where one more run falls in 95 of 100 cases.
+        published: the number.
+        verdict: in words, as in ``seqadd.verdicts``.
+    """
+
+    label: str
+    values: Sequence[float]
+    low: float
+    high: float
+    published: float
+    verdict: str
+
+
+#: Told apart by people who are colour-blind, and by their markers.
+VERDICTS = {"reproduced": ("#009E73", "D"), "not reproduced": ("#D55E00", "X"), "undecided": ("#999999", "s")}
+
+
+def intervals(rows: Sequence[Row], xlabel: str) -> Figure:
+    """A row for each published number: dots are seeds, the bar is where one more run falls, the marker the number."""
+    figure = Figure(figsize=(8, 1.2 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    for height, row in enumerate(reversed(rows)):
+        colour, marker = VERDICTS[row.verdict]
+        axes.plot([row.low, row.high], [height, height], color="#bbbbbb", linewidth=7, solid_capstyle="butt", zorder=1)
+        axes.scatter(row.values, [height] * len(row.values), color="black", s=8, alpha=0.6, zorder=2)
+        axes.scatter([row.published], [height], color=colour, marker=marker, edgecolor="black", s=55, zorder=3)
+    for verdict, (colour, marker) in VERDICTS.items():
+        axes.scatter([], [], color=colour, marker=marker, edgecolor="black", label=f"published, {verdict}")
+    axes.scatter([], [], color="black", s=8, label="a seed")
+    axes.plot([], [], color="#bbbbbb", linewidth=7, label="95 % of runs")
+    axes.set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
+    axes.set(xlabel=xlabel, ylim=(-0.7, len(rows) - 0.3))
+    axes.grid(alpha=0.3, axis="x")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
     return figure

@@ -86,7 +86,8 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
     waiting = list(zip(jobs, configs, strict=True))
     running: dict[Connection, _Running] = {}
     context = _context()
-    with Display(list(labels), [config.epochs for config in configs], at_once) as display:
+    costs = [config.seconds_per_epoch() for config in configs]
+    with Display(list(labels), [config.epochs for config in configs], at_once, costs=costs) as display:
         display.say(f"{len(configs)} jobs, {min(at_once, len(configs))} at once")
         _import_libraries(context)
         try:

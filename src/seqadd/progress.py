@@ -46,6 +46,7 @@ _LINES_PER_RUN = 20
 class _Job:
     label: str
     epochs: int
+    cost: float
     epoch: int = 0
     seconds_per_epoch: float | None = None
     bar: TaskID | None = None
@@ -67,12 +68,21 @@ class Display:
         labels: what each job is called.
         epochs: how many epochs each job trains.
         at_once: how many jobs run at the same time.
+        costs: what an epoch of each job costs compared with the others; None for all the same.
         console: where to show it; by default the terminal or pipe on standard output.
     """
 
-    def __init__(self, labels: list[str], epochs: list[int], at_once: int = 1, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        labels: list[str],
+        epochs: list[int],
+        at_once: int = 1,
+        console: Console | None = None,
+        costs: list[float] | None = None,
+    ) -> None:
         self.console = console or PatientConsole(highlight=False, soft_wrap=True)
-        self._jobs = [_Job(label, n) for label, n in zip(labels, epochs, strict=True)]
+        every = zip(labels, epochs, costs or [1.0] * len(labels), strict=True)
+        self._jobs = [_Job(label, n, cost) for label, n, cost in every]
         self._ended = 0
         self._at_once = at_once
         self._width = max(len(label) for label in labels)
@@ -157,19 +167,19 @@ class Display:
     def _refresh_all(self) -> None:
         self._bars.update(
             self._all,
-            total=sum(job.epochs for job in self._jobs),
-            completed=sum(job.epoch for job in self._jobs),
+            total=sum(job.cost * job.epochs for job in self._jobs),
+            completed=sum(job.cost * job.epoch for job in self._jobs),
             epochs=f"{self._ended}/{len(self._jobs)} jobs",
             left=self._left_of_all(),
         )
 
     def _left_of_all(self) -> float | None:
         """Seconds until the last job ends, or None before any epoch was timed."""
-        timed = [job.seconds_per_epoch for job in self._jobs if job.seconds_per_epoch is not None]
+        timed = [job.seconds_per_epoch / job.cost for job in self._jobs if job.seconds_per_epoch is not None]
         if not timed:
             return None
         typical = sum(timed) / len(timed)
-        lefts = [(job.epochs - job.epoch) * (job.seconds_per_epoch or typical) for job in self._jobs]
+        lefts = [(job.epochs - job.epoch) * (job.seconds_per_epoch or typical * job.cost) for job in self._jobs]
         return max(sum(lefts) / min(self._at_once, len(lefts)), max(lefts))
 
 

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from seqadd import tracking
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from seqadd.config import Config
 from seqadd.progress import PatientConsole
-from seqadd.run import already_finished, data_digest
+
+if TYPE_CHECKING:
+    from seqadd.tracking import Store
 
 T = TypeVar("T")
+
+
+def combinations(
+    loader: ConfigLoader, params: Mapping[str, str], sweeps: Sequence[Mapping[str, str]] | None, others: Sequence[str]
+) -> list[list[str]]:
+    """The overrides of each job of a sweep, no job twice.
+
+    Args:
+        loader: Hydra's, which knows what is a config group.
+        params: values for keys, written as on the command line: every combination is a job.
+        sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
+        others: overrides that count more than both.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    jobs: list[list[str]] = []
+    for own in sweeps or [{}]:
+        written = [f"{key}={value}" for each in (params, own) for key, value in each.items()]
+        # Of a key that is named more than once the last counts.
+        (product,) = BasicSweeper.split_arguments(parser.parse_overrides([*written, *others]), None)
+        jobs += [list(job) for job in product if list(job) not in jobs]
+    return jobs
 
 
 def run_sweep(
@@ -21,6 +47,7 @@ def run_sweep(
     labels: Sequence[str],
     configs: Sequence[Config],
     launch: Callable[[list[int], str], list[T]],
+    finished: Mapping[int, str] | None = None,
 ) -> list[str | T]:
     """Records a sweep as a parent run, and has those jobs launched that are not finished.
 
@@ -32,6 +59,8 @@ def run_sweep(
         configs: a checked configuration for each job; where the first one is recorded, the sweep is.
         launch: is given the indexes of the jobs to run and the id of their parent run, and returns when all have
             ended, with something for each.
+        finished: which jobs need not run, with the ids of the runs that make them so; None for those of which a run
+            of the same configuration is finished.
 
     Returns:
         For each job what ``launch`` returned, or the id of the run that was finished already.
@@ -40,13 +69,15 @@ def run_sweep(
         ConfigError: when the store cannot be opened.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
+    from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
+
     store = tracking.open_store(configs[0].tracking)
     store.settle()
     # The same sweep again goes on under the same parent run.
     place = store.unfinished(" ".join(["sweep", key, *[config.config_hash() for config in configs]]))
     with place.claimed(print_line):
         store.tell(place)
-        there = finished_jobs(store, labels, configs)
+        there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
         missing = [index for index in range(len(configs)) if index not in there]
         if not missing:
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
@@ -69,8 +100,10 @@ def run_sweep(
     return [results[index] for index in range(len(configs))]
 
 
-def finished_jobs(store: tracking.Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
+def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
     """Which jobs need not run, with the ids of the runs that make them so; says which."""
+    from seqadd.run import already_finished, data_digest
+
     found = {}
     for index, (name, config) in enumerate(zip(labels, configs, strict=True)):
         # Of a sweep over stores or experiments, jobs of another than the first find out themselves.

@@ -159,6 +159,8 @@ def learning_curves(store: Store, selection: Selection, metrics: Sequence[str]) 
 def read_published(path: Path) -> pd.DataFrame:
     """Published numbers: a column for each key of the configuration they are for, then epochs, metric and value.
 
+    Of a claim's statements (see ``seqadd.claims``) only those that are numbers to be equalled.
+
     Raises:
         ConfigError: when the file is not there or lacks one of these columns.
     """
@@ -171,9 +173,11 @@ def read_published(path: Path) -> pd.DataFrame:
     missing = _PUBLISHED - set(published.columns)
     if missing:
         raise ConfigError(f"--published {path}: lacks the column {', '.join(sorted(missing))}")
-    strange = set(published.columns) - _PUBLISHED - {"source"} - set(known_keys())
+    strange = set(published.columns) - _PUBLISHED - {"source", "relation", "than"} - set(known_keys())
     if strange:
         raise ConfigError(f"--published {path}: no key is called {', '.join(sorted(strange))}")
+    if "relation" in published.columns:
+        published = published[published["relation"] == "equal"].reset_index(drop=True)
     numbers = pd.to_numeric(published["value"], errors="coerce")
     if numbers.isna().any():
         line = int(numbers.isna().to_numpy().argmax()) + 2

@@ -1,0 +1,169 @@
+"""Which lines a claim's figures show, by what its ``claim.yaml`` says -> ``seqadd.figures``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from seqadd import figures
+from seqadd.claims import Claim, Condition, labels_of
+from seqadd.config import Config, ConfigError, as_text
+from seqadd.results import base_metric, is_fraction, written_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+#: Values by epoch, from 1, for each condition (index), seed and metric.
+Curves = Mapping[tuple[int, int, str], Mapping[int, float]]
+
+
+def updates(config: Config, epochs: int) -> int:
+    """Steps of the optimizer in so many epochs."""
+    return epochs * math.ceil((config.task.n_questions - config.n_held_out) / config.batch_size)
+
+
+def metrics_of(claim: Claim) -> set[str]:
+    """The metrics of runs that the statements and the figures of a claim need."""
+    named = {base_metric(statement.metric) for statement in claim.statements}
+    for spec in claim.figures.values():
+        named |= {*spec.get("metrics", []), *([spec["metric"]] if "metric" in spec else [])}
+    return named
+
+
+def draw(claim: Claim, name: str, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
+    """One of the claim's figures.
+
+    Args:
+        claim: with what the figure shows.
+        name: of the figure.
+        curves: of the metrics in ``metrics_of(claim)``.
+        rows: as ``results.results`` returns them.
+        ceilings: the rows of ceilings.csv.
+
+    Raises:
+        ConfigError: when ``claim.yaml`` asks for what there is not.
+    """
+    spec = dict(claim.figures[name])
+    kind = spec.pop("kind", None)
+    try:
+        return KINDS[kind](claim, curves, rows, ceilings, **spec)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{claim.folder / 'claim.yaml'}: {name}: {type(error).__name__}: {error}") from error
+
+
+def _curves(
+    claim: Claim,
+    curves: Curves,
+    rows: pd.DataFrame,
+    ceilings: pd.DataFrame,
+    *,
+    metrics: Sequence[str],
+    panels: str | None = None,
+    over: str = "epochs",
+    logarithmic: bool = False,
+    limits: Sequence[float] | None = None,
+) -> Figure:
+    """Metrics over epochs or updates: a panel for each value of a key, a colour for each condition and metric."""
+    of_panel: dict[str, list[int]] = {}
+    for index, condition in enumerate(claim.conditions):
+        of_panel.setdefault(_value(condition, panels) if panels else "", []).append(index)
+    shown = []
+    for value, indexes in of_panel.items():
+        named = _labels([claim.conditions[index] for index in indexes])
+        lines, published = [], []
+        highest: dict[str, float] = {}
+        for position, index in enumerate(indexes):
+            condition = claim.conditions[index]
+            for number, metric in enumerate(metrics):
+                colour = position * len(metrics) + number
+                by_seed: list[tuple[Sequence[float], Sequence[float]]] = []
+                for job in condition.jobs:
+                    curve = curves.get((index, job.seed, metric), {})
+                    x = [updates(job, epoch) if over == "updates" else epoch for epoch in curve]
+                    by_seed.append((x, list(curve.values())))
+                parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
+                lines.append(figures.Line(" ".join(parts) or metric, colour % len(figures.COLOURS), by_seed))
+                published += [
+                    (_x(condition.config, statement.epochs, over), statement.value, colour % len(figures.COLOURS))
+                    for statement in claim.statements
+                    if statement.condition == index and statement.metric == metric and statement.value is not None
+                ]
+            of_law = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
+            highest |= {
+                f"ceiling, {label}": float(height) for label, height in of_law[["reader", "ceiling"]].to_numpy()
+            }
+        shown.append(figures.Panel(value, lines, published, list(highest.items())))
+    fractions = all(is_fraction(metric) for metric in metrics)
+    return figures.panels(
+        shown,
+        xlabel="updates" if over == "updates" else "epoch",
+        ylabel=metrics[0] if len(metrics) == 1 else ("share right" if fractions else "value"),
+        limits=(limits[0], limits[1]) if limits else ((0.0, 1.02) if fractions else None),
+        logarithmic=logarithmic,
+    )
+
+
+def _against(
+    claim: Claim,
+    curves: Curves,
+    rows: pd.DataFrame,
+    ceilings: pd.DataFrame,
+    *,
+    key: str,
+    metric: str,
+    at: Sequence[dict[str, int]],
+) -> Figure:
+    """A metric against a key's value: a line for each ``epochs: N`` or ``updates: N`` in ``at``."""
+    lines = []
+    for colour, moment in enumerate(at):
+        ((kind, number),) = moment.items()
+        by_seed: dict[int, tuple[list[float], list[float]]] = {}
+        for index, condition in enumerate(claim.conditions):
+            for job in condition.jobs:
+                epoch = number if kind == "epochs" else round(number / updates(job, 1))
+                value = curves.get((index, job.seed, metric), {}).get(epoch)
+                if value is not None:
+                    xs, ys = by_seed.setdefault(job.seed, ([], []))
+                    xs.append(float(_value(condition, key)))
+                    ys.append(value)
+        ordered = [tuple(zip(*sorted(zip(xs, ys, strict=True)), strict=True)) for xs, ys in by_seed.values()]
+        lines.append(figures.Line(f"after {number:,} {kind}", colour, ordered, markers=True))  # type: ignore[arg-type]
+    limits = (0.0, 1.02) if is_fraction(metric) else None
+    return figures.panels([figures.Panel("", lines, [], [])], key, metric, limits=limits, logarithmic=True)
+
+
+def _intervals(claim: Claim, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
+    """The published numbers beside the runs, a row each."""
+    shown = [
+        figures.Row(
+            f"{claim.conditions[statement.condition].label}, {statement.metric}, {statement.epochs} epochs",
+            list(written_values(row["values"]).values()),
+            float(row["low"]),
+            float(row["high"]),
+            statement.value,
+            row["verdict"],
+        )
+        for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True)
+        if statement.value is not None and row["low"] and row["high"]
+    ]
+    return figures.intervals(shown, "share right")
+
+
+KINDS: dict[str | None, Callable[..., Figure]] = {"curves": _curves, "against": _against, "intervals": _intervals}
+
+
+def _value(condition: Condition, key: str) -> str:
+    return as_text(condition.config.flat()[key])
+
+
+def _labels(conditions: Sequence[Condition]) -> list[str]:
+    """What tells the conditions of a panel apart; nothing where there is one."""
+    if len(conditions) == 1:
+        return [""]
+    return labels_of([condition.config for condition in conditions])
+
+
+def _x(config: Config, epochs: int, over: str) -> Any:
+    return updates(config, epochs) if over == "updates" else epochs

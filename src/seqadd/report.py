@@ -1,0 +1,181 @@
+"""The claims' folders -> one report, in Markdown and as a web page that needs nothing else. Computes nothing.
+
+A claim's part is its README with its table; the pictures are its figures.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqadd import claims, results, verdicts
+from seqadd.claims import BEGIN, END, Claim
+from seqadd.config import ConfigError
+from seqadd.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMES = ("report.md", "report.html")
+
+_TOP = """# The article's claims, run again
+
+Every number of the 2018 article "Seq2Seq 모델 디버깅" (likejazz), which teaches a Keras
+model to add three-digit numbers, and of the Keras example that it builds on, beside a distribution over seeds.
+
+**{verdicts}** of what was published. {runs} runs, {cost} of one processor, commit {commits}.
+
+A published number is *reproduced* where it lies inside the interval into which one more run falls in 95 of 100 cases,
+*not reproduced* where it lies outside, *undecided* where the interval is too wide to say anything. A claimed direction
+is *reproduced* where the 95 % interval of the difference, paired over seeds, lies on its side of zero. What that means,
+and what it does not: [verdicts](verdicts.md).
+
+`python -m seqadd.reproduce` brings all of it up to date, `python -m seqadd.reproduce CLAIM` one claim.
+
+"""
+
+
+def place(experiments: Path) -> Path:
+    """Where the report of a folder of claims is: in ``docs`` beside it where there is one, else in the folder."""
+    docs = experiments.absolute().parent / "docs"
+    return docs if docs.is_dir() else experiments
+
+
+def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
+    """The report in Markdown and in HTML.
+
+    Args:
+        experiments: the folder of the claims.
+        chosen: all claims, in the order of the report.
+
+    Raises:
+        ConfigError: when a claim's results cannot be read.
+    """
+    done = [claim for claim in chosen if (claim.folder / "reproduced.csv").is_file()]
+    rows = {claim.name: results.from_csv(claim.folder / "reproduced.csv") for claim in done}
+    runs = {claim.name: results.from_csv(claim.folder / "runs.csv") for claim in done}
+    text = _top(done, rows, runs)
+    lines = [[f"[{claim.name}](#{_anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
+              results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
+             for claim in done]  # fmt: skip
+    text += results.markdown(["claim", "", "verdicts", "cost"], lines)
+    for claim in done:
+        text += "\n" + _part(claim, experiments)
+    return text, _page(text, place(experiments))
+
+
+def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame]) -> str:
+    import pandas as pd
+
+    if not done:
+        raise ConfigError("no claim has results yet; python -m seqadd.reproduce makes them")
+    every = pd.concat(runs.values())
+    theirs = pd.concat([rows[claim.name] for claim in done if not claim.ours] or rows.values())
+    shared = every.drop_duplicates(["data_digest", "weights_sha256"])
+    return _TOP.format(
+        verdicts=results.in_words(theirs).capitalize(),
+        runs=len(shared),
+        cost=results.duration(results.seconds(shared)),
+        commits=", ".join(sorted(set(every["commit"]))),
+    )
+
+
+def _part(claim: Claim, experiments: Path) -> str:
+    """A claim's README, one level lower, its table after its results, its links as seen from the report."""
+    readme = (claim.folder / "README.md").read_text(encoding="utf-8")
+    table = (claim.folder / "table.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    said, _, after = rest.partition(END)
+    text = f"{before.rstrip()}\n\n{said.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
+    text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
+    up = Path("..") / experiments.name if place(experiments) != experiments else Path()
+    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({(up / claim.name / link[1]).as_posix()})", text)
+
+
+def _anchor(title: str) -> str:
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --good: #00664a; --bad: #a84300; --open: #666; }
+@media (prefers-color-scheme: dark) { :root { --good: #3fd0a4; --bad: #ff9a5c; --open: #aaa; } img { background: #fff } }
+body { font: 1rem/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
+h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
+img { max-width: 100%; height: auto; } pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); }
+code { font-size: .9em; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: left; vertical-align: top; }
+.reproduced { color: var(--good); } .not-reproduced { color: var(--bad); } .undecided { color: var(--open); }
+.reproduced::before { content: "\\2713\\00a0"; } .not-reproduced::before { content: "\\2717\\00a0"; }
+.undecided::before { content: "?\\00a0"; }
+@media print { body { max-width: none; font-size: 9pt } h2 { break-before: page } img, tr { break-inside: avoid } .wide { overflow: visible } table { font-size: 6.5pt } }
+"""  # noqa: E501
+
+
+def _page(text: str, folder: Path) -> str:
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    body = re.sub(r'<img src="([^"]+)"', lambda image: f'<img src="{_embedded(folder / image[1])}"', body)
+    body = re.sub(
+        r"<h([23])>(.*?)</h\1>",
+        lambda head: f'<h{head[1]} id="{_anchor(_plain(head[2]))}">{head[2]}</h{head[1]}>',
+        body,
+    )
+    body = (
+        body.replace("&lt;br&gt;", "<br>")
+        .replace("<table>", '<div class="wide"><table>')
+        .replace("</table>", "</table></div>")
+    )
+    for verdict in (verdicts.REPRODUCED, verdicts.NOT_REPRODUCED, verdicts.UNDECIDED):
+        marked = f'<strong class="{verdict.replace(" ", "-")}">{verdict}</strong>'
+        body = body.replace(f"<strong>{verdict}</strong>", marked)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>The article's claims, run again</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n{body}</body>\n</html>\n"
+    )
+
+
+def _plain(text: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", text))
+
+
+def _embedded(path: Path) -> str:
+    """A picture as part of the page."""
+    try:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except OSError as error:
+        raise ConfigError(f"{path}: a README shows it, and it is not there") from error
+
+
+def write(experiments: Path) -> list[Path]:
+    """Writes the report; returns where it is.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    paths = [place(experiments) / name for name in _NAMES]
+    for path, text in zip(paths, build(experiments, claims.read_all(experiments)), strict=True):
+        write_whole(path, text)
+    return paths
+
+
+def check(experiments: Path, chosen: Sequence[Claim]) -> list[str]:
+    """What of the report is not what the folders say, a line each."""
+    try:
+        texts = build(experiments, chosen)
+    except (ConfigError, OSError) as error:
+        return [str(error)]
+    paths = [place(experiments) / name for name in _NAMES]
+    return [
+        f"{path.name} is not what the folders say"
+        for path, text in zip(paths, texts, strict=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]

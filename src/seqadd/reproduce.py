@@ -1,0 +1,488 @@
+"""Every claim of the article, brought up to date: runs what is missing, rewrites its results, gives its verdict.
+
+    python -m seqadd.reproduce
+    python -m seqadd.reproduce cells dense --seeds 3
+    python -m seqadd.reproduce --check
+
+A claim is a folder of ``experiments/``; see ``seqadd.claims``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import math
+import os
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hydra import initialize_config_dir
+
+from seqadd import claim_figures, claims, report, results
+from seqadd.ceilings import Law, law_of_sets, of_law, of_set, reader_of
+from seqadd.checkpoints import CODE
+from seqadd.claims import Claim
+from seqadd.config import Config, ConfigError, check_machine, in_one_line, known_keys, packaged
+from seqadd.exits import command
+from seqadd.files import CannotWrite, replacing, write_whole
+from seqadd.run import draw
+from seqadd.sweeps import print_line, run_sweep
+from seqadd.table import composed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from seqadd.tracking import RecordedRun, Store
+
+#: What a run takes beside its epochs: imports and compilation (benchmarks/fixed_cost.py).
+_SECONDS_BESIDE = 10.0
+
+Found = dict[tuple[int, int], "RecordedRun"]
+
+
+class NotReproduced(RuntimeError):
+    """A committed result does not follow from the store or the code, or runs are missing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the store holds of a claim: a run for each condition (index) and seed, and its curves."""
+
+    runs: pd.DataFrame
+    curves: dict[tuple[int, int, str], dict[int, float]]
+
+
+def found_runs(store: Store, claim: Claim) -> Found:
+    """The newest finished run for each condition and seed that is as long as the claim needs it, or longer."""
+    found: Found = {}
+    for index, condition in enumerate(claim.conditions):
+        wanted = {job.seed: job.epochs for job in condition.jobs}
+        for run in store.condition_runs(condition.config.condition_hash()):  # oldest first
+            seed = int(run.params["seed"])
+            if int(run.params["epochs"]) >= wanted.get(seed, math.inf):
+                found[index, seed] = run
+    return found
+
+
+def missing_jobs(claim: Claim, found: Found) -> list[Config]:
+    """The runs of a claim that have yet to be trained."""
+    return [
+        job
+        for index, condition in enumerate(claim.conditions)
+        for job in condition.jobs
+        if (index, job.seed) not in found
+    ]
+
+
+def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store, trained: dict[str, int]) -> float:
+    """About how many seconds of one processor some of a claim's runs take: as measured last time, else estimated.
+
+    Args:
+        claim: that they belong to.
+        jobs: the runs.
+        store: may have shorter runs that they go on from.
+        trained: epochs that claims before this one will have trained, by trajectory; this one's are added.
+    """
+    known: dict[str, float] = {}
+    with suppress(ConfigError):
+        for label, of_label in results.from_csv(claim.folder / "runs.csv").groupby("condition"):
+            known[str(label)] = statistics.median(map(float, of_label["seconds_per_epoch"]))
+    labels = {condition.config.condition_hash(): condition.label for condition in claim.conditions}
+    needed = 0.0
+    for job in jobs:
+        behind = [int(run.params["epochs"]) for run in store.shorter_runs(job)[:1]]
+        left = job.epochs - max(trained.get(job.trajectory_hash(), 0), *behind, 0)
+        if left > 0:
+            trained[job.trajectory_hash()] = job.epochs
+            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], job.seconds_per_epoch())
+    return needed
+
+
+def train(claim: Claim, found: Found, at_once: int | None) -> None:
+    """Trains what is missing of a claim, as a sweep under one parent run.
+
+    Raises:
+        JobsFailed: when some did not finish.
+        RecordWaits: when the store could not be told.
+    """
+    from seqadd import jobs
+
+    where = {job.config_hash(): (i, job.seed) for i, each in enumerate(claim.conditions) for job in each.jobs}
+    configs = claim.jobs
+    names = [
+        f"{condition.label} seed={job.seed}" if len(claim.conditions) > 1 else f"seed={job.seed}"
+        for condition in claim.conditions
+        for job in condition.jobs
+    ]
+    finished = {
+        n: found[where[job.config_hash()]].run_id for n, job in enumerate(configs) if where[job.config_hash()] in found
+    }
+
+    def launch(missing: list[int], parent_run_id: str) -> list[str]:
+        chosen = [
+            dataclasses.replace(
+                configs[n], tracking=dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
+            )
+            for n in missing
+        ]
+        return jobs.run_all([names[n] for n in missing], chosen, at_once)
+
+    run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,
+              finished)  # fmt: skip
+
+
+def measured(store: Store, claim: Claim, found: Found) -> Measured:
+    """Reads the runs of a claim from the store."""
+    import pandas as pd
+
+    metrics = sorted(claim_figures.metrics_of(claim))
+    rows, curves = [], {}
+    for (index, seed), run in sorted(found.items()):
+        condition = claim.conditions[index]
+        (epochs,) = (job.epochs for job in condition.jobs if job.seed == seed)
+        for metric in metrics:
+            curve = store.history(run.run_id, metric)
+            curves[index, seed, metric] = {epoch: value for epoch, value in curve.items() if epoch <= epochs}
+        took = [value for epoch, value in store.history(run.run_id, "epoch_seconds").items() if epoch <= epochs]
+        changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
+        rows.append(
+            {
+                "condition": condition.label,
+                "seed": str(seed),
+                "epochs": str(epochs),
+                "seconds_per_epoch": f"{statistics.median(took):.4f}",
+                "commit": run.tags.get("git_commit", "unknown")[:12] + changed,
+                "code": run.tags.get("code", "unknown"),
+                "data_digest": run.tags.get("data_digest", "unknown"),
+                "weights_sha256": run.tags.get("weights_sha256", "unknown")
+                if run.params["epochs"] == str(epochs)
+                else "",
+                "versions": f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}",
+                "machine": run.tags.get("machine", "unknown machine"),
+            }
+        )
+    return Measured(pd.DataFrame(rows, columns=list(results.RUN)), curves)
+
+
+def values_of(claim: Claim, curves: claim_figures.Curves) -> list[dict[int, float]]:
+    """For each statement by seed: what its metric came to, or the difference between its two conditions."""
+    values = []
+    for statement in claim.statements:
+        metric = results.base_metric(statement.metric)
+
+        def value(condition: int, seed: int, epochs: int, statement: claims.Statement = statement,
+                  metric: str = metric) -> float:  # fmt: skip
+            return results.measure(statement.metric, dict(curves.get((condition, seed, metric), {})), epochs)
+
+        by_seed = {
+            job.seed: value(statement.condition, job.seed, statement.epochs)
+            for job in claim.conditions[statement.condition].jobs
+        }
+        if statement.than is not None:
+            other, epochs = statement.than
+            by_seed = {seed: this - value(other, seed, epochs) for seed, this in by_seed.items()}
+        values.append({seed: each for seed, each in by_seed.items() if not math.isnan(each)})
+    return values
+
+
+def ceilings_of(claim: Claim) -> pd.DataFrame:
+    """The rows of ceilings.csv: what the models of the claim, and whatever else it names, can reach at best.
+
+    ``over``: the law of the generator's sets, or the set of a seed, where a model may know every answer by heart.
+    """
+    import pandas as pd
+
+    named: dict[tuple[str, str], list[Config]] = {}
+    for condition in claim.conditions:
+        reader = reader_of(condition.config)
+        if reader is not None:
+            named[reader, condition.label] = condition.jobs
+    for spec in claim.readers:
+        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+            named[spec["reader"], " ".join(spec["overrides"])] = [composed(list(spec["overrides"]))]
+    laws: dict[tuple[int, int], Law] = {}
+    rows = []
+    for (reader, label), jobs in named.items():
+        task = jobs[0].task
+        law = laws.setdefault((task.digits, task.n_questions), law_of_sets(task.digits, task.n_questions))
+        rows.append((reader, label, "law", of_law(law, reader, jobs[0])))
+        for job in jobs:
+            data = draw(job)
+            questions = np.concatenate([data.train_questions, data.val_questions])
+            answers = np.concatenate([data.train_answers, data.val_answers])
+            rows.append((reader, label, f"set of seed {job.seed}", of_set(questions, answers, reader)))
+    table = pd.DataFrame(rows, columns=["reader", "condition", "over", "ceiling"])
+    return table.assign(ceiling=[f"{value:.6f}" for value in table["ceiling"]])
+
+
+def write(claim: Claim, values: Sequence[dict[int, float]], read: Measured) -> pd.DataFrame:
+    """Writes everything in a claim's folder that is the program's; returns the rows of reproduced.csv.
+
+    Raises:
+        CannotWrite: naming the file; what was there before is untouched.
+    """
+    rows, ceilings = results.results(claim, values, read.runs), ceilings_of(claim)
+    drawn = {name: claim_figures.draw(claim, name, read.curves, rows, ceilings) for name in claim.figures}
+    for name, text in texts(claim, rows, read.runs, ceilings).items():
+        write_whole(claim.folder / name, text)
+    for name, figure in drawn.items():
+        save(figure, claim.folder / name)
+    return rows
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG of 256 colours, a third as large as one of all; for they are committed, and in the report.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    with replacing(path) as unfinished:
+        Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(unfinished, "PNG", optimize=True)
+
+
+def texts(claim: Claim, rows: pd.DataFrame, runs: pd.DataFrame, ceilings: pd.DataFrame) -> dict[str, str]:
+    """The files of a claim's folder that are the program's, but the figures."""
+    readme = (claim.folder / "README.md").read_text(encoding="utf-8")
+    return {
+        "runs.csv": results.to_csv(runs),
+        "reproduced.csv": results.to_csv(rows),
+        **({"ceilings.csv": results.to_csv(ceilings)} if len(ceilings) else {}),
+        "table.md": results.table(claim, rows) + results.ceilings_table(ceilings),
+        "README.md": results.readme_with(readme, results.summary(rows, runs)),
+    }
+
+
+def check_folder(claim: Claim) -> list[str]:
+    """What in a claim's folder does not follow from the rest of it and the code, a line each; asks no store."""
+    try:
+        rows = results.from_csv(claim.folder / "reproduced.csv")
+        runs = results.from_csv(claim.folder / "runs.csv")
+    except ConfigError as error:
+        return [str(error)]
+    said = []
+    wanted = {
+        (condition.label, str(job.seed)): str(job.epochs) for condition in claim.conditions for job in condition.jobs
+    }
+    there = {(label, seed): epochs for label, seed, epochs in runs[["condition", "seed", "epochs"]].to_numpy()}
+    if wanted != there:
+        absent, surplus = len(wanted.items() - there.items()), len(there.items() - wanted.items())
+        said.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
+    codes = sorted(set(runs["code"]) - {CODE})
+    if codes:
+        said.append(
+            f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
+        )
+    if any("with changes" in commit or commit == "unknown" for commit in runs["commit"]):
+        said.append("runs.csv: some runs are by code that no commit has")
+    if len(rows) != len(claim.statements):
+        return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
+    try:
+        values = [results.written_values(text) for text in rows["values"]]
+        ceilings = ceilings_of(claim)
+        again = texts(claim, results.results(claim, values, runs), runs, ceilings)
+    except (KeyError, ValueError) as error:
+        return [*said, f"reproduced.csv: {in_one_line(error)}"]
+    for name, text in again.items():
+        path = claim.folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            said.append(f"{name} is not what follows from values and runs")
+    said += [f"{name} is missing" for name in claim.figures if not (claim.folder / name).is_file()]
+    return said
+
+
+def check_store(store: Store, claim: Claim) -> list[str]:
+    """What in a claim's folder is not what the store says; nothing about runs that the store does not have."""
+    found = found_runs(store, claim)
+    read = measured(store, claim, found)
+    try:
+        rows = results.from_csv(claim.folder / "reproduced.csv")
+    except ConfigError:
+        return []  # check_folder says so
+    said = []
+    for line, (statement, now, text) in enumerate(
+        zip(claim.statements, values_of(claim, read.curves), rows["values"], strict=False), start=2
+    ):
+        then = results.written_values(text)
+        other = [seed for seed, value in now.items() if then.get(seed) != round(value, 6)]
+        if other:
+            seeds = ", ".join(map(str, other))
+            said.append(f"reproduced.csv: line {line}: {statement.metric}: the store has other values for seed {seeds}")
+    return said
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of ``python -m seqadd.reproduce``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m seqadd.reproduce",
+        description="Brings the claims of the article up to date: trains what is missing, writes results and report.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  python -m seqadd.reproduce\n  python -m seqadd.reproduce cells dense --dry-run\n"
+        "  python -m seqadd.reproduce era --seeds 2\n  python -m seqadd.reproduce --check",
+    )
+    parser.add_argument(
+        "claims",
+        nargs="*",
+        metavar="CLAIM",
+        help="folders of experiments/ (default: all); tracking.KEY=VALUE says where runs are recorded",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="seeds 0 to N-1 of each condition, instead of the claim's own; with fewer than those the table is "
+        "printed and nothing written",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: one a core)")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="train and write nothing; say what of the results does not follow from the code, the store or each other, "
+        "and exit 1 if anything",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it would cost")
+    parser.add_argument(
+        "--experiments",
+        type=Path,
+        default=packaged("experiments"),
+        metavar="FOLDER",
+        help="where the claims are (default: those of the article)",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    options.overrides = [each for each in options.claims if "=" in each]
+    options.claims = [each for each in options.claims if "=" not in each]
+    return options
+
+
+def check_arguments(options: argparse.Namespace) -> None:
+    """Checks what was asked for.
+
+    Raises:
+        ConfigError: for what cannot be, in one line.
+    """
+    known = claims.names(options.experiments)
+    for name in options.claims:
+        if name not in known:
+            raise ConfigError(f"{name}: no such claim; there are {', '.join(known)}")
+    for override in options.overrides:
+        key = override.partition("=")[0]
+        if not key.startswith("tracking.") or key not in known_keys():
+            raise ConfigError(f"{override}: a claim says itself what is run; only tracking.KEY=VALUE can be given")
+    for name in ("seeds", "jobs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ConfigError(f"--{name} {getattr(options, name)}: must be at least 1")
+
+
+def with_seeds(claim: Claim, n: int) -> Claim:
+    """The claim with seeds 0 to n - 1 for each condition."""
+    conditions = [
+        dataclasses.replace(each, jobs=[dataclasses.replace(each.config, seed=seed) for seed in range(n)])
+        for each in claim.conditions
+    ]
+    return dataclasses.replace(claim, conditions=conditions)
+
+
+def main() -> None:
+    """Command line of ``python -m seqadd.reproduce``."""
+    with command():
+        options = parse_arguments()
+        check_arguments(options)
+        chosen = claims.read_all(options.experiments, options.claims, options.overrides)
+        if options.check:
+            _check(options, chosen)
+        else:
+            _bring_up_to_date(options, chosen)
+
+
+def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
+    from seqadd import tracking
+
+    try:
+        store = tracking.open_store(chosen[0].jobs[0].tracking, create=False)
+    except ConfigError as error:
+        if options.overrides:
+            raise
+        print_line(f"without a store, so against the code alone ({error})")
+        store = None
+    wrong = 0
+    for claim in chosen:
+        said = check_folder(claim) + (check_store(store, claim) if store is not None else [])
+        wrong += len(said)
+        print_line(f"{claim.name:<20} {'ok' if not said else '; '.join(said)}")
+    if not options.claims:
+        said = report.check(options.experiments, chosen)
+        wrong += len(said)
+        print_line(f"{'report':<20} {'ok' if not said else '; '.join(said)}")
+    if wrong:
+        raise NotReproduced("what is said above does not follow; python -m seqadd.reproduce brings it up to date")
+
+
+def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
+    from seqadd import jobs, tracking
+
+    own = {claim.name: max(len(condition.jobs) for condition in claim.conditions) for claim in chosen}
+    if options.seeds is not None:
+        chosen = [with_seeds(claim, options.seeds) for claim in chosen]
+    for claim in chosen:
+        for condition in claim.conditions:
+            check_machine(condition.config)
+        if not os.access(claim.folder, os.W_OK):
+            raise CannotWrite(f"{claim.folder}: cannot be written; copy the folder and name it with --experiments")
+    store = tracking.open_store(chosen[0].jobs[0].tracking)
+    store.settle()
+    at_once = options.jobs or jobs.jobs_at_once([claim.jobs[0] for claim in chosen])
+    # Claims share runs: what an earlier one trains costs a later one nothing.
+    trained: dict[str, int] = {}
+    lacking, costs = {}, {}
+    for claim in chosen:
+        lacking[claim.name] = missing_jobs(claim, found_runs(store, claim))
+        costs[claim.name] = seconds_needed(claim, lacking[claim.name], store, trained)
+    for claim in chosen:
+        n = len(lacking[claim.name])
+        cost = f", about {results.duration(costs[claim.name])} of one processor" if n else ""
+        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n} missing{cost}")
+    whole = results.duration(sum(costs.values()))
+    print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
+    if options.dry_run:
+        return
+    failed = []
+    for position, claim in enumerate(chosen, start=1):
+        found = found_runs(store, claim)
+        missing = missing_jobs(claim, found)
+        if missing:
+            left = results.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
+            print_line(f"[{position}/{len(chosen)}] {claim.name}: {claim.title} (all claims: about {left} left)")
+            try:
+                train(claim, found, options.jobs)
+            except jobs.JobsFailed as error:
+                failed.append(f"{claim.name}: {error}")
+            found = found_runs(store, claim)
+        read = measured(store, claim, found)
+        values = values_of(claim, read.curves)
+        complete = len(read.runs) == len(claim.jobs)
+        if complete and len(claim.jobs) >= own[claim.name] * len(claim.conditions):
+            rows, kept = write(claim, values, read), ""
+        else:
+            rows = results.results(claim, values, read.runs)
+            kept = f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
+            print_line(results.table(claim, rows))
+        print_line(f"[{position}/{len(chosen)}] {claim.name}: {results.in_words(rows)}{kept}")
+    if options.seeds is None:
+        written = report.write(options.experiments)
+        print_line(f"report: {', '.join(str(path) for path in written)}")
+    if failed:
+        raise NotReproduced("; ".join(failed))
+
+
+if __name__ == "__main__":
+    main()
