@@ -340,6 +340,9 @@ def _in_one_line(error: Exception) -> str:
         # The quoted key is the only place where Hydra says what was asked for.
         key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))
         return _no_such_key(key)
+    strange = re.search(r"Key '([^']+)' (is )?not in", str(error))  # in a file; Hydra says the same in many lines
+    if strange:
+        return _no_such_key(strange[1])
     if isinstance(cause, MissingMandatoryValue):
         return f"{cause.full_key}: must be given"
     if isinstance(cause, ValidationError) and getattr(cause, "full_key", None):

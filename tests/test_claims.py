@@ -1,0 +1,87 @@
+"""A claim's folder: what is read from it, and what is refused in one line."""
+
+import re
+
+import pytest
+from claim_folders import PUBLISHED, SETTINGS, SWEEP, make_claim
+
+from seqadd import claims
+from seqadd.config import ConfigError, packaged
+
+
+def test_a_claims_conditions_are_the_jobs_of_its_sweep_by_what_differs_but_the_seed(tmp_path):
+    claim = claims.read(make_claim(tmp_path))
+    assert [condition.label for condition in claim.conditions] == ["reverse=true", "reverse=false"]
+    assert [[(job.seed, job.epochs) for job in condition.jobs] for condition in claim.conditions] == [
+        [(0, 3), (1, 3)],
+        [(0, 2), (1, 2)],
+    ]
+    assert (claim.title, claim.fewest_seeds) == ("small: a claim", 2)
+
+
+def test_a_claims_statements_are_the_rows_of_published(tmp_path):
+    number, direction, measured = claims.read(make_claim(tmp_path)).statements
+    assert (number.condition, number.epochs, number.relation, number.value) == (0, 3, "equal", 0.4)
+    assert (direction.condition, direction.relation, direction.than) == (0, "above", (1, 2))
+    assert (measured.metric, measured.relation, measured.value, measured.than) == ("best_acc", "", None, None)
+
+
+WRONG = {
+    "published.csv: lacks the column than": {"published": "epochs,metric,relation,value,source\n3,acc,equal,0.4,x\n"},
+    "published.csv: no key is called colour": {"published": PUBLISHED.replace("reverse,", "colour,")},
+    "line 2: relation=near: must be empty or one of equal, above, below, not above, not below": {
+        "published": PUBLISHED.replace("equal", "near")
+    },
+    "line 2: could not convert string to float: 'x'": {"published": PUBLISHED.replace("0.4", "x")},
+    "line 2: value=0.4: needs a relation": {"published": PUBLISHED.replace("equal", "")},
+    "line 2: relation=equal: needs a value or a than": {"published": PUBLISHED.replace("0.4", "")},
+    "line 2: has both a value and a than": {"published": PUBLISHED.replace("0.4,", "0.4,reverse=false")},
+    "line 3: relation=equal: two conditions are above or below one another": {
+        "published": PUBLISHED.replace("above", "equal")
+    },
+    "line 2: epochs=4: must be in 1..3, which is as long as its runs are": {
+        "published": PUBLISHED.replace("true,3,val", "true,4,val")
+    },
+    "line 3: epochs=3: must be in 1..2": {"published": PUBLISHED.replace("reverse=false", "reverse=false epochs=3")},
+    "line 2: : 2 conditions of sweep.yaml have these values, must be one": {
+        "published": PUBLISHED.replace("true,3,val", ",3,val")
+    },
+    "line 3: reverse=maybe: 0 conditions of sweep.yaml": {"published": PUBLISHED.replace("=false", "=maybe")},
+    "claim.yaml: no setting is called figure": {"claim": SETTINGS.replace("figures", "figure")},
+    "README.md: must begin with a heading and have the lines": {"readme": "# small: a claim\n"},
+    "sweep.yaml: batch_size=200: must be at most 44": {"sweep": SWEEP.replace("20\n", "200\n")},
+    "sweep.yaml: simple_rnn: has a seed twice, with different numbers of epochs": {
+        "sweep": SWEEP.replace("reverse: false,", "reverse: true,")
+    },
+    "sweep.yaml: cell=cnn: must be one of lstm, gru, simple_rnn, dense": {"sweep": SWEEP.replace("simple_rnn", "cnn")},
+    "sweep.yaml: speed: no such key": {"sweep": SWEEP + "speed: 3\n"},
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_wrong_claim_is_refused_in_one_line_that_names_file_value_and_limit(said, tmp_path):
+    folder = make_claim(tmp_path, **WRONG[said])
+    with pytest.raises(ConfigError, match=re.escape(said)) as refused:
+        claims.read(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["claim.yaml", "README.md", "published.csv", "sweep.yaml"])
+def test_a_file_that_is_missing_is_named(name, tmp_path):
+    folder = make_claim(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(ConfigError, match=rf"{name.split('.')[0]}"):
+        claims.read(folder)
+
+
+def test_the_articles_claims_are_read_in_the_articles_order():
+    every = claims.read_all(packaged("experiments"))
+    assert [claim.name for claim in every] == [
+        "cells", "gru_500", "batch_size", "dense", "aligned_lstm", "reversal", "binary_loss", "ninety_nine_percent",
+        "keras_example", "era",
+    ]  # fmt: skip
+    (cells, *_) = every
+    assert sum(statement.value is not None for statement in cells.statements) == 24
+    assert [len(condition.jobs) for condition in cells.conditions] == [10, 10, 10]
+    for claim in every:
+        assert all(len(condition.jobs) >= claim.fewest_seeds >= 5 for condition in claim.conditions), claim.name

@@ -1,0 +1,196 @@
+"""python -m seqadd.reproduce: runs what is missing, writes what follows, and says what does not."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from claim_folders import PUBLISHED, make_claim
+from conftest import client_of, runs_of
+
+from seqadd import claims, reproduce, results
+from seqadd.config import packaged
+
+COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
+WRITTEN = ["README.md", "curves.png", "reproduced.csv", "runs.csv", "table.md"]
+
+
+def do(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which a small claim was reproduced, and what that printed."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    make_claim(folder / "experiments")
+    done = do(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder, done.stdout
+
+
+def test_what_is_missing_is_announced_with_its_cost_trained_and_judged(reproduced):
+    folder, said = reproduced
+    assert re.search(r"^small +4 runs, 4 missing, about \d+ s of one processor$", said, re.MULTILINE)
+    assert "[1/1] small: small: a claim (all claims: about" in said
+    assert re.search(r"^\[1/1\] small: .* of 2 reproduced", said, re.MULTILINE)
+    parents = [run for run in runs_of(folder) if run.data.params.get("claim") == "small"]
+    (parent,) = parents
+    children = [run for run in runs_of(folder) if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    keys = ("reverse", "seed", "epochs")
+    assert sorted(tuple(run.data.params[key] for key in keys) for run in children) == [
+        ("false", "0", "2"), ("false", "1", "2"), ("true", "0", "3"), ("true", "1", "3"),
+    ]  # fmt: skip
+
+
+def test_results_are_the_values_of_the_store(reproduced):
+    folder, _ = reproduced
+    small = folder / "experiments" / "small"
+    number, direction, best = results.from_csv(small / "reproduced.csv").to_dict("records")
+    of_run = {}
+    for run in runs_of(folder):
+        if "seed" in run.data.params:
+            history = client_of(folder).get_metric_history(run.info.run_id, "val_acc")
+            of_run[run.data.params["reverse"], int(run.data.params["seed"])] = {p.step: p.value for p in history}
+    expected = {seed: round(of_run["true", seed][3], 6) for seed in (0, 1)}
+    assert results.written_values(number["values"]) == expected
+    differences = {seed: round(of_run["true", seed][2] - of_run["false", seed][2], 6) for seed in (0, 1)}
+    assert results.written_values(direction["values"]) == differences
+    assert best["verdict"] == ""
+    runs = results.from_csv(small / "runs.csv")
+    assert runs[["condition", "seed", "epochs"]].to_numpy().tolist() == [
+        ["reverse=true", "0", "3"], ["reverse=true", "1", "3"],
+        ["reverse=false", "0", "2"], ["reverse=false", "1", "2"],
+    ]  # fmt: skip
+
+
+def test_again_nothing_is_trained_and_nothing_changes(reproduced):
+    folder, _ = reproduced
+    before = contents(folder / "experiments")
+    n_runs = len(runs_of(folder))
+    done = do(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "small                4 runs, 0 missing\n" in done.stdout
+    assert len(runs_of(folder)) == n_runs
+    assert contents(folder / "experiments") == before
+
+
+def test_only_the_missing_seed_of_an_extended_claim_is_trained(reproduced, tmp_path):
+    folder, _ = reproduced
+    done = do(folder, "--seeds", "3", "--dry-run")
+    assert re.search(r"^small +6 runs, 2 missing, about \d+ s of one processor$", done.stdout, re.MULTILINE)
+    done = do(folder, "--seeds", "1")
+    assert "small                2 runs, 0 missing\n" in done.stdout
+    assert "what small holds was left as it is" in done.stdout
+
+
+def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(reproduced, tmp_path):
+    folder, _ = reproduced
+    done = do(folder, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "small                ok\n" in done.stdout
+    (tmp_path / "experiments").symlink_to(folder / "experiments")
+    done = do(tmp_path, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "without a store" in done.stdout
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def other_value(small: Path) -> None:
+    value = results.from_csv(small / "reproduced.csv")["values"][0].partition(" ")[0]
+    replace(small / "reproduced.csv", value, "0:0.123456")
+
+
+SPOILED = {
+    "reproduced.csv is not what follows from values and runs": lambda small: replace(
+        small / "reproduced.csv", ",undecided,", ",reproduced,"
+    ),
+    "line 2: val_acc: the store has other values for seed 0": other_value,
+    "README.md is not what follows": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
+    "table.md is not what follows": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
+    "runs.csv lacks 1 runs of sweep.yaml and has 0 that are not in it": lambda small: (small / "runs.csv").write_text(
+        "".join((small / "runs.csv").read_text().splitlines(keepends=True)[:-1])
+    ),
+    "runs are by other code": lambda small: replace(
+        small / "runs.csv", results.from_csv(small / "runs.csv")["code"][0], "0123456789abcdef"
+    ),
+    "reproduced.csv has 3 statements, published.csv 4": lambda small: (small / "published.csv").write_text(
+        PUBLISHED + "true,1,acc,,,,\n"
+    ),
+    "reproduced.csv is not what follows from values": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
+    "curves.png is missing": lambda small: (small / "curves.png").unlink(),
+    "runs.csv lacks 2 runs": lambda small: replace(small / "sweep.yaml", "range(2)", "range(3)"),
+}
+
+
+@pytest.mark.parametrize("said", SPOILED)
+def test_check_names_what_does_not_follow(said, reproduced, tmp_path, call):
+    folder, _ = reproduced
+    small = tmp_path / "experiments" / "small"
+    small.mkdir(parents=True)
+    for name, content in contents(folder / "experiments" / "small").items():
+        (small / name).write_bytes(content)
+    SPOILED[said](small)
+    code, out, err = call(
+        reproduce.main, "--check", "--experiments", str(small.parent), f"tracking.uri=sqlite:///{folder}/mlflow.db"
+    )
+    assert said in out
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+def test_the_report_has_the_claims_and_stands_alone(reproduced):
+    folder, _ = reproduced
+    page = (folder / "experiments" / "report.html").read_text()
+    assert '<strong class="undecided">undecided</strong>' in page
+    assert 'src="data:image/png;base64,' in page
+    assert not re.findall(r'src="(?!data:)|<link|<script', page)
+    assert "## small: a claim" in (folder / "experiments" / "report.md").read_text()
+
+
+REFUSED = {
+    ("cell",): "cell: no such claim; there are small",
+    ("small", "epochs=5"): "epochs=5: a claim says itself what is run; only tracking.KEY=VALUE can be given",
+    ("--seeds", "0"): "--seeds 0: must be at least 1",
+    ("--jobs", "0"): "--jobs 0: must be at least 1",
+    ("--check", "tracking.uri=sqlite:///nowhere.db"): "no store here",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line_before_anything_is_done(arguments, call, in_empty_folder):
+    make_claim(in_empty_folder / "experiments")
+    before = contents(in_empty_folder)
+    code, _, err = call(reproduce.main, "--experiments", "experiments", *arguments)
+    assert code == 2
+    assert REFUSED[arguments] in err
+    assert err.count("\n") == 1
+    assert contents(in_empty_folder) == before
+
+
+def test_a_folder_without_claims_is_refused(call, in_empty_folder):
+    code, _, err = call(reproduce.main, "--experiments", ".")
+    assert (code, err) == (2, "seqadd: --experiments .: no folder in it has a sweep.yaml\n")
+
+
+def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
+    """As the READMEs say; refused here, by a value that no job can have, after all jobs were composed."""
+    for name in claims.names(packaged("experiments")):
+        done = subprocess.run(
+            [sys.executable, "-m", "seqadd.run", "--config-dir", str(packaged("experiments") / name), "--config-name",
+             "sweep", "threads=0"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert "threads=0: must be at least 1" in done.stderr
+        assert "no job was started" in done.stderr
