@@ -55,7 +55,9 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     Raises:
         ConfigError: when a claim's results cannot be read.
     """
-    done = [claim for claim in chosen if (claim.folder / "reproduced.csv").is_file()]
+    done = [
+        claim for claim in chosen if all((claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv"))
+    ]
     rows = {claim.name: results.from_csv(claim.folder / "reproduced.csv") for claim in done}
     runs = {claim.name: results.from_csv(claim.folder / "runs.csv") for claim in done}
     text = _top(done, rows, runs)

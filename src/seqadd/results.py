@@ -267,7 +267,7 @@ def duration(of_seconds: float) -> str:
 
 def summary(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
     """What README.md says between its markers."""
-    commits, versions, machines = ("; ".join(sorted(set(runs[name]))) for name in ("commit", "versions", "machine"))
+    commits, versions, machines = (", ".join(sorted(set(runs[name]))) for name in ("commit", "versions", "machine"))
     return (
         f"**{in_words(rows)}**: [table.md](table.md), [reproduced.csv](reproduced.csv), [runs.csv](runs.csv).\n"
         f"{len(runs)} runs, {duration(seconds(runs))} of one processor; commit {commits};\n{versions}; {machines}.\n"
