@@ -88,12 +88,13 @@ def _curves(
                 published += [
                     (_x(condition.config, statement.epochs, over), statement.value, colour % len(figures.COLOURS))
                     for statement in claim.statements
-                    if statement.condition == index and statement.metric == metric and statement.value is not None
+                    if statement.condition == index
+                    and base_metric(statement.metric) == metric
+                    and statement.value is not None
                 ]
             of_law = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
-            highest |= {
-                f"ceiling, {label}": float(height) for label, height in of_law[["reader", "ceiling"]].to_numpy()
-            }
+            for reader, height in of_law[["reader", "ceiling"]].to_numpy():
+                highest[f"ceiling, {reader.replace('_', ' ')}"] = float(height)
         shown.append(figures.Panel(value, lines, published, list(highest.items())))
     fractions = all(is_fraction(metric) for metric in metrics)
     return figures.panels(

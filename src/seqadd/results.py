@@ -207,9 +207,10 @@ def ceilings_table(ceilings: pd.DataFrame) -> str:
     lines = []
     for (reader, label), of in ceilings.astype(str).groupby(["reader", "condition"], sort=False):
         law = of.loc[of["over"] == "law", "ceiling"].iloc[0]
-        sets = of.loc[of["over"] != "law", "ceiling"]
-        lines.append([str(reader).replace("_", " "), str(label), _short(law), _range(sets.min(), sets.max())])
-    header = ["what is seen of the question", "condition", "ceiling, generator's law", "ceilings counted on the sets"]
+        parts = [of.loc[of["over"].str.startswith(part), "ceiling"] for part in ("set", "training set")]
+        counted = [_range(part.min(), part.max()) for part in parts]
+        lines.append([str(reader).replace("_", " "), str(label), _short(law), *counted])
+    header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
     return "\n" + markdown(header, lines) if lines else ""
 
 
