@@ -194,3 +194,13 @@ def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
         assert done.returncode == 2
         assert "threads=0: must be at least 1" in done.stderr
         assert "no job was started" in done.stderr
+
+
+def test_the_readme_says_of_the_table_what_its_results_say():
+    rows = results.from_csv(packaged("experiments") / "cells" / "reproduced.csv")
+    n = results.counts(rows)
+    said = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+    none = n["not reproduced"] or "none"
+    assert f"**{n['reproduced']} are reproduced, {none} is not, and {n['undecided']} are undecided**" in said
+    commits = set("; ".join(rows["commit"]).split("; "))
+    assert any(f"commit {commit})" in said for commit in commits)

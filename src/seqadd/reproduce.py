@@ -151,6 +151,7 @@ def measured(store: Store, claim: Claim, found: Found) -> Measured:
             curve = store.history(run.run_id, metric)
             curves[index, seed, metric] = {epoch: value for epoch, value in curve.items() if epoch <= epochs}
         took = [value for epoch, value in store.history(run.run_id, "epoch_seconds").items() if epoch <= epochs]
+        losses = store.history(run.run_id, "loss")
         changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
         rows.append(
             {
@@ -158,12 +159,13 @@ def measured(store: Store, claim: Claim, found: Found) -> Measured:
                 "seed": str(seed),
                 "epochs": str(epochs),
                 "seconds_per_epoch": f"{statistics.median(took):.4f}",
-                "commit": run.tags.get("git_commit", "unknown")[:12] + changed,
-                "code": run.tags.get("code", "unknown"),
+                # So that other code can be held against a run without training it to its end.
+                "first_losses": " ".join(f"{losses[epoch]:.9g}" for epoch in (1, 2) if epoch in losses),
+                # Of a longer run: those at its end.
+                "weights_sha256": run.tags.get("weights_sha256", "unknown"),
                 "data_digest": run.tags.get("data_digest", "unknown"),
-                "weights_sha256": run.tags.get("weights_sha256", "unknown")
-                if run.params["epochs"] == str(epochs)
-                else "",
+                "code": run.tags.get("code", "unknown"),
+                "commit": run.tags.get("git_commit", "unknown")[:12] + changed,
                 "versions": f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}",
                 "machine": run.tags.get("machine", "unknown machine"),
             }

@@ -22,8 +22,8 @@ RESULT = (
 )  # fmt: skip
 #: Columns of runs.csv.
 RUN = (
-    "condition", "seed", "epochs", "seconds_per_epoch", "commit", "code", "data_digest", "weights_sha256", "versions",
-    "machine",
+    "condition", "seed", "epochs", "seconds_per_epoch", "first_losses", "weights_sha256", "data_digest", "code",
+    "commit", "versions", "machine",
 )  # fmt: skip
 
 _UNTIL = re.compile(r"epochs_until_(\w+?)_(0?\.\d+)")
