@@ -9,7 +9,7 @@ import pytest
 from claim_folders import PUBLISHED, make_claim
 from conftest import client_of, runs_of
 
-from seqadd import claims, reproduce, results
+from seqadd import claims, report, reproduce, results
 from seqadd.config import packaged
 
 COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
@@ -204,3 +204,14 @@ def test_the_readme_says_of_the_table_what_its_results_say():
     assert f"**{n['reproduced']} are reproduced, {none} is not, and {n['undecided']} are undecided**" in said
     commits = set("; ".join(rows["commit"]).split("; "))
     assert any(f"commit {commit})" in said for commit in commits)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in packaged("experiments").glob("*/reproduced.csv")))
+def test_what_is_committed_follows_from_values_runs_and_code(name):
+    claim = claims.read(packaged("experiments") / name)
+    assert reproduce.check_folder(claim) == []
+
+
+def test_the_committed_report_is_what_the_folders_say():
+    experiments = packaged("experiments")
+    assert report.check(experiments, claims.read_all(experiments)) == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,9 +56,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     Raises:
         ConfigError: when a claim's results cannot be read.
     """
-    done = [
-        claim for claim in chosen if all((claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv"))
-    ]
+    done = [claim for claim in chosen if _has_results(claim)]
     rows = {claim.name: results.from_csv(claim.folder / "reproduced.csv") for claim in done}
     runs = {claim.name: results.from_csv(claim.folder / "runs.csv") for claim in done}
     text = _top(done, rows, runs)
@@ -67,7 +66,11 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     text += results.markdown(["claim", "", "verdicts", "cost"], lines)
     for claim in done:
         text += "\n" + _part(claim, experiments)
-    return text, _page(text, place(experiments))
+    return text, page(text, place(experiments))
+
+
+def _has_results(claim: Claim) -> bool:
+    return all((claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv", "table.md", *claim.figures))
 
 
 def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame]) -> str:
@@ -95,7 +98,8 @@ def _part(claim: Claim, experiments: Path) -> str:
     text = f"{before.rstrip()}\n\n{said.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
     text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
     up = Path("..") / experiments.name if place(experiments) != experiments else Path()
-    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({(up / claim.name / link[1]).as_posix()})", text)
+    here = (up / claim.name).as_posix()
+    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
 
 
 def _anchor(title: str) -> str:
@@ -119,7 +123,16 @@ td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align
 """  # noqa: E501
 
 
-def _page(text: str, folder: Path) -> str:
+def page(text: str, folder: Path) -> str:
+    """A web page of a text in Markdown that needs no other file.
+
+    Args:
+        text: HTML in it is shown, not obeyed.
+        folder: where its pictures' addresses start from.
+
+    Raises:
+        ConfigError: for a picture that is not there.
+    """
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
@@ -158,13 +171,16 @@ def _embedded(path: Path) -> str:
 
 
 def write(experiments: Path) -> list[Path]:
-    """Writes the report; returns where it is.
+    """Writes the report; returns where it is, nothing where no claim has results yet.
 
     Raises:
         CannotWrite: naming the file.
     """
+    every = claims.read_all(experiments)
+    if not any(map(_has_results, every)):
+        return []
     paths = [place(experiments) / name for name in _NAMES]
-    for path, text in zip(paths, build(experiments, claims.read_all(experiments)), strict=True):
+    for path, text in zip(paths, build(experiments, every), strict=True):
         write_whole(path, text)
     return paths
 

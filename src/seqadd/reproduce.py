@@ -441,8 +441,10 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     for claim in chosen:
         for condition in claim.conditions:
             check_machine(condition.config)
-        if not os.access(claim.folder, os.W_OK):
-            raise CannotWrite(f"{claim.folder}: cannot be written; copy the folder and name it with --experiments")
+        packed = claim.folder.resolve().is_relative_to(Path(__file__).resolve().parent)
+        if not options.dry_run and (packed or not os.access(claim.folder, os.W_OK)):
+            why = "belongs to the installed package" if packed else "cannot be written"
+            raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
     store = tracking.open_store(chosen[0].jobs[0].tracking)
     store.settle()
     at_once = options.jobs or jobs.jobs_at_once([claim.jobs[0] for claim in chosen])
@@ -483,8 +485,8 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
             print_line(results.table(claim, rows))
         print_line(f"[{position}/{len(chosen)}] {claim.name}: {results.in_words(rows)}{kept}")
     if options.seeds is None:
-        written = report.write(options.experiments)
-        print_line(f"report: {', '.join(str(path) for path in written)}")
+        for path in report.write(options.experiments):
+            print_line(f"report: {path}")
     if failed:
         raise NotReproduced("; ".join(failed))
 
