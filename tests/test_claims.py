@@ -1,11 +1,13 @@
 """A claim's folder: what is read from it, and what is refused in one line."""
 
 import re
+import shutil
 
 import pytest
 from claim_folders import PUBLISHED, SETTINGS, SWEEP, make_claim
 
 from seqadd import claims
+from seqadd.claims import BEGIN, END
 from seqadd.config import ConfigError, packaged
 
 
@@ -16,7 +18,7 @@ def test_a_claims_conditions_are_the_jobs_of_its_sweep_by_what_differs_but_the_s
         [(0, 3), (1, 3)],
         [(0, 2), (1, 2)],
     ]
-    assert (claim.title, claim.fewest_seeds) == ("small: a claim", 2)
+    assert (claim.title, claim.settings.fewest_seeds) == ("small: a claim", 2)
 
 
 def test_a_claims_statements_are_the_rows_of_published(tmp_path):
@@ -47,8 +49,42 @@ WRONG = {
         "published": PUBLISHED.replace("true,3,val", ",3,val")
     },
     "line 3: reverse=maybe: 0 conditions of sweep.yaml": {"published": PUBLISHED.replace("=false", "=maybe")},
-    "claim.yaml: no setting is called figure": {"claim": SETTINGS.replace("figures", "figure")},
-    "README.md: must begin with a heading and have the lines": {"readme": "# small: a claim\n"},
+    "published.csv: has no statement": {"published": PUBLISHED.partition("\n")[0] + "\n"},
+    "line 2: metric=val_accuracy: runs have no such metric": {
+        "published": PUBLISHED.replace("val_acc", "val_accuracy")
+    },
+    "line 2: value=40: must be a number, and at most 1 for val_acc": {"published": PUBLISHED.replace("0.4", "40")},
+    "line 2: value=nan: must be a number": {"published": PUBLISHED.replace("0.4", "nan")},
+    "line 3: than=reverse=false epochs=two: epochs must be an integer": {
+        "published": PUBLISHED.replace("reverse=false", "reverse=false epochs=two")
+    },
+    "claim.yaml: figure: no such key": {"claim": SETTINGS.replace("figures", "figure")},
+    "claim.yaml: fewest_seeds=1: must be at least 2": {"claim": SETTINGS.replace("2", "1")},
+    "claim.yaml: fewest_seeds: value 'two'": {"claim": SETTINGS.replace("2", "two")},
+    "claim.yaml: columns_of_table: no such key": {"claim": SETTINGS + "columns: columns_of_table\n"},
+    "claim.yaml: ../curves.png: a figure's name must be letters": {
+        "claim": SETTINGS.replace("curves.p", "../curves.p")
+    },
+    "claim.yaml: figures.curves.png.kind: invalid value 'pie', expected one of": {
+        "claim": SETTINGS.replace("kind: curves", "kind: pie")
+    },
+    "claim.yaml: curves.png: a figure of kind against needs key, metric, at": {
+        "claim": SETTINGS.replace("kind: curves", "kind: against")
+    },
+    "claim.yaml: curves.png: accuracy: runs have no such metric": {"claim": SETTINGS.replace("val_acc", "accuracy")},
+    "claim.yaml: reader=half: must be one of one_character, characters_so_far, whole_question": {
+        "claim": SETTINGS + "ceilings: [{reader: half, overrides: []}]\n"
+    },
+    "claim.yaml: ": {"claim": "- a list\n"},
+    "claim.yaml: while parsing": {"claim": "figures: {\n"},
+    "README.md: must begin with a heading and have once each": {"readme": "# small: a claim\n"},
+    "README.md: must begin with a heading": {"readme": f"# small\n{END}\n{BEGIN}\n"},
+    "sweep.yaml: while parsing": {"sweep": "epochs: {\n"},
+    "sweep.yaml: hydra.sweeper gives no job": {"sweep": SWEEP.replace("range(2)", "range(0)")},
+    "sweep.yaml: task.digits=4: the ceiling of an aligned model can be computed for 3 digits at most": {
+        "sweep": SWEEP.replace("digits: 1", "digits: 4").replace("decoder_units: 5", "decoder_units: null")
+        + "architecture: aligned\n"
+    },
     "sweep.yaml: batch_size=200: must be at most 44": {"sweep": SWEEP.replace("20\n", "200\n")},
     "sweep.yaml: simple_rnn: has a seed twice, with different numbers of epochs": {
         "sweep": SWEEP.replace("reverse: false,", "reverse: true,")
@@ -68,10 +104,17 @@ def test_a_wrong_claim_is_refused_in_one_line_that_names_file_value_and_limit(sa
 
 @pytest.mark.parametrize("name", ["claim.yaml", "README.md", "published.csv", "sweep.yaml"])
 def test_a_file_that_is_missing_is_named(name, tmp_path):
-    folder = make_claim(tmp_path)
+    folder = make_claim(tmp_path / "experiments", "it")
     (folder / name).unlink()
-    with pytest.raises(ConfigError, match=rf"{name.split('.')[0]}"):
+    with pytest.raises(ConfigError, match=rf"it/{name}: "):
         claims.read(folder)
+
+
+@pytest.mark.parametrize("name", ["Übung", "a (b), c", "it's", 'a"b'])
+def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
+    shutil.copytree(packaged("conf"), tmp_path / name / "conf")
+    monkeypatch.setattr(claims, "packaged", lambda folder: tmp_path / name / folder)
+    assert claims.read(make_claim(tmp_path / name / "experiments")).name == "small"
 
 
 def test_the_articles_claims_are_read_in_the_articles_order():
@@ -84,4 +127,6 @@ def test_the_articles_claims_are_read_in_the_articles_order():
     assert sum(statement.value is not None for statement in cells.statements) == 24
     assert [len(condition.jobs) for condition in cells.conditions] == [10, 10, 10]
     for claim in every:
-        assert all(len(condition.jobs) >= claim.fewest_seeds >= 5 for condition in claim.conditions), claim.name
+        assert all(len(condition.jobs) >= claim.settings.fewest_seeds >= 5 for condition in claim.conditions), (
+            claim.name
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqadd import claims, report
-from seqadd.config import packaged
+from seqadd.config import ConfigError, packaged
 
 PAGE = report.place(packaged("experiments")) / "report.html"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,12 +61,15 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
     from claim_folders import make_claim
 
     folder = make_claim(tmp_path / "experiments")
-    page = report.page('Machine: <img src=x onerror="alert(1)"> [x](javascript:alert(1))', folder)
+    page = report.page('Machine: <img src=x onerror="alert(1)"> [x](javascript:alert(1))', folder, set())
     assert "<img" not in page
-    assert "javascript:" not in re.findall(r'href="([^"]*)"', page)
+    assert not [link for link in re.findall(r'href="([^"]*)"', page) if "javascript" in link]
+    (folder / "secret.txt").write_text("secret")
+    with pytest.raises(ConfigError, match=r"secret.txt: a README shows it, and it is no figure of a claim's"):
+        report.page("![x](secret.txt)", folder, {folder / "curves.png"})
 
 
 def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():
     experiments = packaged("experiments")
-    ours = [claim for claim in claims.read_all(experiments) if claim.ours]
+    ours = [claim for claim in claims.read_all(experiments) if claim.settings.ours]
     assert [claim.name for claim in ours] == ["era"]

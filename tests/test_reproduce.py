@@ -1,13 +1,15 @@
 """python -m seqadd.reproduce: runs what is missing, writes what follows, and says what does not."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from claim_folders import PUBLISHED, make_claim
+from claim_folders import PUBLISHED, SWEEP, make_claim
 from conftest import client_of, runs_of
+from PIL import Image
 
 from seqadd import claims, report, reproduce, results
 from seqadd.config import packaged
@@ -51,7 +53,7 @@ def test_what_is_missing_is_announced_with_its_cost_trained_and_judged(reproduce
 def test_results_are_the_values_of_the_store(reproduced):
     folder, _ = reproduced
     small = folder / "experiments" / "small"
-    number, direction, best = results.from_csv(small / "reproduced.csv").to_dict("records")
+    number, direction, best = results.read_rows(small).to_dict("records")
     of_run = {}
     for run in runs_of(folder):
         if "seed" in run.data.params:
@@ -62,7 +64,7 @@ def test_results_are_the_values_of_the_store(reproduced):
     differences = {seed: round(of_run["true", seed][2] - of_run["false", seed][2], 6) for seed in (0, 1)}
     assert results.written_values(direction["values"]) == differences
     assert best["verdict"] == ""
-    runs = results.from_csv(small / "runs.csv")
+    runs = results.read_runs(small)
     assert runs[["condition", "seed", "epochs"]].to_numpy().tolist() == [
         ["reverse=true", "0", "3"], ["reverse=true", "1", "3"],
         ["reverse=false", "0", "2"], ["reverse=false", "1", "2"],
@@ -80,24 +82,74 @@ def test_again_nothing_is_trained_and_nothing_changes(reproduced):
     assert contents(folder / "experiments") == before
 
 
-def test_only_the_missing_seed_of_an_extended_claim_is_trained(reproduced, tmp_path):
+def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced):
     folder, _ = reproduced
+    before = contents(folder / "experiments")
     done = do(folder, "--seeds", "3", "--dry-run")
     assert re.search(r"^small +6 runs, 2 missing, about \d+ s of one processor$", done.stdout, re.MULTILINE)
     done = do(folder, "--seeds", "1")
     assert "small                2 runs, 0 missing\n" in done.stdout
+    assert "| reverse=true | 3 | `val_acc` | 0.4 |" in done.stdout
     assert "what small holds was left as it is" in done.stdout
+    assert contents(folder / "experiments") == before
+
+
+def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_the_other(reproduced):
+    """Seed 0 for five epochs, of which the store has three; what the other claim says stays what it was."""
+    folder, _ = reproduced
+    sweep = (
+        SWEEP.replace("epochs: 3", "epochs: 5")
+        .replace("range(2)", "0")
+        .replace("      - {reverse: false, epochs: 2}\n", "")
+    )
+    published = "reverse,epochs,metric,relation,value,than,source\ntrue,5,val_acc,,,,\n"
+    make_claim(folder / "experiments", "longer", sweep=sweep, published=published)
+    before = contents(folder / "experiments" / "small")
+    done = do(folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^longer +1 runs, 1 missing", done.stdout, re.MULTILINE)
+    assert "goes on from the end of run" in done.stdout
+    assert contents(folder / "experiments" / "small") == before
+    runs = results.read_runs(folder / "experiments" / "longer")
+    assert runs["first_losses"][0] == results.read_runs(folder / "experiments" / "small")["first_losses"][0]
+    said = (folder / "experiments" / "report.md").read_text()
+    assert ".** 4 runs, " in said  # the longer one and the other three
+    shutil.rmtree(folder / "experiments" / "longer")
+    assert do(folder).returncode == 0
+
+
+def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp_path):
+    folder, _ = reproduced
+    monkeypatch.setattr(reproduce, "CODE", "0123456789abcdef")
+    code, out, _ = call(
+        reproduce.main, "--dry-run", "--experiments", str(folder / "experiments"),
+        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+    )  # fmt: skip
+    assert code == 0
+    assert "small                4 runs, 4 missing" in out
+
+
+def test_a_job_that_fails_is_named_in_one_line_and_results_are_left_as_they_were(tmp_path):
+    """A step so long that the weights are no numbers after it."""
+    make_claim(tmp_path / "experiments", sweep=SWEEP.replace("cell:", "learning_rate: 1e38\ncell:"))
+    before = contents(tmp_path / "experiments")
+    done = do(tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"seqadd: small: 4 of 4 jobs failed: .*lower learning_rate=1e\+38\n", done.stderr)
+    assert contents(tmp_path / "experiments") == before
 
 
 def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(reproduced, tmp_path):
     folder, _ = reproduced
     done = do(folder, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "small                ok\n" in done.stdout
+    assert "small                ok (4 of its 4 runs held against the store)\n" in done.stdout
     (tmp_path / "experiments").symlink_to(folder / "experiments")
     done = do(tmp_path, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "without a store" in done.stdout
+    assert "small                ok (no store here)\n" in done.stdout
+    (tmp_path / "mlflow.db").write_text("junk")
+    assert do(tmp_path, "--check").returncode == 2
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -107,7 +159,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def other_value(small: Path) -> None:
-    value = results.from_csv(small / "reproduced.csv")["values"][0].partition(" ")[0]
+    value = results.read_rows(small)["values"][0].partition(" ")[0]
     replace(small / "reproduced.csv", value, "0:0.123456")
 
 
@@ -115,20 +167,33 @@ SPOILED = {
     "reproduced.csv is not what follows from values and runs": lambda small: replace(
         small / "reproduced.csv", ",undecided,", ",reproduced,"
     ),
-    "line 2: val_acc: the store has other values for seed 0": other_value,
+    "line 2: val_acc: the store has another for seed 0": other_value,
     "README.md is not what follows": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
     "table.md is not what follows": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
     "runs.csv lacks 1 runs of sweep.yaml and has 0 that are not in it": lambda small: (small / "runs.csv").write_text(
         "".join((small / "runs.csv").read_text().splitlines(keepends=True)[:-1])
     ),
     "runs are by other code": lambda small: replace(
-        small / "runs.csv", results.from_csv(small / "runs.csv")["code"][0], "0123456789abcdef"
+        small / "runs.csv", results.read_runs(small)["code"][0], "0123456789abcdef"
     ),
     "reproduced.csv has 3 statements, published.csv 4": lambda small: (small / "published.csv").write_text(
         PUBLISHED + "true,1,acc,,,,\n"
     ),
     "reproduced.csv is not what follows from values": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
-    "curves.png is missing": lambda small: (small / "curves.png").unlink(),
+    "curves.png is missing or shows something else": lambda small: (small / "curves.png").unlink(),
+    "curves.png is missing or shows": lambda small: Image.new("RGB", (600, 400)).save(small / "curves.png"),
+    "runs.csv: reverse=true seed 0: the store has other first_losses": lambda small: replace(
+        small / "runs.csv", results.read_runs(small)["first_losses"][0], "1.5 1.25"
+    ),
+    "reproduced.csv: line 2: has values for other seeds than sweep.yaml": lambda small: replace(
+        small / "reproduced.csv", " 1:", " 7:"
+    ),
+    "runs.csv: lacks the column seconds_per_epoch": lambda small: replace(
+        small / "runs.csv", "seconds_per_epoch", "seconds"
+    ),
+    "runs.csv: could not convert string to float: '<<<<'": lambda small: replace(
+        small / "runs.csv", results.read_runs(small)["seconds_per_epoch"][0], "<<<<"
+    ),
     "runs.csv lacks 2 runs": lambda small: replace(small / "sweep.yaml", "range(2)", "range(3)"),
 }
 
@@ -197,7 +262,7 @@ def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
 
 
 def test_the_readme_says_of_the_table_what_its_results_say():
-    rows = results.from_csv(packaged("experiments") / "cells" / "reproduced.csv")
+    rows = results.read_rows(packaged("experiments") / "cells")
     n = results.counts(rows)
     said = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
     none = n["not reproduced"] or "none"

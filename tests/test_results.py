@@ -12,7 +12,7 @@ from seqadd import claims, results
 def runs_by(commit: str = "abc") -> pd.DataFrame:
     rows = [
         {"condition": label, "seed": str(seed), "epochs": "3", "seconds_per_epoch": "2.0", "commit": commit,
-         "versions": "Keras 3", "machine": "here"}
+         "versions": "Keras 3", "machine": "here", "data_digest": "ab", "first_losses": f"{label} {seed}"}
         for label in ("reverse=true", "reverse=false")
         for seed in (0, 1)
     ]  # fmt: skip
@@ -34,7 +34,7 @@ CURVE = {1: 0.3, 2: 0.95, 3: 0.91, 4: 0.5}
     ],
 )
 def test_metrics_of_statements_follow_from_a_runs_curve(metric, epochs, value):
-    assert results.base_metric(metric) == "acc"
+    assert claims.base_metric(metric) == "acc"
     assert results.measure(metric, CURVE, epochs) == pytest.approx(value, nan_ok=True)
 
 
@@ -64,7 +64,23 @@ def test_the_table_says_what_is_missing_and_what_was_claimed(tmp_path):
     text = results.table(claim, results.results(claim, [{0: 0.39, 1: 0.41}, {0: 0.1, 1: 0.2}, {}], runs_by()))
     assert "| reverse=true | 3 | `val_acc` | 0.4 | 0.4000 ± 0.0141 | 0.3900 to 0.4100 |" in text
     assert "| reverse=true | 2 | `val_acc` | above reverse=false | +0.1500 ± 0.0707 |" in text
-    assert "| reverse=true | 3 | `best_acc` | missing |  | 0 |" in text
+    assert "| reverse=true | 3 | `best_acc` | missing |  | 0 of 2 |" in text
+
+
+def test_a_mean_is_that_of_the_numbers_as_they_are_written(tmp_path):
+    """0.1 + 0.2 is not 0.3 in floats, and half of the sixth digit goes to the even one."""
+    claim = claims.read(make_claim(tmp_path))
+    rows = results.results(claim, [{0: 0.100001, 1: 0.1}, {0: 0.100003, 1: 0.1}, {}], runs_by())
+    assert rows["mean"].tolist() == ["0.1", "0.100002", ""]
+
+
+def test_runs_that_claims_share_cost_once():
+    longer = runs_by().assign(epochs="5")
+    assert results.seconds(pd.concat([runs_by(), longer])) == 4 * 5 * 2.0
+
+
+def test_what_others_wrote_to_a_store_cannot_act():
+    assert results.plain('<b>&"\n![a](b)|`') == "?b??????a?(b)??"
 
 
 def test_costs_are_of_one_processor_and_in_words(tmp_path):

@@ -80,6 +80,7 @@ def test_a_limit_is_passed_by_the_whole_interval_by_none_of_it_or_by_some():
 
 
 UP, DOWN, NEITHER = [0.1, 0.2, 0.15, 0.1, 0.2], [-0.1, -0.2, -0.15, -0.1, -0.2], [0.1, -0.2, 0.15, -0.1, 0.05]
+SURE_BUT_SMALL = [0.003, 0.0035, 0.004, 0.003, 0.0035]
 TINY = [0.001, -0.002, 0.002, -0.001, 0.0]
 
 
@@ -94,6 +95,22 @@ TINY = [0.001, -0.002, 0.002, -0.001, 0.0]
 )
 def test_a_direction_is_that_of_the_whole_interval(relation, up, down, neither, tiny):
     assert [verdicts.of_difference(each, relation) for each in (UP, DOWN, NEITHER, TINY)] == [up, down, neither, tiny]
+
+
+def test_a_difference_that_is_sure_but_below_a_hundredth_is_none():
+    assert verdicts.of_difference(SURE_BUT_SMALL, "not above") == REPRODUCED
+    assert verdicts.of_difference([5 * each for each in SURE_BUT_SMALL], "not above") == NOT_REPRODUCED
+    assert verdicts.of_difference([3 * each for each in SURE_BUT_SMALL], "not above") == UNDECIDED
+    assert verdicts.of_difference(SURE_BUT_SMALL, "above") == REPRODUCED
+
+
+def test_numbers_that_are_no_fractions_are_judged_by_their_own_size():
+    losses = [1.2, 1.3, 1.25, 1.22, 1.28]  # its interval is 1.12 to 1.38, which is wider than a fifth of its mean
+    assert verdicts.of_number(losses, 1.25, fraction=False) == UNDECIDED
+    assert verdicts.of_number(losses, 1.39, fraction=False) == NOT_REPRODUCED
+    epochs = [300.0, 305.0, 310.0, 302.0, 308.0]
+    assert verdicts.of_number(epochs, 305, fraction=False) == REPRODUCED
+    assert verdicts.of_number(epochs, 325, fraction=False) == NOT_REPRODUCED
 
 
 def test_the_effect_is_the_mean_difference_in_standard_deviations():

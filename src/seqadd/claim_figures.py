@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqadd import figures
-from seqadd.claims import Claim, Condition, labels_of
-from seqadd.config import Config, ConfigError, as_text
-from seqadd.results import base_metric, is_fraction, written_values
+from seqadd.claims import Claim, Condition, FigureSettings, Kind, Over, base_metric, is_fraction, labels_of
+from seqadd.config import Config, as_text
+from seqadd.results import written_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,8 @@ def updates(config: Config, epochs: int) -> int:
 def metrics_of(claim: Claim) -> set[str]:
     """The metrics of runs that the statements and the figures of a claim need."""
     named = {base_metric(statement.metric) for statement in claim.statements}
-    for spec in claim.figures.values():
-        named |= {*spec.get("metrics", []), *([spec["metric"]] if "metric" in spec else [])}
+    for shown in claim.settings.figures.values():
+        named |= set(shown.all_metrics())
     return named
 
 
@@ -41,31 +41,16 @@ def draw(claim: Claim, name: str, curves: Curves, rows: pd.DataFrame, ceilings: 
         curves: of the metrics in ``metrics_of(claim)``.
         rows: as ``results.results`` returns them.
         ceilings: the rows of ceilings.csv.
-
-    Raises:
-        ConfigError: when ``claim.yaml`` asks for what there is not.
     """
-    spec = dict(claim.figures[name])
-    kind = spec.pop("kind", None)
-    try:
-        return KINDS[kind](claim, curves, rows, ceilings, **spec)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{claim.folder / 'claim.yaml'}: {name}: {type(error).__name__}: {error}") from error
+    shown = claim.settings.figures[name]
+    return KINDS[shown.kind](claim, shown, curves, rows, ceilings)
 
 
 def _curves(
-    claim: Claim,
-    curves: Curves,
-    rows: pd.DataFrame,
-    ceilings: pd.DataFrame,
-    *,
-    metrics: Sequence[str],
-    panels: str | None = None,
-    over: str = "epochs",
-    logarithmic: bool = False,
-    limits: Sequence[float] | None = None,
+    claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
     """Metrics over epochs or updates: a panel for each value of a key, a colour for each condition and metric."""
+    metrics, panels, over = settings.metrics, settings.panels, settings.over
     of_panel: dict[str, list[int]] = {}
     for index, condition in enumerate(claim.conditions):
         of_panel.setdefault(_value(condition, panels) if panels else "", []).append(index)
@@ -81,16 +66,17 @@ def _curves(
                 by_seed: list[tuple[Sequence[float], Sequence[float]]] = []
                 for job in condition.jobs:
                     curve = curves.get((index, job.seed, metric), {})
-                    x = [updates(job, epoch) if over == "updates" else epoch for epoch in curve]
+                    x = [updates(job, epoch) if over is Over.updates else epoch for epoch in curve]
                     by_seed.append((x, list(curve.values())))
                 parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
-                lines.append(figures.Line(" ".join(parts) or metric, colour % len(figures.COLOURS), by_seed))
+                lines.append(figures.Line(" ".join(parts) or metric, colour, by_seed))
                 published += [
-                    (_x(condition.config, statement.epochs, over), statement.value, colour % len(figures.COLOURS))
+                    (_x(condition.config, statement.epochs, over), statement.value, colour)
                     for statement in claim.statements
                     if statement.condition == index
                     and base_metric(statement.metric) == metric
                     and statement.value is not None
+                    and statement.relation == "equal"
                 ]
             of_law = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
             for reader, height in of_law[["reader", "ceiling"]].to_numpy():
@@ -99,26 +85,22 @@ def _curves(
     fractions = all(is_fraction(metric) for metric in metrics)
     return figures.panels(
         shown,
-        xlabel="updates" if over == "updates" else "epoch",
+        xlabel="updates" if over is Over.updates else "epoch",
         ylabel=metrics[0] if len(metrics) == 1 else ("share right" if fractions else "value"),
-        limits=(limits[0], limits[1]) if limits else ((0.0, 1.02) if fractions else None),
-        logarithmic=logarithmic,
+        limits=settings.limits or ((0.0, 1.02) if fractions else None),
+        logarithmic=settings.logarithmic,
     )
 
 
 def _against(
-    claim: Claim,
-    curves: Curves,
-    rows: pd.DataFrame,
-    ceilings: pd.DataFrame,
-    *,
-    key: str,
-    metric: str,
-    at: Sequence[dict[str, int]],
+    claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
     """A metric against a key's value: a line for each ``epochs: N`` or ``updates: N`` in ``at``."""
+    key, metric = settings.key, settings.metric
+    assert key is not None
+    assert metric is not None
     lines = []
-    for colour, moment in enumerate(at):
+    for colour, moment in enumerate(settings.at):
         ((kind, number),) = moment.items()
         by_seed: dict[int, tuple[list[float], list[float]]] = {}
         for index, condition in enumerate(claim.conditions):
@@ -130,12 +112,15 @@ def _against(
                     xs.append(float(_value(condition, key)))
                     ys.append(value)
         ordered = [tuple(zip(*sorted(zip(xs, ys, strict=True)), strict=True)) for xs, ys in by_seed.values()]
-        lines.append(figures.Line(f"after {number:,} {kind}", colour, ordered, markers=True))  # type: ignore[arg-type]
+        about = "about " if kind == "updates" else ""
+        lines.append(figures.Line(f"after {about}{number:,} {kind}", colour, ordered, markers=True))  # type: ignore[arg-type]
     limits = (0.0, 1.02) if is_fraction(metric) else None
     return figures.panels([figures.Panel("", lines, [], [])], key, metric, limits=limits, logarithmic=True)
 
 
-def _intervals(claim: Claim, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
+def _intervals(
+    claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
+) -> Figure:
     """The published numbers beside the runs, a row each."""
     shown = [
         figures.Row(
@@ -152,7 +137,11 @@ def _intervals(claim: Claim, curves: Curves, rows: pd.DataFrame, ceilings: pd.Da
     return figures.intervals(shown, "share right")
 
 
-KINDS: dict[str | None, Callable[..., Figure]] = {"curves": _curves, "against": _against, "intervals": _intervals}
+KINDS: dict[Kind, Callable[..., Figure]] = {
+    Kind.curves: _curves,
+    Kind.against: _against,
+    Kind.intervals: _intervals,
+}
 
 
 def _value(condition: Condition, key: str) -> str:
@@ -166,5 +155,5 @@ def _labels(conditions: Sequence[Condition]) -> list[str]:
     return labels_of([condition.config for condition in conditions])
 
 
-def _x(config: Config, epochs: int, over: str) -> Any:
-    return updates(config, epochs) if over == "updates" else epochs
+def _x(config: Config, epochs: int, over: Over) -> float:
+    return updates(config, epochs) if over is Over.updates else epochs

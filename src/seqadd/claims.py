@@ -9,6 +9,10 @@ and in ``README.md`` what stands between two markers.
 from __future__ import annotations
 
 import dataclasses
+import enum
+import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +22,96 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from seqadd import verdicts
+from seqadd import ceilings, verdicts
 from seqadd.config import Config, ConfigError, as_text, check, from_hydra, in_one_line, known_keys, packaged
 from seqadd.sweeps import combinations
+from seqadd.table import is_metric
 
 #: Columns of published.csv beside the keys of the configuration that a statement is about.
 STATEMENT = ("epochs", "metric", "relation", "value", "than", "source")
+#: Metrics of statements that are derived from one of the run.
+UNTIL = re.compile(r"epochs_until_(\w+?)_(0?\.\d+)")
 #: In README.md, what stands between these two lines is written by the program.
 BEGIN = "<!-- results: written by python -m seqadd.reproduce -->"
 END = "<!-- end of results -->"
+
+
+class Kind(enum.Enum):
+    """Kinds of figures, with the settings that each must have."""
+
+    curves = ("metrics",)
+    against = ("key", "metric", "at")
+    intervals = ()
+
+
+class Over(enum.Enum):
+    """What curves are drawn over."""
+
+    epochs = 1
+    updates = 2
+
+
+@dataclass
+class FigureSettings:
+    """What a figure shows.
+
+    Attributes:
+        kind: ``curves`` of metrics over epochs or updates; a metric ``against`` a key's values; ``intervals`` with the
+            published numbers in them.
+        metrics: of curves.
+        panels: the key of whose values each has a panel of its own; None for one panel.
+        over: what curves are drawn over.
+        logarithmic: whether that axis is.
+        limits: of the other axis; None for all of 0..1, or all there is.
+        key, metric: of ``against``.
+        at: the moments at which the metric is taken, ``epochs: N`` or ``updates: N``.
+    """
+
+    kind: Kind
+    metrics: list[str] = dataclasses.field(default_factory=list)
+    panels: str | None = None
+    over: Over = Over.epochs
+    logarithmic: bool = False
+    limits: tuple[float, float] | None = None
+    key: str | None = None
+    metric: str | None = None
+    at: list[dict[str, int]] = dataclasses.field(default_factory=list)
+
+    def all_metrics(self) -> list[str]:
+        """Every metric that it shows."""
+        return [*self.metrics, *([self.metric] if self.metric else [])]
+
+
+@dataclass
+class CeilingSettings:
+    """A ceiling to compute beside those of the claim's own models: what is seen, of what configuration."""
+
+    reader: str
+    overrides: list[str]
+
+
+@dataclass
+class Settings:
+    """What claim.yaml can say.
+
+    Attributes:
+        position: where the claim stands among the others.
+        ours: whether it asks something that nobody claimed, so that its verdicts are not counted among the others.
+        fewest_seeds: with fewer no verdict is given.
+        columns: the key whose values are the columns of the table of published numbers; None for a row each.
+        figures: what each shows, by file name.
+        ceilings: further ones.
+    """
+
+    position: int = 1000
+    ours: bool = False
+    fewest_seeds: int = verdicts.FEWEST_SEEDS
+    columns: str | None = None
+    figures: dict[str, FigureSettings] = dataclasses.field(default_factory=dict)
+    ceilings: list[CeilingSettings] = dataclasses.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,26 +160,18 @@ class Claim:
     """What a folder of ``experiments/`` holds, checked.
 
     Attributes:
-        name: of the folder.
+        folder: where it lies.
         title: first heading of its README.
-        fewest_seeds: with fewer no verdict is given.
-        position: where it stands among the others.
-        ours: whether it asks something that nobody claimed, so that its verdicts are not counted among the others.
-        columns: the key whose values are the columns of the table of published numbers; None for a row each.
-        figures: for each figure's file name what it shows.
-        readers: what else a ceiling is computed for, see ``seqadd.ceilings``.
+        conditions: what is run.
+        statements: what is said of it.
+        settings: how it is shown.
     """
 
     folder: Path
     title: str
     conditions: list[Condition]
     statements: list[Statement]
-    fewest_seeds: int
-    position: int
-    ours: bool
-    columns: str | None
-    figures: dict[str, dict[str, Any]]
-    readers: list[dict[str, Any]]
+    settings: Settings
 
     @property
     def name(self) -> str:
@@ -107,6 +182,17 @@ class Claim:
     def jobs(self) -> list[Config]:
         """All runs, the seeds of a condition one after the other."""
         return [job for condition in self.conditions for job in condition.jobs]
+
+
+def base_metric(metric: str) -> str:
+    """The metric of the run that a metric of a statement is measured by."""
+    until = UNTIL.fullmatch(metric)
+    return until[1] if until else metric.removeprefix("best_")
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric's values are in 0..1."""
+    return any(part in metric for part in ("acc", "exact_match")) and not UNTIL.fullmatch(metric)
 
 
 def names(experiments: Path) -> list[str]:
@@ -133,7 +219,7 @@ def read_all(experiments: Path, wanted: Sequence[str] = (), overrides: Sequence[
         ConfigError: as ``read``.
     """
     every = [read(experiments / name, overrides) for name in names(experiments) if name in wanted or not wanted]
-    return sorted(every, key=lambda claim: (claim.position, claim.name))
+    return sorted(every, key=lambda claim: (claim.settings.position, claim.name))
 
 
 def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
@@ -147,35 +233,65 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
         ConfigError: for a file that is missing or wrong, naming it.
     """
     conditions = _conditions(folder, overrides)
-    said = folder / "claim.yaml"
+    settings = _settings(folder / "claim.yaml")
     try:
-        settings: Any = OmegaConf.to_container(OmegaConf.load(said))
         readme = (folder / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(f"{folder}: cannot read this claim: {in_one_line(error)}") from error
-    strange = settings.keys() - {"position", "ours", "fewest_seeds", "columns", "figures", "ceilings"}
-    if strange:
-        raise ConfigError(f"{said}: no setting is called {', '.join(sorted(strange))}")
-    if not readme.startswith("# ") or BEGIN not in readme or END not in readme:
-        raise ConfigError(f"{folder / 'README.md'}: must begin with a heading and have the lines {BEGIN} and {END}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{folder / 'README.md'}: cannot read it: {in_one_line(error)}") from error
+    marked = readme.count(BEGIN) == readme.count(END) == 1 and readme.index(BEGIN) < readme.index(END)
+    if not readme.startswith("# ") or not marked:
+        raise ConfigError(f"{folder / 'README.md'}: must begin with a heading and have once each {BEGIN} and {END}")
+    for condition in conditions:
+        digits = condition.config.task.digits
+        if ceilings.reader_of(condition.config) is not None and digits > ceilings.MOST_DIGITS:
+            raise ConfigError(
+                f"{folder / 'sweep.yaml'}: task.digits={digits}: the ceiling of an aligned model can be computed for "
+                f"{ceilings.MOST_DIGITS} digits at most"
+            )
     return Claim(
         folder,
         readme.partition("\n")[0].removeprefix("# ").strip(),
         conditions,
         _statements(folder / "published.csv", conditions),
-        settings.get("fewest_seeds", verdicts.FEWEST_SEEDS),
-        settings.get("position", 1000),
-        settings.get("ours", False),
-        settings.get("columns"),
-        settings.get("figures", {}),
-        settings.get("ceilings", []),
+        settings,
     )
+
+
+def _settings(path: Path) -> Settings:
+    """What claim.yaml says, checked, so that no run is trained for a figure that cannot be drawn."""
+    try:
+        settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path)))
+    except (AttributeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
+        raise ConfigError(f"{path}: {in_one_line(error)}") from error
+    if settings.fewest_seeds < 2:
+        raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
+    keys = [settings.columns, *(key for shown in settings.figures.values() for key in (shown.panels, shown.key))]
+    for key in keys:
+        if key not in (None, *known_keys()):
+            raise ConfigError(f"{path}: {key}: no such key; keys are {', '.join(known_keys())}")
+    for name, shown in settings.figures.items():
+        if not re.fullmatch(r"[\w-]+\.png", name):
+            raise ConfigError(f"{path}: {name}: a figure's name must be letters, digits, - and _, and end in .png")
+        missing = [key for key in shown.kind.value if not getattr(shown, key)]
+        if missing:
+            raise ConfigError(f"{path}: {name}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
+        for metric in shown.all_metrics():
+            if not is_metric(metric):
+                raise ConfigError(f"{path}: {name}: {metric}: runs have no such metric")
+        for moment in shown.at:
+            if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
+                raise ConfigError(f"{path}: {name}: at: {moment}: must be epochs: N or updates: N")
+    for each in settings.ceilings:
+        if each.reader not in ceilings.READERS:
+            raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(ceilings.READERS)}")
+    return settings
 
 
 def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
     """The runs of ``sweep.yaml``, composed by Hydra as ``python -m seqadd.run`` composes them."""
     path = folder / "sweep.yaml"
-    search = f"hydra.searchpath=[file://{packaged('conf')}]"
+    conf = json.dumps(f"file://{packaged('conf')}", ensure_ascii=False)  # quoted: a path may have any letter in it
+    search = f"hydra.searchpath=[{conf}]"
     jobs: dict[str, list[Config]] = {}
     try:
         with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
@@ -196,8 +312,10 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
                     config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))
                 check(config)
                 jobs.setdefault(config.condition_hash(), []).append(config)
-    except (HydraException, OSError, ValueError) as error:
+    except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
         raise ConfigError(f"{path}: {in_one_line(error)}") from error
+    if not jobs:
+        raise ConfigError(f"{path}: hydra.sweeper gives no job")
     labels = labels_of([of_condition[0] for of_condition in jobs.values()])
     conditions = [Condition(label, list(each)) for label, each in zip(labels, jobs.values(), strict=True)]
     for condition in conditions:
@@ -231,6 +349,8 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
             if missing
             else f"{path}: no key is called {', '.join(sorted(strange))}"
         )
+    if rows.empty:
+        raise ConfigError(f"{path}: has no statement")
     return [
         _statement({str(key): value for key, value in row.items()}, conditions, f"{path}: line {line}")
         for line, row in enumerate(rows.to_dict("records"), start=2)
@@ -250,15 +370,22 @@ def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: s
         raise ConfigError(f"{where}: relation={relation}: needs a value or a than")
     if than != "" and relation == "equal":
         raise ConfigError(f"{where}: relation=equal: two conditions are above or below one another")
+    if not is_metric(base_metric(metric)):
+        raise ConfigError(f"{where}: metric={metric}: runs have no such metric")
     try:
         epochs, number = int(fields["epochs"]), None if value == "" else float(value)
+        if number is not None and not (math.isfinite(number) and (number <= 1 or not is_fraction(metric))):
+            raise ValueError(f"value={value}: must be a number, and at most 1 for {metric}")
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
     condition = _find(conditions, keys, epochs, where)
     other = None
     if than != "":
         changed = dict(each.partition("=")[::2] for each in than.split())
-        other_epochs = int(changed.pop("epochs", epochs))
+        written = changed.pop("epochs", str(epochs))
+        if not written.isdecimal():
+            raise ConfigError(f"{where}: than={than}: epochs must be an integer")
+        other_epochs = int(written)
         other = _find(conditions, keys | changed, other_epochs, where), other_epochs
     return Statement(fields, condition, epochs, metric, relation, number, other)
 

@@ -79,7 +79,7 @@ class Line:
 
     Attributes:
         label: what it is called.
-        colour: index into ``COLOURS``; ``-1`` for black.
+        colour: index into ``COLOURS``; above them they come again, with dashes.
         by_seed: x and y of each seed.
         markers: whether the mean is marked at each x.
     """
@@ -120,16 +120,17 @@ def panels(
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, panel in zip(every, shown, strict=True):
         for line in panel.lines:
-            colour = COLOURS[line.colour] if line.colour >= 0 else "black"
+            again, index = divmod(line.colour, len(COLOURS))
+            colour, style = COLOURS[index], ("-", "--", ":")[again % 3]
             marker = "o" if line.markers else None
             for x, y in line.by_seed if len(line.by_seed) > 1 else []:
-                axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.5, marker=marker, markersize=2)
+                axes.plot(x, y, color=colour, linestyle=style, linewidth=0.6, alpha=0.5, marker=marker, markersize=2)
             x, mean = _mean_line(line.by_seed)
             n = len(line.by_seed)
             label = f"{line.label} ({n} seed{'s' * (n > 1)})"
-            axes.plot(x, mean, color=colour, linewidth=2, label=label, marker=marker, markersize=5)
+            axes.plot(x, mean, color=colour, linestyle=style, linewidth=2, label=label, marker=marker, markersize=5)
         for x_published, y_published, colour_index in panel.published:
-            colour = COLOURS[colour_index] if colour_index >= 0 else "white"
+            colour = COLOURS[colour_index % len(COLOURS)]
             axes.scatter([x_published], [y_published], color=colour, marker="D", edgecolor="black", zorder=3)
         if panel.published:
             axes.scatter([], [], color="white", marker="D", edgecolor="black", label="published")

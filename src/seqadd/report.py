@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from seqadd import claims, results, verdicts
 from seqadd.claims import BEGIN, END, Claim
-from seqadd.config import ConfigError
+from seqadd.config import ConfigError, packaged
 from seqadd.files import write_whole
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TOP = """# The article's claims, run again
 Every number of the 2018 article "Seq2Seq 모델 디버깅" (likejazz), which teaches a Keras
 model to add three-digit numbers, and of the Keras example that it builds on, beside a distribution over seeds.
 
-**{verdicts}** of what was published. {runs} runs, {cost} of one processor, commit {commits}.
+**{verdicts}.** {runs} runs, {cost} of one processor, commit {commits}.
 
 A published number is *reproduced* where it lies inside the interval into which one more run falls in 95 of 100 cases,
 *not reproduced* where it lies outside, *undecided* where the interval is too wide to say anything. A claimed direction
@@ -41,9 +41,9 @@ and what it does not: [verdicts](verdicts.md).
 
 
 def place(experiments: Path) -> Path:
-    """Where the report of a folder of claims is: in ``docs`` beside it where there is one, else in the folder."""
-    docs = experiments.absolute().parent / "docs"
-    return docs if docs.is_dir() else experiments
+    """Where the report of a folder of claims is: that of this project's own in ``docs``, any other in the folder."""
+    docs = experiments.resolve().parent / "docs"
+    return docs if experiments.resolve() == packaged("experiments") and docs.is_dir() else experiments
 
 
 def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
@@ -57,8 +57,8 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
         ConfigError: when a claim's results cannot be read.
     """
     done = [claim for claim in chosen if _has_results(claim)]
-    rows = {claim.name: results.from_csv(claim.folder / "reproduced.csv") for claim in done}
-    runs = {claim.name: results.from_csv(claim.folder / "runs.csv") for claim in done}
+    rows = {claim.name: results.read_rows(claim.folder) for claim in done}
+    runs = {claim.name: results.read_runs(claim.folder) for claim in done}
     text = _top(done, rows, runs)
     lines = [[f"[{claim.name}](#{_anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
@@ -66,11 +66,14 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     text += results.markdown(["claim", "", "verdicts", "cost"], lines)
     for claim in done:
         text += "\n" + _part(claim, experiments)
-    return text, page(text, place(experiments))
+    pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
+    return text, page(text, place(experiments), pictures)
 
 
 def _has_results(claim: Claim) -> bool:
-    return all((claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv", "table.md", *claim.figures))
+    return all(
+        (claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv", "table.md", *claim.settings.figures)
+    )
 
 
 def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame]) -> str:
@@ -79,12 +82,15 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     if not done:
         raise ConfigError("no claim has results yet; python -m seqadd.reproduce makes them")
     every = pd.concat(runs.values())
-    theirs = pd.concat([rows[claim.name] for claim in done if not claim.ours] or rows.values())
-    shared = every.drop_duplicates(["data_digest", "weights_sha256"])
+    theirs = pd.concat([rows[claim.name] for claim in done if not claim.settings.ours] or rows.values())
+    numbers, directions = theirs[theirs["relation"] == "equal"], theirs[theirs["relation"] != "equal"]
+    said = f"Of the published numbers {results.in_words(numbers)}"
+    if (directions["relation"] != "").any():
+        said += f"; of the limits and directions that are claimed {results.in_words(directions)}"
     return _TOP.format(
-        verdicts=results.in_words(theirs).capitalize(),
-        runs=len(shared),
-        cost=results.duration(results.seconds(shared)),
+        verdicts=said,
+        runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
+        cost=results.duration(results.seconds(every)),
         commits=", ".join(sorted(set(every["commit"]))),
     )
 
@@ -123,20 +129,23 @@ td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align
 """  # noqa: E501
 
 
-def page(text: str, folder: Path) -> str:
+def page(text: str, folder: Path, pictures: set[Path]) -> str:
     """A web page of a text in Markdown that needs no other file.
 
     Args:
         text: HTML in it is shown, not obeyed.
         folder: where its pictures' addresses start from.
+        pictures: which files may become a part of it.
 
     Raises:
-        ConfigError: for a picture that is not there.
+        ConfigError: for another picture, or one that is not there.
     """
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    body = re.sub(r'<img src="([^"]+)"', lambda image: f'<img src="{_embedded(folder / image[1])}"', body)
+    body = re.sub(
+        r'<img src="([^"]+)"', lambda image: f'<img src="{_embedded((folder / image[1]).resolve(), pictures)}"', body
+    )
     body = re.sub(
         r"<h([23])>(.*?)</h\1>",
         lambda head: f'<h{head[1]} id="{_anchor(_plain(head[2]))}">{head[2]}</h{head[1]}>',
@@ -162,12 +171,11 @@ def _plain(text: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", "", text))
 
 
-def _embedded(path: Path) -> str:
+def _embedded(path: Path, pictures: set[Path]) -> str:
     """A picture as part of the page."""
-    try:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    except OSError as error:
-        raise ConfigError(f"{path}: a README shows it, and it is not there") from error
+    if path not in pictures:
+        raise ConfigError(f"{path}: a README shows it, and it is no figure of a claim's")
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def write(experiments: Path) -> list[Path]:

@@ -6,11 +6,12 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqadd import verdicts
-from seqadd.claims import BEGIN, END, Claim, Statement
+from seqadd.claims import BEGIN, END, UNTIL, Claim, Statement, is_fraction
 from seqadd.config import ConfigError, in_one_line, known_keys
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ RUN = (
     "commit", "versions", "machine",
 )  # fmt: skip
 
-_UNTIL = re.compile(r"epochs_until_(\w+?)_(0?\.\d+)")
-
-
-def base_metric(metric: str) -> str:
-    """The metric of the run that a metric of a statement is measured by."""
-    until = _UNTIL.fullmatch(metric)
-    return until[1] if until else metric.removeprefix("best_")
-
 
 def measure(metric: str, curve: dict[int, float], epochs: int) -> float:
     """The value of a statement's metric for one run; NaN where it has none.
@@ -44,18 +37,13 @@ def measure(metric: str, curve: dict[int, float], epochs: int) -> float:
         curve: values of ``base_metric(metric)`` by epoch, from 1.
         epochs: at least 1.
     """
-    until = _UNTIL.fullmatch(metric)
+    until = UNTIL.fullmatch(metric)
     if until:
         limit = float(until[2])
         return float(min((n for n, value in curve.items() if n <= epochs and value >= limit), default=math.nan))
     if metric.startswith("best_"):
         return max((value for n, value in curve.items() if n <= epochs), default=math.nan)
     return curve.get(epochs, math.nan)
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether a metric's values are in 0..1."""
-    return any(part in metric for part in ("acc", "exact_match")) and not _UNTIL.fullmatch(metric)
 
 
 def results(claim: Claim, values: Sequence[dict[int, float]], runs: pd.DataFrame) -> pd.DataFrame:
@@ -83,12 +71,12 @@ def results(claim: Claim, values: Sequence[dict[int, float]], runs: pd.DataFrame
         }
         if numbers:
             row |= {name: _number(value) for name, value in _statistics(statement, numbers).items()}
-        row["verdict"] = _verdict(statement, numbers, claim.fewest_seeds)
+        row["verdict"] = _verdict(statement, numbers, claim.settings.fewest_seeds)
         rows.append(statement.fields | row)
     return pd.DataFrame(rows, columns=[*claim.statements[0].fields, *RESULT])
 
 
-def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float]:
+def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float | Decimal]:
     import numpy as np
 
     if statement.than is not None:
@@ -97,8 +85,9 @@ def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float]:
         interval = verdicts.prediction_interval(numbers)
     else:
         interval = verdicts.prediction_interval(numbers, most=math.inf)
-    said = {
-        "mean": float(np.mean(numbers)),
+    said: dict[str, float | Decimal] = {
+        # Of the numbers as they are written: a sum of floats would round differently on another machine.
+        "mean": sum(map(Decimal, map(_number, numbers)), Decimal()) / len(numbers),
         "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan,
         "min": min(numbers),
         "max": max(numbers),
@@ -118,10 +107,11 @@ def _verdict(statement: Statement, numbers: list[float], fewest: int) -> str:
     if statement.than is not None:
         return verdicts.of_difference(numbers, statement.relation, fewest)
     assert statement.value is not None
-    return verdicts.of_number(numbers, statement.value, statement.relation, fewest)
+    return verdicts.of_number(numbers, statement.value, statement.relation, fewest, is_fraction(statement.metric))
 
 
-def _number(value: float) -> str:
+def _number(value: float | Decimal) -> str:
+    """Six digits behind the point and no zeros at the end; nothing for what is no number."""
     if not math.isfinite(value):
         return ""
     return f"{value:.6f}".rstrip("0").rstrip(".")
@@ -137,24 +127,59 @@ def to_csv(rows: pd.DataFrame) -> str:
     return str(rows.to_csv(index=False, lineterminator="\n"))
 
 
-def from_csv(path: Path) -> pd.DataFrame:
+def from_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A CSV file as ``to_csv`` writes it, all of it text.
 
     Raises:
-        ConfigError: when it cannot be read.
+        ConfigError: when it cannot be read or does not have these columns.
     """
     import pandas as pd
 
     try:
-        return pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
+        rows = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot read it: {in_one_line(error)}") from error
+    missing = [column for column in columns if column not in rows.columns]
+    if missing:
+        raise ConfigError(f"{path}: lacks the column {', '.join(missing)}")
+    return rows
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """The runs.csv of a claim.
+
+    Raises:
+        ConfigError: when it cannot be read, or is not as the program writes it.
+    """
+    path = folder / "runs.csv"
+    runs = from_csv(path, RUN)
+    try:
+        seconds(runs)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return runs
+
+
+def read_rows(folder: Path) -> pd.DataFrame:
+    """The reproduced.csv of a claim.
+
+    Raises:
+        ConfigError: when it cannot be read, or is not as the program writes it.
+    """
+    path = folder / "reproduced.csv"
+    rows = from_csv(path, RESULT)
+    try:
+        for text in rows["values"]:
+            written_values(text)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return rows
 
 
 def table(claim: Claim, rows: pd.DataFrame) -> str:
     """table.md: reproduced.csv as a person reads it."""
-    if claim.columns is not None:
-        return _across(claim, rows, claim.columns) + "\n" + _down(claim, rows)
+    if claim.settings.columns is not None:
+        return _across(claim, rows, claim.settings.columns) + "\n" + _down(claim, rows)
     return _down(claim, rows)
 
 
@@ -192,12 +217,13 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
             seeds, interval = _range(row["min"], row["max"], "+"), _range(row["low"], row["high"], "+")
             of_differences.append([*what, claimed, _mean(row, "+"), seeds, interval, effect, _bold(row["verdict"])])
         else:
-            of_others.append([*what, _mean(row), seeds, row["seeds"]])
+            n = f"{row['seeds']} of {len(claim.conditions[statement.condition].jobs)}"
+            of_others.append([*what, _mean(row), seeds, n])
     what = ["condition", "epochs", "metric"]
     parts = [
         ([*what, "published", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_numbers),
         ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
-        ([*what, "measured", "seeds", "n"], of_others),
+        ([*what, "measured", "seeds", "seeds that have it"], of_others),
     ]
     return "\n".join(markdown(header, lines) for header, lines in parts if lines)
 
@@ -239,6 +265,15 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+class NotReproduced(RuntimeError):
+    """A committed result does not follow from the store or the code, or runs are missing."""
+
+
+def plain(text: str) -> str:
+    """A text of the store, where others may write too, so that it can act in no CSV, Markdown or HTML."""
+    return re.sub(r"[^\w .,:;()@+/-]", "?", text)[:200]
+
+
 def counts(rows: pd.DataFrame) -> dict[str, int]:
     """How many statements got each verdict."""
     kinds = (verdicts.REPRODUCED, verdicts.NOT_REPRODUCED, verdicts.UNDECIDED)
@@ -254,8 +289,12 @@ def in_words(rows: pd.DataFrame) -> str:
 
 
 def seconds(runs: pd.DataFrame) -> float:
-    """Seconds of one processor that the epochs of some runs took, each as long as the median one of its run."""
-    return float((runs["epochs"].astype(int) * runs["seconds_per_epoch"].astype(float)).sum())
+    """Seconds of one processor that the epochs of some runs took, each as long as the median one of its run.
+
+    Of runs of which one begins the other, as claims share them, the longest counts.
+    """
+    took = runs["epochs"].astype(int) * runs["seconds_per_epoch"].astype(float)
+    return float(took.groupby([runs["data_digest"], runs["first_losses"]]).max().sum())
 
 
 def duration(of_seconds: float) -> str:
@@ -268,7 +307,8 @@ def duration(of_seconds: float) -> str:
 
 def summary(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
     """What README.md says between its markers."""
-    commits, versions, machines = (", ".join(sorted(set(runs[name]))) for name in ("commit", "versions", "machine"))
+    commits = ", ".join(sorted(set(runs["commit"])))
+    versions, machines = ("; ".join(sorted(set(runs[name]))) for name in ("versions", "machine"))
     return (
         f"**{in_words(rows)}**: [table.md](table.md), [reproduced.csv](reproduced.csv), [runs.csv](runs.csv).\n"
         f"{len(runs)} runs, {duration(seconds(runs))} of one processor; commit {commits};\n{versions}; {machines}.\n"
@@ -277,6 +317,6 @@ def summary(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 def readme_with(text: str, said: str) -> str:
     """A claim's README with its results between the markers."""
-    before, _, rest = text.partition(BEGIN)
+    before, _, rest = text.partition(BEGIN)  # each is there once, see claims.read
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n{said}{END}{after}"

@@ -14,6 +14,7 @@ import collections
 import html
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,11 @@ METRICS = (
     "val_binary_accuracy",
     "epoch_seconds",
 )
+
+
+def is_metric(name: str) -> bool:
+    """Whether runs have a metric of this name."""
+    return name in METRICS or re.fullmatch(r"val_acc_position_\d+|val_exact_match_carries_\d+", name) is not None
 
 
 _PUBLISHED = {"epochs", "metric", "value"}
@@ -364,8 +370,10 @@ def _epochs(text: str) -> tuple[int, ...]:
 def _metrics(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
-        if name not in METRICS:
-            raise argparse.ArgumentTypeError(f"{name}: must be one of {', '.join(METRICS)}")
+        if not is_metric(name):
+            raise argparse.ArgumentTypeError(
+                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_carries_N"
+            )
     return names
 
 

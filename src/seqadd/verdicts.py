@@ -13,7 +13,8 @@ import numpy as np
 CONFIDENCE = 0.95
 #: Fewer seeds than this decide nothing.
 FEWEST_SEEDS = 5
-#: An interval for a fraction that is wider than this would contain almost anything that could have been published.
+#: An interval for a fraction that is wider than this would contain almost anything that could have been published; for
+#: anything else, one wider than this share of the mean.
 WIDEST = 0.2
 #: Differences of accuracy up to one character in a hundred are called none.
 NEGLIGIBLE = 0.01
@@ -76,28 +77,32 @@ def standardized(differences: Sequence[float]) -> float:
 
 
 def of_number(
-    values: Sequence[float], published: float, relation: str = "equal", fewest: int = FEWEST_SEEDS, most: float = 1.0
+    values: Sequence[float],
+    published: float,
+    relation: str = "equal",
+    fewest: int = FEWEST_SEEDS,
+    fraction: bool = True,
 ) -> str:
     """The verdict on a published number.
 
     ``equal``: reproduced inside the prediction interval, not reproduced outside; undecided inside one wider than
-    ``WIDEST`` of what is possible. ``above`` and ``below`` (the published number is a limit that values pass or stay
-    under): reproduced where the whole interval does, not reproduced where none of it does, else undecided.
+    ``WIDEST``. ``above`` and ``below`` (the published number is a limit that values pass or stay under): reproduced
+    where the whole interval does, not reproduced where none of it does, else undecided.
 
     Args:
         values: one for each seed.
         published: the number.
         relation: of the measured to the published number, see ``RELATIONS``.
         fewest: with fewer values than this the verdict is undecided.
-        most: the largest value possible; the smallest is 0.
+        fraction: whether values are in 0..1; else they are at least 0.
     """
     if len(values) < fewest:
         return UNDECIDED
-    interval = prediction_interval(values, most=most)
+    interval = prediction_interval(values, most=1.0 if fraction else np.inf)
     if relation == "equal":
         if not interval.low - ROUNDING <= published <= interval.high + ROUNDING:
             return NOT_REPRODUCED
-        return REPRODUCED if interval.width <= WIDEST * most else UNDECIDED
+        return REPRODUCED if interval.width <= WIDEST * (1.0 if fraction else np.mean(values)) else UNDECIDED
     return _of_direction(Interval(interval.low - published, interval.high - published), relation, 0.0)
 
 
@@ -105,8 +110,8 @@ def of_difference(differences: Sequence[float], relation: str, fewest: int = FEW
     """The verdict on a claim that one condition is above another, from their differences over the same seeds.
 
     ``above`` and ``below``: reproduced where the whole interval of the mean difference has that sign, not reproduced
-    where it has the other, else undecided. ``not above`` and ``not below`` ("does not help"): not reproduced where it
-    has that sign, reproduced where it reaches no farther than ``NEGLIGIBLE``, else undecided.
+    where it has the other, else undecided. ``not above`` and ``not below`` ("does not help"): reproduced where it
+    reaches no farther than ``NEGLIGIBLE`` on that side, not reproduced where all of it is farther, else undecided.
     """
     if len(differences) < fewest:
         return UNDECIDED
@@ -118,5 +123,5 @@ def _of_direction(interval: Interval, relation: str, negligible: float) -> str:
     if relation.endswith("below"):
         low, high = -high, -low
     if relation.startswith("not"):
-        return NOT_REPRODUCED if low > 0 else REPRODUCED if high <= negligible else UNDECIDED
+        return REPRODUCED if high <= negligible else NOT_REPRODUCED if low > negligible else UNDECIDED
     return REPRODUCED if low > 0 else NOT_REPRODUCED if high < 0 else UNDECIDED
