@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from claim_folders import PUBLISHED, SWEEP, make_claim
-from conftest import client_of, runs_of
+from conftest import client_of, quick_database, runs_of
 from PIL import Image
 
 from seqadd import claims, report, reproduce, results
@@ -31,6 +31,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which a small claim was reproduced, and what that printed."""
     folder = tmp_path_factory.mktemp("reproduced")
     make_claim(folder / "experiments")
+    quick_database(folder)
     done = do(folder)
     assert (done.returncode, done.stderr) == (0, "")
     return folder, done.stdout
@@ -133,6 +134,7 @@ def test_a_job_that_fails_is_named_in_one_line_and_results_are_left_as_they_were
     """A step so long that the weights are no numbers after it."""
     make_claim(tmp_path / "experiments", sweep=SWEEP.replace("cell:", "learning_rate: 1e38\ncell:"))
     before = contents(tmp_path / "experiments")
+    quick_database(tmp_path)
     done = do(tmp_path)
     assert done.returncode == 1
     assert re.fullmatch(r"seqadd: small: 4 of 4 jobs failed: .*lower learning_rate=1e\+38\n", done.stderr)

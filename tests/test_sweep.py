@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import COMMAND, LONG, SMALL, client_of, group_is_alive, runs_of, start, wait_for_lines
+from conftest import COMMAND, LONG, SMALL, client_of, group_is_alive, quick_database, runs_of, start, wait_for_lines
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,7 @@ def test_a_sweep_gives_what_its_jobs_give_alone(sweep_with_a_failure, tmp_path):
         if (each.data.params.get("cell"), each.data.params.get("learning_rate")) == ("dense", "0.001")
     ]
     overrides = [*(each for each in SMALL if not each.startswith("decoder_units")), "cell=dense", "epochs=4"]
+    quick_database(tmp_path)
     subprocess.run([*COMMAND, *overrides], cwd=tmp_path, check=True, capture_output=True)
     (alone,) = runs_of(tmp_path)
     for metric in ("loss", "val_loss", "acc", "val_acc"):

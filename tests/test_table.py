@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import make_config
+from conftest import make_config, quick_database
 
 from seqadd import table, tracking
 from seqadd.config import Config, ConfigError
@@ -16,6 +16,7 @@ from seqadd.config import Config, ConfigError
 
 def record(config: Config, curve: dict[int, tuple[float, float]], **tags: str) -> str:
     """A finished run with (acc, val_acc) after some epochs."""
+    quick_database(Path.cwd())
     store = tracking.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
     with (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_config
+from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
 from seqadd import tracking
@@ -25,6 +25,7 @@ HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=No
 
 @pytest.fixture
 def store(in_empty_folder: Path) -> tracking.Store:
+    quick_database(in_empty_folder)
     return tracking.open_store(HERE)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import COMMAND, SMALL, make_config, runs_of
+from conftest import COMMAND, SMALL, make_config, quick_database, runs_of
 
 from seqadd import checkpoints, run, table, tracking
 from seqadd.checkpoints import CheckpointError
@@ -139,6 +139,7 @@ EVIL = ["<script>alert(1)</script>", "=1+1", "@SUM(1)", "+1", "-1", "<img src=x 
 @pytest.mark.parametrize("name", EVIL)
 def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_empty_folder):
     config = make_config("cell=lstm", f"tracking.experiment='{name}'")
+    quick_database(Path.cwd())
     store = tracking.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": name, "machine": name, "tensorflow": name}
     with (
@@ -175,6 +176,7 @@ def test_a_text_without_passwords(text, shown):
 
 def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):
     """A folder of what waits belongs to one store, and is told to no other."""
+    quick_database(Path.cwd())
     here = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),
