@@ -29,6 +29,8 @@ FLOORS = [
     {"claims"},
     {"results"},
     {"claim_figures", "report"},
+    {"claim_runs"},
+    {"claim_files"},
     {"reproduce"},
 ]
 """``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""

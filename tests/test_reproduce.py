@@ -11,7 +11,7 @@ from claim_folders import PUBLISHED, SWEEP, make_claim
 from conftest import client_of, quick_database, runs_of
 from PIL import Image
 
-from seqadd import claims, report, reproduce, results
+from seqadd import claim_files, claim_runs, claims, report, reproduce, results
 from seqadd.config import packaged
 
 COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
@@ -40,7 +40,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_what_is_missing_is_announced_with_its_cost_trained_and_judged(reproduced):
     folder, said = reproduced
     assert re.search(r"^small +4 runs, 4 missing, about \d+ s of one processor$", said, re.MULTILINE)
-    assert "[1/1] small: small: a claim (all claims: about" in said
+    assert "[1/1] small: a claim (all claims: about" in said
     assert re.search(r"^\[1/1\] small: .* of 2 reproduced", said, re.MULTILINE)
     parents = [run for run in runs_of(folder) if run.data.params.get("claim") == "small"]
     (parent,) = parents
@@ -121,7 +121,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
 
 def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp_path):
     folder, _ = reproduced
-    monkeypatch.setattr(reproduce, "CODE", "0123456789abcdef")
+    monkeypatch.setattr(claim_runs, "CODE", "0123456789abcdef")
     code, out, _ = call(
         reproduce.main, "--dry-run", "--experiments", str(folder / "experiments"),
         f"tracking.uri=sqlite:///{folder}/mlflow.db",
@@ -276,7 +276,7 @@ def test_the_readme_says_of_the_table_what_its_results_say():
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in packaged("experiments").glob("*/reproduced.csv")))
 def test_what_is_committed_follows_from_values_runs_and_code(name):
     claim = claims.read(packaged("experiments") / name)
-    assert reproduce.check_folder(claim) == []
+    assert claim_files.check_folder(claim) == []
 
 
 def test_the_committed_report_is_what_the_folders_say():

@@ -1,0 +1,197 @@
+"""The files of a claim's folder that are the program's: computed, written, and held against the code and the store."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hydra import initialize_config_dir
+
+from seqadd import claim_figures, results
+from seqadd.ceilings import Law, law_of_sets, of_law, of_set, reader_of
+from seqadd.checkpoints import CODE
+from seqadd.claim_runs import Measured, found_runs, measured, values_of
+from seqadd.claims import Claim
+from seqadd.config import Config, ConfigError, packaged
+from seqadd.files import replacing, write_whole
+from seqadd.run import draw
+from seqadd.table import composed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from seqadd.tracking import Store
+
+# What a picture follows from is written into it under this name.
+_SHOWN = "seqadd"
+# Columns of runs.csv in which two trainings of the same run cannot differ.
+_OF_THE_NUMBERS = ("epochs", "first_losses", "data_digest")
+
+
+def ceilings_of(claim: Claim) -> pd.DataFrame:
+    """The rows of ceilings.csv: what the models of the claim, and whatever else it names, can reach at best.
+
+    ``over``: the law of the generator's sets; the set of a seed, where a model may know every answer by heart; or that
+    part of it that is trained on, and that ``acc`` is measured over.
+    """
+    import pandas as pd
+
+    named: dict[tuple[str, str], list[Config]] = {}
+    for condition in claim.conditions:
+        reader = reader_of(condition.config)
+        if reader is not None:
+            named[reader, condition.label] = condition.jobs
+    for spec in claim.settings.ceilings:
+        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+            named[spec.reader, " ".join(spec.overrides)] = [composed(list(spec.overrides))]
+    laws: dict[tuple[int, int], Law] = {}
+    rows = []
+    for (reader, label), jobs in named.items():
+        task = jobs[0].task
+        law = laws.setdefault((task.digits, task.n_questions), law_of_sets(task.digits, task.n_questions))
+        rows.append((reader, label, "law", of_law(law, reader, jobs[0])))
+        for job in jobs:
+            data = draw(job)
+            questions = np.concatenate([data.train_questions, data.val_questions])
+            answers = np.concatenate([data.train_answers, data.val_answers])
+            rows.append((reader, label, f"set of seed {job.seed}", of_set(questions, answers, reader)))
+            trained_on = of_set(data.train_questions, data.train_answers, reader)
+            rows.append((reader, label, f"training set of seed {job.seed}", trained_on))
+    table = pd.DataFrame(rows, columns=["reader", "condition", "over", "ceiling"])
+    return table.assign(ceiling=[f"{value:.6f}" for value in table["ceiling"]])
+
+
+def write(claim: Claim, values: Sequence[dict[int, float]], read: Measured) -> pd.DataFrame:
+    """Writes everything in a claim's folder that is the program's; returns the rows of reproduced.csv.
+
+    Raises:
+        CannotWrite: naming the file; what was there before is untouched.
+    """
+    rows, ceilings = results.results(claim, values, read.runs), ceilings_of(claim)
+    drawn = {name: claim_figures.draw(claim, name, read.curves, rows, ceilings) for name in claim.settings.figures}
+    written = texts(claim, rows, read.runs, ceilings)
+    for name, figure in drawn.items():
+        save(figure, claim.folder / name, what_is_shown(claim, name, written))
+    for name, text in written.items():  # README.md last: it says that all the rest is there
+        write_whole(claim.folder / name, text)
+    return rows
+
+
+def what_is_shown(claim: Claim, name: str, written: dict[str, str]) -> str:
+    """16 hex digits of what a figure follows from: the runs, the results and what ``claim.yaml`` says of it."""
+    of = json.dumps(
+        [str(claim.settings.figures[name]), written["runs.csv"], written["reproduced.csv"], written.get("ceilings.csv")]
+    )
+    return hashlib.sha256(of.encode()).hexdigest()[:16]
+
+
+def save(figure: Figure, path: Path, shown: str) -> None:
+    """Writes a figure as PNG of 256 colours, a third as large as one of all; for they are committed, and in the report.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    drawn, about = io.BytesIO(), PngInfo()
+    figure.savefig(drawn, dpi=110, format="png")
+    about.add_text(_SHOWN, shown)
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with replacing(path) as unfinished:
+        picture.save(unfinished, "PNG", optimize=True, pnginfo=about)
+
+
+def shown_by(path: Path) -> str | None:
+    """What ``save`` wrote into a picture; None where there is no such picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return str(picture.info.get(_SHOWN))
+    except OSError:
+        return None
+
+
+def texts(claim: Claim, rows: pd.DataFrame, runs: pd.DataFrame, ceilings: pd.DataFrame) -> dict[str, str]:
+    """The files of a claim's folder that are the program's, but the figures."""
+    readme = (claim.folder / "README.md").read_text(encoding="utf-8")
+    return {
+        "runs.csv": results.to_csv(runs),
+        "reproduced.csv": results.to_csv(rows),
+        **({"ceilings.csv": results.to_csv(ceilings)} if len(ceilings) else {}),
+        "table.md": results.table(claim, rows) + results.ceilings_table(ceilings),
+        "README.md": results.readme_with(readme, results.summary(rows, runs)),
+    }
+
+
+def check_folder(claim: Claim) -> list[str]:
+    """What in a claim's folder does not follow from the rest of it and the code, a line each; asks no store."""
+    try:
+        rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
+    except ConfigError as error:
+        return [str(error)]
+    said = []
+    wanted = {
+        (condition.label, str(job.seed)): str(job.epochs) for condition in claim.conditions for job in condition.jobs
+    }
+    there = {(label, seed): epochs for label, seed, epochs in runs[["condition", "seed", "epochs"]].to_numpy()}
+    if wanted != there:
+        absent, surplus = len(wanted.items() - there.items()), len(there.items() - wanted.items())
+        said.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
+    codes = sorted(set(runs["code"]) - {CODE})
+    if codes:
+        said.append(
+            f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
+        )
+    if any("with changes" in commit or commit == "unknown" for commit in runs["commit"]):
+        said.append("runs.csv: some runs are by code that no commit has")
+    if len(rows) != len(claim.statements):
+        return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
+    values = [results.written_values(text) for text in rows["values"]]
+    for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
+        seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
+        if not by_seed.keys() <= seeds or (statement.relation != "" and by_seed.keys() != seeds):
+            said.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
+    again = texts(claim, results.results(claim, values, runs), runs, ceilings_of(claim))
+    for name, text in again.items():
+        path = claim.folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            said.append(f"{name} is not what follows from values and runs")
+    for name in claim.settings.figures:
+        if shown_by(claim.folder / name) != what_is_shown(claim, name, again):
+            said.append(f"{name} is missing or shows something else")
+    return said
+
+
+def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
+    """What in a claim's folder is not what the store says, and how many of its runs the store has."""
+    found = found_runs(store, claim)
+    read = measured(store, claim, found)
+    try:
+        rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
+    except ConfigError:
+        return [], len(found)  # check_folder says so
+    said = []
+    then = {(row["condition"], row["seed"]): row for row in runs.to_dict("records")}
+    for now in read.runs.to_dict("records"):
+        committed = then.get((now["condition"], now["seed"]), now)
+        other = [name for name in _OF_THE_NUMBERS if committed[name] != now[name]]
+        if other:
+            said.append(f"runs.csv: {now['condition']} seed {now['seed']}: the store has other {', '.join(other)}")
+    for line, (statement, values, text) in enumerate(
+        zip(claim.statements, values_of(claim, read.curves), rows["values"], strict=False), start=2
+    ):
+        committed_values = results.written_values(text)
+        seeds = [str(seed) for seed, value in values.items() if committed_values.get(seed) != round(value, 6)]
+        if seeds:
+            said.append(
+                f"reproduced.csv: line {line}: {statement.metric}: the store has another for seed {', '.join(seeds)}"
+            )
+    return said, len(found)
