@@ -53,6 +53,8 @@ def _curves(
     metrics, panels, over = settings.metrics, settings.panels, settings.over
     of_panel: dict[str, list[int]] = {}
     for index, condition in enumerate(claim.conditions):
+        if any(_value(condition, key) != value for key, value in settings.where.items()):
+            continue
         of_panel.setdefault(_value(condition, panels) if panels else "", []).append(index)
     shown = []
     for value, indexes in of_panel.items():
@@ -68,6 +70,8 @@ def _curves(
                     curve = curves.get((index, job.seed, metric), {})
                     x = [updates(job, epoch) if over is Over.updates else epoch for epoch in curve]
                     by_seed.append((x, list(curve.values())))
+                if not any(y for _, y in by_seed):  # binary_accuracy of a run with the categorical loss
+                    continue
                 parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
                 lines.append(figures.Line(" ".join(parts) or metric, colour, by_seed))
                 published += [

@@ -65,6 +65,7 @@ class FigureSettings:
         panels: the key of whose values each has a panel of its own; None for one panel.
         over: what curves are drawn over.
         logarithmic: whether that axis is.
+        where: values of keys, as written in overrides, that the conditions shown have.
         limits: of the other axis; None for all of 0..1, or all there is.
         key, metric: of ``against``.
         at: the moments at which the metric is taken, ``epochs: N`` or ``updates: N``.
@@ -75,6 +76,7 @@ class FigureSettings:
     panels: str | None = None
     over: Over = Over.epochs
     logarithmic: bool = False
+    where: dict[str, str] = dataclasses.field(default_factory=dict)
     limits: tuple[float, float] | None = None
     key: str | None = None
     metric: str | None = None
@@ -265,7 +267,10 @@ def _settings(path: Path) -> Settings:
         raise ConfigError(f"{path}: {in_one_line(error)}") from error
     if settings.fewest_seeds < 2:
         raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
-    keys = [settings.columns, *(key for shown in settings.figures.values() for key in (shown.panels, shown.key))]
+    keys = [
+        settings.columns,
+        *(key for shown in settings.figures.values() for key in (shown.panels, shown.key, *shown.where)),
+    ]
     for key in keys:
         if key not in (None, *known_keys()):
             raise ConfigError(f"{path}: {key}: no such key; keys are {', '.join(known_keys())}")

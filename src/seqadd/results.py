@@ -217,6 +217,8 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
             seeds, interval = _range(row["min"], row["max"], "+"), _range(row["low"], row["high"], "+")
             of_differences.append([*what, claimed, _mean(row, "+"), seeds, interval, effect, _bold(row["verdict"])])
         else:
+            if UNTIL.fullmatch(row["metric"]):
+                seeds = _range(row["min"], row["max"], digits=0)
             n = f"{row['seeds']} of {len(claim.conditions[statement.condition].jobs)}"
             of_others.append([*what, _mean(row), seeds, n])
     what = ["condition", "epochs", "metric"]
@@ -247,17 +249,18 @@ def _bold(verdict: str) -> str:
 def _mean(row: Mapping[Any, Any], sign: str = "") -> str:
     if not row["mean"]:
         return "missing"
-    return _short(row["mean"], sign) + (f" ± {_short(row['std'])}" if row["std"] else "")
+    digits = 1 if UNTIL.fullmatch(row["metric"]) else 4
+    return _short(row["mean"], sign, digits) + (f" ± {_short(row['std'], '', digits)}" if row["std"] else "")
 
 
-def _range(low: str, high: str, sign: str = "") -> str:
-    return f"{_short(low, sign)} to {_short(high, sign)}" if low and high else ""
+def _range(low: str, high: str, sign: str = "", digits: int = 4) -> str:
+    return f"{_short(low, sign, digits)} to {_short(high, sign, digits)}" if low and high else ""
 
 
-def _short(number: str, sign: str = "") -> str:
-    """Four digits behind the point for fractions, none for epochs."""
+def _short(number: str, sign: str = "", digits: int = 4) -> str:
+    """So many digits behind the point, and fewer for large numbers."""
     value = float(number)
-    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign}.0f}"
+    return f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.0f}"
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
