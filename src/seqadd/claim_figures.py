@@ -85,7 +85,8 @@ def _curves(
             of_law = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
             for reader, height in of_law[["reader", "ceiling"]].to_numpy():
                 highest[f"ceiling, {reader.replace('_', ' ')}"] = float(height)
-        shown.append(figures.Panel(value, lines, published, list(highest.items())))
+        title = f"{panels}={value}" if panels and panels != "cell" else value
+        shown.append(figures.Panel(title, lines, published, list(highest.items())))
     fractions = all(is_fraction(metric) for metric in metrics)
     return figures.panels(
         shown,
