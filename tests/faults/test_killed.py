@@ -39,7 +39,7 @@ def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_ha
 
     out = output_of(tmp_path, *FAST, "epochs=6000")
     first = int(out.partition("goes on after epoch ")[2].partition(",")[0])
-    assert 1 < first <= len(before) < 6000
+    assert 0 < first <= len(before) < 6000  # 1 where the machine takes seconds to compile
     (resumed,) = runs_of(tmp_path)
     assert resumed.info.run_id == killed.info.run_id
     assert resumed.info.status == "FINISHED"
@@ -97,6 +97,7 @@ def test_with_force_an_interrupted_run_begins_again_under_a_new_record(tmp_path)
     assert sorted(each.info.status for each in runs_of(tmp_path)) == ["FINISHED", "KILLED"]
 
 
+@pytest.mark.long
 def test_a_run_whose_checkpoints_are_all_torn_starts_afresh_says_so_and_leaves_no_double_epochs(tmp_path):
     process = start(tmp_path, *FAST, "epochs=2000")
     wait_for_lines(process, "epoch ", n=3)

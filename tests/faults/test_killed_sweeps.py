@@ -61,6 +61,7 @@ def test_the_jobs_of_a_killed_sweep_stop_and_nothing_stays_running(tmp_path):
     assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"] * 3
 
 
+@pytest.mark.long
 def test_a_sweep_that_was_killed_after_its_last_job_is_finished_by_the_same_command(tmp_path):
     sweep = ["-m", *FAST, "epochs=1", "seed=0,1"]
     program = """

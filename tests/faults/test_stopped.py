@@ -22,7 +22,7 @@ SLOW = ["encoder_units=384", "decoder_units=128"]
         (signal.SIGINT, 130, []),
         pytest.param(signal.SIGTERM, 143, [], marks=pytest.mark.long),
         pytest.param(signal.SIGINT, 130, SWEEP, marks=pytest.mark.long),
-        (signal.SIGTERM, 143, SWEEP),
+        pytest.param(signal.SIGTERM, 143, SWEEP, marks=pytest.mark.long),
     ],
 )
 def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(number, code, sweep, tmp_path):
