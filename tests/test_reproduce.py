@@ -226,6 +226,15 @@ def test_the_report_has_the_claims_and_stands_alone(reproduced):
     assert "## small: a claim" in (folder / "experiments" / "report.md").read_text()
 
 
+def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(call, in_empty_folder):
+    make_claim(in_empty_folder / "experiments")
+    before = contents(in_empty_folder)
+    code, out, _ = call(reproduce.main, "--experiments", "experiments", "--dry-run")
+    assert code == 0
+    assert re.search(r"^small +4 runs, 4 missing, about \d+ s of one processor$", out, re.MULTILINE)
+    assert contents(in_empty_folder) == before
+
+
 REFUSED = {
     ("cell",): "cell: no such claim; there are small",
     ("small", "epochs=5"): "epochs=5: a claim says itself what is run; only tracking.KEY=VALUE can be given",

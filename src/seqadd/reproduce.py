@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 _SECONDS_BESIDE = 10.0
 
 
-def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store, trained: dict[str, int]) -> float:
+def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, trained: dict[str, int]) -> float:
     """About how many seconds of one processor some of a claim's runs take: as measured last time, else estimated.
 
     Args:
         claim: that they belong to.
         jobs: the runs.
-        store: may have shorter runs that they go on from.
+        store: may have shorter runs that they go on from; None where there is none yet.
         trained: epochs that claims before this one will have trained, by trajectory; this one's are added.
     """
     known: dict[str, float] = {}
@@ -52,7 +52,7 @@ def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store, trained: 
     labels = {condition.config.condition_hash(): condition.label for condition in claim.conditions}
     needed = 0.0
     for job in jobs:
-        behind = [int(run.params["epochs"]) for run in store.shorter_runs(job)[:1]]
+        behind = [int(run.params["epochs"]) for run in (store.shorter_runs(job)[:1] if store else [])]
         left = job.epochs - max(trained.get(job.trajectory_hash(), 0), *behind, 0)
         if left > 0:
             trained[job.trajectory_hash()] = job.epochs
@@ -219,8 +219,12 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         if writes and (packed or not os.access(claim.folder, os.W_OK)):
             why = "belongs to the installed package" if packed else "cannot be written"
             raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
-    store = tracking.open_store(chosen[0].jobs[0].tracking)
-    store.settle()
+    where = chosen[0].jobs[0].tracking
+    path = tracking.sqlite_path(where.uri)
+    store = None
+    if not options.dry_run or path is None or path.exists():  # what is only looked at need not be made
+        store = tracking.open_store(where)
+        store.settle()
     most = jobs.jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
     if options.jobs is not None and options.jobs > most:
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
@@ -229,7 +233,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     trained: dict[str, int] = {}
     lacking, costs = {}, {}
     for claim in chosen:
-        lacking[claim.name] = missing_jobs(claim, found_runs(store, claim))
+        lacking[claim.name] = missing_jobs(claim, found_runs(store, claim) if store else {})
         costs[claim.name] = seconds_needed(claim, lacking[claim.name], store, trained)
     for claim in chosen:
         n = len(lacking[claim.name])
@@ -237,7 +241,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n} missing{cost}")
     whole = results.duration(sum(costs.values()))
     print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
-    if options.dry_run:
+    if options.dry_run or store is None:
         return
     failed = []
     for position, claim in enumerate(chosen, start=1):
