@@ -40,11 +40,15 @@ END = "<!-- end of results -->"
 
 
 class Kind(enum.Enum):
-    """Kinds of figures, with the settings that each must have."""
+    """Kinds of figures."""
 
-    curves = ("metrics",)
-    against = ("key", "metric", "at")
-    intervals = ()
+    curves = 1
+    against = 2
+    intervals = 3
+
+
+# The settings that a figure of each kind must have.
+_NEEDED = {Kind.curves: ("metrics",), Kind.against: ("key", "metric", "at"), Kind.intervals: ()}
 
 
 class Over(enum.Enum):
@@ -277,7 +281,7 @@ def _settings(path: Path) -> Settings:
     for name, shown in settings.figures.items():
         if not re.fullmatch(r"[\w-]+\.png", name):
             raise ConfigError(f"{path}: {name}: a figure's name must be letters, digits, - and _, and end in .png")
-        missing = [key for key in shown.kind.value if not getattr(shown, key)]
+        missing = [key for key in _NEEDED[shown.kind] if not getattr(shown, key)]
         if missing:
             raise ConfigError(f"{path}: {name}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
         for metric in shown.all_metrics():
