@@ -86,9 +86,9 @@ def write(claim: Claim, values: Sequence[dict[int, float]], read: Measured) -> p
 
 def what_is_shown(claim: Claim, name: str, written: dict[str, str]) -> str:
     """16 hex digits of what a figure follows from: the runs, the results and what ``claim.yaml`` says of it."""
-    of = json.dumps(
-        [str(claim.settings.figures[name]), written["runs.csv"], written["reproduced.csv"], written.get("ceilings.csv")]
-    )
+    files = [written.get(each) for each in ("runs.csv", "reproduced.csv", "ceilings.csv")]
+    settings = dataclasses.asdict(claim.settings.figures[name])
+    of = json.dumps([settings, *files], default=lambda choice: choice.name)
     return hashlib.sha256(of.encode()).hexdigest()[:16]
 
 
