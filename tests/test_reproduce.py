@@ -255,6 +255,12 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_done(arguments
     assert contents(in_empty_folder) == before
 
 
+def test_an_option_is_not_guessed_from_its_beginning():
+    """--seed 2 would be --seeds 2 and train for hours."""
+    with pytest.raises(SystemExit):
+        reproduce.parse_arguments(["--seed", "2"])
+
+
 def test_a_folder_without_claims_is_refused(call, in_empty_folder):
     code, _, err = call(reproduce.main, "--experiments", ".")
     assert (code, err) == (2, "seqadd: --experiments .: no folder in it has a sweep.yaml\n")

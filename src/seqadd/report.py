@@ -63,6 +63,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     lines = [[f"[{claim.name}](#{_anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
+    lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
     text += results.markdown(["claim", "", "verdicts", "cost"], lines)
     for claim in done:
         text += "\n" + _part(claim, experiments)

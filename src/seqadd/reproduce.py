@@ -96,6 +96,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """The command line of ``python -m seqadd.reproduce``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.reproduce",
+        allow_abbrev=False,  # --seed is --seeds to argparse, and hours of training
         description="Brings the claims of the article up to date: trains what is missing, writes results and report.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m seqadd.reproduce\n  python -m seqadd.reproduce cells dense --dry-run\n"
