@@ -21,7 +21,7 @@ FLOORS = [
     {"alphabet", "files", "machine", "quiet"},
     {"addition", "metrics", "verdicts"},
     {"config", "layers"},
-    {"ceilings", "checkpoints", "exits", "figures", "models"},
+    {"ceilings", "checkpoints", "exits", "figures", "models", "pages"},
     {"progress", "training", "unfinished"},
     {"tracking"},
     {"run", "table"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqadd import claims, report
+from seqadd import claims, pages, report
 from seqadd.config import ConfigError, packaged
 
 PAGE = report.place(packaged("experiments")) / "report.html"
@@ -61,12 +61,14 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
     from claim_folders import make_claim
 
     folder = make_claim(tmp_path / "experiments")
-    page = report.page('Machine: <img src=x onerror="alert(1)"> [x](javascript:alert(1))', folder, set())
+    strange = 'Machine: <img src=x onerror="alert(1)"> [x](javascript:alert(1))'
+    page = pages.page(strange, "</title><b>", folder, set(), {})
+    assert "<b>" not in page
     assert "<img" not in page
     assert not [link for link in re.findall(r'href="([^"]*)"', page) if "javascript" in link]
     (folder / "secret.txt").write_text("secret")
-    with pytest.raises(ConfigError, match=r"secret.txt: a README shows it, and it is no figure of a claim's"):
-        report.page("![x](secret.txt)", folder, {folder / "curves.png"})
+    with pytest.raises(ConfigError, match=r"secret.txt: is shown, and is none of the pictures that belong here"):
+        pages.page("![x](secret.txt)", "", folder, {folder / "curves.png"}, {})
 
 
 def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():

@@ -11,7 +11,7 @@ from seqadd import claim_figures, claims, results
 from seqadd.checkpoints import CODE
 from seqadd.claims import Claim
 from seqadd.config import Config
-from seqadd.results import plain
+from seqadd.pages import plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,15 +5,13 @@ A claim's part is its README with its table; the pictures are its figures.
 
 from __future__ import annotations
 
-import base64
-import html
 import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import claims, results, verdicts
+from seqadd import claims, pages, results, verdicts
 from seqadd.claims import BEGIN, END, Claim
 from seqadd.config import ConfigError, packaged
 from seqadd.files import write_whole
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMES = ("report.md", "report.html")
+_MARKED = {verdicts.REPRODUCED: "good", verdicts.NOT_REPRODUCED: "bad", verdicts.UNDECIDED: "open"}
 
 _TOP = """# The article's claims, run again
 
@@ -60,15 +59,15 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     rows = {claim.name: results.read_rows(claim.folder) for claim in done}
     runs = {claim.name: results.read_runs(claim.folder) for claim in done}
     text = _top(done, rows, runs)
-    lines = [[f"[{claim.name}](#{_anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
+    lines = [[f"[{claim.name}](#{pages.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
     lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
-    text += results.markdown(["claim", "", "verdicts", "cost"], lines)
+    text += pages.table(["claim", "", "verdicts", "cost"], lines)
     for claim in done:
         text += "\n" + _part(claim, experiments)
     pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
-    return text, page(text, place(experiments), pictures)
+    return text, pages.page(text, "The article's claims, run again", place(experiments), pictures, _MARKED)
 
 
 def _has_results(claim: Claim) -> bool:
@@ -107,76 +106,6 @@ def _part(claim: Claim, experiments: Path) -> str:
     up = Path("..") / experiments.name if place(experiments) != experiments else Path()
     here = (up / claim.name).as_posix()
     return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
-
-
-def _anchor(title: str) -> str:
-    """As GitHub makes it of a heading."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #00664a; --bad: #a84300; --open: #666; }
-@media (prefers-color-scheme: dark) { :root { --good: #3fd0a4; --bad: #ff9a5c; --open: #aaa; } img { background: #fff } }
-body { font: 1rem/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
-h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-img { max-width: 100%; height: auto; } pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); }
-code { font-size: .9em; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: left; vertical-align: top; }
-.reproduced { color: var(--good); } .not-reproduced { color: var(--bad); } .undecided { color: var(--open); }
-.reproduced::before { content: "\\2713\\00a0"; } .not-reproduced::before { content: "\\2717\\00a0"; }
-.undecided::before { content: "?\\00a0"; }
-@media print { body { max-width: none; font-size: 9pt } h2 { break-before: page } img, tr { break-inside: avoid } .wide { overflow: visible } table { font-size: 6.5pt } }
-"""  # noqa: E501
-
-
-def page(text: str, folder: Path, pictures: set[Path]) -> str:
-    """A web page of a text in Markdown that needs no other file.
-
-    Args:
-        text: HTML in it is shown, not obeyed.
-        folder: where its pictures' addresses start from.
-        pictures: which files may become a part of it.
-
-    Raises:
-        ConfigError: for another picture, or one that is not there.
-    """
-    from markdown_it import MarkdownIt
-
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    body = re.sub(
-        r'<img src="([^"]+)"', lambda image: f'<img src="{_embedded((folder / image[1]).resolve(), pictures)}"', body
-    )
-    body = re.sub(
-        r"<h([23])>(.*?)</h\1>",
-        lambda head: f'<h{head[1]} id="{_anchor(_plain(head[2]))}">{head[2]}</h{head[1]}>',
-        body,
-    )
-    body = (
-        body.replace("&lt;br&gt;", "<br>")
-        .replace("<table>", '<div class="wide"><table>')
-        .replace("</table>", "</table></div>")
-    )
-    for verdict in (verdicts.REPRODUCED, verdicts.NOT_REPRODUCED, verdicts.UNDECIDED):
-        marked = f'<strong class="{verdict.replace(" ", "-")}">{verdict}</strong>'
-        body = body.replace(f"<strong>{verdict}</strong>", marked)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>The article's claims, run again</title>\n<style>{_STYLE}</style>\n</head>\n"
-        f"<body>\n{body}</body>\n</html>\n"
-    )
-
-
-def _plain(text: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", text))
-
-
-def _embedded(path: Path, pictures: set[Path]) -> str:
-    """A picture as part of the page."""
-    if path not in pictures:
-        raise ConfigError(f"{path}: a README shows it, and it is no figure of a claim's")
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def write(experiments: Path) -> list[Path]:

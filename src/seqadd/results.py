@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqadd import verdicts
+from seqadd import pages, verdicts
 from seqadd.claims import BEGIN, END, UNTIL, Claim, Statement, is_fraction
 from seqadd.config import ConfigError, in_one_line, known_keys
 
@@ -197,7 +196,7 @@ def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
         said = f"`{row['metric']}` {row['value']}; {_mean(row)}, **{row['verdict']}**"
         line.setdefault(row[key], []).append(said)
     header = ["epochs", *others, *(f"{column}: published; measured" for column in columns)]
-    return markdown(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
+    return pages.table(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
 
 
 def _down(claim: Claim, rows: pd.DataFrame) -> str:
@@ -227,7 +226,7 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
         ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
         ([*what, "measured", "seeds", "seeds that have it"], of_others),
     ]
-    return "\n".join(markdown(header, lines) for header, lines in parts if lines)
+    return "\n".join(pages.table(header, lines) for header, lines in parts if lines)
 
 
 def ceilings_table(ceilings: pd.DataFrame) -> str:
@@ -239,7 +238,7 @@ def ceilings_table(ceilings: pd.DataFrame) -> str:
         counted = [_range(part.min(), part.max()) for part in parts]
         lines.append([str(reader).replace("_", " "), str(label), _short(law), *counted])
     header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
-    return "\n" + markdown(header, lines) if lines else ""
+    return "\n" + pages.table(header, lines) if lines else ""
 
 
 def _bold(verdict: str) -> str:
@@ -263,18 +262,8 @@ def _short(number: str, sign: str = "", digits: int = 4) -> str:
     return f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.0f}"
 
 
-def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
 class NotReproduced(RuntimeError):
     """A committed result does not follow from the store or the code, or runs are missing."""
-
-
-def plain(text: str) -> str:
-    """A text of the store, where others may write too, so that it can act in no CSV, Markdown or HTML."""
-    return re.sub(r"[^\w .,:;()@+/-]", "?", text)[:200]
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int]:
