@@ -24,6 +24,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from seqadd import addition
 from seqadd.machine import memory, processors
+from seqadd.questions import read_question
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = ("repeat_vector", "aligned")
@@ -34,7 +35,7 @@ SHUFFLES = ("each_epoch", "once")
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
 # Keys that say where and how a run is computed or recorded, not what is computed.
-_BOOKKEEPING = ("tracking", "force")
+_BOOKKEEPING = ("inspect", "tracking", "force")
 # Keys that make one run of a condition differ from the next: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -68,6 +69,14 @@ class Task:
 
 
 @dataclass
+class Inspect:
+    """What a run keeps of itself while it trains, for ``python -m seqadd.inspect``."""
+
+    every: int | None = _key("keep weights and heatmaps every so many epochs; null: of none", low=1)
+    question: str | None = _key("sum that the heatmaps are of, as 535+61; null: the first one held out")
+
+
+@dataclass
 class Tracking:
     """Where runs are recorded."""
 
@@ -98,6 +107,7 @@ class Config:
     seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
     threads: int = _key("processor threads of a run", low=1)
     jit: bool = _key("compile an epoch with XLA")
+    inspect: Inspect = dataclasses.field(default_factory=Inspect)
     force: bool = _key("train again from the first epoch what is finished or interrupted")
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
@@ -197,7 +207,7 @@ def _hash(keys: dict[str, Any]) -> str:
 
 def _described_keys(schema: type = Config, prefix: str = "") -> Any:
     """Every key with its dataclass field, nested keys joined by dots."""
-    nested = {"Task": Task, "Tracking": Tracking}
+    nested = {"Task": Task, "Inspect": Inspect, "Tracking": Tracking}
     for key in dataclasses.fields(schema):
         if key.type in nested:
             yield from _described_keys(nested[key.type], f"{prefix}{key.name}.")
@@ -208,6 +218,11 @@ def _described_keys(schema: type = Config, prefix: str = "") -> Any:
 def known_keys() -> list[str]:
     """The names of all keys, nested ones joined by dots."""
     return [name for name, _ in _described_keys()]
+
+
+def known_result_keys() -> list[str]:
+    """The names of the keys that a run's result depends on, which are its parameters in the store."""
+    return [name for name in known_keys() if name.partition(".")[0] not in _BOOKKEEPING]
 
 
 def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
@@ -266,6 +281,15 @@ def check(config: Config) -> None:
         )
     if config.batch_size > n_train:
         raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+    if config.inspect.every is not None and config.inspect.every > config.epochs:
+        raise ConfigError(
+            f"inspect.every={config.inspect.every}: must be at most {config.epochs}, the epochs there are"
+        )
+    if config.inspect.question is not None:
+        try:
+            read_question(config.inspect.question, task.digits)
+        except ValueError as error:
+            raise ConfigError(f"inspect.{error}") from error
 
 
 def check_machine(config: Config) -> None:

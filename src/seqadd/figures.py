@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 # Okabe and Ito's colours, told apart by people who are colour-blind.
@@ -199,4 +201,86 @@ def intervals(rows: Sequence[Row], xlabel: str) -> Figure:
     axes.set(xlabel=xlabel, ylim=(-0.7, len(rows) - 0.3))
     axes.grid(alpha=0.3, axis="x")
     figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def histograms(arrays: Mapping[str, npt.NDArray[np.floating[Any]]], title: str) -> Figure:
+    """How the values of each array are spread, a panel each; counts on a logarithmic scale, so that tails are seen."""
+    columns = 3
+    rows = -(-len(arrays) // columns)
+    figure = Figure(figsize=(9, 0.5 + 2.1 * rows), layout="constrained")
+    figure.suptitle(title)
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, values) in zip(every, arrays.items(), strict=False):
+        axes.hist(values.ravel(), bins=40, color=COLOURS[0], log=True)
+        axes.axvline(0.0, color="black", linewidth=0.6)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(f"{name}, {' x '.join(map(str, values.shape))}", fontsize="small")
+        axes.tick_params(labelsize="x-small")
+    for axes in every[: len(arrays)][-columns:]:
+        axes.set_xlabel("value", fontsize="small")
+    for axes in every[::columns]:
+        axes.set_ylabel("weights", fontsize="small")
+    for axes in every[len(arrays) :]:
+        axes.set_axis_off()
+    return figure
+
+
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def saturation(table: pd.DataFrame, title: str) -> Figure:
+    """A mark for each unit of each gate and state: how often it is near its lower and its upper limit.
+
+    A unit in the upper left or the lower right corner is always at the same limit; at the lower left never at one.
+
+    Args:
+        table: as ``activations.saturation`` returns it.
+        title: above all.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    figure = Figure(figsize=(max(5.0, 4.5 * len(layers)), 4.8), layout="constrained")
+    figure.suptitle(title)
+    for axes, layer in zip(figure.subplots(1, len(layers), squeeze=False)[0], layers, strict=True):
+        axes.plot([0, 1], [1, 0], color="#bbbbbb", linewidth=1)
+        for index, (part, units) in enumerate(table[table["layer"] == layer].groupby("part", sort=False)):
+            axes.scatter(
+                units["high"], units["low"], s=16, alpha=0.7, label=part,
+                color=COLOURS[index % len(COLOURS)], marker=_MARKERS[index % len(_MARKERS)],
+            )  # fmt: skip
+        axes.set(
+            xlabel="share of values near the upper limit",
+            ylabel="share of values near the lower limit",
+            title=layer,
+            xlim=(-0.03, 1.03),
+            ylim=(-0.03, 1.03),
+        )
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper right", fontsize="x-small")
+    return figure
+
+
+def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> Figure:
+    """How right answers are at each place, and by the number of carries.
+
+    Args:
+        by_place: as ``predictions.by_place`` returns it.
+        by_carries: as ``predictions.by_carries`` returns it.
+        title: above both.
+    """
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, table, key, value, ylabel in (
+        (left, by_place, "place", "accuracy", "share of characters right"),
+        (right, by_carries, "carries", "exact_match", "share of sums right"),
+    ):
+        bars = axes.bar([str(each) for each in table[key]], table[value], color=COLOURS[0])
+        axes.bar_label(bars, [f"{each:.3f}" for each in table[value]], fontsize="small")
+        axes.set(xlabel=key, ylabel=ylabel, ylim=(0, 1.1))
+        axes.grid(alpha=0.3, axis="y")
+    left.set_xlabel("place in the answer")
+    right.set_xticks(
+        range(len(by_carries)), [f"{row['carries']}\n({row['sums']} sums)" for row in by_carries.to_dict("records")]
+    )
     return figure

@@ -90,7 +90,7 @@ def run(config: Config, report: Report) -> str:
             record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
             record.log_history(start.history)
             with quiet_import_of_tensorflow():
-                from seqadd import figures, models, training
+                from seqadd import figures, models, snapshots, training
 
             training.use_threads(config.threads)
             model = models.build_model(
@@ -111,11 +111,13 @@ def run(config: Config, report: Report) -> str:
                 record.tag("jit", "failed")
                 say(text)
 
+            take_snapshot = snapshots.taker(config, data, model, record)
             place.save(checkpoint())
             try:
                 for row in training.train(model, optimizer, data, config, history, warn=warn):
                     record.log_epoch(row)
                     report(EpochDone(int(row["epoch"]), row))
+                    take_snapshot(int(row["epoch"]))
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
                 record.tag("weights_sha256", training.weights_digest(model))

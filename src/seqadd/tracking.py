@@ -315,9 +315,29 @@ class Store:
         """The runs of one condition that are under way, failed or were killed, oldest first."""
         return self._recorded(f"attributes.status != 'FINISHED' AND tags.condition_hash = '{condition_hash}'")
 
+    @signals_held()
+    def run(self, run_id: str) -> RecordedRun | None:
+        """The run of this id, of whatever experiment; None if the store has none, or it was deleted."""
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return _recorded(run) if run.info.lifecycle_stage == "active" else None
+
+    def newest_run(self) -> RecordedRun | None:
+        """The finished run of a model that was begun last, or None."""
+        found = self._search("attributes.status = 'FINISHED' AND tags.config_hash != ''", newest=True)
+        return _recorded(found[0]) if found else None
+
+    def same_training(self, trajectory_hash: str) -> list[RecordedRun]:
+        """The finished runs of which the one with fewer epochs is the beginning of the other, oldest first."""
+        return self._finished(f"tags.trajectory_hash = '{trajectory_hash}'")
+
     def shorter_runs(self, config: Config) -> list[RecordedRun]:
         """The finished runs that the configuration goes on from with more epochs; the longest first."""
-        runs = self._finished(f"tags.trajectory_hash = '{config.trajectory_hash()}'")
+        runs = self.same_training(config.trajectory_hash())
         shorter = [run for run in runs if int(run.params.get("epochs", config.epochs)) < config.epochs]
         return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
 
@@ -336,18 +356,29 @@ class Store:
                 raise FileNotFoundError(f"the store does not give {name}: {in_one_line(error)}") from error
             yield path
 
+    @signals_held()
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """The paths of the artifacts in a run's folder, in order; none where there is no such folder."""
+        return sorted(found.path for found in self.client.list_artifacts(run_id, folder) if not found.is_dir)
+
+    @signals_held()
+    def log_folder(self, run_id: str, folder: Path, name: str) -> None:
+        """Records a folder with all that is in it as the artifact ``name`` of a run.
+
+        Raises:
+            STORE_ERRORS: when the store does not take it.
+        """
+        self.client.log_artifacts(run_id, str(folder), name)
+
     def _finished(self, wanted: str) -> list[RecordedRun]:
         return self._recorded(f"attributes.status = 'FINISHED' AND {wanted}")
 
     def _recorded(self, wanted: str) -> list[RecordedRun]:
-        return [
-            RecordedRun(run.info.run_id, str(run.info.status), dict(run.data.params), dict(run.data.tags))
-            for run in self._search(wanted)
-        ]
+        return [_recorded(run) for run in self._search(wanted)]
 
     @signals_held()
-    def _search(self, wanted: str, experiment_id: str | None = None) -> list[Run]:
-        """The runs of the experiment, or of another, that a filter fits, oldest first."""
+    def _search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
+        """The runs of the experiment, or of another, that a filter fits, oldest first; or the newest of them alone."""
         runs: list[Run] = []
         token = None
         while True:
@@ -355,13 +386,13 @@ class Store:
                 [experiment_id or self.experiment_id],
                 filter_string=wanted,
                 run_view_type=ViewType.ACTIVE_ONLY,
-                max_results=_PAGE,
-                order_by=["attributes.start_time ASC"],
+                max_results=1 if newest else _PAGE,
+                order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
                 page_token=token,
             )
             runs.extend(page)
             token = page.token
-            if not token:
+            if newest or not token:
                 return runs
 
     @signals_held()
@@ -379,6 +410,10 @@ class RecordedRun:
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+
+
+def _recorded(run: Run) -> RecordedRun:
+    return RecordedRun(run.info.run_id, str(run.info.status), dict(run.data.params), dict(run.data.tags))
 
 
 class TrackedRun:
@@ -453,6 +488,20 @@ class TrackedRun:
         }
         with suppress(*STORE_ERRORS):
             self._store.log_dataset(self.run_id, self._dataset)
+
+    def artifact(self, name: str) -> Path:
+        """Where to write the artifact ``name``, which the store gets at the run's end."""
+        return self._place.artifact(name)
+
+    @signals_held()
+    def show_image(self, path: Path, name: str, epoch: int) -> None:
+        """Shows a picture on MLflow's page now, as a step of the images ``name``; not while the store is away."""
+        from PIL import Image
+
+        if self._pause:
+            return
+        with suppress(*STORE_ERRORS), Image.open(path) as image:
+            self._store.client.log_image(self.run_id, image, key=name, step=epoch, timestamp=_now())
 
     def log_text(self, text: str, name: str) -> None:
         """Records a text as the artifact ``name``, at the run's end.

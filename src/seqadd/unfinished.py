@@ -199,8 +199,9 @@ class Unfinished:
 
     def artifact(self, name: str) -> Path:
         """Where to write an artifact that the store is to get at the run's end."""
-        self.artifacts.mkdir(exist_ok=True)
-        return self.artifacts / name
+        path = self.artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     @property
     def artifacts(self) -> Path:

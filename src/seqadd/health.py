@@ -1,0 +1,116 @@
+"""What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
+
+In those that learnt to add at most one unit in ten has a gate that is stuck, every unit of a state moves, and less
+than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates are near
+theirs is no fault: that is what a gate that has decided looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.alphabet import CHARACTERS, Ids
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A unit is stuck whose values are beyond the same limit in more than this share of all steps of all sums.
+STUCK = 0.99
+# Shares from which on it is worth a word.
+_MANY_STUCK, _MANY_SATURATED = 0.2, 0.8
+# Differences between accuracies.
+_LEARNT_BY_HEART, _STILL_RISING = 0.05, 0.01
+
+
+def summary(saturation: pd.DataFrame) -> pd.DataFrame:
+    """Gates and states as wholes.
+
+    Args:
+        saturation: as ``activations.saturation`` returns it.
+
+    Returns:
+        A row for each gate and state with ``layer``, ``part``, ``units``, ``low`` and ``high`` (the share of all
+        values), ``stuck`` and ``still`` (how many units are stuck, and never move).
+    """
+    stuck = saturation[["low", "high"]].max(axis=1) > STUCK
+    grouped = saturation.assign(stuck=stuck, still=~saturation["moves"].astype(bool)).groupby(
+        ["layer", "part"], sort=False
+    )
+    found = grouped.agg(
+        units=("unit", "size"),
+        low=("low", "mean"),
+        high=("high", "mean"),
+        stuck=("stuck", "sum"),
+        still=("still", "sum"),
+    )
+    return found.reset_index()
+
+
+def warnings(
+    saturation: pd.DataFrame,
+    weights: Mapping[str, npt.NDArray[np.floating[Any]]],
+    guesses: Ids,
+    answers: Ids,
+    history: Mapping[str, Mapping[int, float]],
+) -> list[str]:
+    """What looks unhealthy, a line each; none if nothing does.
+
+    Args:
+        saturation: as ``activations.saturation`` returns it.
+        weights: as ``activations.weights`` returns them.
+        guesses: to the held-out sums, shape ``(n, answer_length)``.
+        answers: the right ones.
+        history: ``acc`` and ``val_acc`` by epoch.
+    """
+    said = [
+        f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} weights are not finite"
+        for name, values in weights.items()
+        if not np.isfinite(values).all()
+    ]
+    for row in summary(saturation).to_dict("records"):
+        what = f"{row['layer']}, {row['part']}"
+        if row["part"] in ("state", "output") and row["still"]:
+            said.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
+        if row["stuck"] > _MANY_STUCK * row["units"]:
+            said.append(
+                f"{what}: {row['stuck']} of {row['units']} units are stuck at a limit; no gradient to speak of gets "
+                "through there"
+            )
+        if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
+            said.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
+    said += _of_answers(guesses, answers)
+    said += _of_history(history)
+    return said
+
+
+def _of_answers(guesses: Ids, answers: Ids) -> list[str]:
+    same = [
+        place
+        for place in range(answers.shape[1])
+        if len(np.unique(guesses[:, place])) == 1 and len(np.unique(answers[:, place])) > 1
+    ]
+    if not same:
+        return []
+    if len(same) == answers.shape[1] and len(np.unique(guesses, axis=0)) == 1:
+        return ["the same answer to every sum"]
+    listed = ", ".join(f"{place + 1} ({CHARACTERS[guesses[0, place]]!r})" for place in same)
+    return [f"the same character for every sum at place {listed}"]
+
+
+def _of_history(history: Mapping[str, Mapping[int, float]]) -> list[str]:
+    acc, val_acc = history.get("acc", {}), history.get("val_acc", {})
+    if not acc or not val_acc:
+        return []
+    last = max(val_acc)
+    said = []
+    if acc[last] - val_acc[last] > _LEARNT_BY_HEART:
+        said.append(f"acc is {acc[last] - val_acc[last]:.2f} above val_acc: sums are learnt by heart")
+    before = last - max(1, last // 10)
+    if before in val_acc and val_acc[last] - val_acc[before] > _STILL_RISING:
+        rose = val_acc[last] - val_acc[before]
+        said.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
+    return said

@@ -1,0 +1,142 @@
+"""Two-dimensional arrays with named axes -> matplotlib Figures of heatmaps; decides nothing, saves nothing.
+
+Two scales, told apart by people who are colour-blind: what has a sign goes from blue over white to red, what has none
+from white to blue. Panels that are compared share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+_SIGNED, _UNSIGNED = "RdBu_r", "Blues"
+# Inches: the page's width, a cell's height, what a title and the axes take beside the cells.
+_WIDTH, _CELL, _AROUND = 10.0, 0.27, 0.85
+# Panels with so many columns or fewer share a line with another.
+_NARROW = 16
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What one panel shows.
+
+    Attributes:
+        name: of what is shown; panels of one name are compared.
+        title: above it.
+        values: shape ``(rows, columns)``; NaN is left blank.
+        limits: values with the ends of the colour scale; below zero for what has a sign.
+        rows: a label for each row; or for some, empty strings between them.
+        columns: likewise for columns.
+        row_axis: what the rows are.
+        column_axis: what the columns are.
+        scale: what the colours are.
+        boxed: rows and columns of cells with a box around them.
+        written: the format of the numbers in the cells, as ``.2f``; none by default.
+    """
+
+    name: str
+    title: str
+    values: npt.NDArray[np.floating[Any]]
+    limits: tuple[float, float]
+    rows: Sequence[str]
+    columns: Sequence[str]
+    row_axis: str
+    column_axis: str
+    scale: str
+    boxed: Sequence[tuple[int, int]] = ()
+    written: str = ""
+
+
+def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
+    """Panels one below the other, narrow ones two in a line; each with its colour scale beside it."""
+    lines: list[list[Heatmap]] = []
+    for panel in panels:
+        narrow = panel.values.shape[1] <= _NARROW
+        if narrow and lines and len(lines[-1]) == 1 and lines[-1][0].values.shape[1] <= _NARROW:
+            lines[-1].append(panel)
+        else:
+            lines.append([panel])
+    heights = [max(panel.values.shape[0] for panel in line) * _CELL + _AROUND for line in lines]
+    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), layout="constrained")
+    figure.suptitle(title)
+    for line, below in zip(lines, figure.subfigures(len(lines), 1, height_ratios=heights, squeeze=False), strict=True):
+        paired = len(line) == 1 and line[0].values.shape[1] <= _NARROW
+        every = below[0].subplots(1, 2 if paired else len(line), squeeze=False)[0]
+        for axes, panel in zip(every, line, strict=False):
+            image = _draw(axes, panel)
+            axes.set_title(panel.title, fontsize="medium", loc="left")
+            _bar(below[0], image, panel, [axes])
+        if paired:
+            every[1].set_axis_off()
+    return figure
+
+
+def grid(columns: Sequence[Sequence[Heatmap]], headings: Sequence[str], title: str) -> Figure:
+    """Panels of one name beside each other, with one colour scale for them all.
+
+    Args:
+        columns: the panels of each that is compared, in their order; those of one name have the same limits.
+        headings: what each column is called.
+        title: above all.
+    """
+    names = list(dict.fromkeys(panel.name for column in columns for panel in column))
+    found = [{panel.name: panel for panel in column} for column in columns]
+    each = [[of.get(name) for of in found] for name in names]
+    heights = [max(panel.values.shape[0] for panel in line if panel is not None) * _CELL + _AROUND for line in each]
+    width = max(_WIDTH, 0.8 + 3.4 * len(columns))
+    figure = Figure(figsize=(width, sum(heights) + 0.7), layout="constrained")
+    figure.suptitle(title)
+    lines = figure.subfigures(len(names), 1, height_ratios=heights, squeeze=False)
+    for index, (line, below) in enumerate(zip(each, lines, strict=True)):
+        every = below[0].subplots(1, len(columns), squeeze=False)[0]
+        drawn: list[tuple[Axes, AxesImage, Heatmap]] = []
+        for axes, panel, heading in zip(every, line, headings, strict=True):
+            if panel is None:
+                axes.set_axis_off()
+                continue
+            drawn.append((axes, _draw(axes, panel, small=True), panel))
+            axes.set_title(f"{heading}\n{panel.title}" if index == 0 else panel.title, fontsize="small", loc="left")
+        _bar(below[0], drawn[0][1], drawn[0][2], list(every))
+    return figure
+
+
+def _bar(figure: Any, image: AxesImage, panel: Heatmap, axes: list[Axes]) -> None:
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, aspect=12)
+    bar.set_label(panel.scale, fontsize="x-small")
+    bar.ax.tick_params(labelsize="x-small")
+
+
+def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
+    low, high = panel.limits
+    colours = _SIGNED if low < 0 else _UNSIGNED
+    values = np.ma.masked_invalid(panel.values)
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    for axis, labels in ((axes.yaxis, panel.rows), (axes.xaxis, panel.columns)):
+        shown = [(at, label) for at, label in enumerate(labels) if label]
+        axis.set_ticks([at for at, _ in shown], [label for _, label in shown], fontsize="x-small")
+    axes.set_ylabel(panel.row_axis, fontsize="x-small")
+    axes.set_xlabel(panel.column_axis, fontsize="x-small", labelpad=1)
+    axes.tick_params(length=2)
+    for row, column in panel.boxed:
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6))
+    if panel.written:
+        for (row, column), value in np.ndenumerate(panel.values):
+            text = format(value, panel.written)
+            if np.isnan(value) or (low >= 0 and float(text) == 0):
+                continue  # nothing is nothing; a zero between negative and positive numbers is one of them
+            dark = (value - low) / (high - low) > 0.6 if low >= 0 else abs(value) > 0.6 * high
+            colour = "white" if dark else "black"
+            # ".98", for the zero before the point says nothing
+            text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+            axes.text(column, row, text, ha="center", va="center", fontsize=5 if small else 7, color=colour)
+    return image

@@ -1,0 +1,325 @@
+"""A trained run looked at from inside, or several side by side: all that there is to see, gathered. Draws nothing.
+
+What it looks like is in ``inspection_files`` (figures, tables, a page) and here, in the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seqadd import alphabet, health, predictions, views
+from seqadd.config import ConfigError
+from seqadd.trained import TrainedRun
+from seqadd.views import Asked, View
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqadd.activations import Array
+
+#: Sums in the sample, and in the list of the hardest ones.
+_SAMPLE = 10
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model answers to the sums that were held out.
+
+    Attributes:
+        sums: as ``predictions.by_question`` returns them.
+        by_place, by_carries, confusion: as the functions of these names in ``predictions`` return them.
+        guesses: ids of the answers' characters, shape ``(n, answer_length)``.
+    """
+
+    sums: pd.DataFrame
+    by_place: pd.DataFrame
+    by_carries: pd.DataFrame
+    confusion: pd.DataFrame
+    guesses: alphabet.Ids
+
+    @property
+    def exact_match(self) -> float:
+        """The share of sums with every character right."""
+        return float(self.sums["right"].mean())
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One run from inside.
+
+    Attributes:
+        run: which.
+        views: what it does with each question that was asked.
+        met: for each, whether the model was trained on it.
+        held_out: what it answers to the sums that were held out.
+        weights: every array, by its name.
+        saturation: as ``activations.saturation`` returns it, over the held-out sums.
+        warnings: what looks unhealthy, in words.
+    """
+
+    run: TrainedRun
+    views: list[View]
+    met: list[str]
+    held_out: HeldOut
+    weights: dict[str, Array]
+    saturation: pd.DataFrame
+    warnings: list[str]
+
+
+def held_out(run: TrainedRun) -> HeldOut:
+    """Puts all held-out sums to a run's model."""
+    from seqadd import activations
+
+    data = run.data
+    probabilities = activations.probabilities(run.model, data.val_questions)
+    return HeldOut(
+        predictions.by_question(run.read(data.val_questions), data.val_answers, probabilities, data.val_carries),
+        predictions.by_place(data.val_answers, probabilities),
+        predictions.by_carries(data.val_answers, probabilities, data.val_carries),
+        predictions.confusion(data.val_answers, probabilities),
+        probabilities.argmax(axis=-1).astype(np.uint8),
+    )
+
+
+def choose_questions(run: TrainedRun, found: HeldOut, questions: Sequence[str], errors: int) -> list[str]:
+    """Which questions are looked at: those asked, then errors; without either the first error, or the first sum.
+
+    Args:
+        run: its held-out sums are gone through in their order, which is random, so that errors are a fair sample.
+        found: what it answers to them.
+        questions: asked for.
+        errors: how many wrong answers to add.
+    """
+    wrong = found.sums.loc[~found.sums["right"], "question"].tolist()
+    chosen = [*questions, *wrong[:errors]]
+    if not chosen:
+        chosen = (wrong or found.sums["question"].tolist())[:1]
+    return list(dict.fromkeys(chosen))
+
+
+def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Asked]:
+    """The questions for one run.
+
+    Raises:
+        ConfigError: for one that is no sum, or too long for its task.
+    """
+    try:
+        return [views.ask(run.config, question) for question in questions]
+    except ValueError as error:
+        raise ConfigError(f"{error} (run {run.run_id}, task.digits={run.config.task.digits})") from error
+
+
+def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> Inspection:
+    """Looks at everything that there is to see of a run.
+
+    Args:
+        run: which.
+        questions: as ``535+61``.
+        errors: how many sums that it gets wrong to look at too.
+
+    Raises:
+        ConfigError: for a question that is no sum, or too long for its task.
+    """
+    from seqadd import activations
+
+    ask_all(run, questions)  # before work that takes seconds
+    found = held_out(run)
+    asked = ask_all(run, choose_questions(run, found, questions, errors))
+    weights = activations.weights(run.model)
+    saturation = activations.saturation(run.model, run.data.val_questions)
+    return Inspection(
+        run,
+        views.look(run.model, asked),
+        [run.met(each.text) for each in asked],
+        found,
+        weights,
+        saturation,
+        health.warnings(saturation, weights, found.guesses, run.data.val_answers, run.history),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs, or one after several epochs, side by side.
+
+    Attributes:
+        runs: which.
+        labels: what each is called.
+        views: for each question what each run does with it.
+        held_out: what each answers to the sums that were held out.
+        saturation: for each, as ``health.summary`` returns it.
+    """
+
+    runs: list[TrainedRun]
+    labels: list[str]
+    views: list[list[View]]
+    held_out: list[HeldOut]
+    saturation: list[pd.DataFrame]
+
+    @property
+    def of_one_run(self) -> bool:
+        """Whether it is one run after several epochs."""
+        return len({run.run_id for run in self.runs}) == 1
+
+
+def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequence[str], errors: int = 0) -> Comparison:
+    """Looks at several runs, each question put to all of them.
+
+    Args:
+        runs: at least two.
+        labels: what each is called.
+        questions: as ``535+61``.
+        errors: how many sums to look at too that the last run gets wrong.
+
+    Raises:
+        ConfigError: for a question that is no sum, or too long for one of them.
+    """
+    from seqadd import activations
+
+    for run in runs:
+        ask_all(run, questions)
+    found = [held_out(run) for run in runs]
+    chosen = choose_questions(runs[-1], found[-1], questions, errors)
+    by_run = [views.look(run.model, ask_all(run, chosen)) for run in runs]
+    return Comparison(
+        list(runs),
+        list(labels),
+        [list(each) for each in zip(*by_run, strict=True)],
+        found,
+        [health.summary(activations.saturation(run.model, run.data.val_questions)) for run in runs],
+    )
+
+
+def visible(character: str, encoding: str = "utf-8") -> str:
+    """A character where a blank would not be seen; in ASCII where the terminal knows no more."""
+    if character != " ":
+        return character
+    return "␣" if _knows("␣", encoding) else "_"
+
+
+def _knows(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def say_view(view: View, met: str, said_before: str = "") -> str:
+    """A question and its answer in one line: ``617+397 = 1014, held out: the model says 1004, wrong``."""
+    answer = alphabet.decode(view.asked.answer[None])[0].strip()
+    verdict = "right" if view.right else "wrong"
+    read = alphabet.decode(view.asked.ids[None])[0]
+    return f'{said_before}{view.asked.text} = {answer}, {met}, read as "{read}": says {view.guess.strip()}, {verdict}'
+
+
+#: Columns of an answer character by character.
+CHARACTERS_HEADER = ("place", "says", "p", "runner-up", "p", "right is", "p")
+
+
+def characters(view: View, encoding: str = "utf-8") -> list[list[str]]:
+    """An answer character by character: a line for each place, under ``CHARACTERS_HEADER``."""
+    return [
+        [
+            str(row["place"]),
+            visible(row["guess"], encoding),
+            f"{row['p']:.4f}",
+            visible(row["runner_up"], encoding),
+            f"{row['p_runner_up']:.4f}",
+            visible(row["answer"], encoding),
+            f"{row['p_answer']:.4f}",
+        ]
+        for row in predictions.by_character(view.asked.answer, view.probabilities).to_dict("records")
+    ]
+
+
+def _table(*header: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in header:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
+    """Held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
+    good, bad = ("✓", "✗") if _knows("✓✗", encoding) else ("ok", "no")
+    width = max(map(len, sums["question"]), default=0)
+    longest = max(map(len, sums["answer"]), default=0)
+    lines = []
+    for row in sums.to_dict("records"):
+        line = Text(f"Q {row['question']:<{width}}  T {row['answer']:<{longest}}  ")
+        mark = good if row["right"] else bad
+        line.append(f"{mark:<{max(len(good), len(bad))}} {row['guess']}", style="green" if row["right"] else "red")
+        lines.append(line)
+    return lines
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """What a person wants to know at once, in the terminal; the rest is in the files."""
+    run, found, encoding = inspection.run, inspection.held_out, console.encoding
+
+    def say(text: Any = "") -> None:
+        console.print(text, markup=False)
+
+    say(f"{run.name}, run {run.run_id}")
+    say(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
+    for view, met in zip(inspection.views, inspection.met, strict=True):
+        say()
+        say(say_view(view, met))
+        table = _table(*CHARACTERS_HEADER)
+        for line in characters(view, encoding):
+            table.add_row(*line, style=None if line[1] == line[5] else "red")
+        say(table)
+    say()
+    say("held out, the first of them:")
+    for example in sample(found.sums.head(_SAMPLE), encoding):
+        say(example)
+    say()
+    _print_accuracies(console, ["right"], [found])
+    say()
+    if inspection.warnings:
+        say("looks unhealthy:")
+        for warning in inspection.warnings:
+            console.print(f"  {warning}", style="yellow", markup=False)
+    else:
+        say("nothing looks unhealthy")
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """What tells them apart, in the terminal."""
+    for run, label in zip(comparison.runs, comparison.labels, strict=True):
+        console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
+    for each in comparison.views:
+        console.print()
+        for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
+            console.print(say_view(view, run.met(view.asked.text), f"{label}: "), markup=False)
+    console.print()
+    _print_accuracies(console, comparison.labels, comparison.held_out)
+
+
+def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[HeldOut]) -> None:
+    header, lines = accuracies(labels, each)
+    table = _table(*header)
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+
+
+def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
+    """A table's header and lines: characters right at each place, sums right by carries and in all, for each label."""
+    places = sorted({place for found in each for place in found.by_place["place"]})
+    carries = sorted({n for found in each for n in found.by_carries["carries"]})
+    lines = []
+    for label, found in zip(labels, each, strict=True):
+        of_place = dict(zip(found.by_place["place"], found.by_place["accuracy"], strict=True))
+        of_carries = dict(zip(found.by_carries["carries"], found.by_carries["exact_match"], strict=True))
+        values = [*(of_place.get(place) for place in places), *(of_carries.get(n) for n in carries), found.exact_match]
+        lines.append([label, *("" if value is None else f"{value:.4f}" for value in values)])
+    return ["", *(f"place {place}" for place in places), *(f"{n} carries" for n in carries), "all right"], lines

@@ -1,0 +1,339 @@
+"""What there is to see of a run -> figures (PNG and SVG), tables (CSV) and a page that needs no other file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqadd import alphabet, figures, health, heatmaps, pages, predictions, views
+from seqadd.files import write_whole
+from seqadd.heatmaps import Heatmap
+from seqadd.inspection import CHARACTERS_HEADER, Comparison, HeldOut, Inspection, accuracies, characters, say_view
+from seqadd.trained import TrainedRun
+from seqadd.views import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from seqadd.activations import Array
+
+_PAGE = "index.html"
+_DPI = 110
+# Columns of a grid that a page has room for; of more, these many evenly over them.
+_COLUMNS = 5
+_HARDEST = 20
+_MARKED = {"right": "good", "wrong": "bad"}
+
+
+class _Folder:
+    """Where files are written, and what was written there."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path = path
+        self.pictures: list[str] = []
+        self._say = say
+        path.mkdir(parents=True, exist_ok=True)
+
+    def picture(self, figure: Figure, name: str, shows: str) -> str:
+        """Writes a figure as ``name.png`` and ``name.svg``; returns how Markdown shows it."""
+        self._say(name)
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        for suffix in ("png", "svg"):
+            drawn = io.BytesIO()
+            # Without a date, so that the same picture is the same file.
+            figure.savefig(drawn, format=suffix, dpi=_DPI, metadata={"Date": None} if suffix == "svg" else None)
+            write_whole(self.path / f"{name}.{suffix}", drawn.getvalue())
+            figure.set_layout_engine("none")  # it is laid out now
+        self.pictures.append(f"{name}.png")
+        return f"![{shows}]({name}.png)\n\n"
+
+    def table(self, table: pd.DataFrame, name: str, *, index: bool = False) -> None:
+        """Writes a table as ``name.csv``."""
+        write_whole(self.path / f"{name}.csv", table.to_csv(index=index, float_format="%.6g", lineterminator="\n"))
+
+    def page(self, text: str, title: str) -> Path:
+        """Writes the page of a text in Markdown, which shows pictures of this folder."""
+        pictures = {(self.path / name).resolve() for name in self.pictures}
+        write_whole(self.path / _PAGE, pages.page(text, title, self.path, pictures, _MARKED))
+        return self.path / _PAGE
+
+
+def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None) -> Path:
+    """Writes everything that there is to see of a run into a folder; returns the page.
+
+    Args:
+        inspection: of which run.
+        path: the folder; made if it is not there, and files of these names in it are replaced.
+        say: is told the name of each figure before it is drawn.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
+    text = f"# {pages.plain(run.name)}, from inside\n\n{_about(run, found)}\n"
+    text += _health(inspection)
+    for view, met in zip(inspection.views, inspection.met, strict=True):
+        text += _question(folder, view, met)
+    text += _answers(folder, found)
+    text += _weights(folder, inspection)
+    text += f"## Again\n\n    python -m seqadd.inspect run={pages.plain(run.run_id)}"
+    text += f"{'' if run.epoch == run.config.epochs else f' epoch={run.epoch}'} question="
+    text += ",".join(view.asked.text for view in inspection.views) + "\n"
+    return folder.page(text, f"{run.name}, from inside")
+
+
+def _about(run: TrainedRun, found: HeldOut) -> str:
+    commit = pages.plain(run.tags.get("git_commit", "unknown"))[:12]
+    reached = {name: curve[run.epoch] for name, curve in run.history.items() if run.epoch in curve}
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in reached.items())
+    return (
+        f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, commit {commit}, "
+        f"TensorFlow {pages.plain(run.tags.get('tensorflow', 'unknown'))}. {measured}. "
+        f"Of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % are right.\n"
+    )
+
+
+def _health(inspection: Inspection) -> str:
+    if not inspection.warnings:
+        return "Nothing looks unhealthy.\n\n"
+    return "Looks unhealthy:\n\n" + "".join(f"- {warning}\n" for warning in inspection.warnings) + "\n"
+
+
+def folder_of(question: str) -> str:
+    """The folder of a question's files: ``617+397`` in ``617_397``, for a plus sign means a blank in addresses."""
+    return question.replace("+", "_")
+
+
+def _question(folder: _Folder, view: View, met: str) -> str:
+    name = folder_of(view.asked.text)
+    said = say_view(view, met)
+    verdict = "right" if view.right else "wrong"
+    text = f"## {view.asked.text}\n\n{said.removesuffix(verdict)}**{verdict}**\n\n"
+    lines = [[*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in characters(view)]
+    text += pages.table(CHARACTERS_HEADER, lines)
+    panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
+    sheet = heatmaps.sheet(panels, said)
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {view.asked.text}")
+    for layer in view.gates:
+        steps = heatmaps.sheet(views.step_heatmaps(view, layer), f"{view.asked.text}: {layer}, step by step")
+        text += f"### {layer}, step by step\n\nComputed from its weights, and equal to what it puts out.\n\n"
+        text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
+    folder.table(predictions.by_character(view.asked.answer, view.probabilities), f"{name}/answer")
+    return text
+
+
+def _answers(folder: _Folder, found: HeldOut) -> str:
+    text = "## What it gets wrong\n\n"
+    shown = figures.accuracies(found.by_place, found.by_carries, "held-out sums")
+    text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
+    text += folder.picture(
+        heatmaps.sheet([confusion_heatmap(found.confusion)], "characters that stood for others, held-out sums"),
+        "confusion", "how often which character stood for which",
+    )  # fmt: skip
+    hardest = predictions.hardest(found.sums, _HARDEST)
+    text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers it thinks least probable.\n\n"
+    text += pages.table(
+        ["question", "right is", "p", "says", "p", "", "least sure at place", "carries"],
+        [
+            [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
+             "**right**" if row['right'] else "**wrong**", str(row['place']), str(row['carries'])]
+            for row in hardest.to_dict("records")
+        ],
+    )  # fmt: skip
+    text += "\nAll of them are in `predictions.csv`.\n\n"
+    folder.table(found.sums, "predictions")
+    folder.table(hardest, "hardest")
+    folder.table(found.by_place, "by_place")
+    folder.table(found.by_carries, "by_carries")
+    folder.table(found.confusion, "confusion", index=True)
+    return text
+
+
+def _probability(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+
+
+def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
+    """What was mixed up; what was right, which is nearly everything, is left blank."""
+    counts = confusion.to_numpy(float, copy=True)
+    np.fill_diagonal(counts, np.nan)
+    most = max(float(np.nanmax(counts, initial=0.0)), 1.0)
+    return Heatmap(
+        name="confusion",
+        title="right characters are left blank",
+        values=counts,
+        limits=(0.0, most),
+        rows=views.VISIBLE,
+        columns=views.VISIBLE,
+        row_axis="right",
+        column_axis="guessed instead",
+        scale="characters",
+        written=".0f",
+    )
+
+
+def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
+    """A row for each array of weights: ``name``, ``shape``, ``values``, ``mean``, ``std``, ``least``, ``greatest``."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "name": name,
+                "shape": " x ".join(map(str, values.shape)),
+                "values": values.size,
+                "mean": float(values.mean()),
+                "std": float(values.std()),
+                "least": float(values.min()),
+                "greatest": float(values.max()),
+            }
+            for name, values in weights.items()
+        ]
+    )
+
+
+def weights_text(weights: Mapping[str, Array]) -> str:
+    """Every array as the article prints it: its name, its shape, its values without scientific notation."""
+    with np.printoptions(suppress=True, precision=4, linewidth=110, threshold=200):
+        return "\n".join(f"{name} {values.shape}\n{values}\n" for name, values in weights.items())
+
+
+def _weights(folder: _Folder, inspection: Inspection) -> str:
+    table = weights_table(inspection.weights)
+    folder.table(table, "weights")
+    write_whole(folder.path / "weights.txt", weights_text(inspection.weights))
+    text = "## Weights\n\n" + pages.table(
+        ["array", "shape", "mean", "std", "least", "greatest"],
+        [
+            [row["name"], row["shape"], *(f"{row[key]:.4f}" for key in ("mean", "std", "least", "greatest"))]
+            for row in table.to_dict("records")
+        ],
+    )
+    text += "\nTheir values, as the article prints them, are in `weights.txt`.\n\n"
+    drawn = figures.histograms(inspection.weights, "weights")
+    text += folder.picture(drawn, "weights", "how the values of each array of weights are spread")
+    if inspection.saturation.empty:
+        return text
+    summary = health.summary(inspection.saturation)
+    folder.table(inspection.saturation, "saturation")
+    text += (
+        "## Saturation\n\nThe share of values near their limits, over the held-out sums and all steps: gates below "
+        "0.1 and above 0.9, states and candidates beyond -0.9 and 0.9. A unit is *stuck* that is beyond the same limit "
+        "in more than 99 of 100 steps; it *never moves* where its values differ by less than 0.01.\n\n"
+    )
+    text += pages.table(
+        ["layer", "of its", "units", "near the lower", "near the upper", "stuck", "never move"],
+        [
+            [row["layer"], row["part"], str(row["units"]), f"{row['low']:.3f}", f"{row['high']:.3f}",
+             str(row["stuck"]), str(row["still"])]
+            for row in summary.to_dict("records")
+        ],
+    )  # fmt: skip
+    shown = figures.saturation(inspection.saturation, "a mark for each unit")
+    return text + "\n" + folder.picture(shown, "saturation", "how often each unit is near its limits")
+
+
+def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None) -> Path:
+    """Writes several runs side by side into a folder; returns the page. Epochs of one run become an animation too.
+
+    Args, Raises: as ``write_inspection``.
+    """
+    folder = _Folder(path, say)
+    shown = _evenly(len(comparison.runs))
+    text = f"# {pages.plain(_title(comparison))}\n\n"
+    text += pages.table(
+        ["", "run", "held-out sums right"],
+        [[label, f"{pages.plain(run.name)}, `{pages.plain(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
+         for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
+    )  # fmt: skip
+    for each in comparison.views:
+        text += _side_by_side(folder, comparison, each, shown)
+    text += "\n## What they get wrong\n\n"
+    text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
+    text += pages.table(*accuracies(comparison.labels, comparison.held_out)) + "\n## Saturation\n\n"
+    text += "The share of values near their limits, and units that are stuck, over the held-out sums.\n\n"
+    text += _saturations(folder, comparison)
+    return folder.page(text, _title(comparison))
+
+
+def _title(comparison: Comparison) -> str:
+    if comparison.of_one_run:
+        return f"{comparison.runs[-1].name}: {len(comparison.runs)} epochs side by side"
+    return f"{len(comparison.runs)} runs side by side: {'; '.join(comparison.labels)}"
+
+
+def _evenly(n: int) -> list[int]:
+    """So many of ``n`` as a grid has room for, the first and the last among them."""
+    if n <= _COLUMNS:
+        return list(range(n))
+    return sorted({round(at * (n - 1) / (_COLUMNS - 1)) for at in range(_COLUMNS)})
+
+
+def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[View], shown: Sequence[int]) -> str:
+    question = each[0].asked.text
+    name = folder_of(question)
+    lines = []
+    for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
+        probability = float(np.take_along_axis(view.probabilities, view.asked.answer[:, None].astype(int), 1).prod())
+        verdict = "**right**" if view.right else "**wrong**"
+        lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
+    answer = alphabet.decode(each[0].asked.answer[None])[0].strip()
+    text = f"\n## {question}\n\nThe answer is {answer}.\n\n"
+    text += pages.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
+
+    # A layer is compared with that of the same name in the others, where its cell is called by another name too.
+    names = [
+        {layer: layer.replace(run.config.cell, "cell") for layer in view.outputs}
+        for run, view in zip(comparison.runs, each, strict=True)
+    ]
+    panels = views.layer_heatmaps(each, names)
+    columns = [[views.question_heatmap(each[at]), *panels[at]] for at in shown]
+    grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
+    text += folder.picture(grid, f"{name}/side_by_side", f"what every layer puts out for {question}, side by side")
+    if comparison.of_one_run:
+        text += _animation(folder, comparison, each, panels, f"{name}/learning.gif")
+    return text
+
+
+def _animation(
+    folder: _Folder, comparison: Comparison, each: Sequence[View], panels: Sequence[Sequence[Heatmap]], name: str
+) -> str:
+    """All epochs one after another, on the same scales."""
+    from PIL import Image
+
+    frames = []
+    for view, of_view, label in zip(each, panels, comparison.labels, strict=True):
+        drawn = io.BytesIO()
+        title = f"{label}: {view.asked.text} = {view.guess.strip()}"
+        heatmaps.sheet([views.question_heatmap(view), *of_view], title).savefig(drawn, format="png", dpi=80)
+        frames.append(Image.open(drawn).convert("RGB"))
+    encoded = io.BytesIO()
+    pause = 700  # milliseconds
+    frames[0].save(
+        encoded, format="gif", save_all=True, append_images=frames[1:], loop=0,
+        duration=[pause] * (len(frames) - 1) + [4 * pause],
+    )  # fmt: skip
+    write_whole(folder.path / name, encoded.getvalue())
+    folder.pictures.append(name)
+    return f"![the same, epoch by epoch]({name})\n"
+
+
+def _saturations(folder: _Folder, comparison: Comparison) -> str:
+    import pandas as pd
+
+    each = [summary.assign(of=label) for summary, label in zip(comparison.saturation, comparison.labels, strict=True)]
+    every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
+    folder.table(every, "saturation")
+    return pages.table(
+        ["", "layer", "of its", "near a limit", "stuck", "never move"],
+        [
+            [row["of"], row["layer"], row["part"], f"{row['low'] + row['high']:.3f}",
+             f"{row['stuck']} of {row['units']}", str(row["still"])]
+            for row in every.to_dict("records")
+        ],
+    )  # fmt: skip

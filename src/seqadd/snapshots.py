@@ -1,0 +1,73 @@
+"""How a model learns: its weights and the heatmaps of one question, every so many epochs of a training.
+
+A run with ``inspect.every=10`` has them as artifacts: ``snapshots/epoch_00010.weights.h5`` and ``.png``, and the
+pictures as images with steps too, through which MLflow's page goes with a slider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from seqadd import alphabet, views
+from seqadd.addition import Dataset
+from seqadd.config import Config
+from seqadd.exits import signals_held
+from seqadd.files import replacing
+from seqadd.questions import as_people_write
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqadd.tracking import TrackedRun
+
+#: The folder of a run's artifacts that they are in.
+FOLDER = "snapshots"
+#: What MLflow's page calls the images.
+IMAGES = "layers"
+
+
+def name_of(epoch: int, kind: str) -> str:
+    """The artifact of an epoch: ``snapshots/epoch_00010.png``."""
+    return f"{FOLDER}/epoch_{epoch:05d}.{kind}"
+
+
+def epoch_of_weights(path: str) -> int | None:
+    """The epoch whose weights an artifact is, or None."""
+    found = re.fullmatch(rf"{FOLDER}/epoch_([0-9]+)\.weights\.h5", path)
+    return int(found[1]) if found else None
+
+
+def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun) -> Callable[[int], None]:
+    """A function that is told after each epoch, and takes a snapshot where one is due.
+
+    Args:
+        config: says when, and of which question.
+        data: without a question, the first of the held-out sums is it.
+        model: as it is when the function is called.
+        record: gets the snapshots.
+    """
+    every = config.inspect.every
+    if every is None:
+        return lambda epoch: None
+    first_held_out = as_people_write(alphabet.decode(data.val_questions[:1])[0], config.reverse)
+    asked = views.ask(config, config.inspect.question or first_held_out)
+
+    def take(epoch: int) -> None:
+        if epoch % every and epoch != config.epochs:
+            return
+        from seqadd import heatmaps, training
+
+        with signals_held():  # an exception out of the blue inside TensorFlow or matplotlib comes out as another
+            (view,) = views.look(model, [asked])
+            panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
+            picture = heatmaps.sheet(panels, f"epoch {epoch}: {asked.text} = {view.guess.strip()}")
+            with replacing(record.artifact(name_of(epoch, "weights.h5"))) as path:
+                training.save_weights(model, path)
+            drawn = record.artifact(name_of(epoch, "png"))
+            with replacing(drawn) as path:
+                picture.savefig(path, dpi=80)
+            record.show_image(drawn, IMAGES, epoch)
+
+    return take

@@ -1,0 +1,387 @@
+"""Tracked runs -> their models with the weights that they ended with, and the sums that they learnt. Trains nothing.
+
+Which run is said in the words of the command line: ``run=latest``, ``run=ID``, or the overrides of the run, as in
+``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training,
+of which a run keeps some when ``inspect.every`` is set (see ``seqadd.snapshots``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hydra import initialize_config_dir
+
+from seqadd import addition, alphabet, snapshots, views
+from seqadd.addition import Dataset
+from seqadd.alphabet import Ids
+from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
+from seqadd.questions import as_people_write, read_question
+from seqadd.quiet import quiet_import_of_tensorflow
+from seqadd.run import draw, run_name
+from seqadd.table import composed, select
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqadd.tracking import RecordedRun, Store
+
+#: The artifact with the weights that a run ended with.
+WEIGHTS = "model.weights.h5"
+
+_ALL = "all"
+
+
+class NoSuchRun(RuntimeError):
+    """A run that is not there, or cannot be looked at, told in one line."""
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that is finished, with its model as it was after one of its epochs.
+
+    Attributes:
+        run_id: of the record in the store.
+        config: what was run.
+        tags: what the record says beside the parameters.
+        epoch: whose weights the model has.
+        model: questions to probabilities, see ``models.build_model``.
+        data: the sums that it learnt, and those held out.
+        history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
+    """
+
+    run_id: str
+    config: Config
+    tags: Mapping[str, str]
+    epoch: int
+    model: keras.Model
+    data: Dataset
+    history: Mapping[str, Mapping[int, float]]
+
+    @property
+    def name(self) -> str:
+        """What a person would call it."""
+        ended = self.epoch == self.config.epochs
+        return run_name(self.config) + ("" if ended else f", after epoch {self.epoch}")
+
+    def write(self, questions: Sequence[str]) -> Ids:
+        """Questions as the model reads them: padded, and back to front if it was trained so.
+
+        Args:
+            questions: each as ``535+61``.
+
+        Returns:
+            Ids of characters, shape ``(n, question_length)``.
+
+        Raises:
+            ValueError: for a question that is no sum, or too long for this run.
+        """
+        return np.stack([views.ask(self.config, question).ids for question in questions])
+
+    def read(self, questions: Ids) -> list[str]:
+        """What ``write`` made of them back to how people write them."""
+        return [as_people_write(text, self.config.reverse) for text in alphabet.decode(questions)]
+
+    def met(self, question: str) -> str:
+        """Whether the model was trained on a sum: ``trained on``, ``held out``, or neither of them."""
+        a, b = read_question(question, self.config.task.digits)
+        for questions, said in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
+            for first, second, how in ((a, b, ""), (b, a, " the other way round")):
+                if (questions == self.write([f"{first}+{second}"])[0]).all(axis=1).any():
+                    return said + how
+        return f"not among its {self.config.task.n_questions} sums"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runs, as the command line says it.
+
+    Attributes:
+        runs: ids, or ``latest``; empty where runs are chosen by their configuration.
+        overrides: of a configuration; values swept over choose several.
+        epochs: how many epochs the run has that is chosen by its configuration; None for the longest there is.
+        at: after which epochs it is looked at; empty for the last, None for all that it keeps weights of.
+    """
+
+    runs: tuple[str, ...]
+    overrides: tuple[str, ...]
+    epochs: tuple[int, ...]
+    at: tuple[int, ...] | None
+
+
+def read_choice(words: Sequence[str]) -> Choice:
+    """What the words ``KEY=VALUE[,VALUE]`` choose.
+
+    Raises:
+        ConfigError: for words that choose nothing, or that contradict each other.
+    """
+    runs: tuple[str, ...] = ()
+    epochs: tuple[int, ...] = ()
+    at: tuple[int, ...] | None = ()
+    overrides = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        values = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not equals or not values:
+            raise ConfigError(f"{word}: write KEY=VALUE, as in run=latest or cell=lstm seed=0")
+        if key == "run":
+            runs = values
+        elif key == "epoch":
+            at = None if values == (_ALL,) else _numbers(key, values)
+        elif key == "epochs":
+            epochs = _numbers(key, values)
+        else:
+            overrides.append(word)
+    ours = [word for word in overrides if not word.startswith("tracking.")]
+    if runs and (ours or epochs):
+        raise ConfigError(
+            f"run={','.join(runs)} {(ours or ['epochs=' + ','.join(map(str, epochs))])[0]}: run= names a run, the "
+            "other chooses one by its configuration; give one of them"
+        )
+    if not (runs or ours or epochs):
+        runs = ("latest",)
+    return Choice(runs, tuple(overrides), epochs, at)
+
+
+def _numbers(key: str, values: tuple[str, ...]) -> tuple[int, ...]:
+    if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= 1 for value in values):
+        more = f", or {_ALL}" if key == "epoch" else ""
+        raise ConfigError(f"{key}={','.join(values)}: must be integers of at least 1{more}")
+    return tuple(int(value) for value in values)
+
+
+def load_run(*choice: str) -> TrainedRun:
+    """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
+
+    Raises:
+        ConfigError, NoSuchRun: as ``load_runs``; also when several runs are chosen.
+    """
+    found = load_runs(choice)
+    if len(found) > 1:
+        raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
+    return found[0]
+
+
+def load_runs(words: Sequence[str]) -> list[TrainedRun]:
+    """All runs that the words choose, in their order, each once after each epoch asked for.
+
+    Raises:
+        ConfigError: for words that choose nothing, or a store that is not there.
+        NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
+    """
+    choice = read_choice(words)
+    store = open_store_of(choice)
+    return load_from(store, choice)
+
+
+def open_store_of(choice: Choice) -> Store:
+    """The store that a choice names, or the one that is the default.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
+    chosen = select(tracking_words if choice.runs else choice.overrides)
+    from seqadd import tracking
+
+    store = tracking.open_store(_one_tracking([column.config.tracking for column in chosen.columns]), create=False)
+    store.settle()
+    return store
+
+
+def _one_tracking(each: list[Tracking]) -> Tracking:
+    for other in each[1:]:
+        if other != each[0]:
+            raise ConfigError(f"tracking.uri={each[0].uri},{other.uri}: runs are looked at in one store at a time")
+    return each[0]
+
+
+def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
+    """As ``load_runs``, from a store that is open."""
+    found: list[tuple[RecordedRun, Config, int, str, str]] = []
+    for run in _recorded(store, choice):
+        config = config_of(run)
+        for epoch in _epochs_of(store, run, config, choice.at):
+            found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
+    data: dict[str, Dataset] = {}
+    loaded = []
+    for run, config, epoch, weights_run, name in found:
+        if run.run_id not in data:
+            data[run.run_id] = draw(config)
+        model = _load_model(store, run, config, epoch, weights_run, name)
+        history = {
+            metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
+            for metric in ("loss", "acc", "val_loss", "val_acc", "val_exact_match")
+        }
+        loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history))
+    return loaded
+
+
+def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
+    if choice.runs:
+        return [_by_id(store, run_id) for run_id in choice.runs]
+    selection = select(choice.overrides)
+    found = []
+    for column in selection.columns:
+        runs = store.condition_runs(column.config.condition_hash())
+        for seed in selection.seeds or (None,):
+            for epochs in choice.epochs or (None,):
+                fitting = [
+                    run
+                    for run in runs
+                    if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
+                ]
+                if not fitting:
+                    raise NoSuchRun(_none_of_them(column.overrides, seed, epochs, runs))
+                # The longest, and of those the newest.
+                found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
+    return found
+
+
+def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RecordedRun]) -> str:
+    wanted = [*overrides]
+    wanted += [f"seed={seed}"] * (seed is not None) + [f"epochs={epochs}"] * (epochs is not None)
+    said = f"{' '.join(wanted)}: no such run is finished in this store"
+    there = sorted({(int(run.params["seed"]), int(run.params["epochs"])) for run in runs})
+    if there:
+        listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
+        return f"{said}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+    words = [word for word in wanted if not word.startswith("tracking.")]
+    return f"{said}; python -m seqadd.run {' '.join(words)} makes one"
+
+
+def _by_id(store: Store, run_id: str) -> RecordedRun:
+    if run_id == "latest":
+        newest = store.newest_run()
+        if newest is None:
+            raise NoSuchRun("run=latest: no run is finished in this experiment yet; python -m seqadd.run makes one")
+        return newest
+    run = store.run(run_id)
+    if run is None:
+        raise NoSuchRun(f"run={run_id}: there is no such run in this store; python -m seqadd.run prints a run's id")
+    if "config_hash" not in run.tags:
+        raise NoSuchRun(f"run={run_id}: is a sweep, or not a run of seqadd's; name one of the runs of a model")
+    if run.status != "FINISHED":
+        raise NoSuchRun(f"run={run_id}: is {run.status}, not FINISHED; the command that trains it, again, finishes it")
+    return run
+
+
+def config_of(run: RecordedRun) -> Config:
+    """The configuration that a run was made with, from its parameters.
+
+    Raises:
+        NoSuchRun: when they are none that could be run.
+    """
+    strange = sorted(set(run.params) - set(known_result_keys()))
+    if strange:
+        raise NoSuchRun(f"run={run.run_id}: has the parameter {strange[0]}, of which this seqadd knows nothing")
+    overrides = [f"{key}={value}" for key, value in run.params.items()]
+    try:
+        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+            config = composed(overrides)
+    except Exception as error:  # Hydra's, OmegaConf's or ours: whoever wrote to the store can have written anything
+        raise NoSuchRun(f"run={run.run_id}: its parameters are no configuration: {in_one_line(error)}") from error
+    missing = sorted(key for key, value in config.result_keys().items() if run.params.get(key) != as_text(value))
+    # A run of before there was a choice did what is the default now.
+    wrong = [key for key in missing if key in run.params]
+    if wrong:
+        raise NoSuchRun(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
+    return dataclasses.replace(config, force=False)
+
+
+def _epochs_of(store: Store, run: RecordedRun, config: Config, wanted: tuple[int, ...] | None) -> list[int]:
+    if wanted is None:
+        return sorted({*_kept_by(store, run), config.epochs})
+    for epoch in wanted:
+        if epoch > config.epochs:
+            raise NoSuchRun(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
+    return list(wanted) or [config.epochs]
+
+
+def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
+    """The epochs whose weights are there: of the run itself, and of others of which one is the other's beginning."""
+    found: dict[int, tuple[str, str]] = {}
+    same = [other for other in store.same_training(run.tags.get("trajectory_hash", "")) if _as_trained(other, run)]
+    for each in [*same, run]:  # of two with the same epoch its own counts
+        for path in store.artifacts(each.run_id, snapshots.FOLDER):
+            epoch = snapshots.epoch_of_weights(path)
+            if epoch is not None:
+                found[epoch] = (each.run_id, path)
+        if each.params.get("epochs", "").isdecimal():
+            found[int(each.params["epochs"])] = (each.run_id, WEIGHTS)
+    epochs = int(run.params["epochs"])
+    return {epoch: where for epoch, where in sorted(found.items()) if epoch < epochs}
+
+
+def _as_trained(one: RecordedRun, other: RecordedRun) -> bool:
+    keys = ("code", "data_digest", "machine", "tensorflow")
+    return all(one.tags.get(key) == other.tags.get(key) for key in keys)
+
+
+def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> tuple[str, str]:
+    """The id of the run and the path of the artifact with the weights after an epoch."""
+    if epoch == config.epochs:
+        return run.run_id, WEIGHTS
+    kept = _kept_by(store, run)
+    if epoch not in kept:
+        there = ", ".join(map(str, [*kept, config.epochs]))
+        raise NoSuchRun(
+            f"epoch={epoch}: run {run.run_id} keeps no weights of it, but of {there}; inspect.every=N with force=true "
+            "trains it again and keeps them every N epochs"
+        )
+    return kept[epoch]
+
+
+def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+    with _artifact(store, from_run, name) as path:
+        with quiet_import_of_tensorflow():
+            from seqadd import models, training
+
+        model = models.build_model(
+            config,
+            question_length=addition.question_length(config.task.digits),
+            answer_length=config.answer_length,
+            n_characters=len(alphabet.CHARACTERS),
+        )
+        try:
+            model.load_weights(path)
+        except Exception as error:  # h5py's, Keras': whatever is in the file
+            raise NoSuchRun(
+                f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {in_one_line(error)[:200]}"
+            ) from error
+    expected = run.tags.get("weights_sha256")
+    if epoch == config.epochs and expected is not None and training.weights_digest(model) != expected:
+        raise NoSuchRun(f"run={run.run_id}: {name} is not what it ended with: the checksum weights_sha256 differs")
+    return model
+
+
+@contextlib.contextmanager
+def _artifact(store: Store, run_id: str, name: str) -> Iterator[Path]:
+    try:
+        with store.artifact_of(run_id, name) as path:
+            yield path
+    except FileNotFoundError as error:
+        raise NoSuchRun(f"run={run_id}: has no weights: {error}") from error
+
+
+def labels(runs: Sequence[TrainedRun]) -> list[str]:
+    """What tells each of several apart from the others, in the fewest words: ``epoch 10``, ``gru``, ``seed 3``."""
+    each = [{**run.config.result_keys(), "epoch": run.epoch} for run in runs]
+    differing = [key for key in each[0] if len({as_text(keys_of[key]) for keys_of in each}) > 1]
+    if "epoch" in differing and all(run.epoch == run.config.epochs for run in runs):
+        differing.remove("epoch")
+    shown = [
+        ", ".join(as_text(of[key]) if key in ("cell", "architecture", "era", "loss") else f"{key} {as_text(of[key])}"
+                  for key in differing)
+        for of in each
+    ]  # fmt: skip
+    return [
+        text if text and shown.count(text) == 1 else f"{text} run {run.run_id[:8]}".strip()
+        for text, run in zip(shown, runs, strict=True)
+    ]

@@ -1,0 +1,254 @@
+"""A question put to a model -> what each of its layers has to show, as heatmaps with named axes. Draws nothing.
+
+What an axis is follows from an array's shape and from the layer's name, never from its place in the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqadd import addition, alphabet
+from seqadd.config import Config
+from seqadd.heatmaps import Heatmap
+from seqadd.questions import read_question
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqadd.activations import Array
+    from seqadd.alphabet import Ids
+
+#: How characters are written where a blank would not be seen.
+VISIBLE = ["␣" if character == " " else character for character in alphabet.CHARACTERS]
+
+_GATE_OR_STATE = {
+    "input_gate": "input gate: how much of the candidate is let in",
+    "forget_gate": "forget gate: how much of the cell state is kept",
+    "output_gate": "output gate: how much of the cell state is shown",
+    "update_gate": "update gate: how much of the state is kept",
+    "reset_gate": "reset gate: how much of the state the candidate sees",
+    "candidate": "candidate: what could come in",
+    "cell_state": "cell state: what is remembered",
+    "state": "state: what the layer puts out",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sum as people write it, as a model reads it, and its answer.
+
+    Attributes:
+        text: without blanks, as ``535+61``.
+        ids: of the question's characters, padded and reversed, shape ``(question_length,)``.
+        answer: ids of the right answer's characters, padded, shape ``(answer_length,)``.
+    """
+
+    text: str
+    ids: Ids
+    answer: Ids
+
+
+def ask(config: Config, text: str) -> Asked:
+    """A sum for the models of a configuration.
+
+    Raises:
+        ValueError: for what is no sum, or has too many digits for the task.
+    """
+    digits = config.task.digits
+    a, b = read_question(text, digits)
+    question = addition.write_question(a, b, digits, config.reverse)
+    answer = str(a + b).ljust(config.answer_length)
+    return Asked(f"{a}+{b}", alphabet.encode([question])[0], alphabet.encode([answer])[0])
+
+
+@dataclass(frozen=True)
+class View:
+    """What one model does with one question.
+
+    Attributes:
+        asked: the question.
+        outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
+        gates: of each recurrent layer, likewise: see ``activations.gates``.
+        character_layers: which of the layers have a value for each character.
+        probabilities: of each character at each place of the answer, shape ``(answer_length, 12)``.
+    """
+
+    asked: Asked
+    outputs: dict[str, Array]
+    gates: dict[str, dict[str, Array]]
+    character_layers: list[str]
+    probabilities: Array
+
+    @property
+    def guess(self) -> str:
+        """The answer that the model gives, padding included."""
+        return alphabet.decode(self.probabilities.argmax(axis=-1)[None])[0]
+
+    @property
+    def right(self) -> bool:
+        """Whether every character of it is right."""
+        return bool((self.probabilities.argmax(axis=-1) == self.asked.answer).all())
+
+
+def look(model: keras.Model, asked: Sequence[Asked]) -> list[View]:
+    """Puts questions to a model, all at once."""
+    from seqadd import activations
+
+    questions = np.stack([each.ids for each in asked])
+    outputs = activations.activations(model, questions)
+    gates = activations.gates(model, questions)
+    probabilities = activations.probabilities(model, questions)
+    last = activations.character_layers(model)
+    return [
+        View(
+            each,
+            {name: values[i] for name, values in outputs.items()},
+            {name: {part: values[i] for part, values in parts.items()} for name, parts in gates.items()},
+            last,
+            probabilities[i],
+        )
+        for i, each in enumerate(asked)
+    ]
+
+
+def question_heatmap(view: View) -> Heatmap:
+    """The question as the model reads it: a row for each character, one-hot."""
+    return Heatmap(
+        name="question",
+        title="question, as the model reads it",
+        values=alphabet.one_hot(view.asked.ids),
+        limits=(0.0, 1.0),
+        rows=_question_steps(view),
+        columns=VISIBLE,
+        row_axis="step",
+        column_axis="character",
+        scale="one-hot",
+    )
+
+
+def layer_heatmaps(views: Sequence[View], names: Sequence[dict[str, str]] | None = None) -> list[list[Heatmap]]:
+    """The outputs of all layers for each view, those of one name with the same limits.
+
+    Args:
+        views: that are compared.
+        names: for each view, what layers are called where their own names would not be compared.
+    """
+    called = names or [{}] * len(views)
+    values: dict[str, list[Array]] = {}
+    for view, rename in zip(views, called, strict=True):
+        for layer, output in view.outputs.items():
+            values.setdefault(rename.get(layer, layer), []).append(output)
+    return [
+        [_layer_heatmap(view, layer, rename.get(layer, layer), values) for layer in view.outputs]
+        for view, rename in zip(views, called, strict=True)
+    ]
+
+
+def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[Array]]) -> Heatmap:
+    output = view.outputs[layer]
+    is_last = layer == view.character_layers[-1]
+    limits = (0.0, 1.0) if is_last else _limits(compared[name])
+    if layer in view.character_layers and output.ndim == 2:
+        return Heatmap(
+            name=name,
+            title=f"{layer}: {output.shape[0]} characters",
+            values=output,
+            limits=limits,
+            rows=_answer_steps(view),
+            columns=VISIBLE,
+            row_axis="place → guess",
+            column_axis="character (boxed: the right one)",
+            scale="probability" if is_last else "before softmax",
+            boxed=list(enumerate(view.asked.answer.tolist())),
+            written=".2f" if is_last else ".1f",
+        )
+    if output.ndim == 1:
+        folded = _folded(output)
+        n_rows, n_columns = folded.shape
+        return Heatmap(
+            name=name,
+            title=f"{layer}: {output.shape[0]} units, folded to {n_rows} x {n_columns}",
+            values=folded,
+            limits=limits,
+            rows=[str(row * n_columns) for row in range(n_rows)],
+            columns=[f"+{column}" for column in range(n_columns)],
+            row_axis="unit",
+            column_axis="",
+            scale="output",
+        )
+    flat = output.reshape(output.shape[0], -1)
+    return Heatmap(
+        name=name,
+        title=f"{layer}: {output.shape[0]} steps x {flat.shape[1]} units",
+        values=flat,
+        limits=limits,
+        rows=_steps(view, output.shape[0]),
+        columns=_every_eighth(flat.shape[1]),
+        row_axis="step",
+        column_axis="unit",
+        scale="output",
+    )
+
+
+def step_heatmaps(view: View, layer: str) -> list[Heatmap]:
+    """What goes on in a recurrent layer, a row for each step: its gates, and what it remembers."""
+    panels = []
+    for part, values in view.gates[layer].items():
+        limits = (0.0, 1.0) if part.endswith("gate") else _limits([values])
+        panels.append(
+            Heatmap(
+                name=part,
+                title=_GATE_OR_STATE.get(part, part),
+                values=values,
+                limits=limits,
+                rows=_steps(view, len(values)),
+                columns=_every_eighth(values.shape[1]),
+                row_axis="step",
+                column_axis="unit",
+                scale="gate" if part.endswith("gate") else "value",
+            )
+        )
+    return panels
+
+
+def _limits(arrays: Sequence[Array]) -> tuple[float, float]:
+    """-1..1 for what stays inside, as states do; else as far as the values go, the same on both sides."""
+    most = max((float(np.max(np.abs(values), initial=0.0)) for values in arrays), default=0.0)
+    most = 1.0 if most <= 1.0 else math.ceil(most)
+    return -most, most
+
+
+def _folded(output: Array) -> Array:
+    """A vector as a rectangle that is as square as can be; what is left over is NaN."""
+    n = len(output)
+    rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
+    if n > 4 * rows * rows:  # a prime number of units would give one long line
+        rows = math.isqrt(n)
+    columns = math.ceil(n / rows)
+    folded: Any = np.full(rows * columns, np.nan, np.float32)
+    folded[:n] = output
+    return folded.reshape(rows, columns)
+
+
+def _steps(view: View, n: int) -> list[str]:
+    if n == len(view.asked.ids):
+        return _question_steps(view)
+    return _answer_steps(view) if n == len(view.asked.answer) else [str(step + 1) for step in range(n)]
+
+
+def _question_steps(view: View) -> list[str]:
+    return [f"{step}  {VISIBLE[character]}" for step, character in enumerate(view.asked.ids, start=1)]
+
+
+def _answer_steps(view: View) -> list[str]:
+    guesses = view.probabilities.argmax(axis=-1)
+    return [f"{place} → {VISIBLE[character]}" for place, character in enumerate(guesses, start=1)]
+
+
+def _every_eighth(n: int) -> list[str]:
+    return [str(unit) if unit % 8 == 0 else "" for unit in range(n)]

@@ -1,0 +1,81 @@
+"""What looks unhealthy, from tables written by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seqadd import alphabet, health
+
+ANSWERS = alphabet.encode(["12", "34", "56"])
+FINE = {"acc": {9: 0.5, 10: 0.5}, "val_acc": {9: 0.5, 10: 0.5}}
+
+
+def saturation_of(part: str, units: list[tuple[float, float, bool]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"layer": "lstm_1", "part": part, "unit": unit, "low": low, "high": high, "moves": moves}
+            for unit, (low, high, moves) in enumerate(units)
+        ]
+    )
+
+
+def warnings(saturation=None, weights=None, guesses=ANSWERS, history=FINE) -> list[str]:
+    if saturation is None:
+        saturation = saturation_of("state", [(0.0, 0.0, True)])
+    return health.warnings(saturation, weights or {}, guesses, ANSWERS, history)
+
+
+def test_a_healthy_model_gets_no_warning():
+    assert warnings() == []
+
+
+def test_gates_that_have_decided_are_no_fault():
+    assert warnings(saturation_of("input_gate", [(0.05, 0.94, True)] * 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "units", "warning"),
+    [
+        ("state", [(0, 0, True)] * 9 + [(0, 0, False)], "lstm_1, state: 1 of 10 units never move, whatever the sum"),
+        (
+            "input_gate",
+            [(0, 1, True)] * 3 + [(0, 0, True)] * 7,
+            "lstm_1, input_gate: 3 of 10 units are stuck at a limit; no gradient to speak of gets through there",
+        ),
+        ("state", [(0.5, 0.4, True)] * 10, "lstm_1, state: 90 % of the values are near their limits"),
+    ],
+)
+def test_units_that_are_stuck_still_or_saturated(part, units, warning):
+    assert warnings(saturation_of(part, units)) == [warning]
+
+
+def test_two_stuck_gates_of_ten_are_no_reason_to_worry():
+    assert warnings(saturation_of("input_gate", [(0, 1, False)] * 2 + [(0, 0, True)] * 8)) == []
+
+
+def test_weights_that_are_no_numbers():
+    assert warnings(weights={"lstm_1/kernel": np.array([[1.0, np.nan], [np.inf, 0.0]])}) == [
+        "lstm_1/kernel: 2 of 4 weights are not finite"
+    ]
+
+
+def test_a_model_that_says_the_same_to_everything():
+    assert warnings(guesses=alphabet.encode(["10", "10", "10"])) == ["the same answer to every sum"]
+    assert warnings(guesses=alphabet.encode(["12", "34", "52"])) == []
+    assert warnings(guesses=alphabet.encode(["1 ", "3 ", "5 "])) == [
+        "the same character for every sum at place 2 (' ')"
+    ]
+
+
+def test_sums_learnt_by_heart_and_training_that_ended_early():
+    by_heart = {"acc": {10: 0.8}, "val_acc": {10: 0.7}}
+    assert warnings(history=by_heart) == ["acc is 0.10 above val_acc: sums are learnt by heart"]
+    early = {"acc": {18: 0.5, 20: 0.6}, "val_acc": {18: 0.5, 20: 0.6}}
+    assert warnings(history=early) == ["val_acc rose by 0.10 in the last 2 epochs: it had more to learn"]
+
+
+def test_the_summary_counts_units():
+    table = saturation_of("state", [(1.0, 0.0, False), (0.0, 0.5, True)])
+    assert health.summary(table).to_dict("records") == [
+        {"layer": "lstm_1", "part": "state", "units": 2, "low": 0.5, "high": 0.25, "stuck": 1, "still": 1}
+    ]

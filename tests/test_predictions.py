@@ -1,0 +1,70 @@
+"""What a model answers, from probabilities written by hand."""
+
+import numpy as np
+import pytest
+
+from seqadd import alphabet, predictions
+
+ANSWERS = alphabet.encode(["12", "9 ", "15"])
+CARRIES = np.array([0, 0, 1])
+
+
+def probabilities_of(*each: dict[str, float]) -> np.ndarray:
+    """A place for each dict: characters with their probabilities."""
+    values = np.zeros((len(each), 12))
+    for place, given in enumerate(each):
+        for character, p in given.items():
+            values[place, alphabet.CHARACTERS.index(character)] = p
+    return values
+
+
+PROBABILITIES = np.stack(
+    [
+        probabilities_of({"1": 0.9, "2": 0.1}, {"2": 0.8, "3": 0.2}),
+        probabilities_of({"9": 1.0}, {" ": 0.5, "0": 0.4, "1": 0.1}),
+        probabilities_of({"1": 0.7, " ": 0.3}, {"5": 0.4, "6": 0.6}),
+    ]
+)
+
+
+def test_a_row_for_each_sum():
+    table = predictions.by_question(["5+7", "9+0", "8+7"], ANSWERS, PROBABILITIES, CARRIES)
+    assert table["guess"].tolist() == ["12", "9", "16"]
+    assert table["answer"].tolist() == ["12", "9", "15"]
+    assert table["right"].tolist() == [True, True, False]
+    assert table["p_answer"].tolist() == pytest.approx([0.72, 0.5, 0.28])
+    assert table["p_guess"].tolist() == pytest.approx([0.72, 0.5, 0.42])
+    assert table["place"].tolist() == [2, 2, 2]
+    assert table["runner_up"].tolist() == ["3", "0", "5"]
+    assert table["p_runner_up"].tolist() == pytest.approx([0.2, 0.4, 0.4])
+    assert predictions.hardest(table, 2)["question"].tolist() == ["8+7", "9+0"]
+
+
+def test_an_answer_character_by_character():
+    table = predictions.by_character(ANSWERS[2], PROBABILITIES[2])
+    assert table.to_dict("list") == {
+        "place": [1, 2],
+        "guess": ["1", "6"],
+        "p": pytest.approx([0.7, 0.6]),
+        "runner_up": [" ", "5"],
+        "p_runner_up": pytest.approx([0.3, 0.4]),
+        "answer": ["1", "5"],
+        "p_answer": pytest.approx([0.7, 0.4]),
+        "right": [True, False],
+    }
+
+
+def test_accuracy_by_place_and_by_carries():
+    by_place = predictions.by_place(ANSWERS, PROBABILITIES)
+    assert by_place["accuracy"].tolist() == pytest.approx([1, 2 / 3])
+    assert by_place["p_answer"].tolist() == pytest.approx([(0.9 + 1 + 0.7) / 3, (0.8 + 0.5 + 0.4) / 3])
+    by_carries = predictions.by_carries(ANSWERS, PROBABILITIES, CARRIES)
+    assert by_carries.to_numpy().tolist() == [[0, 1.0, 2], [1, 0.0, 1]]
+
+
+def test_what_stood_for_what():
+    table = predictions.confusion(ANSWERS, PROBABILITIES)
+    assert table.loc["5", "6"] == 1
+    assert table.loc["5", "5"] == 0
+    assert table.loc["1", "1"] == 2
+    assert table.to_numpy().sum() == ANSWERS.size

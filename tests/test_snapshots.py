@@ -1,0 +1,46 @@
+"""A run that keeps weights and pictures of itself while it trains."""
+
+from conftest import SMALL, client_of, make_config, quick_database
+from PIL import Image
+
+from seqadd import run, snapshots, trained, training
+
+training.use_threads(1)  # as a run does, for other tests start runs in this process
+
+
+def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
+    quick_database(in_empty_folder)
+    small = [*SMALL, "cell=simple_rnn"]
+    client = client_of(in_empty_folder)
+    runs = {
+        name: client.get_run(run.run(make_config(*small, *overrides, f"tracking.experiment={name}"), lambda told: None))
+        for name, overrides in {
+            "looked": ["epochs=5", "inspect.every=2", "inspect.question=5+7"],
+            "plain": ["epochs=5"],
+            "shorter": ["epochs=4"],
+        }.items()
+    }
+    looked = runs["looked"].info.run_id
+    for name in ("weights_sha256", "config_hash"):
+        assert runs["looked"].data.tags[name] == runs["plain"].data.tags[name]
+
+    kept = [file.path for file in client.list_artifacts(looked, snapshots.FOLDER)]
+    assert sorted(kept) == [snapshots.name_of(epoch, kind) for epoch in (2, 4, 5) for kind in ("png", "weights.h5")]
+    # What MLflow's page shows with a slider over the steps.
+    images = [file.path for file in client.list_artifacts(looked, "images") if file.path.endswith(".png")]
+    assert sorted(path.split("+step+")[1].split("+")[0] for path in images) == ["2", "4", "5"]
+    with Image.open(client.download_artifacts(looked, snapshots.name_of(2, "png"))) as picture:
+        assert min(picture.size) > 300
+
+    of_epoch = trained.load_run(f"run={looked}", "epoch=4", "tracking.experiment=looked")
+    assert training.weights_digest(of_epoch.model) == runs["shorter"].data.tags["weights_sha256"]
+
+
+def test_an_epochs_weights_are_known_by_their_name():
+    assert snapshots.epoch_of_weights(snapshots.name_of(10, "weights.h5")) == 10
+    assert snapshots.epoch_of_weights(snapshots.name_of(10, "png")) is None
+    assert snapshots.epoch_of_weights("model.weights.h5") is None
+
+
+def test_what_is_looked_at_is_no_part_of_what_is_run():
+    assert make_config().config_hash() == make_config("inspect.every=10", "inspect.question=5+7").config_hash()

@@ -1,0 +1,212 @@
+"""Finding a run again, with the weights that it ended with; and what is said where that cannot be."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_config
+from hydra.errors import HydraException
+from trained_runs import model_of, record_run
+
+from seqadd import activations, trained
+from seqadd.config import ConfigError, in_one_line
+from seqadd.trained import NoSuchRun
+
+MISSING = "0" * 32
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a store, and the ids of the runs in it."""
+    folder = tmp_path_factory.mktemp("store")
+    return folder, {
+        "lstm": record_run(folder, "cell=lstm", "epochs=3", keeps=(1, 2)),
+        "short": record_run(folder, "cell=gru", "epochs=2"),
+        "long": record_run(folder, "cell=gru", "epochs=4"),
+        "other seed": record_run(folder, "cell=gru", "epochs=4", "seed=5"),
+        "two digits": record_run(
+            folder,
+            "cell=dense",
+            "epochs=1",
+            "task.digits=2",
+            "task.n_questions=100",
+            "reverse=false",
+            "decoder_units=null",
+        ),
+    }
+
+
+@pytest.fixture
+def store(runs, monkeypatch):
+    monkeypatch.chdir(runs[0])
+    return runs[1]
+
+
+SMALL_GRU = ["cell=gru", "task.digits=1", "task.n_questions=55", "task.held_out=0.2", "batch_size=20",
+             "encoder_units=6", "decoder_units=5"]  # fmt: skip
+
+
+def test_a_run_comes_back_with_its_weights_and_its_sums(store):
+    run = trained.load_run(f"run={store['lstm']}")
+    expected = model_of(*[f"{key}={value}" for key, value in run.config.result_keys().items()])
+    for weights, other in zip(run.model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, other)
+    assert run.config.cell == "lstm"
+    assert run.config.task.n_questions == 55
+    assert run.epoch == 3
+    assert run.name == "lstm seed 0, repeat_vector, 3 epochs"
+    assert run.history["val_acc"] == {1: 0.1, 2: 0.1, 3: 0.1}
+    assert len(run.data.val_questions) == 11
+
+
+def test_in_a_notebook_three_lines_show_every_layer(store):
+    run = trained.load_run("run=latest")
+    layers = activations.activations(run.model, run.write(["5+61"]))
+    assert {name: values.shape for name, values in layers.items()} == {
+        "dense_1": (1, 5, 6), "time_distributed_1": (1, 5, 12), "activation_1": (1, 5, 12)
+    }  # fmt: skip
+
+
+def test_by_its_configuration_the_longest_run_is_found(store):
+    assert trained.load_run(*SMALL_GRU, "seed=0").run_id == store["long"]
+    assert trained.load_run(*SMALL_GRU, "seed=0", "epochs=2").run_id == store["short"]
+    found = trained.load_runs([*SMALL_GRU, "seed=0,5", "epochs=4"])
+    assert [run.run_id for run in found] == [store["long"], store["other seed"]]
+    assert trained.labels(found) == ["seed 0", "seed 5"]
+
+
+def test_epochs_whose_weights_were_kept(store):
+    found = trained.load_runs([f"run={store['lstm']}", "epoch=all"])
+    assert [run.epoch for run in found] == [1, 2, 3]
+    assert trained.labels(found) == ["epoch 1", "epoch 2", "epoch 3"]
+    assert found[0].history["val_acc"] == {1: 0.1}
+    assert found[0].name == "lstm seed 0, repeat_vector, 3 epochs, after epoch 1"
+
+
+def test_a_shorter_run_of_the_same_training_has_the_weights_of_its_end(store):
+    found = trained.load_runs([f"run={store['long']}", "epoch=2,4"])
+    assert [(run.run_id, run.epoch) for run in found] == [(store["long"], 2), (store["long"], 4)]
+
+
+def test_runs_that_differ_in_several_ways_are_told_apart(store):
+    found = trained.load_runs([f"run={store['lstm']},{store['other seed']},{store['short']}"])
+    assert trained.labels(found) == ["lstm, epochs 3, seed 0", "gru, epochs 4, seed 5", "gru, epochs 2, seed 0"]
+    twice = trained.load_runs([f"run={store['short']},{store['short']}"])
+    assert trained.labels(twice) == [f"run {store['short'][:8]}"] * 2
+
+
+def test_whether_a_sum_was_trained_on(store):
+    run = trained.load_run(f"run={store['lstm']}")
+    (learnt,) = run.read(run.data.train_questions[:1])
+    (held_out,) = run.read(run.data.val_questions[:1])
+    assert run.met(learnt) == "trained on"
+    assert run.met(held_out) == "held out"
+    asymmetric = next(q for q in run.read(run.data.train_questions) if q[0] != q[2])
+    assert run.met(asymmetric[::-1]) == "trained on the other way round"
+    all_sums = trained.load_run(f"run={store['two digits']}")
+    drawn = set(all_sums.read(all_sums.data.train_questions)) | set(all_sums.read(all_sums.data.val_questions))
+    never = next(f"{a}+{a}" for a in range(100) if f"{a}+{a}" not in drawn)
+    assert all_sums.met(never) == "not among its 100 sums"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run="], "run=: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
+        (["lstm"], "lstm: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
+        (["epoch=0"], "epoch=0: must be integers of at least 1, or all"),
+        (["epochs=all"], "epochs=all: must be integers of at least 1"),
+        (["run=latest", "cell=gru"], "run=latest cell=gru: run= names a run, the other chooses one by its"),
+        (["cell=tree"], "cell=tree: must be one of dense, gru, lstm, simple_rnn"),
+        ([*SMALL_GRU, "seed=0,5"], "chooses 2 runs, not one"),
+    ],
+)
+def test_words_that_choose_nothing(words, said, store):
+    with pytest.raises((ConfigError, HydraException)) as refused:
+        trained.load_run(*words)
+    assert said in in_one_line(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([f"run={MISSING}"], f"run={MISSING}: there is no such run in this store; "),
+        (["cell=gru"], "cell=gru: no such run is finished in this store; python -m seqadd.run cell=gru makes one"),
+        ([*SMALL_GRU, "seed=7"], "seed=7: no such run is finished in this store; there are seed=0 epochs=2, "),
+        (["run={lstm}", "epoch=4"], "epoch=4: run {lstm} has 3 epochs"),
+        (["run={short}", "epoch=1"], "epoch=1: run {short} keeps no weights of it, but of 2; inspect.every=N"),
+    ],
+)
+def test_a_run_that_is_not_there(words, said, store):
+    names = {key.replace(" ", "_"): value for key, value in store.items()}
+    with pytest.raises(NoSuchRun) as refused:
+        trained.load_runs([word.format(**names) for word in words])
+    assert said.format(**names) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_store_that_is_not_there(in_empty_folder):
+    with pytest.raises(ConfigError, match=r"no store here; python -m seqadd.run makes one"):
+        trained.load_run("run=latest")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def broken(folder, **about) -> str:
+    """The id of a run with something wrong."""
+    return record_run(folder, "cell=simple_rnn", "epochs=1", **about)
+
+
+def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of_other_widths = model_of("cell=simple_rnn", "task.digits=1", "task.n_questions=55", "batch_size=20")
+    others = {
+        "does not fit": broken(tmp_path, model=of_other_widths),
+        "checksum": broken(tmp_path, weights_sha256="0" * 64),
+        "damaged": broken(tmp_path),
+        "has no weights": broken(tmp_path),
+        "is no configuration": broken(tmp_path),
+    }
+    artifacts = tmp_path / "mlruns" / "seqadd"
+    (artifacts / others["damaged"] / "artifacts" / trained.WEIGHTS).write_bytes(b"no such file")
+    shutil.rmtree(artifacts / others["has no weights"] / "artifacts")
+    for said, run_id in others.items():
+        if said == "is no configuration":
+            continue
+        with pytest.raises(NoSuchRun, match=said) as refused:
+            trained.load_run(f"run={run_id}")
+        assert str(refused.value).startswith(f"run={run_id}: ")
+        assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
+    from seqadd import tracking
+
+    monkeypatch.chdir(tmp_path)
+    run_id = broken(tmp_path)
+    store = tracking.open_store(make_config().tracking)
+    store.client.set_terminated(run_id, "KILLED")
+    with pytest.raises(NoSuchRun, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
+        trained.load_run(f"run={run_id}")
+    with pytest.raises(NoSuchRun, match="run=latest: no run is finished in this experiment yet"):
+        trained.load_run("run=latest")
+    sweep = store.client.create_run(store.experiment_id).info.run_id
+    store.client.set_terminated(sweep, "FINISHED")
+    with pytest.raises(NoSuchRun, match=f"run={sweep}: is a sweep, or not a run of seqadd's"):
+        trained.load_run(f"run={sweep}")
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"colour": "red"}, "has the parameter colour, of which this seqadd knows nothing"),
+        ({"cell": "lstm", "encoder_units": "-3"}, "its parameters are no configuration: encoder_units=-3: must be"),
+        ({"cell": "lstm", "epochs": "1 seed=3"}, "its parameters are no configuration"),
+        ({"cell": "lstm", "tracking.uri": "x"}, "has the parameter tracking.uri, of which this seqadd knows nothing"),
+    ],
+)
+def test_parameters_that_somebody_else_wrote(params, said):
+    from seqadd.tracking import RecordedRun
+
+    with pytest.raises(NoSuchRun) as refused:
+        trained.config_of(RecordedRun("ab", "FINISHED", params, {}))
+    assert said in str(refused.value)

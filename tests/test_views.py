@@ -1,0 +1,119 @@
+"""From a question and a model to panels with named axes, and from those to pictures."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_config
+from matplotlib.colors import Normalize
+from trained_runs import model_of
+
+from seqadd import heatmaps, views
+from seqadd.config import Config
+
+
+def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, views.View]:
+    config = make_config(*overrides)
+    (view,) = views.look(model_of(*overrides), [views.ask(config, question)])
+    return config, view
+
+
+def panels_of(view: views.View) -> dict[str, heatmaps.Heatmap]:
+    return {panel.name: panel for panel in [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]}
+
+
+def test_the_layers_of_the_articles_model_as_the_article_draws_them():
+    _, view = seen_by("cell=lstm")
+    panels = panels_of(view)
+    assert {name: panel.values.shape for name, panel in panels.items()} == {
+        "question": (7, 12),
+        "lstm_1": (8, 8),
+        "repeat_vector_1": (4, 64),
+        "lstm_2": (4, 32),
+        "time_distributed_1": (4, 12),
+        "activation_1": (4, 12),
+    }
+    np.testing.assert_array_equal(panels["lstm_1"].values.ravel(), view.outputs["lstm_1"])
+    assert panels["lstm_1"].rows == ["0", "8", "16", "24", "32", "40", "48", "56"]
+    # The question as the model reads it: 617+397 back to front.
+    assert panels["question"].rows == ["1  7", "2  9", "3  3", "4  +", "5  7", "6  1", "7  6"]
+    assert "".join(panels["question"].columns) == "␣+0123456789"
+    # Boxes around 1, 0, 1, 4 of the answer 1014: their columns in the alphabet " +0123456789".
+    assert panels["activation_1"].boxed == [(0, 3), (1, 2), (2, 3), (3, 6)]
+    assert panels["activation_1"].limits == (0, 1)
+    np.testing.assert_allclose(panels["activation_1"].values.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_steps_of_an_aligned_model_are_those_of_the_question():
+    _, view = seen_by("cell=gru", "architecture=aligned", "reverse=false", question="5+61")
+    assert panels_of(view)["gru_1"].rows[:4] == ["1  5", "2  +", "3  6", "4  1"]
+    steps = {panel.name: panel for panel in views.step_heatmaps(view, "gru_1")}
+    assert list(steps) == ["update_gate", "reset_gate", "candidate", "state"]
+    assert steps["update_gate"].limits == (0, 1)
+    assert steps["state"].limits == (-1, 1)
+    np.testing.assert_allclose(steps["state"].values, view.outputs["gru_1"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("units", "shape"), [(64, (8, 8)), (32, (4, 8)), (128, (8, 16)), (6, (2, 3)), (13, (3, 5)), (1, (1, 1))]
+)
+def test_a_vector_is_folded_as_square_as_can_be(units, shape):
+    folded = views._folded(np.arange(units, dtype=np.float32))
+    assert folded.shape == shape
+    values = folded.ravel()
+    assert values[~np.isnan(values)].tolist() == list(range(units))
+
+
+def test_what_is_compared_has_the_same_scale():
+    _, one = seen_by("cell=lstm")
+    _, other = seen_by("cell=lstm", "seed=1")
+    other.outputs["time_distributed_1"][0, 0] = -17.2
+    each = [{panel.name: panel for panel in panels} for panels in views.layer_heatmaps([one, other])]
+    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-18, 18)
+    assert each[0]["lstm_1"].limits == (-1, 1)
+
+
+def test_a_layer_of_another_kind_needs_no_change_here():
+    """A model that the project does not have: two layers more, one of them of convolutions."""
+    config = make_config("cell=lstm")
+    model = keras.Sequential(
+        [
+            keras.Input((7, 12), name="question"),
+            keras.layers.Conv1D(20, 3, padding="same", name="conv"),
+            keras.layers.Flatten(name="flat"),
+            keras.layers.Dense(48, name="characters"),
+            keras.layers.Reshape((4, 12), name="places"),
+            keras.layers.Activation("softmax", name="softmax"),
+        ]
+    )
+    (view,) = views.look(model, [views.ask(config, "5+61")])
+    panels = panels_of(view)
+    assert list(panels) == ["question", "conv", "flat", "characters", "places", "softmax"]
+    assert panels["flat"].values.shape == (10, 14)
+    assert panels["softmax"].boxed
+    heatmaps.sheet(list(panels.values()), "as it is")
+
+
+def test_a_sheet_has_a_labelled_scale_for_every_panel():
+    _, view = seen_by("cell=lstm")
+    panels = list(panels_of(view).values())
+    figure = heatmaps.sheet(panels, "617+397")
+    shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    assert [axes.get_title(loc="left") for axes in shown] == [panel.title for panel in panels]
+    assert [bar.get_ylabel() for bar in bars] == [panel.scale for panel in panels]
+    for axes, panel in zip(shown, panels, strict=True):
+        assert axes.get_ylabel() == panel.row_axis
+        (image,) = axes.images
+        assert isinstance(image.norm, Normalize)
+        assert (image.norm.vmin, image.norm.vmax) == panel.limits
+
+
+def test_a_grid_sets_layers_of_one_name_beside_each_other():
+    (_, one), (_, other) = seen_by("cell=lstm"), seen_by("cell=dense")
+    names = [{"lstm_1": "cell_1", "lstm_2": "cell_2"}, {"dense_1": "cell_1"}]
+    columns = views.layer_heatmaps([one, other], names)
+    figure = heatmaps.grid(columns, ["an LSTM", "a Dense"], "5+61")
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles[:2] == ["an LSTM\nlstm_1: 64 units, folded to 8 x 8", "a Dense\ndense_1: 7 steps x 64 units"]
+    assert len(titles) == 5 + 3
+    assert sum(axes.get_label() == "<colorbar>" for axes in figure.axes) == 5

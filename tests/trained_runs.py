@@ -1,0 +1,60 @@
+"""Finished runs of models that were never trained: a store that can be looked into, without the time of a training."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import keras
+from conftest import SMALL, make_config, quick_database
+
+from seqadd import alphabet, models, run, snapshots, tracking, trained, training
+
+training.use_threads(1)  # as a run does, for other tests start runs in this process
+
+
+def model_of(*overrides: str) -> keras.Model:
+    config = make_config(*overrides)
+    length = 2 * config.task.digits + 1
+    return models.build_model(config, length, config.answer_length, len(alphabet.CHARACTERS))
+
+
+def record_run(
+    folder: Path, *overrides: str, model: keras.Model | None = None, keeps: tuple[int, ...] = (), **tags: str | None
+) -> str:
+    """Records a finished run with its weights; returns its id.
+
+    Args:
+        folder: of the store.
+        overrides: of a small configuration.
+        model: whose weights; by default those that the configuration begins with.
+        keeps: epochs of snapshots, all with the weights of the end.
+        tags: instead of those that the run would have; None for those that it has not.
+    """
+    quick_database(folder)
+    config = make_config(*SMALL, *overrides, f"tracking.uri=sqlite:///{folder}/mlflow.db")
+    model = model or model_of(*SMALL, *overrides)
+    store = tracking.open_store(config.tracking)
+    data = run.draw(config)
+    all_tags = {**tracking.run_tags(config), "data_digest": data.digest(), **tags}
+    with (
+        store.unfinished(uuid.uuid4().hex).claimed(print) as place,
+        store.record(
+            place,
+            run.run_name(config),
+            params=config.result_keys(),
+            tags={name: value for name, value in all_tags.items() if value is not None},
+        ) as record,
+    ):
+        record.log_history(
+            [
+                {"epoch": epoch, "loss": 2.0, "acc": 0.1, "val_loss": 2.0, "val_acc": 0.1, "val_exact_match": 0.0}
+                for epoch in range(1, config.epochs + 1)
+            ]
+        )
+        training.save_weights(model, record.artifact(trained.WEIGHTS))
+        for epoch in keeps:
+            training.save_weights(model, record.artifact(snapshots.name_of(epoch, "weights.h5")))
+        if "weights_sha256" not in tags:
+            record.tag("weights_sha256", training.weights_digest(model))
+    return record.run_id
