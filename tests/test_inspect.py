@@ -166,7 +166,7 @@ def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
         (["run=nobody"], "run=nobody: there is no such run in this store"),
         (["--errors", "-1"], "--errors -1: must be at least 0"),
         (["--out", "mlflow.db"], "--out mlflow.db: is a file; name a folder"),
-        (["epoch=ten"], "epoch=ten: must be integers of at least 1, or all"),
+        (["epoch=ten"], "epoch=ten: must be integers of at least 0, or all"),
         (["run=latest", "seed=3"], "run=latest seed=3: run= names a run, the other chooses one by its configuration"),
     ],
 )

@@ -114,7 +114,7 @@ def test_whether_a_sum_was_trained_on(store):
     [
         (["run="], "run=: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
         (["lstm"], "lstm: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
-        (["epoch=0"], "epoch=0: must be integers of at least 1, or all"),
+        (["epoch=-1"], "epoch=-1: must be integers of at least 0, or all"),
         (["epochs=all"], "epochs=all: must be integers of at least 1"),
         (["run=latest", "cell=gru"], "run=latest cell=gru: run= names a run, the other chooses one by its"),
         (["cell=tree"], "cell=tree: must be one of dense, gru, lstm, simple_rnn"),

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from seqadd import alphabet
 from seqadd.alphabet import Ids
+from seqadd.quiet import quiet_import_of_tensorflow
+
+with quiet_import_of_tensorflow():  # a notebook may import this module first
+    import keras
 
 if TYPE_CHECKING:
     import pandas as pd

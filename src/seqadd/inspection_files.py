@@ -90,11 +90,11 @@ def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], No
 def _about(run: TrainedRun, found: HeldOut) -> str:
     commit = pages.plain(run.tags.get("git_commit", "unknown"))[:12]
     reached = {name: curve[run.epoch] for name, curve in run.history.items() if run.epoch in curve}
-    measured = ", ".join(f"{name} {value:.4f}" for name, value in reached.items())
+    measured = "".join(f"{name} {value:.4f}, " for name, value in reached.items())
     return (
         f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, commit {commit}, "
-        f"TensorFlow {pages.plain(run.tags.get('tensorflow', 'unknown'))}. {measured}. "
-        f"Of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % are right.\n"
+        f"TensorFlow {pages.plain(run.tags.get('tensorflow', 'unknown'))}. {measured}"
+        f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
     )
 
 

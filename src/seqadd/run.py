@@ -113,6 +113,7 @@ def run(config: Config, report: Report) -> str:
 
             take_snapshot = snapshots.taker(config, data, model, record)
             place.save(checkpoint())
+            take_snapshot(len(history))
             try:
                 for row in training.train(model, optimizer, data, config, history, warn=warn):
                     record.log_epoch(row)

@@ -40,7 +40,7 @@ def epoch_of_weights(path: str) -> int | None:
 
 
 def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun) -> Callable[[int], None]:
-    """A function that is told after each epoch, and takes a snapshot where one is due.
+    """A function that is told before the first epoch (0) and after each, and takes a snapshot where one is due.
 
     Args:
         config: says when, and of which question.

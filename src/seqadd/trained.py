@@ -50,7 +50,7 @@ class TrainedRun:
         run_id: of the record in the store.
         config: what was run.
         tags: what the record says beside the parameters.
-        epoch: whose weights the model has.
+        epoch: after which the model has its weights; 0 for before the first.
         model: questions to probabilities, see ``models.build_model``.
         data: the sums that it learnt, and those held out.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
@@ -106,7 +106,8 @@ class Choice:
         runs: ids, or ``latest``; empty where runs are chosen by their configuration.
         overrides: of a configuration; values swept over choose several.
         epochs: how many epochs the run has that is chosen by its configuration; None for the longest there is.
-        at: after which epochs it is looked at; empty for the last, None for all that it keeps weights of.
+        at: after which epochs it is looked at, 0 for before the first; empty for the last, None for all that it keeps
+            weights of.
     """
 
     runs: tuple[str, ...]
@@ -133,9 +134,9 @@ def read_choice(words: Sequence[str]) -> Choice:
         if key == "run":
             runs = values
         elif key == "epoch":
-            at = None if values == (_ALL,) else _numbers(key, values)
+            at = None if values == (_ALL,) else _numbers(key, values, least=0)
         elif key == "epochs":
-            epochs = _numbers(key, values)
+            epochs = _numbers(key, values, least=1)
         else:
             overrides.append(word)
     ours = [word for word in overrides if not word.startswith("tracking.")]
@@ -149,10 +150,10 @@ def read_choice(words: Sequence[str]) -> Choice:
     return Choice(runs, tuple(overrides), epochs, at)
 
 
-def _numbers(key: str, values: tuple[str, ...]) -> tuple[int, ...]:
-    if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= 1 for value in values):
+def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
+    if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= least for value in values):
         more = f", or {_ALL}" if key == "epoch" else ""
-        raise ConfigError(f"{key}={','.join(values)}: must be integers of at least 1{more}")
+        raise ConfigError(f"{key}={','.join(values)}: must be integers of at least {least}{more}")
     return tuple(int(value) for value in values)
 
 
