@@ -22,7 +22,7 @@ FLOORS = [
     {"addition", "heatmaps", "metrics", "questions", "verdicts"},
     {"activations", "config", "layers"},
     {"ceilings", "checkpoints", "exits", "figures", "health", "models", "pages", "views"},
-    {"predictions", "progress", "training", "unfinished"},
+    {"codes", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
     {"snapshots"},
     {"run", "table"},

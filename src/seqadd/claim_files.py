@@ -15,9 +15,9 @@ from hydra import initialize_config_dir
 
 from seqadd import claim_figures, results
 from seqadd.ceilings import Law, law_of_sets, of_law, of_set, reader_of
-from seqadd.checkpoints import CODE
 from seqadd.claim_runs import Measured, found_runs, measured, values_of
 from seqadd.claims import Claim
+from seqadd.codes import same_numbers
 from seqadd.config import Config, ConfigError, packaged
 from seqadd.files import replacing, write_whole
 from seqadd.run import draw
@@ -146,7 +146,7 @@ def check_folder(claim: Claim) -> list[str]:
     if wanted != there:
         absent, surplus = len(wanted.items() - there.items()), len(there.items() - wanted.items())
         said.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
-    codes = sorted(set(runs["code"]) - {CODE})
+    codes = sorted(set(runs["code"]) - same_numbers())
     if codes:
         said.append(
             f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seqadd import claim_figures, claims, results
-from seqadd.checkpoints import CODE
 from seqadd.claims import Claim
+from seqadd.codes import same_numbers
 from seqadd.config import Config
 from seqadd.pages import plain
 
@@ -32,14 +32,16 @@ class Measured:
 def found_runs(store: Store, claim: Claim) -> Found:
     """A finished run for each condition and seed that is as long as the claim needs it, by the code that is here now.
 
-    Of several the shortest, so that another claim's longer runs change nothing, and of these the newest.
+    Or by code that gives the same numbers. Of several the shortest, so that another claim's longer runs change nothing,
+    and of these the newest.
     """
     found: Found = {}
+    good = same_numbers()
     for index, condition in enumerate(claim.conditions):
         wanted = {job.seed: job.epochs for job in condition.jobs}
         for run in store.condition_runs(condition.config.condition_hash()):  # oldest first
             seed, epochs = int(run.params["seed"]), int(run.params["epochs"])
-            if run.tags.get("code") != CODE or epochs < wanted.get(seed, math.inf):
+            if run.tags.get("code") not in good or epochs < wanted.get(seed, math.inf):
                 continue
             before = found.get((index, seed))
             if before is None or epochs <= int(before.params["epochs"]):
@@ -83,7 +85,7 @@ def measured(store: Store, claim: Claim, found: Found) -> Measured:
                 # Of a longer run: those at its end.
                 "weights_sha256": plain(run.tags.get("weights_sha256", "unknown")),
                 "data_digest": plain(run.tags.get("data_digest", "unknown")),
-                "code": CODE,
+                "code": plain(run.tags.get("code", "unknown")),
                 "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
                 "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
                 "machine": plain(run.tags.get("machine", "unknown machine")),

@@ -25,7 +25,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet, checkpoints
+from seqadd import addition, alphabet, checkpoints, codes
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.exits import Interrupted, command, fail
 from seqadd.files import CannotWrite, replacing
@@ -156,7 +156,7 @@ def data_digest(config: Config) -> str:
 def already_finished(run: RecordedRun) -> str:
     """What to tell a person whose run is there."""
     commit = run.tags.get("git_commit", "unknown")[:12]
-    other = "" if run.tags.get("code") == checkpoints.CODE else f" by other code, commit {commit}"
+    other = "" if run.tags.get("code") in codes.same_numbers() else f" by other code, commit {commit}"
     return f"finished already: run {run.run_id}{other}; force=true trains it again"
 
 
