@@ -27,7 +27,7 @@ FLOORS = [
     {"snapshots"},
     {"run", "table"},
     {"jobs", "preloaded", "sweeps", "trained"},
-    {"inspection"},
+    {"answer", "inspection"},
     {"inspection_files"},
     {"inspect"},
     {"claims"},

@@ -1,0 +1,74 @@
+"""The command that has a trained model add."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from trained_runs import model_of, record_run
+
+from seqadd import answer, trained
+from seqadd.alphabet import CHARACTERS
+
+SMALL_LSTM = ["task.digits=1", "task.n_questions=55", "task.held_out=0.2", "batch_size=20", "encoder_units=6",
+              "decoder_units=5", "cell=lstm"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store with a run whose model says 1 at both places, whatever the sum, with probability .7 each."""
+    folder = tmp_path_factory.mktemp("store")
+    model = model_of(*SMALL_LSTM)
+    biases = np.full(12, -30.0, np.float32)
+    biases[CHARACTERS.index("1")] = np.log(0.7)
+    biases[CHARACTERS.index("2")] = np.log(0.3)
+    dense = model.get_layer("time_distributed_1")
+    dense.set_weights([np.zeros_like(dense.get_weights()[0]), biases])
+    record_run(folder, "cell=lstm", "epochs=1", model=model)
+    return folder
+
+
+@pytest.fixture
+def asked(folder, call, monkeypatch):
+    """Calls the command in the store's folder, with a text on its standard input."""
+    monkeypatch.chdir(folder)
+
+    def ask(*words: str, stdin: str = ""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        return call(answer.main, *words)
+
+    return ask
+
+
+def test_sums_as_arguments(asked):
+    assert asked("run=latest", "5+7", "3+4") == (0, "11  p=0.4900\n11  p=0.4900\n", "")
+
+
+def test_sums_from_standard_input_a_line_each(asked, monkeypatch):
+    monkeypatch.setattr(answer, "_AT_ONCE", 2)
+    assert asked(*SMALL_LSTM, stdin="5+7\n\n 3 + 4 \n0+0") == (0, "11  p=0.4900\n" * 3, "")
+
+
+def test_line_n_answers_sum_n_also_where_one_is_no_sum(asked):
+    code, out, err = asked("5+7", "5-7", "12+1", "1+1")
+    assert code == 2
+    assert out == "11  p=0.4900\n\n\n11  p=0.4900\n"
+    assert err.splitlines() == [
+        "seqadd: question=5-7: '-' is no character of a sum; write it as 535+61",
+        "seqadd: question=12+1: 12 has 2 digits, the sums of this task at most 1",
+    ]
+
+
+def test_a_model_that_is_not_there(asked):
+    code, out, err = asked("run=nobody", "5+7")
+    assert (code, out) == (1, "")
+    assert err.startswith("seqadd: run=nobody: there is no such run in this store")
+
+
+def test_answers_are_those_of_the_model(folder, tmp_path):
+    run_id = record_run(tmp_path, "cell=gru", "epochs=1")
+    run = trained.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    probabilities = np.asarray(run.model(np.eye(12, dtype=np.float32)[run.write(["5+7", "9+9"])]))
+    for (text, p), expected in zip(answer.answers(run, ["5+7", "9+9"]), probabilities, strict=True):
+        assert text == "".join(CHARACTERS[i] for i in expected.argmax(axis=1)).strip()
+        assert p == pytest.approx(expected.max(axis=1).prod(), rel=1e-4)
