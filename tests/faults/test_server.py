@@ -164,7 +164,7 @@ def test_a_password_in_the_address_is_in_nothing_that_is_written_or_printed(runn
     python = sys.executable
     commands = [
         [*COMMAND, *FAST, "epochs=2", "seed=5", uri],
-        [*COMMAND, "-m", *FAST, "epochs=2", "seed=6,7", "learning_rate=0.001,1e38", uri],  # half of it fails
+        [*COMMAND, "-m", *FAST, "epochs=2", "seed=6", "learning_rate=0.001,1e38", uri],  # half of it fails
         [*COMMAND, *FAST, "epochs=2", "seed=5", f"{uri}x"],  # no such address
         [*COMMAND, *FAST, "epochs=2", "seed=5", f"{uri},"],  # cannot be read
         [*COMMAND, "--cfg", "job", *FAST, uri],
