@@ -140,6 +140,15 @@ def test_gates_that_do_not_give_the_layers_output_are_not_shown():
         activations.gates_of(layer, sequences, output=np.full((1, 2, 1), np.nan))
 
 
+def test_what_are_no_ids_of_questions_is_refused_in_one_line():
+    model = model_of("cell=simple_rnn")
+    for wrong in (["5+61"], QUESTIONS[:0], QUESTIONS[:, 1:], QUESTIONS[0], QUESTIONS.astype(float)):
+        with pytest.raises(
+            ValueError, match=r"^questions: must be ids of characters, shape \(n, 7\), at least one; these"
+        ):
+            activations.activations(model, wrong)
+
+
 def test_the_layers_of_characters_are_the_last_one_with_weights_and_what_follows():
     assert activations.character_layers(model_of("cell=lstm")) == ["time_distributed_1", "activation_1"]
 
@@ -159,6 +168,15 @@ def test_saturation_counts_what_is_near_the_limits_and_what_never_moves():
     assert table["moves"].tolist() == [True, True, False]
     assert table["greatest"].tolist() == pytest.approx([1, np.tanh(0.5), -1], abs=1e-6)
     assert table["mean"].tolist() == pytest.approx([8 / 14, np.tanh(0.5) * 8 / 14, -1], abs=1e-6)
+
+
+def test_of_an_lstms_cell_state_it_is_the_tanh_that_saturates():
+    model = disturbed("cell=lstm")
+    table = activations.saturation(model, QUESTIONS)
+    states = activations.gates(model, QUESTIONS)["lstm_1"]["cell_state"].reshape(-1, 64)
+    rows = table[(table["layer"] == "lstm_1") & (table["part"] == "tanh(cell_state)")]
+    np.testing.assert_allclose(rows["greatest"], np.tanh(states).max(axis=0), atol=1e-6)
+    np.testing.assert_allclose(rows["high"], (np.tanh(states) > 0.9).mean(axis=0), atol=1e-6)
 
 
 def test_saturation_is_the_same_in_whatever_batches(monkeypatch):

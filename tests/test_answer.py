@@ -61,7 +61,7 @@ def test_line_n_answers_sum_n_also_where_one_is_no_sum(asked):
 
 def test_a_model_that_is_not_there(asked):
     code, out, err = asked("run=nobody", "5+7")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("seqadd: run=nobody: there is no such run in this store")
 
 

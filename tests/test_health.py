@@ -6,8 +6,8 @@ import pytest
 
 from seqadd import alphabet, health
 
-ANSWERS = alphabet.encode(["12", "34", "56"])
-FINE = {"acc": {9: 0.5, 10: 0.5}, "val_acc": {9: 0.5, 10: 0.5}}
+ANSWERS = alphabet.encode(["12", "34", "56"] * 1000)
+FINE = {"acc": {18: 0.5, 20: 0.5}, "val_acc": {18: 0.5, 20: 0.5}}
 
 
 def saturation_of(part: str, units: list[tuple[float, float, bool]]) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def test_gates_that_have_decided_are_no_fault():
         (
             "input_gate",
             [(0, 1, True)] * 3 + [(0, 0, True)] * 7,
-            "lstm_1, input_gate: 3 of 10 units are stuck at a limit; no gradient to speak of gets through there",
+            "lstm_1, input_gate: 3 of 10 units are near the same limit whatever is read: they decide nothing",
         ),
         ("state", [(0.5, 0.4, True)] * 10, "lstm_1, state: 90 % of the values are near their limits"),
     ],
@@ -60,15 +60,16 @@ def test_weights_that_are_no_numbers():
 
 
 def test_a_model_that_says_the_same_to_everything():
-    assert warnings(guesses=alphabet.encode(["10", "10", "10"])) == ["the same answer to every sum"]
-    assert warnings(guesses=alphabet.encode(["12", "34", "52"])) == []
-    assert warnings(guesses=alphabet.encode(["1 ", "3 ", "5 "])) == [
+    no_better = "0.33 of the characters right; the most frequent one at each place would have 0.33"
+    assert warnings(guesses=alphabet.encode(["12", "12", "12"] * 1000)) == [no_better, "the same answer to every sum"]
+    assert warnings(guesses=alphabet.encode(["12", "34", "52"] * 1000)) == []
+    assert warnings(guesses=alphabet.encode(["1 ", "3 ", "5 "] * 1000)) == [
         "the same character for every sum at place 2 (' ')"
     ]
 
 
 def test_sums_learnt_by_heart_and_training_that_ended_early():
-    by_heart = {"acc": {10: 0.8}, "val_acc": {10: 0.7}}
+    by_heart = {"acc": {20: 0.8}, "val_acc": {20: 0.7}}
     assert warnings(history=by_heart) == ["acc is 0.10 above val_acc: sums are learnt by heart"]
     early = {"acc": {18: 0.5, 20: 0.6}, "val_acc": {18: 0.5, 20: 0.6}}
     assert warnings(history=early) == ["val_acc rose by 0.10 in the last 2 epochs: it had more to learn"]
@@ -79,3 +80,17 @@ def test_the_summary_counts_units():
     assert health.summary(table).to_dict("records") == [
         {"layer": "lstm_1", "part": "state", "units": 2, "low": 0.5, "high": 0.25, "stuck": 1, "still": 1}
     ]
+
+
+def test_a_difference_that_may_be_chance_or_comes_after_few_epochs_says_nothing():
+    early = {"acc": {19: 0.9}, "val_acc": {19: 0.7}}
+    assert warnings(history=early) == []
+    # 22 held-out characters: one standard error is .1
+    few = health.warnings(
+        saturation_of("state", [(0.0, 0.0, True)]),
+        {},
+        ANSWERS[:11],
+        ANSWERS[:11],
+        {"acc": {20: 0.9}, "val_acc": {20: 0.7}},
+    )
+    assert few == []

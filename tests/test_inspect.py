@@ -1,10 +1,12 @@
 """The command that looks inside a run: what it prints, what it writes, what it refuses."""
 
+import dataclasses
 import io
 import re
 from pathlib import Path
 
 import browser
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import client_of
@@ -12,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from trained_runs import record_run
 
-from seqadd import inspect, inspection, inspection_files, trained
+from seqadd import inspect, inspection, inspection_files, trained, views
 
 NO_DECODER = "decoder_units=null"
 
@@ -44,8 +46,9 @@ def load(runs: tuple[Path, dict[str, str]], kind: str) -> trained.TrainedRun:
 @pytest.fixture(scope="module")
 def looked(runs, tmp_path_factory):
     """The page of an LSTM, with its files beside it."""
-    seen = inspection.inspect_run(load(runs, "lstm"), ["5+7", "9+9"])
-    return inspection_files.write_inspection(seen, tmp_path_factory.mktemp("looked"))
+    folder = tmp_path_factory.mktemp("looked")
+    inspection_files.write_inspection(inspection.inspect_run(load(runs, "lstm"), ["5+7", "9+9", "05+7"]), folder)
+    return folder / inspection_files.PAGE
 
 
 def test_one_run_becomes_pictures_and_tables(looked, runs):
@@ -89,9 +92,9 @@ def test_the_page_needs_no_other_file(looked):
 
 @pytest.mark.parametrize("kind", ["gru", "aligned"])
 def test_every_architecture_and_cell_can_be_looked_into(kind, runs, tmp_path):
-    page = inspection_files.write_inspection(inspection.inspect_run(load(runs, kind), ["5+7"]), tmp_path)
+    inspection_files.write_inspection(inspection.inspect_run(load(runs, kind), ["5+7"]), tmp_path)
     cell = "lstm" if kind == "aligned" else kind
-    assert f"{cell}_1, step by step" in page.read_text()
+    assert f"{cell}_1, step by step" in (tmp_path / "index.html").read_text()
     assert (tmp_path / "5_7" / f"{cell}_1.png").exists()
 
 
@@ -100,10 +103,10 @@ def test_the_command_prints_the_answer_and_puts_its_files_into_the_run(runs, ins
     folder, ids = runs
     code, out, err = inspected(f"run={ids['dense']}", "question=5+7", "--errors", "3")
     assert (code, err) == (0, "")
-    assert re.search(r'^5\+7 = 12, .*, read as "7\+5": says .*, (right|wrong)$', out, re.MULTILINE)
+    assert re.search(r'^5\+7 = 12: says .*, (right|wrong) \(.*, read as "7\+5"\)$', out, re.MULTILINE)
     # Errors are the first of the held-out sums, in their order, which is random; this model has them all wrong.
     wrong = inspection.held_out(load(runs, "dense")).sums.query("not right")["question"].tolist()
-    assert re.findall(r"^(\d+\+\d+) = .*, wrong$", out, re.MULTILINE)[-3:] == [q for q in wrong if q != "5+7"][:3]
+    assert re.findall(r"^(\d+\+\d+) = .*, wrong \(", out, re.MULTILINE)[-3:] == [q for q in wrong if q != "5+7"][:3]
     written = Path("inspect") / ids["dense"][:8]
     assert out.rstrip().endswith(str(written / "index.html"))
     assert "step by step" not in (written / "index.html").read_text()
@@ -115,13 +118,66 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     folder, ids = runs
     code, out, err = inspected(f"run={ids['lstm']},{ids['gru']}", "question=5+7")
     assert (code, err) == (0, "")
-    assert re.search(r"^lstm, epochs 3: 5\+7 = 12, .*$", out, re.MULTILINE)
-    assert re.search(r"^gru, epochs 1: 5\+7 = 12, .*$", out, re.MULTILINE)
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
+    answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
+    for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
+        (view,) = views.look(load(runs, kind).model, [views.ask(load(runs, kind).config, "5+7")])
+        assert f"{label}: {view.said} (" in out
+        of_label = answers[answers["of"] == label]
+        p = float(of_label["p_answer"].astype(float).prod())
+        assert p == pytest.approx(np.take_along_axis(view.probabilities, np.array([[3], [4]]), 1).prod(), abs=1e-5)
+        assert f"<td>{p:.4f}</td>" in (written / "index.html").read_text()
+    accuracies = pd.read_csv(written / "accuracies.csv")
+    assert accuracies["of"].tolist() == ["lstm, epochs 3", "gru, epochs 1"]
+    assert accuracies["all right"].tolist() == [
+        pytest.approx(inspection.held_out(load(runs, kind)).exact_match, abs=1e-4) for kind in ("lstm", "gru")
+    ]
     assert (written / "5_7" / "side_by_side.svg").exists()
     assert not (written / "5_7" / "learning.gif").exists()
     saturation = pd.read_csv(written / "saturation.csv")
     assert saturation["of"].unique().tolist() == ["lstm, epochs 3", "gru, epochs 1"]
+    for run_id in (ids["lstm"], ids["gru"]):  # it belongs to none of them
+        assert not [file for file in client_of(folder).list_artifacts(run_id) if file.path.startswith("inspect")]
+
+
+def test_of_many_runs_all_are_shown_of_many_epochs_some_evenly(runs):
+    run = load(runs, "dense")
+    of_runs = [dataclasses.replace(run, run_id=str(n)) for n in range(7)]
+    of_epochs = [dataclasses.replace(run, epoch=n) for n in range(9)]
+    for several, grids in (
+        (of_runs, [[0, 1, 2, 3, 4], [5, 6]]),
+        (of_epochs, [[0, 2, 4, 6, 8]]),
+        (of_epochs[:3], [[0, 1, 2]]),
+    ):
+        comparison = inspection.Comparison(several, [], [], [], [], [])
+        assert inspection_files._grids(comparison) == grids
+
+
+def test_runs_of_different_tasks_are_asked_what_all_can_read(runs, tmp_path):
+    two_digits = record_run(tmp_path, "cell=dense", NO_DECODER, "epochs=1", "task.digits=2", "task.n_questions=2000")
+    other = trained.load_run(f"run={two_digits}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    found = inspection.compare([load(runs, "dense"), other], ["one", "two"], [])
+    assert [len(view.asked.text) for view in found.views[0]] == [3, 3]
+
+
+def test_what_was_mixed_up_is_shown_and_what_was_right_is_left_blank():
+    confusion = pd.DataFrame(np.full((12, 12), 3))
+    values = inspection_files.confusion_heatmap(confusion).values
+    assert np.isnan(np.diag(values)).all()
+    assert np.nansum(values) == 3 * (144 - 12)
+
+
+def test_only_what_was_looked_at_goes_into_the_runs_artifacts(runs, inspected, tmp_path):
+    folder, ids = runs
+    (tmp_path / "secret.txt").write_text("secret")
+    quiet = ("question=5+7", "--out", str(tmp_path))
+    assert inspected(f"run={ids['simple_rnn']}", *quiet, "--no-record")[0] == 0
+    assert not [file for file in client_of(folder).list_artifacts(ids["simple_rnn"]) if "inspect" in file.path]
+    assert inspected(f"run={ids['simple_rnn']}", *quiet)[0] == 0
+    recorded = {file.path for file in client_of(folder).list_artifacts(ids["simple_rnn"], "inspect")}
+    assert "inspect/index.html" in recorded
+    assert "inspect/secret.txt" not in recorded
+    assert (tmp_path / "secret.txt").read_text() == "secret"
 
 
 def test_several_epochs_of_a_run_are_animated(runs, inspected):
@@ -130,7 +186,7 @@ def test_several_epochs_of_a_run_are_animated(runs, inspected):
     assert (code, err) == (0, "")
     name = f"{ids['lstm'][:8]}_epochs"
     with Image.open(folder / "inspect" / name / "5_7" / "learning.gif") as animation:
-        assert animation.n_frames >= 1  # equal weights, which these snapshots have, may become one frame
+        assert animation.n_frames == 3  # their titles differ
     assert "data:image/gif" in (folder / "inspect" / name / "index.html").read_text()
     recorded = {file.path for file in client_of(folder).list_artifacts(ids["lstm"], f"inspect_{name}")}
     assert f"inspect_{name}/index.html" in recorded
@@ -151,6 +207,14 @@ def test_what_is_printed_needs_neither_colour_nor_more_than_ascii(runs):
     assert "\x1b[31m✗" in coloured or "\x1b[32m✓" in coloured
 
 
+def test_a_narrow_terminal_cuts_no_number(runs):
+    seen = inspection.inspect_run(load(runs, "lstm"), ["5+7"])
+    printed = io.StringIO()
+    inspection.print_inspection(seen, Console(file=printed, width=40))
+    assert "…" not in printed.getvalue()
+    assert f"{seen.held_out.exact_match:.4f}" in printed.getvalue()
+
+
 def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
     lines = inspection.sample(inspection.held_out(load(runs, "lstm")).sums, "utf-8")
     assert all("✓" in line.plain or "✗" in line.plain for line in lines)
@@ -164,8 +228,8 @@ def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
         (["question=793+716"], "question=793+716: 793 has 3 digits, the sums of this task at most 1 (run "),
         (["question="], "question=: is no sum of two numbers"),
         (["run=nobody"], "run=nobody: there is no such run in this store"),
-        (["--errors", "-1"], "--errors -1: must be at least 0"),
-        (["--out", "mlflow.db"], "--out mlflow.db: is a file; name a folder"),
+        (["--errors", "-1"], "--errors -1: must be in 0..50; predictions.csv has all"),
+        (["--out", "mlflow.db/x"], "cannot write mlflow.db/x: "),
         (["epoch=ten"], "epoch=ten: must be integers of at least 0, or all"),
         (["run=latest", "seed=3"], "run=latest seed=3: run= names a run, the other chooses one by its configuration"),
     ],

@@ -2,12 +2,13 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_config
 from matplotlib.colors import Normalize
 from trained_runs import model_of
 
-from seqadd import heatmaps, views
+from seqadd import figures, heatmaps, views
 from seqadd.config import Config
 
 
@@ -66,10 +67,40 @@ def test_a_vector_is_folded_as_square_as_can_be(units, shape):
 def test_what_is_compared_has_the_same_scale():
     _, one = seen_by("cell=lstm")
     _, other = seen_by("cell=lstm", "seed=1")
-    other.outputs["time_distributed_1"][0, 0] = -17.2
+    other.outputs["time_distributed_1"][0, 0] = -37.2
+    other.outputs["lstm_1"][0] = 1.5
     each = [{panel.name: panel for panel in panels} for panels in views.layer_heatmaps([one, other])]
-    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-18, 18)
-    assert each[0]["lstm_1"].limits == (-1, 1)
+    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-90, 90)
+    assert each[0]["lstm_1"].limits == (-3, 3)
+    assert each[0]["lstm_2"].limits == (-1, 1)
+
+
+def test_scales_change_in_coarse_steps_so_that_pictures_of_other_epochs_have_the_same():
+    def limit(greatest: float, least: float = 1.0) -> float:
+        return views._limits([np.array([0.1, -greatest])], least)[1]
+
+    assert [limit(x) for x in (0.5, 1.1, 2.9, 3.1, 9, 31)] == [1, 3, 3, 10, 10, 100]
+    assert [limit(x, 30.0) for x in (0.5, 29, 40)] == [30, 30, 90]
+    assert views._limits([np.array([np.nan, np.inf, 0.5])]) == (-1, 1)
+
+
+def test_the_decoders_steps_are_the_places_of_the_answer():
+    _, view = seen_by("cell=lstm")
+    guess = view.guess.replace(" ", "␣")
+    expected = [f"{place} → {character}" for place, character in enumerate(guess, start=1)]
+    panels = panels_of(view)
+    assert panels["lstm_2"].rows == panels["activation_1"].rows == expected
+    assert views.step_heatmaps(view, "lstm_2")[0].rows == expected
+    assert views.step_heatmaps(view, "lstm_1")[0].rows == panels["question"].rows
+
+
+def test_a_question_and_its_answer_in_words():
+    _, view = seen_by("cell=lstm")
+    view.probabilities[:] = 0.0
+    view.probabilities[range(4), [3, 2, 3, 6]] = 1.0
+    assert view.said == "617+397 = 1014: says 1014, right"
+    view.probabilities[:, 0] = 2.0
+    assert view.said == "617+397 = 1014: says blanks, wrong"
 
 
 def test_a_layer_of_another_kind_needs_no_change_here():
@@ -106,6 +137,8 @@ def test_a_sheet_has_a_labelled_scale_for_every_panel():
         (image,) = axes.images
         assert isinstance(image.norm, Normalize)
         assert (image.norm.vmin, image.norm.vmax) == panel.limits
+        boxes = [(round(box.get_y() + 0.5), round(box.get_x() + 0.5)) for box in axes.patches]
+        assert boxes == list(panel.boxed)
 
 
 def test_a_grid_sets_layers_of_one_name_beside_each_other():
@@ -117,3 +150,12 @@ def test_a_grid_sets_layers_of_one_name_beside_each_other():
     assert titles[:2] == ["an LSTM\nlstm_1: 64 units, folded to 8 x 8", "a Dense\ndense_1: 7 steps x 64 units"]
     assert len(titles) == 5 + 3
     assert sum(axes.get_label() == "<colorbar>" for axes in figure.axes) == 5
+
+
+def test_each_units_shares_are_at_their_axes():
+    table = pd.DataFrame(
+        {"layer": ["lstm_1"] * 2, "part": ["input_gate"] * 2, "unit": [0, 1], "low": [0.1, 0.2], "high": [0.7, 0.3]}
+    )
+    (axes,) = figures.saturation(table, "").axes
+    assert axes.get_xlabel() == "share of values near the upper limit"
+    assert axes.collections[0].get_offsets().tolist() == [[0.7, 0.1], [0.3, 0.2]]

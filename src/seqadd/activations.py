@@ -26,8 +26,8 @@ Array = npt.NDArray[np.floating[Any]]
 
 #: Questions that go through a model at once; more would only take memory.
 _AT_ONCE = 1000
-# What is computed here and what the layer puts out may differ by rounding alone.
-_ROUNDING = 1e-4
+# What is computed here and what the layer puts out may differ by rounding alone, which grows from step to step.
+_ROUNDING = 1e-3
 
 #: A gate counts as saturated below and above these, as in Karpathy, Johnson and Li 2015 (arXiv 1506.02078).
 GATE_LIMITS = (0.1, 0.9)
@@ -43,6 +43,9 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
     Args:
         model: as ``models.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
+
+    Raises:
+        ValueError: for questions that are no such ids.
 
     Returns:
         The layers' names in their order, each with an array whose first axis is the questions: ``(n, units)`` for an
@@ -200,6 +203,12 @@ def _batches(questions: Ids) -> Iterator[Ids]:
 def _in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> dict[str, Any]:
     """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
     (question,) = model.inputs
+    given, length = np.asarray(questions), question.shape[1]
+    if given.ndim != 2 or len(given) == 0 or given.shape[1] != length or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"questions: must be ids of characters, shape (n, {length}), at least one; these are {given.dtype} of "
+            f"shape {given.shape}; TrainedRun.write makes ids of texts"
+        )
     sub_model = keras.Model(question, wanted)
     parts = [sub_model(alphabet.one_hot(batch), training=False) for batch in _batches(questions)]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
@@ -231,8 +240,14 @@ def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
         frame.insert(0, "layer", layer)
         frame.insert(1, "part", part)
         frames.append(frame)
-    names = ["layer", "part", "unit", "low", "high", "least", "greatest", "mean", "moves"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=names)
+    return pd.concat(frames, ignore_index=True) if frames else no_saturation()
+
+
+def no_saturation() -> pd.DataFrame:
+    """The table of ``saturation`` without a row."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=["layer", "part", "unit", "low", "high", "least", "greatest", "mean", "moves"])
 
 
 def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:

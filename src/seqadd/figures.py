@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
@@ -212,7 +212,7 @@ def histograms(arrays: Mapping[str, npt.NDArray[np.floating[Any]]], title: str) 
     figure.suptitle(title)
     every = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, values) in zip(every, arrays.items(), strict=False):
-        axes.hist(values.ravel(), bins=40, color=COLOURS[0], log=True)
+        axes.hist(values[np.isfinite(values)], bins=40, color=COLOURS[0], log=True)
         axes.axvline(0.0, color="black", linewidth=0.6)
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{name}, {' x '.join(map(str, values.shape))}", fontsize="small")
@@ -280,7 +280,6 @@ def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> 
         axes.set(xlabel=key, ylabel=ylabel, ylim=(0, 1.1))
         axes.grid(alpha=0.3, axis="y")
     left.set_xlabel("place in the answer")
-    right.set_xticks(
-        range(len(by_carries)), [f"{row['carries']}\n({row['sums']} sums)" for row in by_carries.to_dict("records")]
-    )
+    counted = [f"{row['carries']}\n{row['sums']} sums" for row in by_carries.to_dict("records")]
+    right.set_xticks(range(len(counted)), counted, fontsize="x-small")
     return figure

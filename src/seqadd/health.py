@@ -1,12 +1,13 @@
 """What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
 
-In those that learnt to add at most one unit in ten has a gate that is stuck, every unit of a state moves, and less
+In those that learnt to add, at most one unit in ten has a gate that is stuck, every unit of a state moves, and less
 than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates are near
 theirs is no fault: that is what a gate that has decided looks like.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 STUCK = 0.99
 # Shares from which on it is worth a word.
 _MANY_STUCK, _MANY_SATURATED = 0.2, 0.8
-# Differences between accuracies.
-_LEARNT_BY_HEART, _STILL_RISING = 0.05, 0.01
+# Differences between accuracies, which also have to be more than so many standard errors; and epochs before which a
+# difference says nothing.
+_LEARNT_BY_HEART, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20
+# So much better than the most frequent character at each place is no better.
+_NO_BETTER = 0.02
 
 
 def summary(saturation: pd.DataFrame) -> pd.DataFrame:
@@ -77,17 +81,26 @@ def warnings(
             said.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
         if row["stuck"] > _MANY_STUCK * row["units"]:
             said.append(
-                f"{what}: {row['stuck']} of {row['units']} units are stuck at a limit; no gradient to speak of gets "
-                "through there"
+                f"{what}: {row['stuck']} of {row['units']} units are near the same limit whatever is read: they decide "
+                "nothing"
             )
         if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
             said.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
-    said += _of_answers(guesses, answers)
-    said += _of_history(history)
-    return said
+    return [*said, *_of_answers(guesses, answers), *_of_history(history, answers.size)]
 
 
 def _of_answers(guesses: Ids, answers: Ids) -> list[str]:
+    said = []
+    right = float(np.mean(guesses == answers))
+    by_frequency = float(np.mean([np.bincount(place).max() / len(place) for place in answers.T]))
+    if right < by_frequency + _NO_BETTER:
+        said.append(
+            f"{right:.2f} of the characters right; the most frequent one at each place would have {by_frequency:.2f}"
+        )
+    return said + _always_the_same(guesses, answers)
+
+
+def _always_the_same(guesses: Ids, answers: Ids) -> list[str]:
     same = [
         place
         for place in range(answers.shape[1])
@@ -101,16 +114,18 @@ def _of_answers(guesses: Ids, answers: Ids) -> list[str]:
     return [f"the same character for every sum at place {listed}"]
 
 
-def _of_history(history: Mapping[str, Mapping[int, float]]) -> list[str]:
+def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:
+    """What the epochs say, where ``n`` held-out characters make an accuracy."""
     acc, val_acc = history.get("acc", {}), history.get("val_acc", {})
-    if not acc or not val_acc:
+    if not acc or not val_acc or max(val_acc) < _EPOCHS:
         return []
     last = max(val_acc)
+    noise = _STANDARD_ERRORS * math.sqrt(val_acc[last] * (1 - val_acc[last]) / n)
     said = []
-    if acc[last] - val_acc[last] > _LEARNT_BY_HEART:
+    if acc[last] - val_acc[last] > max(_LEARNT_BY_HEART, noise):
         said.append(f"acc is {acc[last] - val_acc[last]:.2f} above val_acc: sums are learnt by heart")
-    before = last - max(1, last // 10)
-    if before in val_acc and val_acc[last] - val_acc[before] > _STILL_RISING:
+    before = last - last // 10
+    if before in val_acc and val_acc[last] - val_acc[before] > max(_STILL_RISING, noise):
         rose = val_acc[last] - val_acc[before]
         said.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
     return said

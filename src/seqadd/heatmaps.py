@@ -6,6 +6,7 @@ from white to blue. Panels that are compared share one.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title)
     for line, below in zip(lines, figure.subfigures(len(lines), 1, height_ratios=heights, squeeze=False), strict=True):
-        paired = len(line) == 1 and line[0].values.shape[1] <= _NARROW
+        paired = len(line) == 1 and line[0].values.shape[1] <= _NARROW and len(panels) > 1
         every = below[0].subplots(1, 2 if paired else len(line), squeeze=False)[0]
         for axes, panel in zip(every, line, strict=False):
             image = _draw(axes, panel)
@@ -105,7 +106,8 @@ def grid(columns: Sequence[Sequence[Heatmap]], headings: Sequence[str], title: s
                 axes.set_axis_off()
                 continue
             drawn.append((axes, _draw(axes, panel, small=True), panel))
-            axes.set_title(f"{heading}\n{panel.title}" if index == 0 else panel.title, fontsize="small", loc="left")
+            above = textwrap.fill(heading, 40) + "\n" if index == 0 else ""
+            axes.set_title(above + panel.title, fontsize="small", loc="left")
         _bar(below[0], drawn[0][1], drawn[0][2], list(every))
     return figure
 
@@ -120,6 +122,7 @@ def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
     low, high = panel.limits
     colours = _SIGNED if low < 0 else _UNSIGNED
     values = np.ma.masked_invalid(panel.values)
+    axes.set_facecolor("#dddddd")  # of what has no value
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     for axis, labels in ((axes.yaxis, panel.rows), (axes.xaxis, panel.columns)):
         shown = [(at, label) for at, label in enumerate(labels) if label]
@@ -131,7 +134,7 @@ def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6))
     if panel.written:
         for (row, column), value in np.ndenumerate(panel.values):
-            text = format(value, panel.written)
+            text = format(value, panel.written).replace("-0.0", "0.0")
             if np.isnan(value) or (low >= 0 and float(text) == 0):
                 continue  # nothing is nothing; a zero between negative and positive numbers is one of them
             dark = (value - low) / (high - low) > 0.6 if low >= 0 else abs(value) > 0.6 * high

@@ -9,12 +9,13 @@ What notebooks call is in ``seqadd.trained`` and ``seqadd.activations``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd.config import ConfigError
-from seqadd.exits import command
+from seqadd.config import ConfigError, in_one_line
+from seqadd.exits import RecordWaits, command
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The folder that looks go into, and the name of a run's artifact with them.
 FOLDER = "inspect"
+# Each error is some pictures, and a second or two.
+_MOST_ERRORS = 50
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,7 +60,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {FOLDER}/ and the run's id)"
     )
     parser.add_argument(
-        "--no-record", action="store_true", help=f"do not put the files into the run's artifacts, under {FOLDER}/"
+        "--no-record",
+        action="store_true",
+        help=f"do not put the files into the run's artifacts, {FOLDER}/ (of several runs: into none)",
     )
     return parser.parse_intermixed_args(arguments)
 
@@ -75,15 +80,15 @@ def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return questions, others
 
 
-def folder_for(runs: Sequence[TrainedRun]) -> Path:
-    """Where the files go if nothing is said: ``inspect/1a2b3c4d``, of several runs ``inspect/1a2b3c4d_5e6f7a8b``."""
+def name_for(runs: Sequence[TrainedRun]) -> str:
+    """What a look is called: ``1a2b3c4d`` after its run, ``1a2b3c4d_5e6f7a8b`` after several."""
     ids = list(dict.fromkeys(run.run_id[:8] for run in runs))
     name = "_".join(ids[:4]) + (f"_and_{len(ids) - 4}_more" if len(ids) > 4 else "")
     if len(ids) < len(runs):
         name += "_epochs"
     elif len(runs) == 1 and runs[0].epoch != runs[0].config.epochs:
         name += f"_epoch_{runs[0].epoch}"
-    return Path(FOLDER) / name
+    return name
 
 
 def main() -> None:
@@ -91,52 +96,53 @@ def main() -> None:
     with command():
         options = parse_arguments()
         questions, words = split_questions(options.words)
-        if options.errors < 0:
-            raise ConfigError(f"--errors {options.errors}: must be at least 0")
-        if options.out is not None and options.out.exists() and not options.out.is_dir():
-            raise ConfigError(f"--out {options.out}: is a file; name a folder")
+        if not 0 <= options.errors <= _MOST_ERRORS:
+            raise ConfigError(
+                f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv has all of them"
+            )
 
         from seqadd import inspection, inspection_files, trained
 
         choice = trained.read_choice(words)
         console = PatientConsole(highlight=False, soft_wrap=True)
-        if not console.is_terminal:
-            console.width = 1000  # a file or a pipe has no edge to wrap at
         with console.status("looking for the run") as status:
             store = trained.open_store_of(choice)
             runs = trained.load_from(store, choice)
-            folder = options.out or folder_for(runs)
+            name = name_for(runs)
+            folder = options.out or Path(FOLDER) / name
+            inspection_files.check_folder(folder)
 
-            def drawing(name: str) -> None:
-                status.update(f"drawing {name}")
+            def drawing(picture: str) -> None:
+                status.update(f"drawing {picture}")
 
             status.update("asking the model")
-            page: Callable[[], Path]
-            if len(runs) == 1:
-                seen = inspection.inspect_run(runs[0], questions, options.errors)
-                inspection.print_inspection(seen, console)
-                page = lambda: inspection_files.write_inspection(seen, folder, drawing)  # noqa: E731
-            else:
-                beside = inspection.compare(runs, trained.labels(runs), questions, options.errors)
-                inspection.print_comparison(beside, console)
-                page = lambda: inspection_files.write_comparison(beside, folder, drawing)  # noqa: E731
-            path = page()
-            if not options.no_record:
-                _record(store, runs, folder, console)
-        console.print(f"\n{path}", markup=False)
+            with tempfile.TemporaryDirectory() as gathered:
+                # Files go where they belong when all are there, and nothing else goes with them.
+                if len(runs) == 1:
+                    seen = inspection.inspect_run(runs[0], questions, options.errors)
+                    inspection.print_inspection(seen, console)
+                    inspection_files.write_inspection(seen, Path(gathered), drawing)
+                else:
+                    beside = inspection.compare(runs, trained.labels(runs), questions, options.errors)
+                    inspection.print_comparison(beside, console)
+                    inspection_files.write_comparison(beside, Path(gathered), drawing)
+                page = inspection_files.publish(Path(gathered), folder)
+                console.print(f"\n{page}", markup=False)
+                if not options.no_record and len({run.run_id for run in runs}) == 1:
+                    _record(store, runs[0], Path(gathered), name)
 
 
-def _record(store: Store, runs: Sequence[TrainedRun], folder: Path, console: PatientConsole) -> None:
+def _record(store: Store, run: TrainedRun, gathered: Path, name: str) -> None:
     """Puts the files into the artifacts of the run that they are of; those of several runs belong to none of them."""
     from seqadd.tracking import STORE_ERRORS
 
-    if len({run.run_id for run in runs}) > 1:
-        return
-    name = FOLDER if len(runs) == 1 and runs[0].epoch == runs[0].config.epochs else f"{FOLDER}_{folder.name}"
+    artifact = FOLDER if name == run.run_id[:8] else f"{FOLDER}_{name}"
     try:
-        store.log_folder(runs[0].run_id, folder, name)
+        store.log_folder(run.run_id, gathered, artifact)
     except STORE_ERRORS as error:
-        console.print(f"the files could not be put into the run's artifacts: {error}", markup=False)
+        raise RecordWaits(
+            f"run {run.run_id}: the files could not be put into its artifacts: {in_one_line(error)[:200]}"
+        ) from error
 
 
 if __name__ == "__main__":

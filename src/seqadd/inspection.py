@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from seqadd import alphabet, health, predictions, views
@@ -88,30 +87,30 @@ def held_out(run: TrainedRun) -> HeldOut:
     )
 
 
-def choose_questions(run: TrainedRun, found: HeldOut, questions: Sequence[str], errors: int) -> list[str]:
+def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, digits: int) -> list[str]:
     """Which questions are looked at: those asked, then errors; without either the first error, or the first sum.
 
     Args:
-        run: its held-out sums are gone through in their order, which is random, so that errors are a fair sample.
-        found: what it answers to them.
+        found: the held-out sums of a run and its answers. They are gone through in their order, which is random, so
+            that errors are a fair sample.
         questions: asked for.
         errors: how many wrong answers to add.
+        digits: of the longer addend, at most; only such errors are chosen.
     """
-    wrong = found.sums.loc[~found.sums["right"], "question"].tolist()
+    short = found.sums["question"].map(lambda question: max(map(len, question.split("+"))) <= digits)
+    wrong = found.sums.loc[short & ~found.sums["right"], "question"].tolist()
     chosen = [*questions, *wrong[:errors]]
-    if not chosen:
-        chosen = (wrong or found.sums["question"].tolist())[:1]
-    return list(dict.fromkeys(chosen))
+    return chosen or (wrong or found.sums.loc[short, "question"].tolist())[:1]
 
 
 def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Asked]:
-    """The questions for one run.
+    """The questions for one run, none twice.
 
     Raises:
         ConfigError: for one that is no sum, or too long for its task.
     """
     try:
-        return [views.ask(run.config, question) for question in questions]
+        return list({asked.text: asked for asked in (views.ask(run.config, each) for each in questions)}.values())
     except ValueError as error:
         raise ConfigError(f"{error} (run {run.run_id}, task.digits={run.config.task.digits})") from error
 
@@ -131,9 +130,9 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
 
     ask_all(run, questions)  # before work that takes seconds
     found = held_out(run)
-    asked = ask_all(run, choose_questions(run, found, questions, errors))
+    asked = ask_all(run, choose_questions(found, questions, errors, run.config.task.digits))
     weights = activations.weights(run.model)
-    saturation = activations.saturation(run.model, run.data.val_questions)
+    saturation, said = _saturation(run)
     return Inspection(
         run,
         views.look(run.model, asked),
@@ -141,7 +140,7 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
         found,
         weights,
         saturation,
-        health.warnings(saturation, weights, found.guesses, run.data.val_answers, run.history),
+        said + health.warnings(saturation, weights, found.guesses, run.data.val_answers, run.history),
     )
 
 
@@ -155,6 +154,7 @@ class Comparison:
         views: for each question what each run does with it.
         held_out: what each answers to the sums that were held out.
         saturation: for each, as ``health.summary`` returns it.
+        warnings: for each what looks unhealthy, in words.
     """
 
     runs: list[TrainedRun]
@@ -162,6 +162,7 @@ class Comparison:
     views: list[list[View]]
     held_out: list[HeldOut]
     saturation: list[pd.DataFrame]
+    warnings: list[list[str]]
 
     @property
     def of_one_run(self) -> bool:
@@ -186,15 +187,28 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
     for run in runs:
         ask_all(run, questions)
     found = [held_out(run) for run in runs]
-    chosen = choose_questions(runs[-1], found[-1], questions, errors)
+    chosen = choose_questions(found[-1], questions, errors, min(run.config.task.digits for run in runs))
+    if not chosen:
+        raise ConfigError("question=: no held-out sum of the last run is short enough for all of them; ask for one")
     by_run = [views.look(run.model, ask_all(run, chosen)) for run in runs]
-    return Comparison(
-        list(runs),
-        list(labels),
-        [list(each) for each in zip(*by_run, strict=True)],
-        found,
-        [health.summary(activations.saturation(run.model, run.data.val_questions)) for run in runs],
-    )
+    saturation, warnings = [], []
+    for run, of_run in zip(runs, found, strict=True):
+        table, said = _saturation(run)
+        saturation.append(health.summary(table))
+        weights = activations.weights(run.model)
+        warnings.append(said + health.warnings(table, weights, of_run.guesses, run.data.val_answers, run.history))
+    each = [list(views_of_question) for views_of_question in zip(*by_run, strict=True)]
+    return Comparison(list(runs), list(labels), each, found, saturation, warnings)
+
+
+def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
+    """As ``activations.saturation`` returns it for the held-out sums, and why it is empty where that is impossible."""
+    from seqadd import activations
+
+    try:
+        return activations.saturation(run.model, run.data.val_questions), []
+    except ArithmeticError as error:
+        return activations.no_saturation(), [str(error)]
 
 
 def visible(character: str, encoding: str = "utf-8") -> str:
@@ -212,12 +226,9 @@ def _knows(text: str, encoding: str) -> bool:
     return True
 
 
-def say_view(view: View, met: str, said_before: str = "") -> str:
-    """A question and its answer in one line: ``617+397 = 1014, held out: the model says 1004, wrong``."""
-    answer = alphabet.decode(view.asked.answer[None])[0].strip()
-    verdict = "right" if view.right else "wrong"
-    read = alphabet.decode(view.asked.ids[None])[0]
-    return f'{said_before}{view.asked.text} = {answer}, {met}, read as "{read}": says {view.guess.strip()}, {verdict}'
+def say_view(view: View, met: str) -> str:
+    """A question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
+    return f'{view.said} ({met}, read as "{alphabet.decode(view.asked.ids[None])[0]}")'
 
 
 #: Columns of an answer character by character.
@@ -240,11 +251,14 @@ def characters(view: View, encoding: str = "utf-8") -> list[list[str]]:
     ]
 
 
-def _table(*header: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in header:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _print_table(
+    console: Console, header: Sequence[str], lines: Sequence[Sequence[str]], styles: Sequence[str]
+) -> None:
+    """Columns to the right, as wide as they are: a narrow terminal wraps lines, and no number is cut."""
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for cells, style in zip([header, *lines], ["", *styles], strict=True):
+        text = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        console.print(Text(text.rstrip(), style=style), soft_wrap=True)
 
 
 def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
@@ -273,10 +287,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     for view, met in zip(inspection.views, inspection.met, strict=True):
         say()
         say(say_view(view, met))
-        table = _table(*CHARACTERS_HEADER)
-        for line in characters(view, encoding):
-            table.add_row(*line, style=None if line[1] == line[5] else "red")
-        say(table)
+        lines = characters(view, encoding)
+        _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
     say()
     say("held out, the first of them:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
@@ -299,17 +311,17 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     for each in comparison.views:
         console.print()
         for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
-            console.print(say_view(view, run.met(view.asked.text), f"{label}: "), markup=False)
+            console.print(f"{label}: {say_view(view, run.met(view.asked.text))}", markup=False)
     console.print()
     _print_accuracies(console, comparison.labels, comparison.held_out)
+    for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
+        for warning in warnings:
+            console.print(f"{label}: {warning}", style="yellow", markup=False)
 
 
 def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[HeldOut]) -> None:
     header, lines = accuracies(labels, each)
-    table = _table(*header)
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)
+    _print_table(console, header, lines, [""] * len(lines))
 
 
 def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import matplotlib
 import numpy as np
+import pandas as pd
 
 from seqadd import alphabet, figures, health, heatmaps, pages, predictions, views
-from seqadd.files import write_whole
+from seqadd.files import CannotWrite, write_whole
 from seqadd.heatmaps import Heatmap
 from seqadd.inspection import CHARACTERS_HEADER, Comparison, HeldOut, Inspection, accuracies, characters, say_view
 from seqadd.trained import TrainedRun
 from seqadd.views import View
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from seqadd.activations import Array
 
-_PAGE = "index.html"
+#: The page, which is written last.
+PAGE = "index.html"
 _DPI = 110
 # Columns of a grid that a page has room for; of more, these many evenly over them.
 _COLUMNS = 5
@@ -31,60 +35,91 @@ _MARKED = {"right": "good", "wrong": "bad"}
 
 
 class _Folder:
-    """Where files are written, and what was written there."""
+    """A folder that is new, to which files are written; see ``publish``."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self.path = path
         self.pictures: list[str] = []
         self._say = say
-        path.mkdir(parents=True, exist_ok=True)
 
     def picture(self, figure: Figure, name: str, shows: str) -> str:
         """Writes a figure as ``name.png`` and ``name.svg``; returns how Markdown shows it."""
         self._say(name)
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
-            drawn = io.BytesIO()
-            # Without a date, so that the same picture is the same file.
-            figure.savefig(drawn, format=suffix, dpi=_DPI, metadata={"Date": None} if suffix == "svg" else None)
-            write_whole(self.path / f"{name}.{suffix}", drawn.getvalue())
+            # Without a date and with names that do not change, so that the same picture is the same file.
+            with matplotlib.rc_context({"svg.hashsalt": "seqadd"}):
+                metadata = {"Date": None} if suffix == "svg" else None
+                figure.savefig(self.path / f"{name}.{suffix}", dpi=_DPI, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out now
         self.pictures.append(f"{name}.png")
         return f"![{shows}]({name}.png)\n\n"
 
     def table(self, table: pd.DataFrame, name: str, *, index: bool = False) -> None:
         """Writes a table as ``name.csv``."""
-        write_whole(self.path / f"{name}.csv", table.to_csv(index=index, float_format="%.6g", lineterminator="\n"))
+        table.to_csv(self.path / f"{name}.csv", index=index, float_format="%.6f", lineterminator="\n")
 
-    def page(self, text: str, title: str) -> Path:
+    def page(self, text: str, title: str) -> None:
         """Writes the page of a text in Markdown, which shows pictures of this folder."""
         pictures = {(self.path / name).resolve() for name in self.pictures}
-        write_whole(self.path / _PAGE, pages.page(text, title, self.path, pictures, _MARKED))
-        return self.path / _PAGE
+        (self.path / PAGE).write_text(pages.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
 
 
-def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None) -> Path:
-    """Writes everything that there is to see of a run into a folder; returns the page.
+def check_folder(path: Path) -> None:
+    """Raises CannotWrite, in one line, for a folder that cannot be made or written to; makes nothing."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CannotWrite(f"cannot write {path}: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
 
-    Args:
-        inspection: of which run.
-        path: the folder; made if it is not there, and files of these names in it are replaced.
-        say: is told the name of each figure before it is drawn.
+
+def publish(gathered: Path, path: Path) -> Path:
+    """Puts all files of a folder into another, in place of those of their names there; the page last.
 
     Raises:
         CannotWrite: naming the file.
+    """
+    files = sorted((each for each in gathered.rglob("*") if each.is_file()), key=lambda each: each.name == PAGE)
+    for file in files:
+        target = path / file.relative_to(gathered)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {target.parent}: {error.strerror or error}") from error
+        write_whole(target, file.read_bytes())
+    return path / PAGE
+
+
+def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None) -> None:
+    """Writes everything that there is to see of a run.
+
+    Args:
+        inspection: of which run.
+        path: a folder that is new; see ``publish``.
+        say: is told the name of each figure before it is drawn.
     """
     folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
     text = f"# {pages.plain(run.name)}, from inside\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for view, met in zip(inspection.views, inspection.met, strict=True):
         text += _question(folder, view, met)
-    text += _answers(folder, found)
+    text += _answers(folder, run, found)
     text += _weights(folder, inspection)
-    text += f"## Again\n\n    python -m seqadd.inspect run={pages.plain(run.run_id)}"
-    text += f"{'' if run.epoch == run.config.epochs else f' epoch={run.epoch}'} question="
-    text += ",".join(view.asked.text for view in inspection.views) + "\n"
-    return folder.page(text, f"{run.name}, from inside")
+    text += _again([run], inspection.views)
+    folder.page(text, f"{run.name}, from inside")
+
+
+def _again(runs: Sequence[TrainedRun], shown: Sequence[View]) -> str:
+    """The command that makes the same page."""
+    ids = dict.fromkeys(pages.plain(run.run_id) for run in runs)
+    epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
+    questions = ",".join(view.asked.text for view in shown)
+    return f"\n## Again\n\n    python -m seqadd.inspect run={','.join(ids)}{epochs} question={questions}\n"
+
+
+def _listed(runs: Sequence[TrainedRun]) -> str:
+    return ",".join(str(epoch) for epoch in dict.fromkeys(run.epoch for run in runs))
 
 
 def _about(run: TrainedRun, found: HeldOut) -> str:
@@ -113,7 +148,7 @@ def _question(folder: _Folder, view: View, met: str) -> str:
     name = folder_of(view.asked.text)
     said = say_view(view, met)
     verdict = "right" if view.right else "wrong"
-    text = f"## {view.asked.text}\n\n{said.removesuffix(verdict)}**{verdict}**\n\n"
+    text = f"## {view.asked.text.replace('+', ' + ')}\n\n{said.replace(verdict, f'**{verdict}**')}\n\n"
     lines = [[*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in characters(view)]
     text += pages.table(CHARACTERS_HEADER, lines)
     panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
@@ -121,18 +156,18 @@ def _question(folder: _Folder, view: View, met: str) -> str:
     text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {view.asked.text}")
     for layer in view.gates:
         steps = heatmaps.sheet(views.step_heatmaps(view, layer), f"{view.asked.text}: {layer}, step by step")
-        text += f"### {layer}, step by step\n\nComputed from its weights, and equal to what it puts out.\n\n"
+        text += f"### {layer}, step by step\n\nComputed from its weights, and held against what it puts out.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
     folder.table(predictions.by_character(view.asked.answer, view.probabilities), f"{name}/answer")
     return text
 
 
-def _answers(folder: _Folder, found: HeldOut) -> str:
+def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
     text = "## What it gets wrong\n\n"
-    shown = figures.accuracies(found.by_place, found.by_carries, "held-out sums")
+    shown = figures.accuracies(found.by_place, found.by_carries, f"{run.name}: held-out sums")
     text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
     text += folder.picture(
-        heatmaps.sheet([confusion_heatmap(found.confusion)], "characters that stood for others, held-out sums"),
+        heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: characters that stood for others"),
         "confusion", "how often which character stood for which",
     )  # fmt: skip
     hardest = predictions.hardest(found.sums, _HARDEST)
@@ -165,7 +200,7 @@ def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
     most = max(float(np.nanmax(counts, initial=0.0)), 1.0)
     return Heatmap(
         name="confusion",
-        title="right characters are left blank",
+        title="grey: right",
         values=counts,
         limits=(0.0, most),
         rows=views.VISIBLE,
@@ -179,8 +214,6 @@ def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
 
 def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
     """A row for each array of weights: ``name``, ``shape``, ``values``, ``mean``, ``std``, ``least``, ``greatest``."""
-    import pandas as pd
-
     return pd.DataFrame(
         [
             {
@@ -198,15 +231,15 @@ def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
 
 
 def weights_text(weights: Mapping[str, Array]) -> str:
-    """Every array as the article prints it: its name, its shape, its values without scientific notation."""
-    with np.printoptions(suppress=True, precision=4, linewidth=110, threshold=200):
+    """Every array as the article prints it: its name, its shape, all its values, without scientific notation."""
+    with np.printoptions(formatter={"float_kind": "{: .4f}".format}, linewidth=110, threshold=sys.maxsize):
         return "\n".join(f"{name} {values.shape}\n{values}\n" for name, values in weights.items())
 
 
 def _weights(folder: _Folder, inspection: Inspection) -> str:
     table = weights_table(inspection.weights)
     folder.table(table, "weights")
-    write_whole(folder.path / "weights.txt", weights_text(inspection.weights))
+    (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8")
     text = "## Weights\n\n" + pages.table(
         ["array", "shape", "mean", "std", "least", "greatest"],
         [
@@ -215,7 +248,7 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
         ],
     )
     text += "\nTheir values, as the article prints them, are in `weights.txt`.\n\n"
-    drawn = figures.histograms(inspection.weights, "weights")
+    drawn = figures.histograms(inspection.weights, f"{inspection.run.name}: weights")
     text += folder.picture(drawn, "weights", "how the values of each array of weights are spread")
     if inspection.saturation.empty:
         return text
@@ -234,17 +267,16 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
             for row in summary.to_dict("records")
         ],
     )  # fmt: skip
-    shown = figures.saturation(inspection.saturation, "a mark for each unit")
+    shown = figures.saturation(inspection.saturation, f"{inspection.run.name}: a mark for each unit")
     return text + "\n" + folder.picture(shown, "saturation", "how often each unit is near its limits")
 
 
-def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None) -> Path:
-    """Writes several runs side by side into a folder; returns the page. Epochs of one run become an animation too.
+def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None) -> None:
+    """Writes several runs side by side. Epochs of one run become an animation too; its grid shows some of them evenly.
 
-    Args, Raises: as ``write_inspection``.
+    Args: as ``write_inspection``.
     """
     folder = _Folder(path, say)
-    shown = _evenly(len(comparison.runs))
     text = f"# {pages.plain(_title(comparison))}\n\n"
     text += pages.table(
         ["", "run", "held-out sums right"],
@@ -252,13 +284,18 @@ def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], No
          for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
     )  # fmt: skip
     for each in comparison.views:
-        text += _side_by_side(folder, comparison, each, shown)
+        text += _side_by_side(folder, comparison, each)
     text += "\n## What they get wrong\n\n"
     text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
-    text += pages.table(*accuracies(comparison.labels, comparison.held_out)) + "\n## Saturation\n\n"
+    header, lines = accuracies(comparison.labels, comparison.held_out)
+    text += pages.table(header, lines) + "\n## Saturation\n\n"
+    folder.table(pd.DataFrame(lines, columns=["of", *header[1:]]), "accuracies")
     text += "The share of values near their limits, and units that are stuck, over the held-out sums.\n\n"
     text += _saturations(folder, comparison)
-    return folder.page(text, _title(comparison))
+    for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
+        text += "".join(f"\n- {label}: {warning}" for warning in warnings)
+    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.views])
+    folder.page(text, _title(comparison))
 
 
 def _title(comparison: Comparison) -> str:
@@ -267,23 +304,26 @@ def _title(comparison: Comparison) -> str:
     return f"{len(comparison.runs)} runs side by side: {'; '.join(comparison.labels)}"
 
 
-def _evenly(n: int) -> list[int]:
-    """So many of ``n`` as a grid has room for, the first and the last among them."""
-    if n <= _COLUMNS:
-        return list(range(n))
-    return sorted({round(at * (n - 1) / (_COLUMNS - 1)) for at in range(_COLUMNS)})
+def _grids(comparison: Comparison) -> list[list[int]]:
+    """Which runs are in which grid: all, in as many as it takes; of one run's epochs some evenly, all are animated."""
+    n = len(comparison.runs)
+    if comparison.of_one_run and n > _COLUMNS:
+        return [sorted({round(at * (n - 1) / (_COLUMNS - 1)) for at in range(_COLUMNS)})]
+    return [list(range(first, min(first + _COLUMNS, n))) for first in range(0, n, _COLUMNS)]
 
 
-def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[View], shown: Sequence[int]) -> str:
+def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[View]) -> str:
     question = each[0].asked.text
     name = folder_of(question)
     lines = []
+    answers = []
     for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
+        answers.append(predictions.by_character(view.asked.answer, view.probabilities).assign(of=label))
         probability = float(np.take_along_axis(view.probabilities, view.asked.answer[:, None].astype(int), 1).prod())
         verdict = "**right**" if view.right else "**wrong**"
         lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
     answer = alphabet.decode(each[0].asked.answer[None])[0].strip()
-    text = f"\n## {question}\n\nThe answer is {answer}.\n\n"
+    text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
     text += pages.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
 
     # A layer is compared with that of the same name in the others, where its cell is called by another name too.
@@ -292,9 +332,15 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[View],
         for run, view in zip(comparison.runs, each, strict=True)
     ]
     panels = views.layer_heatmaps(each, names)
-    columns = [[views.question_heatmap(each[at]), *panels[at]] for at in shown]
-    grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
-    text += folder.picture(grid, f"{name}/side_by_side", f"what every layer puts out for {question}, side by side")
+    grids = _grids(comparison)
+    for number, shown in enumerate(grids, start=1):
+        columns = [[views.question_heatmap(each[at]), *panels[at]] for at in shown]
+        grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
+        file = f"{name}/side_by_side" + (f"_{number}" if number > 1 else "")
+        text += folder.picture(grid, file, f"what every layer puts out for {question}, side by side")
+    if sum(map(len, grids)) < len(each):
+        text += f"{sum(map(len, grids))} of the {len(each)} epochs; all of them one after another:\n\n"
+    folder.table(pd.concat(answers), f"{name}/answer")
     if comparison.of_one_run:
         text += _animation(folder, comparison, each, panels, f"{name}/learning.gif")
     return text
@@ -309,7 +355,7 @@ def _animation(
     frames = []
     for view, of_view, label in zip(each, panels, comparison.labels, strict=True):
         drawn = io.BytesIO()
-        title = f"{label}: {view.asked.text} = {view.guess.strip()}"
+        title = f"{label}: {view.said}"
         heatmaps.sheet([views.question_heatmap(view), *of_view], title).savefig(drawn, format="png", dpi=80)
         frames.append(Image.open(drawn).convert("RGB"))
     encoded = io.BytesIO()
@@ -318,14 +364,12 @@ def _animation(
         encoded, format="gif", save_all=True, append_images=frames[1:], loop=0,
         duration=[pause] * (len(frames) - 1) + [4 * pause],
     )  # fmt: skip
-    write_whole(folder.path / name, encoded.getvalue())
+    (folder.path / name).write_bytes(encoded.getvalue())
     folder.pictures.append(name)
     return f"![the same, epoch by epoch]({name})\n"
 
 
 def _saturations(folder: _Folder, comparison: Comparison) -> str:
-    import pandas as pd
-
     each = [summary.assign(of=label) for summary, label in zip(comparison.saturation, comparison.labels, strict=True)]
     every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
     folder.table(every, "saturation")

@@ -40,8 +40,7 @@ def by_question(
     """
     import pandas as pd
 
-    order = np.argsort(probabilities, axis=-1)
-    guesses, seconds = order[..., -1], order[..., -2]
+    guesses, seconds = _two_best(probabilities)
     p_guesses, p_seconds, p_answers = (_of(probabilities, ids) for ids in (guesses, seconds, answers))
     least = p_guesses.argmin(axis=1)
     rows = np.arange(len(answers))
@@ -75,8 +74,7 @@ def by_character(answer: Ids, probabilities: Probabilities) -> pd.DataFrame:
     """
     import pandas as pd
 
-    order = np.argsort(probabilities, axis=-1)
-    guess, second = order[:, -1], order[:, -2]
+    guess, second = _two_best(probabilities)
     return pd.DataFrame(
         {
             "place": np.arange(1, len(answer) + 1),
@@ -89,6 +87,12 @@ def by_character(answer: Ids, probabilities: Probabilities) -> pd.DataFrame:
             "right": guess == answer,
         }
     )
+
+
+def _two_best(probabilities: Probabilities) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The ids of the most probable characters and of the next; of equal ones the first, as ``argmax`` has it."""
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    return order[..., 0], order[..., 1]
 
 
 def _of(probabilities: Probabilities, ids: npt.NDArray[np.integer[Any]]) -> Probabilities:

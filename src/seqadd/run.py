@@ -73,7 +73,7 @@ def run(config: Config, report: Report) -> str:
             finished = store.finished_run(config, data.digest)
             if finished is not None:
                 place.discard()
-                say(already_finished(finished))
+                say(already_finished(finished) + NO_SNAPSHOTS * (config.inspect.every is not None))
                 return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = Start() if config.force else find_start(store, place, config, fingerprint, say)
@@ -151,6 +151,10 @@ def draw(config: Config) -> addition.Dataset:
 def data_digest(config: Config) -> str:
     """The digest of the sums of a run."""
     return draw(config).digest()
+
+
+#: What is added where somebody wants to look at a training that is over.
+NO_SNAPSHOTS = ", and only then takes the snapshots of inspect.every"
 
 
 def already_finished(run: RecordedRun) -> str:

@@ -62,7 +62,7 @@ def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun)
         with signals_held():  # an exception out of the blue inside TensorFlow or matplotlib comes out as another
             (view,) = views.look(model, [asked])
             panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
-            picture = heatmaps.sheet(panels, f"epoch {epoch}: {asked.text} = {view.guess.strip()}")
+            picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
             with replacing(record.artifact(name_of(epoch, "weights.h5"))) as path:
                 training.save_weights(model, path)
             drawn = record.artifact(name_of(epoch, "png"))

@@ -38,7 +38,7 @@ WEIGHTS = "model.weights.h5"
 _ALL = "all"
 
 
-class NoSuchRun(RuntimeError):
+class NoSuchRun(ConfigError):
     """A run that is not there, or cannot be looked at, told in one line."""
 
 
@@ -74,7 +74,7 @@ class TrainedRun:
         """Questions as the model reads them: padded, and back to front if it was trained so.
 
         Args:
-            questions: each as ``535+61``.
+            questions: at least one, each as ``535+61``.
 
         Returns:
             Ids of characters, shape ``(n, question_length)``.
@@ -82,7 +82,10 @@ class TrainedRun:
         Raises:
             ValueError: for a question that is no sum, or too long for this run.
         """
-        return np.stack([views.ask(self.config, question).ids for question in questions])
+        texts = [questions] if isinstance(questions, str) else questions
+        if not len(texts):
+            raise ValueError("questions: must be at least one, as 535+61")
+        return np.stack([views.ask(self.config, question).ids for question in texts])
 
     def read(self, questions: Ids) -> list[str]:
         """What ``write`` made of them back to how people write them."""
@@ -215,6 +218,11 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
     for run, config, epoch, weights_run, name in found:
         if run.run_id not in data:
             data[run.run_id] = draw(config)
+            if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
+                raise NoSuchRun(
+                    f"run={run.run_id}: its data_digest is {run.tags['data_digest']}, that of the sums drawn here "
+                    f"{data[run.run_id].digest()}: it learnt others"
+                )
         model = _load_model(store, run, config, epoch, weights_run, name)
         history = {
             metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
@@ -302,7 +310,7 @@ def _epochs_of(store: Store, run: RecordedRun, config: Config, wanted: tuple[int
     for epoch in wanted:
         if epoch > config.epochs:
             raise NoSuchRun(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
-    return list(wanted) or [config.epochs]
+    return list(dict.fromkeys(wanted)) or [config.epochs]
 
 
 def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:

@@ -90,6 +90,13 @@ class View:
         return alphabet.decode(self.probabilities.argmax(axis=-1)[None])[0]
 
     @property
+    def said(self) -> str:
+        """Question, right answer and guess: ``617+397 = 1014: says 1004, wrong``."""
+        answer = alphabet.decode(self.asked.answer[None])[0].strip()
+        guess = self.guess.strip() or "blanks"
+        return f"{self.asked.text} = {answer}: says {guess}, {'right' if self.right else 'wrong'}"
+
+    @property
     def right(self) -> bool:
         """Whether every character of it is right."""
         return bool((self.probabilities.argmax(axis=-1) == self.asked.answer).all())
@@ -101,7 +108,10 @@ def look(model: keras.Model, asked: Sequence[Asked]) -> list[View]:
 
     questions = np.stack([each.ids for each in asked])
     outputs = activations.activations(model, questions)
-    gates = activations.gates(model, questions)
+    try:
+        gates = activations.gates(model, questions)
+    except ArithmeticError:  # the weights are no numbers, or too large to compute the same twice
+        gates = {}
     probabilities = activations.probabilities(model, questions)
     last = activations.character_layers(model)
     return [
@@ -125,7 +135,7 @@ def question_heatmap(view: View) -> Heatmap:
         limits=(0.0, 1.0),
         rows=_question_steps(view),
         columns=VISIBLE,
-        row_axis="step",
+        row_axis="step, character",
         column_axis="character",
         scale="one-hot",
     )
@@ -152,8 +162,9 @@ def layer_heatmaps(views: Sequence[View], names: Sequence[dict[str, str]] | None
 def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[Array]]) -> Heatmap:
     output = view.outputs[layer]
     is_last = layer == view.character_layers[-1]
-    limits = (0.0, 1.0) if is_last else _limits(compared[name])
-    if layer in view.character_layers and output.ndim == 2:
+    of_characters = layer in view.character_layers and output.ndim == 2
+    limits = (0.0, 1.0) if is_last else _limits(compared[name], least=30.0 if of_characters else 1.0)
+    if of_characters:
         return Heatmap(
             name=name,
             title=f"{layer}: {output.shape[0]} characters",
@@ -178,7 +189,7 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
             rows=[str(row * n_columns) for row in range(n_rows)],
             columns=[f"+{column}" for column in range(n_columns)],
             row_axis="unit",
-            column_axis="",
+            column_axis="number of the row + column",
             scale="output",
         )
     flat = output.reshape(output.shape[0], -1)
@@ -216,11 +227,16 @@ def step_heatmaps(view: View, layer: str) -> list[Heatmap]:
     return panels
 
 
-def _limits(arrays: Sequence[Array]) -> tuple[float, float]:
-    """-1..1 for what stays inside, as states do; else as far as the values go, the same on both sides."""
-    most = max((float(np.max(np.abs(values), initial=0.0)) for values in arrays), default=0.0)
-    most = 1.0 if most <= 1.0 else math.ceil(most)
-    return -most, most
+def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
+    """-1..1 for what stays inside, as states do; else in coarse steps, so that pictures of other epochs have the same.
+
+    Values before softmax, which are written out, have at least -30..30.
+    """
+    finite = [np.abs(values[np.isfinite(values)]) for values in arrays]
+    most = max((float(np.max(values, initial=0.0)) for values in finite), default=0.0)
+    steps = [least * factor for power in range(12) for factor in (10.0**power, 3.0 * 10.0**power)]
+    limit = next((step for step in steps if step >= most), most)
+    return -limit, limit
 
 
 def _folded(output: Array) -> Array:
