@@ -16,6 +16,7 @@ ALL = [
     ["cell=gru", "architecture=aligned"],
     ["cell=dense"],
 ]
+FREE = [["architecture=encoder_decoder", f"cell={cell}"] for cell in ("lstm", "gru", "simple_rnn")]
 QUESTIONS = addition.write_questions(np.array([[617, 397], [5, 61], [999, 999]]), 3, reverse=True)
 
 
@@ -147,6 +148,28 @@ def test_what_are_no_ids_of_questions_is_refused_in_one_line():
             ValueError, match=r"^questions: must be ids of characters, shape \(n, 7\), at least one; these"
         ):
             activations.activations(model, wrong)
+
+
+@pytest.mark.parametrize("overrides", FREE, ids=" ".join)
+def test_a_model_that_reads_its_own_answer(overrides):
+    """Gates are held against the layers' outputs; what is skipped has none, and its state stays zero."""
+    model = disturbed(*overrides)
+    inside = activations.gates(model, QUESTIONS)
+    assert [layer.split("_")[-1] for layer in inside] == ["1", "2"]
+    encoder, decoder = inside.values()
+    assert encoder["state"].shape == (3, 7, 64)
+    assert decoder["state"].shape == (3, 5, 64)
+    # 5+61 is read as "   16+5": three blanks.
+    assert (encoder["state"][1, :3] == 0).all()
+    assert all(np.isnan(gate[1, :3]).all() for name, gate in encoder.items() if name.endswith("gate"))
+    assert all(np.isfinite(gate[1, 3:]).all() for gate in encoder.values())
+    seen = activations.activations(model, QUESTIONS)
+    name = next(iter(inside))
+    np.testing.assert_allclose(seen[f"{name}/1"], encoder["state"][:, -1], atol=1e-5)
+    probabilities = activations.probabilities(model, QUESTIONS)
+    assert probabilities.shape == seen["activation_1"].shape == (3, 5, 12)
+    np.testing.assert_allclose(probabilities[:, 0], seen["activation_1"][:, 0], atol=1e-5)
+    assert np.isfinite(activations.saturation(model, QUESTIONS)[["low", "high", "mean"]]).all().all()
 
 
 def test_the_layers_of_characters_are_the_last_one_with_weights_and_what_follows():

@@ -41,7 +41,7 @@ REFUSALS = {
     "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
-    "architecture=transformer": "architecture=transformer: must be one of aligned, repeat_vector",
+    "architecture=transformer": "architecture=transformer: must be one of aligned, encoder_decoder, repeat_vector",
     "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, three_digits, two_digits",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "task.digit=2": "task.digit: no such key; did you mean task.digits?",

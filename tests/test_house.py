@@ -21,7 +21,8 @@ FLOORS = [
     {"alphabet", "files", "machine", "quiet"},
     {"addition", "heatmaps", "metrics", "questions", "verdicts"},
     {"activations", "config", "layers"},
-    {"ceilings", "checkpoints", "exits", "figures", "health", "models", "pages", "views"},
+    {"ceilings", "checkpoints", "encoder_decoder", "exits", "figures", "health", "pages", "views"},
+    {"models"},
     {"codes", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
     {"snapshots"},
@@ -39,7 +40,14 @@ FLOORS = [
 ]
 """``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""
 
-WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {"activations", "layers", "models", "preloaded", "training"}
+WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {
+    "activations",
+    "encoder_decoder",
+    "layers",
+    "models",
+    "preloaded",
+    "training",
+}
 
 
 def imported_by(path: Path, *, for_types: bool = True) -> set[str]:

@@ -63,8 +63,13 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
 
 
 def probabilities(model: keras.Model, questions: Ids) -> Array:
-    """The probability of each character at each place of the answer: ``(n, question_length) -> (n, length, 12)``."""
-    return _in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
+    """The probability of each character at each place of the answer: ``(n, question_length) -> (n, length, 12)``.
+
+    A model that reads its own answer has given it on its own.
+    """
+    if not hasattr(model, "answer"):
+        return _in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
+    return np.concatenate([model.answer(alphabet.one_hot(batch)).numpy() for batch in _batches(model, questions)])
 
 
 def character_layers(model: keras.Model) -> list[str]:
@@ -92,6 +97,8 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
         - GRU: ``update_gate`` (1 keeps the old state), ``reset_gate`` (0..1), ``candidate``, ``state`` (-1..1).
         - SimpleRNN: ``state`` (-1..1).
 
+        At a step that is skipped, the padding of a question, gates and candidate are NaN, and states stay as they are.
+
     Raises:
         ArithmeticError: when the state that is computed is not what the layer puts out.
     """
@@ -101,7 +108,9 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
     ends = {f"{name} {end}": getattr(layer, end) for name, layer in layers.items() for end in ("input", "output")}
     found = _in_batches(model, ends, questions)
     return {
-        name: gates_of(layer, *keras.tree.flatten(found[f"{name} input"]), output=found[f"{name} output"])
+        name: gates_of(
+            layer, *keras.tree.flatten(found[f"{name} input"]), output=keras.tree.flatten(found[f"{name} output"])[0]
+        )
         for name, layer in layers.items()
     }
 
@@ -125,6 +134,10 @@ def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, outpu
     each: list[dict[str, Array]] = []
     for at in range(sequences.shape[1]):
         inside = step(layer.cell, sequences[:, at], *states)
+        if getattr(layer, "skip_blanks", False):
+            before = dict(zip(("state", "cell_state"), states, strict=False))
+            blank = sequences[:, at, alphabet.BLANK, None] > 0.5
+            inside = {name: np.where(blank, before.get(name, np.nan), values) for name, values in inside.items()}
         states = [inside["state"], *([inside["cell_state"]] if n_states == 2 else [])]
         each.append(inside)
     result = {name: np.stack([inside[name] for inside in each], axis=1) for name in each[0]}
@@ -195,22 +208,22 @@ def _in_numpy(function: Callable[..., Any]) -> Callable[[Array], Array]:
     return lambda x: np.asarray(keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x))))
 
 
-def _batches(questions: Ids) -> Iterator[Ids]:
+def _batches(model: keras.Model, questions: Ids) -> Iterator[Ids]:
+    given, length = np.asarray(questions), model.inputs[0].shape[1]
+    if given.ndim != 2 or len(given) == 0 or given.shape[1] != length or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"questions: must be ids of characters, shape (n, {length}), at least one; these are {given.dtype} of "
+            f"shape {given.shape}; TrainedRun.write makes ids of texts"
+        )
     for at in range(0, len(questions), _AT_ONCE):
         yield questions[at : at + _AT_ONCE]
 
 
 def _in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> dict[str, Any]:
     """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
-    (question,) = model.inputs
-    given, length = np.asarray(questions), question.shape[1]
-    if given.ndim != 2 or len(given) == 0 or given.shape[1] != length or not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(
-            f"questions: must be ids of characters, shape (n, {length}), at least one; these are {given.dtype} of "
-            f"shape {given.shape}; TrainedRun.write makes ids of texts"
-        )
-    sub_model = keras.Model(question, wanted)
-    parts = [sub_model(alphabet.one_hot(batch), training=False) for batch in _batches(questions)]
+    inputs_for = getattr(model, "inputs_for", lambda questions: questions)
+    sub_model = keras.Model(model.inputs if hasattr(model, "inputs_for") else model.inputs[0], wanted)
+    parts = [sub_model(inputs_for(alphabet.one_hot(batch)), training=False) for batch in _batches(model, questions)]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
 
 
@@ -230,7 +243,7 @@ def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
     import pandas as pd
 
     found: dict[tuple[str, str], _Extent] = {}
-    for batch in _batches(questions):
+    for batch in _batches(model, questions):
         for layer, parts in _bounded(model, batch).items():
             for part, values in parts.items():
                 found.setdefault((layer, part), _Extent(part)).add(values.reshape(-1, values.shape[-1]))
@@ -278,8 +291,9 @@ class _Extent:
         self._sums: dict[str, Array] = {}
 
     def add(self, values: Array) -> None:
-        """Values of shape ``(n, units)``."""
+        """Values of shape ``(n, units)``; rows that are NaN are steps that were skipped."""
         low, high = self._limits
+        values = values[~np.isnan(values).any(axis=1)]
         sums = {
             "low": np.sum(values < low, axis=0, dtype=float),
             "high": np.sum(values > high, axis=0, dtype=float),

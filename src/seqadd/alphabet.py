@@ -10,6 +10,9 @@ import numpy.typing as npt
 #: The 12 characters of a sum in sorted order, as the article's CharacterTable has them; a character's id is its place.
 CHARACTERS = " +0123456789"
 
+#: The id of the blank, which pads questions and answers; where lengths are free it begins and ends an answer.
+BLANK = CHARACTERS.index(" ")
+
 Ids = npt.NDArray[np.uint8]
 
 _ID_OF_BYTE = np.zeros(256, dtype=np.uint8)

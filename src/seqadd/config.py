@@ -27,7 +27,7 @@ from seqadd.machine import memory, processors
 from seqadd.questions import read_question
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
-ARCHITECTURES = ("repeat_vector", "aligned")
+ARCHITECTURES = ("repeat_vector", "aligned", "encoder_decoder")
 LOSSES = ("categorical", "binary")
 ERAS = ("keras2", "keras3")
 SHUFFLES = ("each_epoch", "once")
@@ -116,7 +116,12 @@ class Config:
         """Characters in an answer: the question's length when every input step has its output, else digits + 1."""
         if self.architecture == "aligned":
             return addition.question_length(self.task.digits)
-        return addition.answer_length(self.task.digits)
+        return addition.answer_length(self.task.digits) + (1 if self.free_lengths else 0)
+
+    @property
+    def free_lengths(self) -> bool:
+        """Whether an answer ends where the model says so, with a blank, and padding does not count."""
+        return self.architecture == "encoder_decoder"
 
     @property
     def n_held_out(self) -> int:
@@ -268,6 +273,12 @@ def check(config: Config) -> None:
         raise ConfigError(f"decoder_units={config.decoder_units}: architecture=aligned has no decoder; leave it null")
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
+
+    if config.free_lengths and config.decoder_units != config.encoder_units:
+        raise ConfigError(
+            f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
+            f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
+        )
 
     task = config.task
     pairs = addition.count_pairs(task.digits)

@@ -80,7 +80,7 @@ def held_out(run: TrainedRun) -> HeldOut:
     probabilities = activations.probabilities(run.model, data.val_questions)
     return HeldOut(
         predictions.by_question(run.read(data.val_questions), data.val_answers, probabilities, data.val_carries),
-        predictions.by_place(data.val_answers, probabilities),
+        predictions.by_place(data.val_answers, probabilities, run.counts(data.val_answers)),
         predictions.by_carries(data.val_answers, probabilities, data.val_carries),
         predictions.confusion(data.val_answers, probabilities),
         probabilities.argmax(axis=-1).astype(np.uint8),

@@ -19,6 +19,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seqadd.alphabet import BLANK
+
 
 @tf.custom_gradient
 def computed_once(x: tf.Tensor, one: tf.Tensor) -> Any:
@@ -64,19 +66,22 @@ class _StepByStep:
         units: width of the state.
         return_sequences: whether every step's output is returned, or the last one's.
         constant_input: a promise that the input is the same at every step, as behind ``RepeatVector``.
-        recurrent_activation, reset_after, name: as in Keras' layer.
+        skip_blanks: whether a step whose input is the one-hot blank leaves the states as they are.
+        recurrent_activation, reset_after, return_state, name: as in Keras' layer.
     """
 
     cell: Any
     units: int
     return_sequences: bool
+    return_state: bool
 
-    def __init__(self, units: int, *, constant_input: bool = False, **settings: Any) -> None:
-        unknown = settings.keys() - {"recurrent_activation", "reset_after", "return_sequences", "name"}
+    def __init__(self, units: int, *, constant_input: bool = False, skip_blanks: bool = False, **settings: Any) -> None:
+        unknown = settings.keys() - {"recurrent_activation", "reset_after", "return_sequences", "return_state", "name"}
         if unknown:  # Keras' layer would take it, and the steps below ignore it
             raise NotImplementedError(f"{type(self).__name__} of seqadd knows no {', '.join(sorted(unknown))}")
         super().__init__(units, **settings)  # type: ignore[call-arg]
         self.constant_input = constant_input
+        self.skip_blanks = skip_blanks
 
     def call(
         self,
@@ -84,8 +89,11 @@ class _StepByStep:
         initial_state: list[tf.Tensor] | None = None,
         mask: Any = None,
         training: bool = False,
-    ) -> tf.Tensor:
-        """``(batch, steps, features) -> (batch, [steps,] units)``; without an initial state it is zero."""
+    ) -> Any:
+        """``(batch, steps, features) -> (batch, [steps,] units)``; without an initial state it is zero.
+
+        With ``return_state`` a list of that and the last states, each ``(batch, units)``.
+        """
         if mask is not None:
             raise NotImplementedError("these layers take sequences of one length, without a mask")
         if self.constant_input:
@@ -96,10 +104,20 @@ class _StepByStep:
         one = 1.0 + 0.0 * sequences[0, 0, 0]  # not simplified, since 0 times NaN is not 0
         states = initial_state
         outputs = []
-        for inputs in inputs_of_steps:
-            states = self.step(inputs, states, lambda x: computed_once(x, one))
-            outputs.append(states[0])  # in all three cells the first state is the output
-        return tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+        for at, inputs in enumerate(inputs_of_steps):
+            new = self.step(inputs, states, lambda x: computed_once(x, one))
+            if self.skip_blanks:
+                blank = sequences[:, at, BLANK, None] > 0.5
+                before = states or [tf.zeros_like(state) for state in new]
+                new = [tf.where(blank, old, state) for old, state in zip(before, new, strict=True)]
+            states = new
+            outputs.append(new[0])  # in all three cells the first state is the output
+        output = tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+        return [output, *new] if self.return_state else output
+
+    def with_one(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Inputs of one step, ``(batch, features)``, as ``step`` wants them."""
+        return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)  # the one is for the bias
 
     def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
         """The next states, each ``(batch, units)``.

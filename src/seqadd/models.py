@@ -5,6 +5,7 @@ To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.confi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import keras
 
 from seqadd import layers
 from seqadd.config import Config
+from seqadd.encoder_decoder import EncoderDecoder
 
 
 def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -97,9 +99,16 @@ def _characters(n_characters: int) -> list[keras.layers.Layer]:
     ]
 
 
+def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The encoder's states start a decoder that reads its own answer: the article's second half."""
+    recurrent = functools.partial(CELLS[config.cell], era=config.era)
+    return EncoderDecoder(recurrent, config.cell, config.encoder_units, question_length, answer_length)
+
+
 ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
     "repeat_vector": repeat_vector,
     "aligned": aligned,
+    "encoder_decoder": encoder_decoder,
 }
 
 

@@ -104,15 +104,28 @@ def hardest(table: pd.DataFrame, n: int) -> pd.DataFrame:
     return table.sort_values("p_answer", kind="stable").head(n)
 
 
-def by_place(answers: Ids, probabilities: Probabilities) -> pd.DataFrame:
-    """A row for each place of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``."""
+def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
+    """A row for each place of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``.
+
+    Args:
+        answers, probabilities: of all sums.
+        counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
+    """
     import pandas as pd
 
-    accuracy = metrics.accuracy_by_position(_guesses(probabilities), answers)
-    sure = _of(probabilities, answers).mean(axis=0)
-    return pd.DataFrame(
-        {"place": list(accuracy), "accuracy": list(accuracy.values()), "p_answer": sure, "sums": len(answers)}
-    )
+    counted = np.ones(answers.shape, bool) if counts is None else counts
+    accuracy = metrics.accuracy_by_position(_guesses(probabilities), answers, counts)
+    sure = _of(probabilities, answers)
+    rows = [
+        {
+            "place": place,
+            "accuracy": share,
+            "p_answer": float(sure[counted[:, place - 1], place - 1].mean()),
+            "sums": int(counted[:, place - 1].sum()),
+        }
+        for place, share in accuracy.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[np.int64]) -> pd.DataFrame:

@@ -43,6 +43,7 @@ ARTICLE_METRICS = ("acc", "val_acc")
 METRICS = (
     "acc",
     "val_acc",
+    "val_acc_teacher_forced",
     "val_exact_match",
     "loss",
     "val_loss",

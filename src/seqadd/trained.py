@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from hydra import initialize_config_dir
 
 from seqadd import addition, alphabet, snapshots, views
@@ -90,6 +91,12 @@ class TrainedRun:
     def read(self, questions: Ids) -> list[str]:
         """What ``write`` made of them back to how people write them."""
         return [as_people_write(text, self.config.reverse) for text in alphabet.decode(questions)]
+
+    def counts(self, answers: Ids) -> npt.NDArray[np.bool_] | None:
+        """Which characters of right answers count, same shape as they; None where all do, padding included."""
+        if not self.config.free_lengths:
+            return None
+        return (answers == alphabet.BLANK).cumsum(axis=1) - (answers == alphabet.BLANK) == 0
 
     def met(self, question: str) -> str:
         """Whether the model was trained on a sum: ``trained on``, ``held out``, or neither of them."""

@@ -23,6 +23,7 @@ from seqadd import alphabet, metrics
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.config import Config, in_one_line
+from seqadd.encoder_decoder import EncoderDecoder, counted, previous
 from seqadd.exits import signals_held
 
 #: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
@@ -80,6 +81,9 @@ def train(
     have. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them. ``epoch_seconds`` is
     the wall time of both.
 
+    A model that reads its own answers is taught with the right ones: ``loss``, ``acc`` and ``val_loss`` are taken so,
+    and ``val_acc_teacher_forced``; all others of the held-out sums are those of the answers that it gives on its own.
+
     Args:
         model: changed in place.
         optimizer: of this model; changed in place.
@@ -122,6 +126,20 @@ def train(
         yield history[-1]
 
 
+def taught(model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, training: bool) -> tf.Tensor:
+    """The probabilities that a model is trained by, of each character of the answers.
+
+    Args:
+        model: one that reads its own answers is given the right ones instead.
+        questions: one-hot, ``(batch, question_length, 12)``.
+        answers: ids, ``(batch, answer_length)``.
+        training: as Keras' argument.
+    """
+    if isinstance(model, EncoderDecoder):
+        return model([questions, previous(answers)], training=training)
+    return model(questions, training=training)
+
+
 def epoch_program(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
 ) -> Callable[[tf.Tensor], dict[str, float]]:
@@ -137,8 +155,9 @@ def epoch_program(
         """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
         x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
-            sums = tf.linalg.matvec(measures_of(ids, model(x, training=True)), counts)
-            loss = sums[0] / tf.reduce_sum(counts)  # the first measure, see _names
+            sums = tf.linalg.matvec(measures_of(ids, taught(model, x, ids, training=True)), counts)
+            # The first measure over how many rows, or characters, count; see _measures.
+            loss = sums[0] / (sums[-1] if config.free_lengths else tf.reduce_sum(counts))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return sums
@@ -148,7 +167,7 @@ def epoch_program(
         # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
         # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
         order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
-        sums = tf.zeros(len(_names(config)))
+        sums = tf.zeros(len(_names(config)) + config.free_lengths)
         for i in tf.range(n_batches):
             at = i * batch_size + tf.range(batch_size)
             sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32))
@@ -163,19 +182,24 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset]
 
     @tf.function(jit_compile=config.jit)
     def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        probabilities = model(tf.one_hot(questions, N_CHARACTERS), training=False)
-        predicted = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        x = tf.one_hot(questions, N_CHARACTERS)
+        probabilities = taught(model, x, answers, training=False)
+        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else probabilities
+        predicted = tf.argmax(guessed, axis=-1, output_type=tf.int32)
         return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
 
     def evaluate(data: Dataset) -> dict[str, float]:
         answers = data.val_answers
         predicted, sums = program(tf.constant(data.val_questions, tf.int32), tf.constant(answers, tf.int32))
         guesses: Ids = predicted.numpy()
-        by_position = metrics.accuracy_by_position(guesses, answers)
+        counts = counted(answers).numpy() > 0.5 if config.free_lengths else None
+        by_position = metrics.accuracy_by_position(guesses, answers, counts)
         by_carries = metrics.exact_match_by_carries(guesses, answers, data.val_carries)
+        taught_means = _means(config, sums, len(answers))
         return {
-            **{f"val_{name}": value for name, value in _means(config, sums, len(answers)).items()},
-            "val_acc": metrics.character_accuracy(guesses, answers),
+            **{f"val_{name}": value for name, value in taught_means.items()},
+            **({"val_acc_teacher_forced": taught_means["acc"]} if config.free_lengths else {}),
+            "val_acc": metrics.character_accuracy(guesses, answers, counts),
             "val_exact_match": metrics.exact_match(guesses, answers),
             **{f"val_acc_position_{n}": value for n, value in by_position.items()},
             **{f"val_exact_match_carries_{n}": value for n, value in by_carries.items()},
@@ -190,7 +214,11 @@ def _names(config: Config) -> list[str]:
 
 
 def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function: answers (ids) and probabilities of a batch -> each measure for each row, ``(measures, batch)``."""
+    """A function: answers (ids) and probabilities of a batch -> each measure for each row, ``(measures, batch)``.
+
+    Means over the characters of an answer, padding included, as the article counts. Where lengths are free, sums over
+    those up to the blank that ends it, and how many these are as one measure more: the last.
+    """
     loss_of = LOSSES[config.loss](reduction="none")
 
     def measures_of(ids: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
@@ -201,14 +229,20 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
             # What Keras 2.2 called acc under this loss: the share of the 12 outputs on the right side of 0.5.
             right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
             measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
-        return tf.reduce_mean(tf.stack(measures), axis=-1)  # over the characters of an answer, padding included
+        each = tf.stack(measures)
+        if config.free_lengths:
+            counts = counted(ids)
+            return tf.concat([tf.reduce_sum(each * counts, axis=-1), tf.reduce_sum(counts, axis=-1)[None]], axis=0)
+        return tf.reduce_mean(each, axis=-1)
 
     return measures_of
 
 
 def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
-    """Means over ``n`` rows, each with its name."""
-    return dict(zip(_names(config), (sums.numpy().astype(float) / n).tolist(), strict=True))
+    """Means over ``n`` rows, or over all characters that count, each with its name."""
+    names, measured = _names(config), sums.numpy().astype(float)
+    count = measured[-1] if config.free_lengths else n
+    return dict(zip(names, (measured[: len(names)] / count).tolist(), strict=True))
 
 
 def state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, npt.NDArray[Any]]:
