@@ -67,10 +67,10 @@ def test_a_vector_is_folded_as_square_as_can_be(units, shape):
 def test_what_is_compared_has_the_same_scale():
     _, one = seen_by("cell=lstm")
     _, other = seen_by("cell=lstm", "seed=1")
-    other.outputs["time_distributed_1"][0, 0] = -37.2
+    other.outputs["time_distributed_1"][0, 0] = -67.2
     other.outputs["lstm_1"][0] = 1.5
     each = [{panel.name: panel for panel in panels} for panels in views.layer_heatmaps([one, other])]
-    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-90, 90)
+    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-150, 150)
     assert each[0]["lstm_1"].limits == (-3, 3)
     assert each[0]["lstm_2"].limits == (-1, 1)
 

@@ -140,6 +140,6 @@ def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
             dark = (value - low) / (high - low) > 0.6 if low >= 0 else abs(value) > 0.6 * high
             colour = "white" if dark else "black"
             # ".98", for the zero before the point says nothing
-            text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+            text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and float(text) else text
             axes.text(column, row, text, ha="center", va="center", fontsize=5 if small else 7, color=colour)
     return image

@@ -163,7 +163,7 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
     output = view.outputs[layer]
     is_last = layer == view.character_layers[-1]
     of_characters = layer in view.character_layers and output.ndim == 2
-    limits = (0.0, 1.0) if is_last else _limits(compared[name], least=30.0 if of_characters else 1.0)
+    limits = (0.0, 1.0) if is_last else _limits(compared[name], least=50.0 if of_characters else 1.0)
     if of_characters:
         return Heatmap(
             name=name,
@@ -230,7 +230,7 @@ def step_heatmaps(view: View, layer: str) -> list[Heatmap]:
 def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
     """-1..1 for what stays inside, as states do; else in coarse steps, so that pictures of other epochs have the same.
 
-    Values before softmax, which are written out, have at least -30..30.
+    Values before softmax, which are written out, have at least -50..50.
     """
     finite = [np.abs(values[np.isfinite(values)]) for values in arrays]
     most = max((float(np.max(values, initial=0.0)) for values in finite), default=0.0)
