@@ -103,6 +103,8 @@ def main() -> None:
 
         from seqadd import inspection, inspection_files, trained
 
+        if options.out is not None:
+            inspection_files.check_folder(options.out)
         choice = trained.read_choice(words)
         console = PatientConsole(highlight=False, soft_wrap=True)
         with console.status("looking for the run") as status:

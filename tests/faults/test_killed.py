@@ -73,6 +73,7 @@ def test_the_same_command_again_names_what_is_finished_and_trains_nothing(tmp_pa
     assert "\nseed=2  epoch 2/2" in wider
 
 
+@pytest.mark.long
 def test_two_processes_that_want_the_same_run_train_it_once(tmp_path):
     output_of(tmp_path, *FAST, "epochs=1", "seed=9")  # so that both start in a moment
     processes = [start(tmp_path, *FAST, "epochs=3000") for _ in range(2)]

@@ -46,6 +46,7 @@ def test_a_killed_job_stops_nobody_else_and_the_same_command_does_only_that_job(
     assert {each.data.tags.get("mlflow.parentRunId") for each in runs if each is not parent} == {parent.info.run_id}
 
 
+@pytest.mark.long
 def test_the_jobs_of_a_killed_sweep_stop_and_nothing_stays_running(tmp_path):
     process = start(tmp_path, "-m", *FAST, "epochs=1000000", "seed=0,1", "hydra.launcher.jobs=2")
     wait_for_lines(process, "epoch ", n=2)

@@ -114,7 +114,8 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_epoch_once_and_in_ord
     assert not (tmp_path / "unfinished").exists()
 
 
-@pytest.mark.parametrize("how", ["gone", pytest.param("silent", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["gone", "silent"])
 def test_a_server_that_never_comes_back_is_told_by_the_next_command(how, running_server, tmp_path):
     seed = {"gone": 1, "silent": 2}[how]
     process = start(tmp_path, *FAST, "epochs=2000", f"seed={seed}", f"tracking.uri={running_server.uri}")
@@ -159,6 +160,7 @@ def test_a_sweep_whose_server_goes_away_trains_all_its_jobs_and_the_next_command
     assert [status for status, _ in after.values()].count("RUNNING") == 0
 
 
+@pytest.mark.long
 def test_a_password_in_the_address_is_in_nothing_that_is_written_or_printed(running_server, tmp_path):
     uri = f"tracking.uri={running_server.uri}"
     python = sys.executable
