@@ -173,7 +173,10 @@ def test_only_what_was_looked_at_goes_into_the_runs_artifacts(runs, inspected, t
     quiet = ("question=5+7", "--out", str(tmp_path))
     assert inspected(f"run={ids['simple_rnn']}", *quiet, "--no-record")[0] == 0
     assert not [file for file in client_of(folder).list_artifacts(ids["simple_rnn"]) if "inspect" in file.path]
-    assert inspected(f"run={ids['simple_rnn']}", *quiet)[0] == 0
+    uri = f"tracking.uri=sqlite:///{folder}/mlflow.db"
+    assert inspected(f"run={ids['simple_rnn']}", *quiet, uri)[0] == 0
+    again = f"python -m seqadd.inspect run={ids['simple_rnn']} question=5+7 {uri}\n"
+    assert again in (tmp_path / "index.html").read_text()
     recorded = {file.path for file in client_of(folder).list_artifacts(ids["simple_rnn"], "inspect")}
     assert "inspect/index.html" in recorded
     assert "inspect/secret.txt" not in recorded

@@ -1,7 +1,7 @@
 """What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
 
-In those that learnt to add, at most one unit in ten has a gate that is stuck, every unit of a state moves, and less
-than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates are near
+In those that learnt to add, up to three eighths of the units have a gate that is stuck, every unit of a state moves,
+and less than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates are near
 theirs is no fault: that is what a gate that has decided looks like.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: A unit is stuck whose values are beyond the same limit in more than this share of all steps of all sums.
 STUCK = 0.99
 # Shares from which on it is worth a word.
-_MANY_STUCK, _MANY_SATURATED = 0.2, 0.8
+_MANY_STUCK, _MANY_SATURATED = 0.4, 0.8
 # Differences between accuracies, which also have to be more than so many standard errors; and epochs before which a
 # difference says nothing.
 _LEARNT_BY_HEART, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20

@@ -118,16 +118,17 @@ def main() -> None:
                 status.update(f"drawing {picture}")
 
             status.update("asking the model")
+            where = " ".join(word for word in words if word.startswith("tracking."))
             with tempfile.TemporaryDirectory() as gathered:
                 # Files go where they belong when all are there, and nothing else goes with them.
                 if len(runs) == 1:
                     seen = inspection.inspect_run(runs[0], questions, options.errors)
                     inspection.print_inspection(seen, console)
-                    inspection_files.write_inspection(seen, Path(gathered), drawing)
+                    inspection_files.write_inspection(seen, Path(gathered), drawing, where)
                 else:
                     beside = inspection.compare(runs, trained.labels(runs), questions, options.errors)
                     inspection.print_comparison(beside, console)
-                    inspection_files.write_comparison(beside, Path(gathered), drawing)
+                    inspection_files.write_comparison(beside, Path(gathered), drawing, where)
                 page = inspection_files.publish(Path(gathered), folder)
                 console.print(f"\n{page}", markup=False)
                 if not options.no_record and len({run.run_id for run in runs}) == 1:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from seqadd import alphabet, figures, health, heatmaps, pages, predictions, views
+from seqadd.config import without_passwords
 from seqadd.files import CannotWrite, write_whole
 from seqadd.heatmaps import Heatmap
 from seqadd.inspection import CHARACTERS_HEADER, Comparison, HeldOut, Inspection, accuracies, characters, say_view
@@ -91,13 +92,16 @@ def publish(gathered: Path, path: Path) -> Path:
     return path / PAGE
 
 
-def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None) -> None:
+def write_inspection(
+    inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+) -> None:
     """Writes everything that there is to see of a run.
 
     Args:
         inspection: of which run.
         path: a folder that is new; see ``publish``.
         say: is told the name of each figure before it is drawn.
+        store: the words that say where runs are, as ``tracking.uri=...``; they stand in the page.
     """
     folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
     text = f"# {pages.plain(run.name)}, from inside\n\n{_about(run, found)}\n"
@@ -106,16 +110,17 @@ def write_inspection(inspection: Inspection, path: Path, say: Callable[[str], No
         text += _question(folder, view, met)
     text += _answers(folder, run, found)
     text += _weights(folder, inspection)
-    text += _again([run], inspection.views)
+    text += _again([run], inspection.views, store)
     folder.page(text, f"{run.name}, from inside")
 
 
-def _again(runs: Sequence[TrainedRun], shown: Sequence[View]) -> str:
+def _again(runs: Sequence[TrainedRun], shown: Sequence[View], store: str) -> str:
     """The command that makes the same page."""
     ids = dict.fromkeys(pages.plain(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
     questions = ",".join(view.asked.text for view in shown)
-    return f"\n## Again\n\n    python -m seqadd.inspect run={','.join(ids)}{epochs} question={questions}\n"
+    words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", without_passwords(store)]).rstrip()
+    return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
 
 
 def _listed(runs: Sequence[TrainedRun]) -> str:
@@ -271,7 +276,9 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
     return text + "\n" + folder.picture(shown, "saturation", "how often each unit is near its limits")
 
 
-def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None) -> None:
+def write_comparison(
+    comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+) -> None:
     """Writes several runs side by side. Epochs of one run become an animation too; its grid shows some of them evenly.
 
     Args: as ``write_inspection``.
@@ -294,7 +301,7 @@ def write_comparison(comparison: Comparison, path: Path, say: Callable[[str], No
     text += _saturations(folder, comparison)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
         text += "".join(f"\n- {label}: {warning}" for warning in warnings)
-    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.views])
+    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.views], store)
     folder.page(text, _title(comparison))
 
 

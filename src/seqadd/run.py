@@ -73,7 +73,7 @@ def run(config: Config, report: Report) -> str:
             finished = store.finished_run(config, data.digest)
             if finished is not None:
                 place.discard()
-                say(already_finished(finished) + NO_SNAPSHOTS * (config.inspect.every is not None))
+                say(already_finished(finished, config))
                 return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = Start() if config.force else find_start(store, place, config, fingerprint, say)
@@ -153,15 +153,13 @@ def data_digest(config: Config) -> str:
     return draw(config).digest()
 
 
-#: What is added where somebody wants to look at a training that is over.
-NO_SNAPSHOTS = ", and only then takes the snapshots of inspect.every"
-
-
-def already_finished(run: RecordedRun) -> str:
+def already_finished(run: RecordedRun, config: Config) -> str:
     """What to tell a person whose run is there."""
     commit = run.tags.get("git_commit", "unknown")[:12]
     other = "" if run.tags.get("code") in codes.same_numbers() else f" by other code, commit {commit}"
-    return f"finished already: run {run.run_id}{other}; force=true trains it again"
+    return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
+        ", and only then takes the snapshots of inspect.every" if config.inspect.every is not None else ""
+    )
 
 
 @dataclass(frozen=True)

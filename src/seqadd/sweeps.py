@@ -110,7 +110,7 @@ def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]
         if not config.force and config.tracking == configs[0].tracking:
             run = store.finished_run(config, functools.partial(data_digest, config))
             if run is not None:
-                print_line(f"{name}  {already_finished(run)}")
+                print_line(f"{name}  {already_finished(run, config)}")
                 found[index] = run.run_id
     return found
 

@@ -96,7 +96,9 @@ class TrainedRun:
         """Which characters of right answers count, same shape as they; None where all do, padding included."""
         if not self.config.free_lengths:
             return None
-        return (answers == alphabet.BLANK).cumsum(axis=1) - (answers == alphabet.BLANK) == 0
+        from seqadd.encoder_decoder import counted
+
+        return counted(answers).numpy() > 0.5
 
     def met(self, question: str) -> str:
         """Whether the model was trained on a sum: ``trained on``, ``held out``, or neither of them."""
@@ -303,9 +305,9 @@ def config_of(run: RecordedRun) -> Config:
             config = composed(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: whoever wrote to the store can have written anything
         raise NoSuchRun(f"run={run.run_id}: its parameters are no configuration: {in_one_line(error)}") from error
-    missing = sorted(key for key, value in config.result_keys().items() if run.params.get(key) != as_text(value))
-    # A run of before there was a choice did what is the default now.
-    wrong = [key for key in missing if key in run.params]
+    # A parameter that is not there is one of which there was no choice yet: the run did what is the default now.
+    written = {key: as_text(value) for key, value in config.result_keys().items()}
+    wrong = sorted(key for key, text in run.params.items() if text != written[key])
     if wrong:
         raise NoSuchRun(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
     return dataclasses.replace(config, force=False)
