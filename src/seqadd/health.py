@@ -1,8 +1,8 @@
 """What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
 
 In those that learnt to add, up to three eighths of the units have a gate that is stuck, every unit of a state moves,
-and less than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates are near
-theirs is no fault: that is what a gate that has decided looks like.
+and less than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates
+are near theirs is no fault: that is what a gate that has decided looks like.
 """
 
 from __future__ import annotations
