@@ -28,7 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqadd import addition, alphabet
+from seqadd import addition, alphabet, curricula
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 
@@ -95,8 +95,6 @@ class Seqadd:
     """seqadd's own training epoch, without its evaluation."""
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
-        import tensorflow as tf
-
         from seqadd import machine, models, table, training
 
         overrides = {
@@ -116,7 +114,7 @@ class Seqadd:
             self._model.set_weights(weights)
         self.n_parameters = _count(weight.shape for weight in self._model.trainable_weights)
         self._n_train = len(data.train_questions)
-        self._tf, self._training = tf, training
+        self._training = training
         self._train_epoch = seqadd_epoch_program(self._model, data, self._config)
 
     def weights(self) -> Weights:
@@ -125,8 +123,8 @@ class Seqadd:
 
     def epoch(self, number: int) -> None:
         """See ``Contestant``."""
-        order = self._training.epoch_order(self._config.seed, number, self._n_train)
-        metrics = self._train_epoch(self._tf.constant(order))
+        rows = curricula.epoch_order(self._config.seed, number, self._n_train)
+        metrics = self._train_epoch(rows, number)
         float(metrics["loss"])  # waits until it is computed
 
     def loss(self, questions: Ids, answers: Ids) -> float:
@@ -135,7 +133,7 @@ class Seqadd:
         return float(self._training.LOSSES["categorical"]()(alphabet.one_hot(answers), predicted))
 
 
-def seqadd_epoch_program(model: Any, data: Dataset, config: Any) -> Callable[[Any], dict[str, Any]]:
+def seqadd_epoch_program(model: Any, data: Dataset, config: Any) -> Callable[[Any, int], dict[str, Any]]:
     """A function: the order of an epoch, int32 ``(n_train,)`` -> the epoch's metrics; trains ``model``."""
     from seqadd import training
 

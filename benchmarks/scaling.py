@@ -19,6 +19,7 @@ What is not here: other libraries (``compare.py``), the accuracy that is reached
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import statistics
 import tempfile
@@ -31,7 +32,7 @@ import bench
 import numpy as np
 import peers
 
-from seqadd import addition, alphabet
+from seqadd import addition, alphabet, curricula
 from seqadd.addition import Dataset
 from seqadd.exits import command
 
@@ -64,23 +65,22 @@ def make_sums(n_questions: int, digits: int) -> Dataset:
     )
     n_train = n_questions - addition.held_out_count(n_questions, 0.1)
     rows = np.arange(n_train) % len(data.train_questions)
-    return Dataset(
-        data.train_questions[rows], data.train_answers[rows], data.val_questions, data.val_answers, data.val_carries
+    return dataclasses.replace(
+        data,
+        train_questions=data.train_questions[rows],
+        train_answers=data.train_answers[rows],
+        train_digits=data.train_digits[rows],
     )
 
 
 def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:
     """Work of a process: yields the seconds of an epoch, whatever it is asked, the first with the compilation."""
-    import tensorflow as tf
-
-    from seqadd import training
-
     config, model, data = _ready(curve, value)
     train_epoch = peers.seqadd_epoch_program(model, data, config)
     for epoch in itertools.count(1):
-        order = training.epoch_order(config.seed, epoch, len(data.train_questions))
+        rows = curricula.epoch_order(config.seed, epoch, len(data.train_questions))
         start = time.perf_counter()
-        float(train_epoch(tf.constant(order))["loss"])
+        float(train_epoch(rows, epoch)["loss"])
         yield time.perf_counter() - start
 
 

@@ -15,8 +15,14 @@ ALL = [
     ["cell=lstm", "architecture=aligned"],
     ["cell=gru", "architecture=aligned"],
     ["cell=dense"],
+    ["cell=lstm", "architecture=repeat_vector_stacked"],
 ]
-FREE = [["architecture=encoder_decoder", f"cell={cell}"] for cell in ("lstm", "gru", "simple_rnn")]
+FREE = [
+    *(["architecture=encoder_decoder", f"cell={cell}"] for cell in ("lstm", "gru", "simple_rnn")),
+    ["architecture=encoder_decoder", "cell=lstm", "peek=true"],
+    ["architecture=attention", "cell=lstm"],
+    ["architecture=attention", "cell=gru", "score=dot"],
+]
 QUESTIONS = addition.write_questions(np.array([[617, 397], [5, 61], [999, 999]]), 3, reverse=True)
 
 

@@ -69,6 +69,45 @@ def test_answers_are_those_of_the_model(folder, tmp_path):
     run_id = record_run(tmp_path, "cell=gru", "epochs=1")
     run = trained.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     probabilities = np.asarray(run.model(np.eye(12, dtype=np.float32)[run.write(["5+7", "9+9"])]))
-    for (text, p), expected in zip(answer.answers(run, ["5+7", "9+9"]), probabilities, strict=True):
+    for (text, p), expected in zip(answer.answers(run, [(5, 7), (9, 9)]), probabilities, strict=True):
         assert text == "".join(CHARACTERS[i] for i in expected.argmax(axis=1)).strip()
         assert p == pytest.approx(expected.max(axis=1).prod(), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """A store with a run of a model that ends its answers itself."""
+    folder = tmp_path_factory.mktemp("free")
+    record_run(folder, "cell=gru", "epochs=1", "architecture=attention", "decoder_units=6")
+    return folder
+
+
+def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
+    monkeypatch.chdir(free)
+    code, greedy, err = call(answer.main, "run=latest", "5+7", "123+4567")
+    assert (code, err) == (0, "")
+    assert len(greedy.splitlines()) == 2
+    assert call(answer.main, "5+7", "123+4567", "--beam", "1") == (0, greedy, "")
+    code, beam, _ = call(answer.main, "5+7", "123+4567", "--beam=9", "--max-length=5")
+    for one, other in zip(greedy.splitlines(), beam.splitlines(), strict=True):
+        assert float(other.split("p=")[1]) >= float(one.split("p=")[1])
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--beam=0", "--beam=0: must be at least 1"),
+        ("--max-length=1", "--max-length=1: must be at least 2, the digits of the longest answers of its task"),
+    ],
+)
+def test_ways_to_answer_that_are_none(free, call, monkeypatch, option, said):
+    monkeypatch.chdir(free)
+    assert call(answer.main, "5+7", option) == (2, "", f"seqadd: {said}\n")
+
+
+def test_a_model_that_says_all_characters_at_once_takes_no_beam(asked):
+    code, out, err = asked("5+7", "--beam=3")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "seqadd: --beam=3: architecture=repeat_vector says all characters of its answer at once; only"
+    )

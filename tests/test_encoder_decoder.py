@@ -1,6 +1,7 @@
 """The encoder-decoder: padding counts for nothing, and what it answers on its own it answers without help."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -20,8 +21,14 @@ QUESTIONS = alphabet.encode(["  543+21", "716+397 "[::-1], "    61+5"])[:, 1:]
 ANSWERS = alphabet.encode(["357  ", "1113 ", "66   "])
 
 
+#: Every decoder that there is.
+KINDS = [["architecture=encoder_decoder"], ["architecture=encoder_decoder", "peek=true"],
+         ["architecture=attention"], ["architecture=attention", "score=dot"]]  # fmt: skip
+
+
 def build(cell: str, *overrides: str) -> EncoderDecoder:
-    config = make_config("architecture=encoder_decoder", f"cell={cell}", *overrides)
+    overrides = overrides or ("architecture=encoder_decoder",)
+    config = make_config(*overrides, f"cell={cell}")
     model = models.build_model(config, 7, config.answer_length, 12)
     assert isinstance(model, EncoderDecoder)
     rng = np.random.default_rng(0)
@@ -45,27 +52,27 @@ def test_the_taught_decoder_reads_the_character_before():
     assert alphabet.decode(read) == [" 357 ", " 1113", " 66  "]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_padded_batch_gives_what_each_question_gives_alone(cell):
-    model = build(cell)
-    together = model.encode(one_hot(QUESTIONS))
+def test_a_padded_batch_gives_what_each_question_gives_alone(cell, kind):
+    model = build(cell, *kind)
+    together = model.answer(one_hot(QUESTIONS))
     for row, text in enumerate(["543+21", "793+617", "61+5"]):
-        alone = model.encode(one_hot(alphabet.encode([text])))
-        for state, expected in zip(together, alone, strict=True):
-            np.testing.assert_allclose(state[row], expected[0], atol=1e-6)
+        alone = model.answer(one_hot(alphabet.encode([text])))
+        np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_it_is_keras_own_layers_with_a_mask(cell):
     model = build(cell)
-    encoder, decoder, characters, _ = model._parts
+    encoder, decoder, characters = model._encoder, model._decoder, model._characters
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
     settings = {} if cell == "simple_rnn" else {"recurrent_activation": models.hard_sigmoid_of_keras2}
     if cell == "gru":
         settings["reset_after"] = False
     theirs = [kind(64, return_state=True, **settings), kind(64, return_sequences=True, **settings)]
     x, read = one_hot(QUESTIONS), previous(tf.constant(ANSWERS))
-    states = theirs[0](x)
+    theirs[0].build(x.shape)
     theirs[0].set_weights(encoder.get_weights())
     _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != alphabet.BLANK))
     theirs[1].build(read.shape)
@@ -74,9 +81,10 @@ def test_it_is_keras_own_layers_with_a_mask(cell):
     np.testing.assert_allclose(model([x, read]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell):
-    model = build(cell)
+def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell, kind):
+    model = build(cell, *kind)
     alone = model.answer(one_hot(QUESTIONS)).numpy()
     guess = alone.argmax(axis=-1)
     taught = model([one_hot(QUESTIONS), previous(tf.constant(guess))]).numpy()
@@ -85,8 +93,88 @@ def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell):
     assert (guess[~counts] == alphabet.BLANK).all()
 
 
+def test_additive_attention_by_hand():
+    """Bahdanau et al. 2015: shares of softmax(v tanh(W s + U h)) over the characters, none of padding."""
+    model = build("gru", "architecture=attention")
+    layer = model._attention
+    questions = one_hot(QUESTIONS)
+    encoded = model.encode(questions)
+    state, outputs = encoded.states[0].numpy(), encoded.memory.outputs.numpy()
+    query, key, v = (weights.numpy() for weights in (layer._query.kernel, layer._key.kernel, layer._attention.scale))
+    energies = np.tanh((state @ query)[:, None] + outputs @ key) @ v
+    energies[QUESTIONS == alphabet.BLANK] = -np.inf
+    shares = np.exp(energies) / np.exp(energies).sum(axis=1, keepdims=True)
+    context, alignment = layer.look(encoded.states, encoded.memory)
+    np.testing.assert_allclose(alignment, shares, atol=1e-5)
+    np.testing.assert_allclose(context, np.einsum("bq,bqu->bu", shares, outputs), atol=1e-5)
+
+
+def test_dot_attention_by_hand():
+    model = build("lstm", "architecture=attention", "score=dot")
+    encoded = model.encode(one_hot(QUESTIONS[1:2]))  # without padding
+    state, outputs = encoded.states[0].numpy()[0], encoded.memory.outputs.numpy()[0]
+    energies = np.exp(outputs @ state)
+    _, alignment = model._attention.look(encoded.states, encoded.memory)
+    np.testing.assert_allclose(alignment[0], energies / energies.sum(), atol=1e-5)
+
+
+def test_a_decoder_that_peeks_reads_the_encoders_last_output_at_every_step():
+    model = build("simple_rnn", "architecture=encoder_decoder", "peek=true")
+    kernel = model._decoder.cell.kernel.numpy().copy()
+    before = model.answer(one_hot(QUESTIONS)).numpy()
+    kernel[12:] = 0.0  # what is not the character before
+    model._decoder.cell.kernel.assign(kernel)
+    after = model.answer(one_hot(QUESTIONS)).numpy()
+    assert np.abs(before - after).max() > 0.01
+    model._decoder.cell.kernel.assign(kernel)
+    kernel[:12] = 0.0
+    assert build("simple_rnn", "architecture=encoder_decoder").count_params() == model.count_params() - 64 * 64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
+    model = build("lstm", *kind)
+    questions, answers = one_hot(QUESTIONS), tf.constant(ANSWERS)
+    everywhere = model.half_taught(questions, answers, tf.ones((3, 5), tf.bool))
+    np.testing.assert_allclose(everywhere, model([questions, previous(answers)]), atol=1e-5)
+    nowhere = model.half_taught(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
+    alone = model.answer(questions).numpy()
+    counts = counted(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
+    np.testing.assert_allclose(nowhere[counts], alone[counts], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_beam_of_one_is_the_greedy_answer(cell, kind):
+    model = build(cell, *kind)
+    questions = one_hot(alphabet.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
+    answers, scores = model.beam_search(questions, 1)
+    alone = model.answer(questions).numpy()
+    assert (answers[:, 0].numpy() == alone.argmax(axis=-1)).all()
+    np.testing.assert_allclose(np.exp(scores[:, 0]), alone.max(axis=-1).prod(axis=-1), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_beam_that_is_wide_enough_finds_the_most_probable_of_all_answers(kind):
+    model = build("gru", *kind)
+    questions = one_hot(alphabet.encode(["12+345 "]))
+    found, scores = model.beam_search(questions, 144, longest=3)  # all beginnings of two characters
+    every = np.array(list(itertools.product(range(12), repeat=3)))
+    every = every[((every == alphabet.BLANK).argmax(axis=1) == 2) | ~(every[:, :2] == alphabet.BLANK).any(axis=1)]
+    ended = [[c, alphabet.BLANK, alphabet.BLANK] for c in range(12)]
+    every = np.concatenate([every, ended])
+    padded = np.pad(every, ((0, 0), (0, 2)))
+    probabilities = model([tf.repeat(questions, len(every), axis=0), previous(tf.constant(padded))]).numpy()
+    of_right = np.take_along_axis(probabilities[:, :3], every[:, :, None], axis=2)[:, :, 0]
+    counts = counted(tf.constant(every)).numpy() > 0.5
+    of_answers = np.where(counts, of_right, 1.0).prod(axis=1)
+    assert found[0, 0].numpy().tolist() == every[of_answers.argmax()].tolist()
+    assert np.exp(scores[0, 0]) == pytest.approx(of_answers.max(), rel=1e-3)
+
+
 def prepare(*overrides: str):
-    config = make_config(*SMALL, "architecture=encoder_decoder", "decoder_units=6", *overrides)
+    architecture = [] if any("architecture" in each for each in overrides) else ["architecture=encoder_decoder"]
+    config = make_config(*SMALL, "decoder_units=6", *architecture, *overrides)
     data = run.draw(config)
     return models.build_model(config, 3, config.answer_length, 12), data, config
 
@@ -99,19 +187,19 @@ def test_answers_have_room_for_the_blank_that_ends_them():
 
 
 def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
-    model, data, config = prepare("cell=simple_rnn")
+    model, data, config = prepare("cell=simple_rnn", "jit=false")
     answers = iter(np.moveaxis(data.val_answers, 1, 0))
     monkeypatch.setattr(
-        EncoderDecoder, "step", lambda self, read, states: (one_hot(next(answers)), states)
+        EncoderDecoder, "step", lambda self, read, states, encoded: (one_hot(next(answers)), states)
     )  # while the program is traced, a place after the other
     measured = training.evaluation_program(model, config)(data)
     assert measured["val_acc"] == measured["val_exact_match"] == 1.0
     assert measured["val_acc_teacher_forced"] < 1.0
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_what_it_answers_on_its_own_does_not_depend_on_the_right_answers(cell):
-    model, data, config = prepare(f"cell={cell}")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_it_answers_on_its_own_does_not_depend_on_the_right_answers(kind):
+    model, data, config = prepare("cell=gru", "jit=false", *kind)
     evaluate = training.evaluation_program(model, config)
     guesses = model.answer(one_hot(data.val_questions)).numpy().argmax(axis=-1)
     for answers in (data.val_answers, data.val_answers[::-1].copy()):
@@ -136,14 +224,35 @@ def test_padding_adds_nothing_to_loss_or_accuracy():
     assert expected[-1] == sum(len(text.rstrip()) + 1 for text in alphabet.decode(data.val_answers))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_batch_of_mixed_lengths_trains(cell):
-    model, data, config = prepare(f"cell={cell}", "epochs=30", "learning_rate=0.02")
-    history = []
+def trained(*overrides: str) -> list[dict[str, float]]:
+    """The metrics of 20 epochs, without XLA: what it compiles is tested elsewhere."""
+    model, data, config = prepare("epochs=20", "learning_rate=0.03", "jit=false", *overrides)
+    history: list[dict[str, float]] = []
     for _ in training.train(model, training.make_optimizer(model, config), data, config, history):
         pass
+    return history
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [*([f"cell={cell}"] for cell in CELLS), ["cell=lstm", "architecture=attention"],
+     ["cell=gru", "architecture=attention", "score=dot"], ["cell=simple_rnn", "peek=true", "teacher_forcing=never"]],
+)  # fmt: skip
+def test_a_batch_of_mixed_lengths_trains(overrides):
+    history = trained(*overrides)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     assert {"acc", "val_acc", "val_acc_teacher_forced", "val_exact_match", "val_acc_position_1"} <= history[0].keys()
+
+
+def test_scheduled_it_is_told_less_and_less(monkeypatch):
+    assert [round(training.share_told(epoch), 2) for epoch in (1, 60, 120)] == [0.95, 0.5, 0.05]
+    told, scheduled, never = (trained("cell=gru", f"teacher_forcing={x}") for x in ("always", "scheduled", "never"))
+    assert trained("cell=gru", "teacher_forcing=scheduled")[-1]["loss"] == scheduled[-1]["loss"]  # the same coins
+    assert len({told[0]["loss"], scheduled[0]["loss"], never[0]["loss"]}) == 3
+    monkeypatch.setattr(training, "share_told", lambda epoch: 1.0)
+    assert trained("cell=gru", "teacher_forcing=scheduled")[-1]["loss"] == pytest.approx(told[-1]["loss"], rel=1e-3)
+    monkeypatch.setattr(training, "share_told", lambda epoch: 0.0)
+    assert trained("cell=gru", "teacher_forcing=scheduled")[-1]["loss"] == pytest.approx(never[-1]["loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
@@ -166,9 +275,16 @@ def test_skipped_blanks_have_no_gradient(name):
             "decoder_units=32: architecture=encoder_decoder hands the encoder's states to its decoder",
         ),
         (["cell=dense"], "cell=dense architecture=encoder_decoder: a dense cell has no memory"),
+        (["score=dot"], "score=dot: architecture=encoder_decoder has no use for it; leave it null"),
+        (["architecture=attention", "score=null"], "score=null: architecture=attention needs it; leave score out"),
+        (["architecture=attention", "score=cosine"], "score=cosine: must be one of additive, dot"),
+        (["architecture=repeat_vector", "peek=true"], "peek=true: architecture=repeat_vector has no use for it"),
+        (["architecture=readout", "teacher_forcing=never"], "teacher_forcing=never: architecture=readout has no use"),
+        (["teacher_forcing=sometimes"], "teacher_forcing=sometimes: must be one of always, scheduled, never"),
     ],
 )
 def test_what_cannot_be(overrides, said):
+    architecture = [] if any("architecture" in each for each in overrides) else ["architecture=encoder_decoder"]
     with pytest.raises(ConfigError) as refused:
-        make_config("architecture=encoder_decoder", *overrides)
+        make_config(*architecture, *overrides)
     assert str(refused.value).startswith(said)

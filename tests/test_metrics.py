@@ -14,8 +14,8 @@ def test_accuracy_by_position_counts_each_place_from_one():
     assert metrics.accuracy_by_position(GUESS, RIGHT) == {1: 2 / 3, 2: 2 / 3, 3: 2 / 3, 4: 1.0}
 
 
-def test_exact_match_by_carries_has_the_numbers_of_carries_that_occur():
-    assert metrics.exact_match_by_carries(GUESS, RIGHT, np.array([0, 2, 2])) == {0: 1.0, 2: 0.0}
+def test_exact_match_by_carries_has_the_numbers_that_occur():
+    assert metrics.exact_match_by(np.array([0, 2, 2]), GUESS, RIGHT) == {0: 1.0, 2: 0.0}
 
 
 def test_exact_match_counts_sums_without_a_wrong_character():

@@ -76,6 +76,76 @@ def test_every_configurable_name_has_its_function():
     assert tuple(models.GATE_ACTIVATION) == tuple(models.GRU_RESET_AFTER) == config.ERAS
 
 
+def with_weights(*overrides: str) -> tuple[keras.Model, np.ndarray]:
+    """A small model without a zero among its weights, and a question, one-hot."""
+    model = build("cell=simple_rnn", "encoder_units=3", "decoder_units=2", *overrides)
+    rng = np.random.default_rng(0)
+    for weights in model.weights:
+        weights.assign(rng.normal(size=weights.shape))
+    return model, np.eye(12, dtype=np.float32)[rng.integers(0, 12, 7)]
+
+
+def rnn(weights: list[np.ndarray], inputs: np.ndarray, state: np.ndarray) -> list[np.ndarray]:
+    """The states after each step of a SimpleRNN."""
+    kernel, recurrent_kernel, bias = weights
+    states = []
+    for x in inputs:
+        state = np.tanh(x @ kernel + state @ recurrent_kernel + bias)
+        states.append(state)
+    return states
+
+
+def characters(model: keras.Model, features: list[np.ndarray]) -> np.ndarray:
+    kernel, bias = model.get_layer("time_distributed_1").get_weights()
+    return softmax(np.array(features) @ kernel + bias)
+
+
+def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+def test_a_readout_decoder_reads_its_own_output_and_no_character():
+    model, question = with_weights("architecture=readout")
+    encoded = rnn(model.get_layer("simple_rnn_1").get_weights(), question, np.zeros(3))[-1]
+    kernel, bias = model.get_layer("first_readout").get_weights()
+    decoder = model.get_layer("readout_simple_rnn_2")
+    state, read, features = encoded, encoded @ kernel + bias, []
+    for _ in range(4):
+        (state,) = rnn(decoder.recurrent.get_weights(), [read], state)
+        kernel, bias = decoder._readout.get_weights()
+        read = np.tanh(state @ kernel + bias)
+        features.append(read)
+    np.testing.assert_allclose(model(question[None])[0], characters(model, features), atol=1e-5)
+
+
+def test_a_pooled_model_looks_at_the_same_places_for_every_character():
+    """The library's attention, its state's part included, which no softmax sees."""
+    model, question = with_weights("architecture=pooled")
+    forward = rnn(model.get_layer("simple_rnn_1").get_weights(), question, np.zeros(3))
+    backward = rnn(model.get_layer("simple_rnn_1_backward").get_weights(), question[::-1], np.zeros(3))[::-1]
+    outputs = np.array(forward) + np.array(backward)
+    kernel, bias = model.get_layer("score_1").get_weights()
+    state, features = np.zeros(3), []
+    for _ in range(4):
+        of_the_state = state @ np.array([3.0, -2.0, 5.0])  # whatever its weights are
+        shares = softmax(outputs @ kernel[:, 0] + bias + of_the_state)
+        (state,) = rnn(model.get_layer("simple_rnn_2").get_weights(), [shares @ outputs], state)
+        kernel_0, bias_0 = model.get_layer("time_distributed_0").get_weights()
+        features.append(np.tanh(state @ kernel_0 + bias_0))
+    np.testing.assert_allclose(model(question[None])[0], characters(model, features), atol=1e-5)
+
+
+def test_parameters_of_the_models_of_the_second_script():
+    """Hidden 64, output 32: an LSTM of n inputs has 4 * 64 * (n + 64 + 1) parameters."""
+    of_characters = 12 * 33
+    assert {name: build(f"architecture={name}").count_params() for name in
+            ("repeat_vector_stacked", "readout", "pooled")} == {
+        "repeat_vector_stacked": 19_712 + 12_416 + 4 * 32 * (32 + 32 + 1) + of_characters,
+        "readout": 19_712 + 32 * 65 + 4 * 64 * (32 + 64 + 1) + 32 * 65 + of_characters,
+        "pooled": 2 * 19_712 + 65 + 4 * 64 * (64 + 64 + 1) + 32 * 65 + of_characters,
+    }  # fmt: skip
+
+
 # Steps by hand, from the equations in Keras' documentation and the source of Keras 2.2; two steps, so that the
 # recurrence counts. float64 in numpy against float32 in Keras.
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, metrics, models, run, training
+from seqadd import addition, alphabet, curricula, metrics, models, run, training
 from seqadd.config import Config
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
@@ -39,7 +39,7 @@ def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Confi
     x, y = alphabet.one_hot(data.train_questions), alphabet.one_hot(data.train_answers)
     history = []
     for epoch in range(1, config.epochs + 1):
-        order = training.epoch_order(config.seed, epoch, len(x))
+        order = curricula.epoch_order(config.seed, epoch, len(x))
         sums: Counter[str] = Counter()
         for start in range(0, len(x), config.batch_size):
             rows = order[start : start + config.batch_size]
@@ -90,10 +90,10 @@ def test_two_epochs_equal_a_plain_keras_loop(overrides):
 
 
 def test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch():
-    orders = [training.epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (1, 2, 3)]
+    orders = [curricula.epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (1, 2, 3)]
     assert len({order.tobytes() for order in orders}) == 6
     assert all(sorted(order) == list(range(1000)) for order in orders)
-    assert np.array_equal(training.epoch_order(0, 2, 1000), orders[1])
+    assert np.array_equal(curricula.epoch_order(0, 2, 1000), orders[1])
 
 
 def test_an_epoch_does_not_depend_on_how_many_follow():
@@ -131,8 +131,10 @@ def test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole():
 
 def test_shuffled_once_every_epoch_has_the_order_of_the_first(monkeypatch):
     asked = []
-    order_of = training.epoch_order
-    monkeypatch.setattr(training, "epoch_order", lambda seed, epoch, n: asked.append(epoch) or order_of(seed, epoch, n))
+    order_of = curricula.epoch_order
+    monkeypatch.setattr(
+        curricula, "epoch_order", lambda seed, epoch, n: asked.append(epoch) or order_of(seed, epoch, n)
+    )
     first, again = list(train(*prepare("epochs=3"))), list(train(*prepare("epochs=3", "shuffle=once")))
     assert asked == [1, 2, 3, 1, 1, 1]
     assert again[0]["loss"] == first[0]["loss"]

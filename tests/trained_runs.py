@@ -15,8 +15,7 @@ training.use_threads(1)  # as a run does, for other tests start runs in this pro
 
 def model_of(*overrides: str) -> keras.Model:
     config = make_config(*overrides)
-    length = 2 * config.task.digits + 1
-    return models.build_model(config, length, config.answer_length, len(alphabet.CHARACTERS))
+    return models.build_model(config, config.question_length, config.answer_length, len(alphabet.CHARACTERS))
 
 
 def record_run(

@@ -50,16 +50,17 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
     Returns:
         The layers' names in their order, each with an array whose first axis is the questions: ``(n, units)`` for an
         encoder, ``(n, steps, units)`` for a layer with an output at every step. Where a layer puts out several arrays,
-        those after the first are called ``name/1``, ``name/2`` and so on.
+        those after the first are called ``name/1``, ``name/2`` and so on, or as its ``output_names`` say.
     """
     outputs: dict[str, keras.KerasTensor] = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        for index, output in enumerate(keras.tree.flatten(layer.output)):
-            outputs[f"{layer.name}/{index}" if index else layer.name] = output
-    found = _in_batches(model, outputs, questions)
-    return {name: found[name] for name in outputs}  # Keras sorts them
+        found = keras.tree.flatten(layer.output)
+        names = getattr(layer, "output_names", [layer.name, *(f"{layer.name}/{n}" for n in range(1, len(found)))])
+        outputs |= dict(zip(names, found, strict=True))
+    values = _in_batches(model, outputs, questions)
+    return {name: values[name] for name in outputs}  # Keras sorts them
 
 
 def probabilities(model: keras.Model, questions: Ids) -> Array:
@@ -70,6 +71,25 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
     if not hasattr(model, "answer"):
         return _in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
     return np.concatenate([model.answer(alphabet.one_hot(batch)).numpy() for batch in _batches(model, questions)])
+
+
+def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> tuple[Ids, Array]:
+    """What a model that ends its answers itself says, and how probable it thinks each whole answer.
+
+    Args:
+        model: an ``EncoderDecoder``.
+        questions: ids of characters, shape ``(n, any length)``.
+        length: of an answer at most, with the blank that ends it.
+        beam: how many beginnings of an answer are kept; at least 1.
+
+    Returns:
+        Ids, ``(n, length)``, and probabilities, ``(n,)``.
+    """
+    each = []
+    for at in range(0, len(questions), _AT_ONCE):
+        ids, logarithms = model.beam_search(alphabet.one_hot(questions[at : at + _AT_ONCE]), beam, length)
+        each.append((ids[:, 0].numpy(), np.exp(logarithms[:, 0].numpy())))
+    return np.concatenate([ids for ids, _ in each]), np.concatenate([sure for _, sure in each])
 
 
 def character_layers(model: keras.Model) -> list[str]:
@@ -102,16 +122,15 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
     Raises:
         ArithmeticError: when the state that is computed is not what the layer puts out.
     """
-    layers = {layer.name: layer for layer in model.layers if _inside_of(layer) is not None}
+    layers = {layer.name: (layer, layer.input, layer.output) for layer in model.layers if _inside_of(layer) is not None}
+    layers |= getattr(model, "inside", {})  # those within other layers
     if not layers:
         return {}
-    ends = {f"{name} {end}": getattr(layer, end) for name, layer in layers.items() for end in ("input", "output")}
+    ends = {name: [given, output] for name, (_, given, output) in layers.items()}
     found = _in_batches(model, ends, questions)
     return {
-        name: gates_of(
-            layer, *keras.tree.flatten(found[f"{name} input"]), output=keras.tree.flatten(found[f"{name} output"])[0]
-        )
-        for name, layer in layers.items()
+        name: gates_of(layer, *keras.tree.flatten(found[name][0]), output=keras.tree.flatten(found[name][1])[0])
+        for name, (layer, _, _) in layers.items()
     }
 
 

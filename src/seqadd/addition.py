@@ -3,6 +3,7 @@
 The law: a number has 1..digits digits, every length equally likely, and then every string of that many digits
 equally likely, leading zeros included ("007" is 7). A question is two such numbers; it counts once whichever way
 round, and the first way round that was drawn is kept. Drawing goes on until enough distinct questions are found.
+Where lengths are to be equal, both numbers have the one that was drawn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from seqadd import alphabet
 from seqadd.alphabet import Ids
 
 Addends = npt.NDArray[np.int64]
+
+#: Sums of each number of digits that is not learnt and tested all the same.
+N_LONGER = 1_000
 
 
 def question_length(digits: int) -> int:
@@ -56,6 +60,10 @@ class Dataset:
         train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
         val_questions, val_answers: the held-out sums, never trained on.
         val_carries: how many carries each held-out sum has, shape ``(n_val,)``, 0..digits.
+        train_digits, val_digits: digits of the longer addend of each sum, shapes ``(n_train,)`` and ``(n_val,)``, 1 and
+            more.
+        longer_questions, longer_answers, longer_digits: sums of more digits than are learnt, ``N_LONGER`` of each
+            number of digits that there is room for; without a row where there is none.
     """
 
     train_questions: Ids
@@ -63,18 +71,32 @@ class Dataset:
     val_questions: Ids
     val_answers: Ids
     val_carries: npt.NDArray[np.int64]
+    train_digits: npt.NDArray[np.int64]
+    val_digits: npt.NDArray[np.int64]
+    longer_questions: Ids
+    longer_answers: Ids
+    longer_digits: npt.NDArray[np.int64]
 
     def digest(self) -> str:
         """16 hex digits that only this data set has: contents, order and split."""
         digest = hashlib.sha256()
-        for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers):
+        longer = (self.longer_questions, self.longer_answers) if len(self.longer_digits) else ()
+        for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers, *longer):
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
 
 def make_dataset(
-    *, digits: int, n_questions: int, held_out: float, reverse: bool, answer_length: int, rng: np.random.Generator
+    *,
+    digits: int,
+    n_questions: int,
+    held_out: float,
+    reverse: bool,
+    answer_length: int,
+    rng: np.random.Generator,
+    equal_lengths: bool = False,
+    longest: int | None = None,
 ) -> Dataset:
     """Draws ``n_questions`` sums, writes them and holds the last share ``held_out`` of a shuffle out.
 
@@ -83,16 +105,23 @@ def make_dataset(
         n_questions: distinct sums, at most ``count_pairs(digits)``.
         held_out: share of the sums for validation, between 0 and 1.
         reverse: whether questions are written back to front.
-        answer_length: characters in an answer, padded with spaces; at least ``digits + 1``.
+        answer_length: characters in an answer, padded with spaces; at least ``longest + 1``.
         rng: decides everything that is random here.
+        equal_lengths: whether both addends have the number of digits that is drawn.
+        longest: digits that questions have room for, at least ``digits``; None for these.
 
     Raises:
         ValueError: when fewer distinct sums exist than are asked for.
     """
-    addends = draw_addends(n_questions, digits, rng)
+    longest = longest or digits
+    addends = draw_addends(n_questions, digits, rng, equal_lengths)
     # Shuffled as the article does it: later draws are longer numbers, the short ones having been seen.
     addends = addends[rng.permutation(n_questions)]
-    questions = write_questions(addends, digits, reverse)
+    longer = np.concatenate(
+        [np.empty((0, 2), np.int64)]
+        + [draw_of_length(N_LONGER, d, rng, equal_lengths) for d in range(digits + 1, longest + 1)]
+    )
+    questions = write_questions(addends, longest, reverse)
     answers = write_answers(addends, answer_length)
     split_at = n_questions - held_out_count(n_questions, held_out)
     return Dataset(
@@ -101,10 +130,15 @@ def make_dataset(
         questions[split_at:],
         answers[split_at:],
         count_carries(addends[split_at:], digits),
+        count_digits(addends[:split_at]),
+        count_digits(addends[split_at:]),
+        write_questions(longer, longest, reverse) if len(longer) else questions[:0],
+        write_answers(longer, answer_length) if len(longer) else answers[:0],
+        count_digits(longer),
     )
 
 
-def draw_addends(n_questions: int, digits: int, rng: np.random.Generator) -> Addends:
+def draw_addends(n_questions: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
     """The first ``n_questions`` distinct pairs of an endless sequence of draws.
 
     Returns:
@@ -119,10 +153,21 @@ def draw_addends(n_questions: int, digits: int, rng: np.random.Generator) -> Add
     draws = max(4 * n_questions, 1_000)
     distinct = np.empty((0, 2), dtype=np.int64)
     while len(distinct) < n_questions:
-        lengths = rng.integers(1, digits + 1, size=(draws, 2))
+        lengths = rng.integers(1, digits + 1, size=(draws, 1 if equal_lengths else 2)).repeat(1 + equal_lengths, axis=1)
         numbers = rng.integers(0, 10**lengths)
         distinct = _first_of_each(np.concatenate([distinct, numbers]), digits)
     return distinct[:n_questions]
+
+
+def draw_of_length(n: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
+    """Pairs of which the longer addend has just so many digits, none of them a leading zero; they may repeat.
+
+    Returns:
+        Array of shape ``(n, 2)``; the longer one comes first in about half of them.
+    """
+    longer = rng.integers(10 ** (digits - 1), 10**digits, size=n)
+    other = rng.integers(0, 10 ** rng.integers(digits if equal_lengths else 1, digits + 1, size=n))
+    return rng.permuted(np.stack([longer, other], axis=1), axis=1)
 
 
 def _first_of_each(addends: Addends, digits: int) -> Addends:
@@ -145,6 +190,12 @@ def count_carries(addends: Addends, digits: int) -> npt.NDArray[np.int64]:
     powers = 10 ** np.arange(1, digits + 1)
     # Out of the lowest k digits something is carried where they alone add up to more than k digits.
     return ((addends[:, :, None] % powers).sum(axis=1) >= powers).sum(axis=1)
+
+
+def count_digits(addends: Addends) -> npt.NDArray[np.int64]:
+    """Digits of the longer addend of each pair, ``(n, 2) -> (n,)``: 2 for 61 + 5; 1 for 0 + 0."""
+    powers = 10 ** np.arange(1, 10)
+    return 1 + (addends.max(axis=1, initial=0)[:, None] >= powers).sum(axis=1)
 
 
 def write_question(a: int, b: int, digits: int, reverse: bool) -> str:

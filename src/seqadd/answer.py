@@ -2,6 +2,8 @@
 
 python -m seqadd.answer run=latest 535+61
 echo 535+61 | python -m seqadd.answer cell=lstm seed=0
+
+A model that ends its answers itself may be asked longer sums than it was trained on, and be searched with a beam.
 """
 
 from __future__ import annotations
@@ -12,14 +14,19 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from seqadd import addition, alphabet
+from seqadd.config import ConfigError
 from seqadd.exits import command
 from seqadd.progress import PatientConsole
+from seqadd.questions import read_question
 
 if TYPE_CHECKING:
     from seqadd.trained import TrainedRun
 
 #: Lines of standard input that go through the model at once.
 _AT_ONCE = 1000
+#: Digits of an addend at most, where the model takes questions of any length.
+_MOST_DIGITS = 18
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,42 +49,78 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="A+B | KEY=VALUE",
         help="sums, and which run; without sums they are read from standard input, a line each, or asked for",
     )
+    parser.add_argument(
+        "--beam",
+        type=int,
+        metavar="N",
+        help="keep the N best beginnings of an answer, not the best alone; for a model that reads its own answer",
+    )
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="N",
+        help="digits of an answer at most; for a model that ends its answers itself (default: the longest sum's)",
+    )
     options = parser.parse_intermixed_args(arguments)
     options.choice = [word for word in options.words if "=" in word]
     options.questions = [word for word in options.words if "=" not in word]
     return options
 
 
-def answers(run: TrainedRun, questions: Sequence[str]) -> list[tuple[str, float]]:
+def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> None:
+    """Raises ConfigError for a way to answer that is none, or that this run's model has not."""
+    config = run.config
+    for option, value in (("--beam", beam), ("--max-length", max_length)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{option}={value}: must be at least 1")
+        if value is not None and not config.free_lengths:
+            raise ConfigError(
+                f"{option}={value}: architecture={config.architecture} says all characters of its answer at once; "
+                "only one that reads its own answer has a choice, as architecture=encoder_decoder"
+            )
+    digits = addition.answer_length(config.task.digits)
+    if max_length is not None and max_length < digits:
+        raise ConfigError(
+            f"--max-length={max_length}: must be at least {digits}, the digits of the longest answers of its task"
+        )
+
+
+def answers(
+    run: TrainedRun, addends: Sequence[tuple[int, int]], beam: int | None = None, max_length: int | None = None
+) -> list[tuple[str, float]]:
     """What a model says to each question, and the probability of that, the product over its characters.
 
     Args:
         run: which.
-        questions: as ``535+61``, at least one.
-
-    Raises:
-        ValueError: for a question that is no sum, or too long for this run.
+        addends: of each sum, at least one.
+        beam: how many beginnings of an answer are kept; None for the most probable character each time.
+        max_length: digits of an answer at most; None for those of the longest sum, of the task or asked here.
     """
-    from seqadd import activations, alphabet
+    from seqadd import activations
 
-    probabilities = activations.probabilities(run.model, run.write(questions))
-    texts = alphabet.decode(probabilities.argmax(axis=-1))
-    sure = probabilities.max(axis=-1).prod(axis=-1)
-    return [(text.strip(), float(p)) for text, p in zip(texts, sure, strict=True)]
+    digits = max(run.config.longest, *(len(str(number)) for pair in addends for number in pair))
+    questions = alphabet.encode([addition.write_question(a, b, digits, run.config.reverse) for a, b in addends])
+    if not run.config.free_lengths:
+        probabilities = activations.probabilities(run.model, questions)
+        ids, sure = probabilities.argmax(axis=-1), probabilities.max(axis=-1).prod(axis=-1)
+    else:
+        length = 1 + (max_length or addition.answer_length(digits))  # with the blank that ends it
+        ids, sure = activations.free_answers(run.model, questions, length, beam or 1)
+    return [(text.strip(), float(p)) for text, p in zip(alphabet.decode(ids), sure, strict=True)]
 
 
-def lines_of(run: TrainedRun, questions: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+def lines_of(
+    run: TrainedRun, questions: Sequence[str], beam: int | None = None, max_length: int | None = None
+) -> Iterator[tuple[str, str | None]]:
     """For each question a line for standard output, and one for standard error where it is no sum."""
-    from seqadd import views
-
     refused: dict[int, str] = {}
+    good: list[tuple[int, int]] = []
     for index, question in enumerate(questions):
         try:
-            views.ask(run.config, question)
+            good.append(read_question(question, _MOST_DIGITS if run.config.free_lengths else run.config.longest))
         except ValueError as error:
             refused[index] = str(error)
-    good = [question for index, question in enumerate(questions) if index not in refused]
-    found = iter(answers(run, good) if good else [])
+    found = iter(answers(run, good, beam, max_length) if good else [])
     for index in range(len(questions)):
         if index in refused:
             yield "", refused[index]
@@ -112,9 +155,10 @@ def main() -> None:
 
         console = PatientConsole(highlight=False, soft_wrap=True)
         run = trained.load_run(*options.choice)
+        check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):
-            for line, problem in lines_of(run, batch):
+            for line, problem in lines_of(run, batch, options.beam, options.max_length):
                 console.print(line, markup=False)  # an empty one too: line n answers sum n
                 if problem is not None:
                     refused += 1

@@ -29,7 +29,18 @@ _ABOUT = "about.json"  # the archive's entry beside the arrays
 CODE = hashlib.sha256(
     b"".join(
         Path(__file__).with_name(f"{name}.py").read_bytes()
-        for name in ("addition", "alphabet", "encoder_decoder", "layers", "metrics", "models", "training")
+        for name in (
+            "addition",
+            "alphabet",
+            "attention",
+            "curricula",
+            "encoder_decoder",
+            "layers",
+            "metrics",
+            "models",
+            "readout",
+            "training",
+        )
     )
 ).hexdigest()[:16]
 

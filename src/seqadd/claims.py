@@ -338,8 +338,14 @@ def labels_of(configs: Sequence[Config]) -> list[str]:
     keys = [{key: as_text(value) for key, value in config.condition().items()} for config in configs]
     # Where the cell decides it (dense has no decoder), what follows from it need not be said.
     differing = [key for key in keys[0] if len({each[key] for each in keys}) > 1]
+    for key in [key for key in differing if "null" in {each[key] for each in keys}]:  # what some have not follows
+        others = [name for name in differing if name != key]
+        if len({tuple(each[name] for name in others) for each in keys}) == len(keys):
+            differing = others
     if differing in ([], ["cell"]):
         return [each["cell"] for each in keys]
+    if differing == ["architecture"]:
+        return [each["architecture"] for each in keys]
     return [" ".join(f"{key}={each[key]}" for key in differing) for each in keys]
 
 

@@ -27,10 +27,15 @@ from seqadd.machine import memory, processors
 from seqadd.questions import read_question
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
-ARCHITECTURES = ("repeat_vector", "aligned", "encoder_decoder")
+ARCHITECTURES = (
+    "repeat_vector", "aligned", "encoder_decoder", "attention", "repeat_vector_stacked", "readout", "pooled",
+)  # fmt: skip
 LOSSES = ("categorical", "binary")
 ERAS = ("keras2", "keras3")
 SHUFFLES = ("each_epoch", "once")
+TEACHER_FORCING = ("always", "scheduled", "never")
+SCORES = ("additive", "dot")
+CURRICULA = ("none", "naive", "mixed", "combined")
 
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
@@ -65,6 +70,10 @@ class Task:
 
     digits: int = _key("digits of the longer addends", low=1, high=9)
     n_questions: int = _key("distinct sums to draw", low=2)
+    equal_lengths: bool | None = _key("both addends have as many digits; null: each has its own number of them")
+    longest: int | None = _key(
+        "digits that there is room for, to be tested with longer sums than are learnt; null: task.digits", low=1, high=9
+    )
     held_out: float = _key("share of the sums kept for validation", low=0, high=1, open_ends=True)
 
 
@@ -96,6 +105,12 @@ class Config:
     architecture: str = _key("how cells are wired", choices=ARCHITECTURES)
     encoder_units: int = _key("width of the encoder; of the only layer when architecture=aligned", low=1)
     decoder_units: int | None = _key("width of the decoder; null when architecture=aligned", low=1)
+    peek: bool | None = _key("the decoder reads the encoder's last output at every step; architecture=encoder_decoder")
+    score: str | None = _key("how attention compares; architecture=attention", choices=SCORES)
+    teacher_forcing: str | None = _key(
+        "when a decoder that reads characters is given the right ones in training; null for others",
+        choices=TEACHER_FORCING,
+    )
     loss: str = _key("cross-entropy over characters", choices=LOSSES)
     era: str = _key("whose defaults the recurrent layers follow", choices=ERAS)
     task: Task = dataclasses.field(default_factory=Task)
@@ -104,6 +119,9 @@ class Config:
     learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
     reverse: bool = _key("write the questions back to front")
     shuffle: str = _key("when the training set is shuffled: for every epoch anew, or once for all", choices=SHUFFLES)
+    curriculum: str | None = _key(
+        "which lengths an epoch takes its sums from; null: all of them once", choices=CURRICULA
+    )
     seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
     threads: int = _key("processor threads of a run", low=1)
     jit: bool = _key("compile an epoch with XLA")
@@ -112,16 +130,26 @@ class Config:
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     @property
+    def longest(self) -> int:
+        """Digits that questions have room for."""
+        return self.task.longest or self.task.digits
+
+    @property
+    def question_length(self) -> int:
+        """Characters in a question, padding included."""
+        return addition.question_length(self.longest)
+
+    @property
     def answer_length(self) -> int:
         """Characters in an answer: the question's length when every input step has its output, else digits + 1."""
         if self.architecture == "aligned":
-            return addition.question_length(self.task.digits)
-        return addition.answer_length(self.task.digits) + (1 if self.free_lengths else 0)
+            return self.question_length
+        return addition.answer_length(self.longest) + (1 if self.free_lengths else 0)
 
     @property
     def free_lengths(self) -> bool:
         """Whether an answer ends where the model says so, with a blank, and padding does not count."""
-        return self.architecture == "encoder_decoder"
+        return self.architecture in ("encoder_decoder", "attention")
 
     @property
     def n_held_out(self) -> int:
@@ -136,7 +164,7 @@ class Config:
         counted here, and of the evaluation's, which keeps those of one step only, as much.
         """
         gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
-        characters = addition.question_length(self.task.digits)
+        characters = self.question_length
         decoder = self.decoder_units or 0
         recurrent = self.encoder_units if self.cell != "dense" else 0
         weights = self.encoder_units * (recurrent + 13) + decoder * (self.encoder_units + decoder + 1)
@@ -156,7 +184,7 @@ class Config:
         """
         gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
         recurrent = self.encoder_units if self.cell != "dense" else 0
-        encoder = addition.question_length(self.task.digits) * self.encoder_units * (recurrent + 13)
+        encoder = self.question_length * self.encoder_units * (recurrent + 13)
         decoder = (self.decoder_units or 0) * (
             self.encoder_units + self.answer_length * ((self.decoder_units or 0) + 1)
         )
@@ -274,6 +302,7 @@ def check(config: Config) -> None:
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
 
+    _check_decoder(config)
     if config.free_lengths and config.decoder_units != config.encoder_units:
         raise ConfigError(
             f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
@@ -281,9 +310,14 @@ def check(config: Config) -> None:
         )
 
     task = config.task
-    pairs = addition.count_pairs(task.digits)
-    if task.n_questions > pairs:
+    if task.n_questions > addition.count_pairs(task.digits):
         raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
+    if config.longest < task.digits:
+        raise ConfigError(f"task.longest={task.longest}: must be at least task.digits={task.digits}, or null")
+    if config.curriculum is not None and task.digits == 1:
+        raise ConfigError(
+            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"
+        )
     n_train = task.n_questions - config.n_held_out
     if config.n_held_out < 1 or n_train < 1:
         raise ConfigError(
@@ -301,6 +335,23 @@ def check(config: Config) -> None:
             read_question(config.inspect.question, task.digits)
         except ValueError as error:
             raise ConfigError(f"inspect.{error}") from error
+
+
+def _check_decoder(config: Config) -> None:
+    """Raises ConfigError for a decoder that this architecture has not."""
+    wanted = {
+        "peek": config.architecture == "encoder_decoder",
+        "score": config.architecture == "attention",
+        "teacher_forcing": config.free_lengths,
+    }
+    for key, has in wanted.items():
+        value = getattr(config, key)
+        if has and value is None:
+            raise ConfigError(f"{key}=null: architecture={config.architecture} needs it; leave {key} out")
+        if not has and value is not None:
+            raise ConfigError(
+                f"{key}={as_text(value)}: architecture={config.architecture} has no use for it; leave it null"
+            )
 
 
 def check_machine(config: Config) -> None:
@@ -322,11 +373,13 @@ def _gigabytes(n_bytes: float) -> str:
 
 def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
     low, high, choices = field.metadata["low"], field.metadata["high"], field.metadata["choices"]
+    if value is None:
+        return  # where the schema allows it
     if choices is not None and value not in choices:
         raise ConfigError(f"{key}={value}: must be one of {', '.join(choices)}")
     if value == "":
         raise ConfigError(f"{key}=: must not be empty ({field.metadata['meaning']})")
-    if value is None or isinstance(value, (str, bool)):
+    if isinstance(value, (str, bool)):
         return
     # Written so that NaN, which compares false with everything, is refused.
     if field.metadata["open_ends"]:

@@ -101,11 +101,11 @@ class _StepByStep:
         else:
             with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the one is for the bias
             inputs_of_steps = tf.unstack(with_one, axis=1)
-        one = 1.0 + 0.0 * sequences[0, 0, 0]  # not simplified, since 0 times NaN is not 0
+        once = self.once(sequences)
         states = initial_state
         outputs = []
         for at, inputs in enumerate(inputs_of_steps):
-            new = self.step(inputs, states, lambda x: computed_once(x, one))
+            new = self.step(inputs, states, once)
             if self.skip_blanks:
                 blank = sequences[:, at, BLANK, None] > 0.5
                 before = states or [tf.zeros_like(state) for state in new]
@@ -114,6 +114,12 @@ class _StepByStep:
             outputs.append(new[0])  # in all three cells the first state is the output
         output = tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
         return [output, *new] if self.return_state else output
+
+    @staticmethod
+    def once(sequences: tf.Tensor) -> Once:
+        """For ``step``: ``computed_once``, with a 1 made of any input of shape ``(batch, steps, features)``."""
+        one = 1.0 + 0.0 * sequences[0, 0, 0]  # not simplified, since 0 times NaN is not 0
+        return lambda x: computed_once(x, one)
 
     def with_one(self, inputs: tf.Tensor) -> tf.Tensor:
         """Inputs of one step, ``(batch, features)``, as ``step`` wants them."""

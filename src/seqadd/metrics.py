@@ -42,12 +42,12 @@ def accuracy_by_position(predicted: Ids, answers: Ids, counts: Counts = None) ->
     }
 
 
-def exact_match_by_carries(predicted: Ids, answers: Ids, carries: npt.NDArray[np.int64]) -> dict[int, float]:
-    """The share of sums with every character right, for each number of carries that occurs.
+def exact_match_by(counts: npt.NDArray[np.int64], predicted: Ids, answers: Ids) -> dict[int, float]:
+    """The share of sums with every character right, for each number of carries, or of digits, that occurs.
 
     Args:
+        counts: of each sum, shape ``(n,)``, see ``addition.count_carries`` and ``count_digits``.
         predicted, answers: shapes ``(n, answer_length)``.
-        carries: shape ``(n,)``, see ``addition.count_carries``.
     """
     right = np.all(predicted == answers, axis=1)
-    return {int(n): float(np.mean(right[carries == n])) for n in np.unique(carries)}
+    return {int(n): float(np.mean(right[counts == n])) for n in np.unique(counts)}

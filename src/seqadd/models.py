@@ -14,6 +14,7 @@ import keras
 from seqadd import layers
 from seqadd.config import Config
 from seqadd.encoder_decoder import EncoderDecoder
+from seqadd.readout import ReadoutDecoder
 
 
 def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -100,15 +101,85 @@ def _characters(n_characters: int) -> list[keras.layers.Layer]:
 
 
 def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
-    """The encoder's states start a decoder that reads its own answer: the article's second half."""
-    recurrent = functools.partial(CELLS[config.cell], era=config.era)
-    return EncoderDecoder(recurrent, config.cell, config.encoder_units, question_length, answer_length)
+    """The encoder's states start a decoder that reads its own answer: the article's second half; with attention too."""
+    return EncoderDecoder(
+        functools.partial(CELLS[config.cell], era=config.era),
+        config.cell,
+        config.encoder_units,
+        question_length,
+        answer_length,
+        peek=bool(config.peek),
+        score=config.score,
+    )
+
+
+# The three models that the article's second script compares, of a library of 2017 (seq2seq by F. Rahman, after its
+# source). docs/architectures.md says in what they differ from it, and what they are.
+
+
+def repeat_vector_stacked(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """SimpleSeq2Seq: ``repeat_vector`` with a decoder of two layers."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
+            keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
+            cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
+            cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_3"),
+            *_characters(n_characters),
+        ],
+        name="repeat_vector_stacked",
+    )
+
+
+def readout(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """Seq2Seq: the encoder's states start a decoder that reads its own output, a vector and no character."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    question = keras.Input((question_length, n_characters), name="question")
+    encoder = cell(config.encoder_units, config.era, return_sequences=False, return_state=True, name=f"{config.cell}_1")
+    decoder = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_2")
+    encoded, *states = encoder(question)
+    first = keras.layers.Dense(config.decoder_units, name="first_readout")(encoded)
+    x = ReadoutDecoder(decoder, config.decoder_units, answer_length, name=f"readout_{config.cell}_2")(first, states)
+    for layer in _characters(n_characters):
+        x = layer(x)
+    return keras.Model(question, x, name="readout")
+
+
+def pooled(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """AttentionSeq2Seq: a sum of the outputs of an encoder in both directions, the same for every character.
+
+    Its attention compares a state c and an output x by w_x x + w_c c, without a nonlinearity: the part of the state is
+    the same for all outputs, and no softmax over them sees it.
+    """
+    cell = CELLS[config.cell]
+    question = keras.Input((question_length, n_characters), name="question")
+    forward = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1")
+    backward = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1_backward")
+    outputs = keras.layers.Add(name="add_1")(
+        [forward(question), keras.ops.flip(backward(keras.ops.flip(question, axis=1)), axis=1)]
+    )
+    alignment = keras.layers.Softmax(axis=1, name="alignment_1")(keras.layers.Dense(1, name="score_1")(outputs))
+    context = keras.layers.Flatten(name="context_1")(keras.layers.Dot(axes=1, name="dot_1")([alignment, outputs]))
+    x = keras.layers.RepeatVector(answer_length, name="repeat_vector_1")(context)
+    x = cell(config.encoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2")(x)
+    x = keras.layers.Dense(config.decoder_units, activation="tanh", name="time_distributed_0")(x)
+    for layer in _characters(n_characters):
+        x = layer(x)
+    return keras.Model(question, x, name="pooled")
 
 
 ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
     "repeat_vector": repeat_vector,
     "aligned": aligned,
     "encoder_decoder": encoder_decoder,
+    "attention": encoder_decoder,
+    "repeat_vector_stacked": repeat_vector_stacked,
+    "readout": readout,
+    "pooled": pooled,
 }
 
 

@@ -132,7 +132,7 @@ def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[
     """A row for each number of carries that occurs: ``carries``, ``exact_match``, ``sums``."""
     import pandas as pd
 
-    right = metrics.exact_match_by_carries(_guesses(probabilities), answers, carries)
+    right = metrics.exact_match_by(carries, _guesses(probabilities), answers)
     return pd.DataFrame(
         {
             "carries": list(right),

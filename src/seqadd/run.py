@@ -25,7 +25,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet, checkpoints, codes
+from seqadd import addition, alphabet, checkpoints, codes, curricula
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.exits import Interrupted, command, fail
 from seqadd.files import CannotWrite, replacing
@@ -137,15 +137,29 @@ def run(config: Config, report: Report) -> str:
 
 
 def draw(config: Config) -> addition.Dataset:
-    """The sums of a run."""
-    return addition.make_dataset(
+    """The sums of a run.
+
+    Raises:
+        ConfigError: when a curriculum has no sums of some length to go on with.
+    """
+    data = addition.make_dataset(
         digits=config.task.digits,
         n_questions=config.task.n_questions,
         held_out=config.task.held_out,
         reverse=config.reverse,
         answer_length=config.answer_length,
+        equal_lengths=bool(config.task.equal_lengths),
+        longest=config.task.longest,
         rng=np.random.default_rng(config.seed),
     )
+    if config.curriculum is not None:
+        missing = curricula.missing_length(data.train_digits, data.val_digits, config.task.digits)
+        if missing is not None:
+            raise ConfigError(
+                f"curriculum={config.curriculum}: the sums of seed={config.seed} have none of {missing} digits to "
+                f"learn, or none held out; raise task.n_questions={config.task.n_questions} or task.held_out"
+            )
+    return data
 
 
 def data_digest(config: Config) -> str:

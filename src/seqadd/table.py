@@ -55,7 +55,9 @@ METRICS = (
 
 def is_metric(name: str) -> bool:
     """Whether runs have a metric of this name."""
-    return name in METRICS or re.fullmatch(r"val_acc_position_\d+|val_exact_match_carries_\d+", name) is not None
+    return (
+        name in METRICS or re.fullmatch(r"val_acc_position_\d+|val_exact_match_(carries|digits)_\d+", name) is not None
+    )
 
 
 _PUBLISHED = {"epochs", "metric", "value"}

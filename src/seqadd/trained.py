@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from hydra import initialize_config_dir
 
-from seqadd import addition, alphabet, snapshots, views
+from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
@@ -102,7 +102,7 @@ class TrainedRun:
 
     def met(self, question: str) -> str:
         """Whether the model was trained on a sum: ``trained on``, ``held out``, or neither of them."""
-        a, b = read_question(question, self.config.task.digits)
+        a, b = read_question(question, self.config.longest)
         for questions, said in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
             for first, second, how in ((a, b, ""), (b, a, " the other way round")):
                 if (questions == self.write([f"{first}+{second}"])[0]).all(axis=1).any():
@@ -363,7 +363,7 @@ def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from
 
         model = models.build_model(
             config,
-            question_length=addition.question_length(config.task.digits),
+            question_length=config.question_length,
             answer_length=config.answer_length,
             n_characters=len(alphabet.CHARACTERS),
         )

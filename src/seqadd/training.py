@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from seqadd import alphabet, metrics
+from seqadd import alphabet, curricula, metrics
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.config import Config, in_one_line
@@ -31,6 +31,9 @@ LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
     "categorical": keras.losses.CategoricalCrossentropy,
     "binary": keras.losses.BinaryCrossentropy,
 }
+
+#: Epochs; see ``share_told``.
+SCHEDULE = 20
 
 N_CHARACTERS = len(alphabet.CHARACTERS)
 
@@ -49,12 +52,21 @@ def use_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def epoch_order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int32]:
-    """The order in which epoch ``epoch`` (from 1) goes over ``n`` sums; follows from seed and epoch alone.
+def rows_of_epoch(config: Config, data: Dataset, history: list[dict[str, float]], epoch: int) -> curricula.Rows:
+    """The sums of epoch ``epoch``, from 1, in their order; they follow from the epochs before it and the seed."""
+    if config.curriculum is None:
+        ordered_as = epoch if config.shuffle == "each_epoch" else 1
+        return curricula.epoch_order(config.seed, ordered_as, len(data.train_questions))
+    at = curricula.stage(history, config.task.digits)
+    return curricula.rows_by_length(config.curriculum, data.train_digits, at, config.seed, epoch)
 
-    (Keras 2 had a new one in every epoch; Keras 3's seeded ``fit`` on arrays repeats one, as ``shuffle=once`` does.)
+
+def share_told(epoch: int) -> float:
+    """How often a decoder is told the right character in epoch ``epoch`` where ``teacher_forcing=scheduled``.
+
+    Inverse sigmoid decay (Bengio et al. 2015, arXiv 1506.03099): .95 in epoch 1, half in epoch 60, .05 in epoch 120.
     """
-    return np.random.default_rng((seed, epoch)).permutation(n).astype(np.int32)
+    return SCHEDULE / (SCHEDULE + math.exp(min(epoch / SCHEDULE, 50.0)))
 
 
 def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optimizer:
@@ -77,12 +89,14 @@ def train(
 
     The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
     ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end, and so are ``val_acc_position_N`` for each
-    character of the answer, from 1, and ``val_exact_match_carries_N`` for each number of carries that the held-out sums
-    have. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them. ``epoch_seconds`` is
-    the wall time of both.
+    character of the answer, from 1, and ``val_exact_match_carries_N`` and ``val_exact_match_digits_N`` for each number
+    of carries and of digits (of the longer addend) that the held-out sums have; of digits also for the longer sums that
+    are only tested. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them.
+    ``epoch_seconds`` is the wall time of both.
 
-    A model that reads its own answers is taught with the right ones: ``loss``, ``acc`` and ``val_loss`` are taken so,
-    and ``val_acc_teacher_forced``; all others of the held-out sums are those of the answers that it gives on its own.
+    A model that reads its own answers is taught with the right ones, as ``teacher_forcing`` says: ``loss`` and ``acc``
+    are taken so. ``val_loss`` and ``val_acc_teacher_forced`` are taken with the right ones alone; all others of the
+    held-out sums are those of the answers that it gives on its own.
 
     Args:
         model: changed in place.
@@ -102,10 +116,9 @@ def train(
     for epoch in range(first, config.epochs + 1):
         start = time.perf_counter()
         with signals_held():  # an exception out of the blue inside TensorFlow or numpy comes out as another
-            ordered_as = epoch if config.shuffle == "each_epoch" else 1
-            order = tf.constant(epoch_order(config.seed, ordered_as, len(data.train_questions)))
+            rows = rows_of_epoch(config, data, history, epoch)
             try:
-                measured = run_epoch(order)
+                measured = run_epoch(rows, epoch)
             except tf.errors.OpError as error:
                 out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
                 if not config.jit or epoch > first or out_of_memory:
@@ -115,7 +128,7 @@ def train(
                 config = dataclasses.replace(config, jit=False)
                 run_epoch = epoch_program(model, optimizer, data, config)
                 evaluate = evaluation_program(model, config)
-                measured = run_epoch(order)
+                measured = run_epoch(rows, epoch)
             measured |= evaluate(data)
             for name in ("loss", "val_loss"):
                 if not np.isfinite(measured[name]):
@@ -126,7 +139,9 @@ def train(
         yield history[-1]
 
 
-def taught(model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, training: bool) -> tf.Tensor:
+def taught(
+    model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, training: bool, told: tf.Tensor | None = None
+) -> tf.Tensor:
     """The probabilities that a model is trained by, of each character of the answers.
 
     Args:
@@ -134,46 +149,67 @@ def taught(model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, trai
         questions: one-hot, ``(batch, question_length, 12)``.
         answers: ids, ``(batch, answer_length)``.
         training: as Keras' argument.
+        told: at which places, ``(batch, answer_length)``, it is given the right character; None for all.
     """
     if isinstance(model, EncoderDecoder):
+        if told is not None:
+            return model.half_taught(questions, answers, told)
         return model([questions, previous(answers)], training=training)
     return model(questions, training=training)
 
 
 def epoch_program(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
-) -> Callable[[tf.Tensor], dict[str, float]]:
-    """A function: the order of an epoch, shape ``(n_train,)`` -> the epoch's mean ``loss`` and ``acc``; trains."""
+) -> Callable[[curricula.Rows, int], dict[str, float]]:
+    """A function: the rows of an epoch, shape ``(n_train,)``, and which -> its mean ``loss`` and ``acc``; trains."""
     questions = tf.constant(data.train_questions, tf.int32)
     answers = tf.constant(data.train_answers, tf.int32)
     n_train = len(data.train_questions)
     batch_size = config.batch_size
     n_batches = math.ceil(n_train / batch_size)
     measures_of = _measures(config)
+    always_told = config.teacher_forcing in (None, "always")
 
-    def train_batch(rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def train_batch(rows: tf.Tensor, counts: tf.Tensor, told: tf.Tensor | None) -> tf.Tensor:
         """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
         x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
-            sums = tf.linalg.matvec(measures_of(ids, taught(model, x, ids, training=True)), counts)
+            sums = tf.linalg.matvec(measures_of(ids, taught(model, x, ids, training=True, told=told)), counts)
             # The first measure over how many rows, or characters, count; see _measures.
             loss = sums[0] / (sums[-1] if config.free_lengths else tf.reduce_sum(counts))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return sums
 
-    @tf.function(jit_compile=config.jit, input_signature=[tf.TensorSpec((n_train,), tf.int32)])
-    def program(order: tf.Tensor) -> tf.Tensor:
+    def told_in(share: tf.Tensor, epoch: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
+        """Where batch ``i`` of an epoch is told the right character; follows from seed, epoch and batch alone."""
+        seed = tf.stack([tf.constant(config.seed, tf.int64), tf.cast(epoch * n_batches + i, tf.int64)])
+        return tf.random.stateless_uniform((batch_size, config.answer_length), seed) < share
+
+    @tf.function(
+        jit_compile=config.jit,
+        input_signature=[
+            tf.TensorSpec((n_train,), tf.int32),
+            *([] if always_told else [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]),
+        ],
+    )
+    def program(order: tf.Tensor, *scheduled: tf.Tensor) -> tf.Tensor:
         # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
         # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
         order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
         sums = tf.zeros(len(_names(config)) + config.free_lengths)
         for i in tf.range(n_batches):
             at = i * batch_size + tf.range(batch_size)
-            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32))
+            told = None if always_told else told_in(scheduled[0], scheduled[1], i)
+            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), told)
         return sums
 
-    return lambda order: _means(config, program(order), n_train)
+    def run_epoch(rows: curricula.Rows, epoch: int) -> dict[str, float]:
+        share = share_told(epoch) if config.teacher_forcing == "scheduled" else 0.0
+        scheduled = [] if always_told else [tf.constant(share), tf.constant(epoch)]
+        return _means(config, program(tf.constant(rows), *scheduled), n_train)
+
+    return run_epoch
 
 
 def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset], dict[str, float]]:
@@ -188,13 +224,23 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset]
         predicted = tf.argmax(guessed, axis=-1, output_type=tf.int32)
         return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
 
+    @tf.function(jit_compile=config.jit)
+    def guess(questions: tf.Tensor) -> tf.Tensor:
+        x = tf.one_hot(questions, N_CHARACTERS)
+        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else model(x, training=False)
+        return tf.argmax(guessed, axis=-1, output_type=tf.int32)
+
     def evaluate(data: Dataset) -> dict[str, float]:
         answers = data.val_answers
         predicted, sums = program(tf.constant(data.val_questions, tf.int32), tf.constant(answers, tf.int32))
         guesses: Ids = predicted.numpy()
         counts = counted(answers).numpy() > 0.5 if config.free_lengths else None
         by_position = metrics.accuracy_by_position(guesses, answers, counts)
-        by_carries = metrics.exact_match_by_carries(guesses, answers, data.val_carries)
+        by_carries = metrics.exact_match_by(data.val_carries, guesses, answers)
+        by_digits = metrics.exact_match_by(data.val_digits, guesses, answers)
+        if len(data.longer_digits):
+            longer: Ids = guess(tf.constant(data.longer_questions, tf.int32)).numpy()
+            by_digits |= metrics.exact_match_by(data.longer_digits, longer, data.longer_answers)
         taught_means = _means(config, sums, len(answers))
         return {
             **{f"val_{name}": value for name, value in taught_means.items()},
@@ -203,6 +249,7 @@ def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset]
             "val_exact_match": metrics.exact_match(guesses, answers),
             **{f"val_acc_position_{n}": value for n, value in by_position.items()},
             **{f"val_exact_match_carries_{n}": value for n, value in by_carries.items()},
+            **{f"val_exact_match_digits_{n}": value for n, value in by_digits.items()},
         }
 
     return evaluate

@@ -59,9 +59,8 @@ def ask(config: Config, text: str) -> Asked:
     Raises:
         ValueError: for what is no sum, or has too many digits for the task.
     """
-    digits = config.task.digits
-    a, b = read_question(text, digits)
-    question = addition.write_question(a, b, digits, config.reverse)
+    a, b = read_question(text, config.longest)
+    question = addition.write_question(a, b, config.longest, config.reverse)
     answer = str(a + b).ljust(config.answer_length)
     return Asked(f"{a}+{b}", alphabet.encode([question])[0], alphabet.encode([answer])[0])
 
@@ -177,6 +176,20 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
             scale="probability" if is_last else "before softmax",
             boxed=list(enumerate(view.asked.answer.tolist())),
             written=".2f" if is_last else ".1f",
+        )
+    if name.startswith("alignment"):
+        shares = output if len(output) == len(view.asked.answer) else output.reshape(1, -1)
+        return Heatmap(
+            name=name,
+            title=f"{layer}: where it looks",
+            values=shares,
+            limits=(0.0, 1.0),
+            rows=_answer_steps(view) if len(shares) > 1 else ["every place"],
+            columns=[VISIBLE[character] for character in view.asked.ids],
+            row_axis="place → guess",
+            column_axis="the question, as the model reads it",
+            scale="share of 1",
+            written=".2f",
         )
     if output.ndim == 1:
         folded = _folded(output)

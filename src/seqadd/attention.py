@@ -1,0 +1,107 @@
+"""A decoder that looks at the encoder's outputs at every step, and where it looks: its alignment.
+
+After Bahdanau et al. 2015 (arXiv 1409.0473): the state before the step asks, the encoder's outputs answer, what comes
+back is read beside the character before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from seqadd.alphabet import BLANK
+
+
+class Memory(NamedTuple):
+    """What a decoder may look at, of questions of ``n`` characters.
+
+    Attributes:
+        outputs: the encoder's, ``(batch, n, units)``.
+        keys: what the state is compared with, same shape.
+        real: which characters are no padding, ``(batch, n)``, true or false.
+    """
+
+    outputs: tf.Tensor
+    keys: tf.Tensor
+    real: tf.Tensor
+
+
+class AttentionDecoder(keras.layers.Layer):
+    """A recurrent layer that reads, beside its input, what its attention brings.
+
+    Args:
+        recurrent: of ``seqadd.layers``, returning sequences, as wide as the encoder.
+        score: ``additive``: v tanh(W state + U output), or ``dot``: the product of state and output.
+        name: of the layer.
+    """
+
+    def __init__(self, recurrent: Any, score: str, name: str) -> None:
+        super().__init__(name=name)
+        #: What each output is called by whoever looks inside.
+        self.output_names = (name, "alignment_1")
+        self.recurrent = recurrent
+        if score == "additive":
+            self._query: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="query")
+            self._key: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="key")
+            self._attention: Any = keras.layers.AdditiveAttention(name="score")
+        else:
+            self._query = self._key = keras.layers.Identity()
+            self._attention = keras.layers.Attention(name="score")
+
+    def build(self, read_shape: Any, question_shape: Any, outputs_shape: Any, states_shape: Any) -> None:
+        """Makes all weights, from the shapes of what ``call`` takes."""
+        batch, _, characters = read_shape
+        units = outputs_shape[-1]
+        self._query.build((batch, units))
+        self._key.build(outputs_shape)
+        self._attention.build([(batch, 1, units), outputs_shape, outputs_shape])
+        self.recurrent.build((batch, None, characters + units))
+
+    def remember(self, question: tf.Tensor, outputs: tf.Tensor) -> Memory:
+        """What there is to look at.
+
+        Args:
+            question: one-hot, ``(batch, n, 12)``.
+            outputs: the encoder's, ``(batch, n, units)``.
+        """
+        return Memory(outputs, self._key(outputs), question[:, :, BLANK] < 0.5)
+
+    def look(self, states: list[tf.Tensor], memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the attention brings, ``(batch, units)``, and where it looked: shares of 1, ``(batch, n)``."""
+        query = self._query(states[0])[:, None]
+        context, alignment = self._attention(
+            [query, memory.outputs, memory.keys], mask=[None, memory.real], return_attention_scores=True
+        )
+        return context[:, 0], alignment[:, 0]
+
+    def step(
+        self, read: tf.Tensor, states: list[tf.Tensor], memory: Memory, once: Any = lambda x: x
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The next states, what was brought and the alignment, for the character before, one-hot ``(batch, 12)``."""
+        context, alignment = self.look(states, memory)
+        inputs = self.recurrent.with_one(tf.concat([read, context], axis=1))
+        return self.recurrent.step(inputs, states, once), context, alignment
+
+    def call(
+        self, read: tf.Tensor, question: tf.Tensor, outputs: tf.Tensor, states: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """All steps, each told what it reads.
+
+        Args:
+            read: one-hot, ``(batch, steps, 12)``.
+            question, outputs: for ``remember``.
+            states: those before the first step.
+
+        Returns:
+            The states after each step, ``(batch, steps, units)``, and the alignments, ``(batch, steps, n)``.
+        """
+        memory = self.remember(question, outputs)
+        now, each, alignments = list(states), [], []
+        once = self.recurrent.once(read)
+        for inputs in tf.unstack(read, axis=1):
+            now, _, alignment = self.step(inputs, now, memory, once)
+            each.append(now[0])
+            alignments.append(alignment)
+        return [tf.stack(each, axis=1), tf.stack(alignments, axis=1)]

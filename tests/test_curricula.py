@@ -1,0 +1,108 @@
+"""Which sums an epoch takes."""
+
+import numpy as np
+import pytest
+from conftest import SMALL, make_config
+
+from seqadd import addition, curricula, models, run, training
+from seqadd.config import ConfigError
+
+LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
+
+
+def shares(curriculum: str, at: int = 1) -> list[float]:
+    rows = curricula.rows_by_length(curriculum, LENGTHS, at, 0, 1)
+    assert rows.shape == (1000,)
+    return [float(np.mean(LENGTHS[rows] == length)) for length in (1, 2, 3)]
+
+
+def test_no_curriculum_takes_the_longest_alone():
+    assert shares("none") == [0, 0, 1]
+
+
+def test_naive_takes_one_length_after_the_other():
+    assert [shares("naive", at) for at in (1, 2, 3)] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_mixed_takes_every_length_equally_often_whatever_there_are():
+    assert shares("mixed") == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=0.05)
+
+
+def test_combined_is_half_of_each():
+    assert shares("combined", 2) == pytest.approx([1 / 6, 1 / 2 + 1 / 6, 1 / 6], abs=0.05)
+
+
+def test_rows_follow_from_seed_and_epoch():
+    first, again, other, later = (
+        curricula.rows_by_length("mixed", LENGTHS, 1, seed, epoch) for seed, epoch in ((0, 1), (0, 1), (1, 1), (0, 2))
+    )
+    assert (first == again).all()
+    assert (first != other).any()
+    assert (first != later).any()
+
+
+def epochs(**values: list[float]) -> list[dict[str, float]]:
+    """Metrics of epochs, from their values of each length: ``d1``, ``d2`` and so on."""
+    n = len(next(iter(values.values())))
+    return [{f"val_exact_match_digits_{name[1:]}": each[i] for name, each in values.items()} for i in range(n)]
+
+
+def test_naive_goes_on_when_a_length_is_learnt():
+    history = epochs(d1=[0.5, 0.99, 1.0, 1.0], d2=[0.0, 0.2, 0.5, 0.99], d3=[0.0] * 4)
+    assert [curricula.stage(history[:n], 3) for n in range(5)] == [1, 1, 2, 2, 3]
+
+
+def test_naive_goes_on_when_there_is_no_progress():
+    stuck = epochs(d1=[0.3] + [0.305] * 9, d2=[0.0] * 10, d3=[0.0] * 10)
+    # Epoch 1 was progress, from nothing; five more were none.
+    assert [curricula.stage(stuck[:n], 3) for n in (5, 6, 7)] == [1, 2, 2]
+    assert curricula.stage(stuck * 3, 2) == 2  # and never beyond the longest
+
+
+def test_a_run_with_a_curriculum_goes_on_as_it_would_have():
+    overrides = ["task.digits=2", "task.n_questions=600", "task.equal_lengths=true", "cell=simple_rnn", "epochs=6",
+                 "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
+    config = make_config(*SMALL, *overrides)
+    data = run.draw(config)
+
+    def train(history, until, state=None):
+        model = models.build_model(config, config.question_length, config.answer_length, 12)
+        optimizer = training.make_optimizer(model, config)
+        if state is not None:
+            training.restore(model, optimizer, state)
+        for row in training.train(model, optimizer, data, config, history):
+            if row["epoch"] == until:
+                break
+        return training.state(model, optimizer)
+
+    whole: list[dict[str, float]] = []
+    train(whole, 6)
+    halves: list[dict[str, float]] = []
+    train(halves, 6, train(halves, 3))
+    assert [row["loss"] for row in halves] == [row["loss"] for row in whole]
+    assert {"val_exact_match_digits_1", "val_exact_match_digits_2"} <= whole[0].keys()
+
+
+def test_what_cannot_be():
+    with pytest.raises(ConfigError, match=r"curriculum=naive: sums of task.digits=1 have one length; take task.digits"):
+        make_config(*SMALL, "curriculum=naive")
+    few = make_config(*SMALL, "task.digits=3", "task.n_questions=60", "curriculum=mixed")
+    with pytest.raises(
+        ConfigError, match="curriculum=mixed: the sums of seed=0 have none of 1 digits to learn, or none"
+    ):
+        run.draw(few)
+    with pytest.raises(ConfigError, match=r"task.longest=2: must be at least task.digits=3, or null"):
+        make_config("task.longest=2")
+
+
+def test_longer_sums_are_tested_and_not_learnt():
+    config = make_config(*SMALL, "task.longest=3", "cell=simple_rnn", "epochs=1", "jit=false")
+    data = run.draw(config)
+    assert data.train_questions.shape == (44, 7)
+    assert data.train_answers.shape == (44, 4)
+    assert sorted(set(data.train_digits)) == [1]
+    assert np.bincount(data.longer_digits).tolist() == [0, 0, addition.N_LONGER, addition.N_LONGER]
+    model = models.build_model(config, 7, 4, 12)
+    (row,) = training.train(model, training.make_optimizer(model, config), data, config, [])
+    assert {f"val_exact_match_digits_{n}" for n in (1, 2, 3)} <= row.keys()
+    assert run.draw(make_config(*SMALL)).digest() != data.digest()
