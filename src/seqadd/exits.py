@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ def raising_on_signals(say: Callable[[str], None] | None = _say) -> Iterator[Non
     before = {number: signal.getsignal(number) for number in numbers}
     over = threading.Event()
     _heard.clear()
+    _taken_over.clear()
     # Python's own handlers wait until the main thread comes out of TensorFlow, which can be minutes; this does not.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -81,7 +83,9 @@ def raising_on_signals(say: Callable[[str], None] | None = _say) -> Iterator[Non
         interrupted = True
         raise
     finally:
-        over.set()
+        with _deciding:
+            over.set()
+        _leave_it_to_whoever_has_taken_over()
         signal.set_wakeup_fd(wakeup_before)
         os.close(writer)  # which ends the thread
         if not interrupted:  # otherwise a second signal, on the last few lines, still must change nothing
@@ -97,14 +101,29 @@ def _raise(number: int, frame: FrameType | None) -> None:
     if _holding:
         _put_off.append(number)
     else:
-        _heard.set()
-        raise Interrupted(number)
+        _hear(number)
 
 
 # Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
 _holding: list[None] = []
 _put_off: list[int] = []
-_heard = threading.Event()
+# Whether the main thread has heard of it and is tidying up, or the process is being ended from outside that thread.
+# Never both: what the one records of the run while the other ends the interpreter would be read and freed at once.
+_heard, _taken_over = threading.Event(), threading.Event()
+_deciding = threading.RLock()  # which of them; a signal may come while the main thread has it
+
+
+def _hear(number: int) -> NoReturn:
+    with _deciding:
+        if not _taken_over.is_set():
+            _heard.set()
+    _leave_it_to_whoever_has_taken_over()
+    raise Interrupted(number)
+
+
+def _leave_it_to_whoever_has_taken_over() -> None:
+    while _taken_over.is_set():  # which is for half a second
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -119,8 +138,7 @@ def signals_held() -> Iterator[None]:
     finally:
         _holding.pop()
         if _put_off and not _holding:
-            _heard.set()
-            raise Interrupted(_put_off.pop())
+            _hear(_put_off.pop())
 
 
 _last_words: list[Callable[[], None]] = []
@@ -152,16 +170,20 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
     began = time.monotonic()
     while not (over.is_set() or _heard.is_set()) and time.monotonic() < began + _SECONDS_TO_HEAR:
         time.sleep(0.05)
-    if _heard.is_set():  # and somebody is tidying up
+    with _deciding:
+        if not _heard.is_set() and not over.is_set():
+            _taken_over.set()
+    if not _taken_over.is_set():  # somebody is tidying up
         over.wait(began + _SECONDS_IN_ALL - _SECONDS_FOR_LAST_WORDS - time.monotonic())
+        with _deciding:
+            if over.is_set():
+                return
+            _taken_over.set()
+    gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
     for words in reversed(_last_words):  # the latest record first
-        if over.is_set():
-            return
         speaker = threading.Thread(target=_without_errors, args=(words,), daemon=True)
         speaker.start()
         speaker.join(_SECONDS_FOR_LAST_WORDS)
-    if over.is_set():
-        return
     if say is not None:
         say(f"seqadd: {Interrupted(number)}")
     os._exit(128 + number)

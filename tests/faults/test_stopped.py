@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -39,6 +40,39 @@ def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(numbe
         time.sleep(0.05)
     assert process.communicate()[1] == f"seqadd: stopped by {number.name}\n"
     assert {each.info.status for each in runs_of(tmp_path)} == {"KILLED"}
+
+
+#: A main thread that hears nothing for more than two seconds, and then tidies up while its last words are being said.
+DEAF = """
+import time
+from seqadd.exits import command, last_words, signals_held
+
+def say():
+    time.sleep(0.4)
+    print("last words", flush=True)
+
+with command(), last_words(say):
+    try:
+        with signals_held():
+            print("deaf", flush=True)
+            end = time.monotonic() + {seconds}
+            while time.monotonic() < end:
+                time.sleep(0.01)
+    finally:
+        print("tidied up", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.0, "tidied up"), (2.2, "last words")])
+def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, said):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF.format(seconds=seconds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for_lines(process, "deaf", n=1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, f"{said}\n", "seqadd: stopped by SIGINT\n")
 
 
 @pytest.mark.long
