@@ -23,11 +23,15 @@ Point = tuple[float, float]
 def box(axes: Axes, at: Point, text: str, colour: str, width: float = _WIDTH) -> None:
     """A box around a point."""
     corner = (at[0] - width / 2, at[1] - _HEIGHT / 2)
-    axes.add_patch(FancyBboxPatch(corner, width, _HEIGHT, boxstyle="round,pad=0.03", facecolor=colour, edgecolor="#555"))
+    axes.add_patch(
+        FancyBboxPatch(corner, width, _HEIGHT, boxstyle="round,pad=0.03", facecolor=colour, edgecolor="#555")
+    )
     axes.text(*at, text, ha="center", va="center", fontsize=8)
 
 
-def arrow(axes: Axes, start: Point, end: Point, *, colour: str = "#333", bend: float = 0.0, dashed: bool = False) -> None:
+def arrow(
+    axes: Axes, start: Point, end: Point, *, colour: str = "#333", bend: float = 0.0, dashed: bool = False
+) -> None:
     """From one point to another."""
     axes.add_patch(
         FancyArrowPatch(

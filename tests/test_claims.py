@@ -117,11 +117,11 @@ def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
     assert claims.read(make_claim(tmp_path / name / "experiments")).name == "small"
 
 
-def test_the_articles_claims_are_read_in_the_articles_order():
+def test_the_articles_claims_are_read_in_the_articles_order_and_then_our_own():
     every = claims.read_all(packaged("experiments"))
     assert [claim.name for claim in every] == [
         "cells", "gru_500", "batch_size", "dense", "aligned_lstm", "reversal", "binary_loss", "ninety_nine_percent",
-        "keras_example", "era",
+        "keras_example", "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained",
     ]  # fmt: skip
     (cells, *_) = every
     assert sum(statement.value is not None for statement in cells.statements) == 24
