@@ -5,6 +5,7 @@ python scripts/architecture_pictures.py
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -50,7 +51,7 @@ def chain(axes: Axes, places: list[Point], text: str, colour: str, *, backward: 
     """Boxes of a recurrent layer, each handing its state to the next."""
     for place in places:
         box(axes, place, text, colour)
-    for one, other in zip(places, places[1:], strict=False):
+    for one, other in itertools.pairwise(places):
         left, right = (one[0] + _WIDTH / 2 + 0.04, one[1]), (other[0] - _WIDTH / 2 - 0.04, other[1])
         arrow(axes, right if backward else left, left if backward else right)
 

@@ -41,8 +41,8 @@ REFUSALS = {
     "cell=gry": "cell=gry: must be one of dense, gru, lstm, simple_rnn",
     "loss=hinge": "loss=hinge: must be one of binary, categorical",
     "era=keras1": "era=keras1: must be one of keras2, keras3",
-    "architecture=transformer": "architecture=transformer: must be one of aligned, attention, encoder_decoder, pooled, readout, "
-    "repeat_vector, repeat_vector_stacked",
+    "architecture=transformer": "architecture=transformer: must be one of aligned, attention, encoder_decoder, pooled, "
+    "readout, repeat_vector, repeat_vector_stacked",
     "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, nine_digits,",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "task.digit=2": "task.digit: no such key; did you mean task.digits?",

@@ -54,6 +54,23 @@ def test_the_steps_of_an_aligned_model_are_those_of_the_question():
     np.testing.assert_allclose(steps["state"].values, view.outputs["gru_1"], atol=1e-6)
 
 
+def test_an_alignment_has_a_row_for_each_character_of_the_answer_and_a_column_for_each_of_the_question():
+    _, view = seen_by("architecture=attention", question="5+61")
+    panel = panels_of(view)["alignment_1"]
+    assert panel.values.shape == (5, 7)
+    assert list(panel.columns) == list("␣␣␣16+5")
+    np.testing.assert_allclose(panel.values.sum(axis=1), 1, rtol=1e-5)
+    assert panel.values[:, :3].max() < 1e-6  # padding is not looked at
+    assert set(view.gates) == {"lstm_1", "lstm_2"}  # the one within the attention's layer too
+
+
+def test_a_pooled_models_alignment_is_one_row():
+    _, view = seen_by("architecture=pooled", question="5+61")
+    panel = panels_of(view)["alignment_1"]
+    assert (panel.values.shape, panel.rows) == ((1, 7), ["every place"])
+    assert panel.values.sum() == pytest.approx(1, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("units", "shape"), [(64, (8, 8)), (32, (4, 8)), (128, (8, 16)), (6, (2, 3)), (13, (3, 5)), (1, (1, 1))]
 )

@@ -332,7 +332,7 @@ def check(config: Config) -> None:
         )
     if config.inspect.question is not None:
         try:
-            read_question(config.inspect.question, task.digits)
+            read_question(config.inspect.question, config.longest)
         except ValueError as error:
             raise ConfigError(f"inspect.{error}") from error
 
