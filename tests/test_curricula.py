@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, make_config
 
-from seqadd import addition, curricula, models, run, training
+from seqadd import addition, alphabet, curricula, models, run, training
 from seqadd.config import ConfigError
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
@@ -59,7 +59,11 @@ def test_naive_goes_on_when_there_is_no_progress():
     assert curricula.stage(stuck * 3, 2) == 2  # and never beyond the longest
 
 
-def test_a_run_with_a_curriculum_goes_on_as_it_would_have():
+def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch):
+    monkeypatch.setattr(curricula, "PATIENCE", 1)  # so that the length changes within a few epochs
+    taken = []
+    rows_of = curricula.rows_by_length
+    monkeypatch.setattr(curricula, "rows_by_length", lambda *given: taken.append(given) or rows_of(*given))
     overrides = ["task.digits=2", "task.n_questions=600", "task.equal_lengths=true", "cell=simple_rnn", "epochs=6",
                  "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
     config = make_config(*SMALL, *overrides)
@@ -80,19 +84,26 @@ def test_a_run_with_a_curriculum_goes_on_as_it_would_have():
     halves: list[dict[str, float]] = []
     train(halves, 6, train(halves, 3))
     assert [row["loss"] for row in halves] == [row["loss"] for row in whole]
+    stages = [at for _, lengths, at, _, _ in taken if lengths is not None]
+    assert stages[:6] == stages[6:]
+    assert (stages[0], stages[3:6]) == (1, [2, 2, 2])
     assert {"val_exact_match_digits_1", "val_exact_match_digits_2"} <= whole[0].keys()
 
 
 def test_what_cannot_be():
     with pytest.raises(ConfigError, match=r"curriculum=naive: sums of task.digits=1 have one length; take task.digits"):
         make_config(*SMALL, "curriculum=naive")
+    with pytest.raises(ConfigError, match=r"shuffle=once: curriculum=mixed draws the sums of each epoch anew"):
+        make_config("curriculum=mixed", "shuffle=once")
+    with pytest.raises(ConfigError, match=r"task.equal_lengths=false: must be true, or null"):
+        make_config("task.equal_lengths=false")
     few = make_config(*SMALL, "task.digits=3", "task.n_questions=60", "curriculum=mixed")
     with pytest.raises(
         ConfigError, match="curriculum=mixed: the sums of seed=0 have none of 1 digits to learn, or none"
     ):
         run.draw(few)
-    with pytest.raises(ConfigError, match=r"task.longest=2: must be at least task.digits=3, or null"):
-        make_config("task.longest=2")
+    with pytest.raises(ConfigError, match=r"task.longest=3: must be more than task.digits=3, or null"):
+        make_config("task.longest=3")
 
 
 def test_longer_sums_are_tested_and_not_learnt():
@@ -102,7 +113,30 @@ def test_longer_sums_are_tested_and_not_learnt():
     assert data.train_answers.shape == (44, 4)
     assert sorted(set(data.train_digits)) == [1]
     assert np.bincount(data.longer_digits).tolist() == [0, 0, addition.N_LONGER, addition.N_LONGER]
+    for pair, answer, digits in zip(
+        alphabet.decode(data.longer_questions), alphabet.decode(data.longer_answers), data.longer_digits, strict=True
+    ):
+        a, b = pair[::-1].strip().split("+")  # back to front, as the configuration has it
+        assert int(answer) == int(a) + int(b)
+        assert max(len(a), len(b)) == digits
     model = models.build_model(config, 7, 4, 12)
     (row,) = training.train(model, training.make_optimizer(model, config), data, config, [])
     assert {f"val_exact_match_digits_{n}" for n in (1, 2, 3)} <= row.keys()
-    assert run.draw(make_config(*SMALL)).digest() != data.digest()
+
+
+def test_addends_of_equal_lengths():
+    addends = addition.draw_addends(3000, 4, np.random.default_rng(0), equal_lengths=True)
+    # Of two numbers below 10000, drawn with four digits each, 81 % have four; else one of two lengths were drawn.
+    both = (addends >= 1000).all(axis=1)
+    one = (addends >= 1000).any(axis=1) & ~both
+    assert 0.7 < both.sum() / (both.sum() + one.sum()) < 0.9
+    longer = addition.draw_of_length(1000, 4, np.random.default_rng(0), equal_lengths=True)
+    assert 0.85 < (longer >= 1000).all(axis=1).mean() < 0.95
+    free = addition.draw_of_length(1000, 4, np.random.default_rng(0))
+    assert (free >= 1000).any(axis=1).all()
+    assert 0.15 < (free >= 1000).all(axis=1).mean() < 0.3  # a quarter of lengths, 90 % without a leading zero
+
+
+def test_every_task_has_sums_of_every_length_for_a_curriculum():
+    config = make_config("task=nine_digits", "curriculum=mixed", "task.n_questions=20000", "task.digits=3")
+    assert sorted(set(run.draw(config).val_digits)) == [1, 2, 3]

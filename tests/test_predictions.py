@@ -28,7 +28,7 @@ PROBABILITIES = np.stack(
 
 
 def test_a_row_for_each_sum():
-    table = predictions.by_question(["5+7", "9+0", "8+7"], ANSWERS, PROBABILITIES, CARRIES)
+    table = predictions.by_question(["5+7", "9+0", "8+7"], ANSWERS, PROBABILITIES, CARRIES, [0.72, 0.5, 0.28])
     assert table["guess"].tolist() == ["12", "9", "16"]
     assert table["answer"].tolist() == ["12", "9", "15"]
     assert table["right"].tolist() == [True, True, False]

@@ -73,6 +73,30 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
     return np.concatenate([model.answer(alphabet.one_hot(batch)).numpy() for batch in _batches(model, questions)])
 
 
+def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Array:
+    """How probable a model thinks whole answers, ``(n,)``: the products over their characters.
+
+    Each character's is that after the ones before it in this answer; a model that says all at once knows of none.
+
+    Args:
+        model: as ``models.build_model`` makes it.
+        questions: ids, ``(n, question_length)``.
+        answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
+    """
+    if not hasattr(model, "answer"):
+        each = probabilities(model, questions)
+        return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
+    from seqadd.encoder_decoder import counted, previous
+
+    found = []
+    for at in range(0, len(questions), _AT_ONCE):
+        right = answers[at : at + _AT_ONCE]
+        taught = model([alphabet.one_hot(questions[at : at + _AT_ONCE]), previous(right)], training=False).numpy()
+        of_right = np.take_along_axis(taught, right[..., None].astype(np.intp), axis=-1)[..., 0]
+        found.append(np.where(counted(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
+    return np.concatenate(found)
+
+
 def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> tuple[Ids, Array]:
     """What a model that ends its answers itself says, and how probable it thinks each whole answer.
 
@@ -86,8 +110,9 @@ def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> 
         Ids, ``(n, length)``, and probabilities, ``(n,)``.
     """
     each = []
-    for at in range(0, len(questions), _AT_ONCE):
-        ids, logarithms = model.beam_search(alphabet.one_hot(questions[at : at + _AT_ONCE]), beam, length)
+    n = max(1, _AT_ONCE // beam)
+    for at in range(0, len(questions), n):
+        ids, logarithms = model.beam_search(alphabet.one_hot(questions[at : at + n]), beam, length)
         each.append((ids[:, 0].numpy(), np.exp(logarithms[:, 0].numpy())))
     return np.concatenate([ids for ids, _ in each]), np.concatenate([sure for _, sure in each])
 

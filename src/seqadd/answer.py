@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 #: Lines of standard input that go through the model at once.
 _AT_ONCE = 1000
-#: Digits of an addend at most, where the model takes questions of any length.
-_MOST_DIGITS = 18
+#: Where the model takes questions of any length: digits of an addend, and of an answer, at most.
+_MOST_DIGITS, _LONGEST = 18, 40
+#: Beginnings of an answer at most.
+_WIDEST = 1000
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,7 +61,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--max-length",
         type=int,
         metavar="N",
-        help="digits of an answer at most; for a model that ends its answers itself (default: the longest sum's)",
+        help="characters of an answer at most; for a model that ends its answers itself (default: those that the "
+        "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
     )
     options = parser.parse_intermixed_args(arguments)
     options.choice = [word for word in options.words if "=" in word]
@@ -70,19 +73,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> None:
     """Raises ConfigError for a way to answer that is none, or that this run's model has not."""
     config = run.config
-    for option, value in (("--beam", beam), ("--max-length", max_length)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{option}={value}: must be at least 1")
+    digits = addition.answer_length(config.longest)
+    for option, value, low, high in (("--beam", beam, 1, _WIDEST), ("--max-length", max_length, digits, _LONGEST)):
+        if value is not None and not low <= value <= high:
+            why = " (the longest answers of its task have the fewest)" if low > 1 else ""
+            raise ConfigError(f"{option}={value}: must be in {low}..{high}{why}")
         if value is not None and not config.free_lengths:
             raise ConfigError(
                 f"{option}={value}: architecture={config.architecture} says all characters of its answer at once; "
                 "only one that reads its own answer has a choice, as architecture=encoder_decoder"
             )
-    digits = addition.answer_length(config.task.digits)
-    if max_length is not None and max_length < digits:
-        raise ConfigError(
-            f"--max-length={max_length}: must be at least {digits}, the digits of the longest answers of its task"
-        )
 
 
 def answers(
@@ -94,19 +94,34 @@ def answers(
         run: which.
         addends: of each sum, at least one.
         beam: how many beginnings of an answer are kept; None for the most probable character each time.
-        max_length: digits of an answer at most; None for those of the longest sum, of the task or asked here.
+        max_length: characters of an answer at most; None for those of the longest sum of the task, or of as many digits
+            as the question has.
+
+    Returns:
+        For each the answer, with ``...`` behind one that has no end by then, and the probability.
     """
     from seqadd import activations
 
-    digits = max(run.config.longest, *(len(str(number)) for pair in addends for number in pair))
-    questions = alphabet.encode([addition.write_question(a, b, digits, run.config.reverse) for a, b in addends])
-    if not run.config.free_lengths:
-        probabilities = activations.probabilities(run.model, questions)
-        ids, sure = probabilities.argmax(axis=-1), probabilities.max(axis=-1).prod(axis=-1)
-    else:
-        length = 1 + (max_length or addition.answer_length(digits))  # with the blank that ends it
-        ids, sure = activations.free_answers(run.model, questions, length, beam or 1)
-    return [(text.strip(), float(p)) for text, p in zip(alphabet.decode(ids), sure, strict=True)]
+    # What is asked beside a sum must not change its answer, so each length is a batch of its own.
+    by_digits: dict[int, list[int]] = {}
+    for index, pair in enumerate(addends):
+        digits = max(run.config.longest, *(len(str(number)) for number in pair))
+        by_digits.setdefault(digits, []).append(index)
+    found: dict[int, tuple[str, float]] = {}
+    for digits, indices in by_digits.items():
+        questions = alphabet.encode(
+            [addition.write_question(*addends[index], digits, run.config.reverse) for index in indices]
+        )
+        length = max_length or addition.answer_length(digits)
+        if run.config.free_lengths:
+            ids, sure = activations.free_answers(run.model, questions, length + 1, beam or 1)  # a blank ends it
+        else:
+            probabilities = activations.probabilities(run.model, questions)
+            ids, sure = probabilities.argmax(axis=-1), probabilities.max(axis=-1).prod(axis=-1)
+        for index, text, p in zip(indices, alphabet.decode(ids), sure, strict=True):
+            ended = not run.config.free_lengths or " " in text
+            found[index] = text.strip() if ended else f"{text[:length]}...", float(p)
+    return [found[index] for index in range(len(addends))]
 
 
 def lines_of(

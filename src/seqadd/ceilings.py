@@ -141,7 +141,7 @@ def reader_of(config: Config) -> str | None:
 
 def of_law(law: Law, reader: str, config: Config) -> float:
     """The ceiling of a reader for a law, with questions and answers written as the configuration says."""
-    questions = addition.write_questions(law.addends, config.task.digits, config.reverse)
+    questions = addition.write_questions(law.addends, config.longest, config.reverse)
     answers = addition.write_answers(law.addends, config.answer_length)
     return ceiling(READERS[reader](questions, config.answer_length), answers, law.weights)
 

@@ -254,6 +254,11 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
                 f"{folder / 'sweep.yaml'}: task.digits={digits}: the ceiling of an aligned model can be computed for "
                 f"{ceilings.MOST_DIGITS} digits at most"
             )
+        if ceilings.reader_of(condition.config) is not None and condition.config.task.equal_lengths:
+            raise ConfigError(
+                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: the ceiling of an aligned model can be "
+                "computed for addends of any lengths only"
+            )
     return Claim(
         folder,
         readme.partition("\n")[0].removeprefix("# ").strip(),

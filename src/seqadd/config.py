@@ -312,8 +312,14 @@ def check(config: Config) -> None:
     task = config.task
     if task.n_questions > addition.count_pairs(task.digits):
         raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
-    if config.longest < task.digits:
-        raise ConfigError(f"task.longest={task.longest}: must be at least task.digits={task.digits}, or null")
+    if task.longest is not None and task.longest <= task.digits:
+        raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
+    if task.equal_lengths is False:  # which would be another configuration of the same run
+        raise ConfigError("task.equal_lengths=false: must be true, or null")
+    if config.curriculum is not None and config.shuffle == "once":
+        raise ConfigError(
+            f"shuffle=once: curriculum={config.curriculum} draws the sums of each epoch anew; leave shuffle out"
+        )
     if config.curriculum is not None and task.digits == 1:
         raise ConfigError(
             f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"

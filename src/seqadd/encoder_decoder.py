@@ -195,7 +195,9 @@ class EncoderDecoder(keras.Model):
             probabilities, ``(batch, width)``; below -1e8 where there were fewer answers than ``width``.
         """
         n = tf.shape(questions)[0]
-        encoded = self.encode(tf.repeat(questions, width, axis=0))
+        encoded = tf.nest.map_structure(
+            lambda part: None if part is None else tf.repeat(part, width, axis=0), self.encode(questions)
+        )
         states = encoded.states
         answers = tf.zeros((n, width, 0), tf.int32)
         # All beginnings of a question are the same one, and must not be counted as many.

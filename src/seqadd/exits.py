@@ -107,8 +107,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
 # Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
 _holding: list[None] = []
 _put_off: list[int] = []
-# Whether the main thread has heard of it and is tidying up, or the process is being ended from outside that thread.
-# Never both: what the one records of the run while the other ends the interpreter would be read and freed at once.
+# Whether the main thread has heard of it and is tidying up, or the last words are said outside that thread. Never both:
+# what the one records of the run while the other ends the interpreter would be read and freed at once.
 _heard, _taken_over = threading.Event(), threading.Event()
 _deciding = threading.RLock()  # which of them; a signal may come while the main thread has it
 
@@ -122,7 +122,7 @@ def _hear(number: int) -> NoReturn:
 
 
 def _leave_it_to_whoever_has_taken_over() -> None:
-    while _taken_over.is_set():  # which is for half a second
+    while _taken_over.is_set():  # and so the process is about to end
         time.sleep(0.05)
 
 
@@ -173,25 +173,34 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
     with _deciding:
         if not _heard.is_set() and not over.is_set():
             _taken_over.set()
+    words = list(reversed(_last_words)) if _taken_over.is_set() else []  # the latest record first
     if not _taken_over.is_set():  # somebody is tidying up
         over.wait(began + _SECONDS_IN_ALL - _SECONDS_FOR_LAST_WORDS - time.monotonic())
         with _deciding:
             if over.is_set():
+                os.close(reader)
                 return
             _taken_over.set()
-    gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
-    for words in reversed(_last_words):  # the latest record first
-        speaker = threading.Thread(target=_without_errors, args=(words,), daemon=True)
-        speaker.start()
-        speaker.join(_SECONDS_FOR_LAST_WORDS)
-    if say is not None:
-        say(f"seqadd: {Interrupted(number)}")
-    os._exit(128 + number)
+    try:
+        gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
+        for each in words:
+            _try(each)
+        if say is not None:
+            _try(lambda: say(f"seqadd: {Interrupted(number)}"))
+    finally:
+        os._exit(128 + number)
 
 
-def _without_errors(do: Callable[[], None]) -> None:
-    with suppress(Exception):  # there is nobody left to tell
-        do()
+def _try(do: Callable[[], None]) -> None:
+    """Does it in a thread of its own, whatever comes of it, and waits for it no longer than half a second."""
+
+    def without_errors() -> None:
+        with suppress(Exception):  # there is nobody left to tell
+            do()
+
+    speaker = threading.Thread(target=without_errors, daemon=True)
+    speaker.start()
+    speaker.join(_SECONDS_FOR_LAST_WORDS)
 
 
 @contextmanager

@@ -79,7 +79,13 @@ def held_out(run: TrainedRun) -> HeldOut:
     data = run.data
     probabilities = activations.probabilities(run.model, data.val_questions)
     return HeldOut(
-        predictions.by_question(run.read(data.val_questions), data.val_answers, probabilities, data.val_carries),
+        predictions.by_question(
+            run.read(data.val_questions),
+            data.val_answers,
+            probabilities,
+            data.val_carries,
+            activations.answer_probabilities(run.model, data.val_questions, data.val_answers),
+        ),
         predictions.by_place(data.val_answers, probabilities, run.counts(data.val_answers)),
         predictions.by_carries(data.val_answers, probabilities, data.val_carries),
         predictions.confusion(data.val_answers, probabilities),
@@ -112,7 +118,7 @@ def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Asked]:
     try:
         return list({asked.text: asked for asked in (views.ask(run.config, each) for each in questions)}.values())
     except ValueError as error:
-        raise ConfigError(f"{error} (run {run.run_id}, task.digits={run.config.task.digits})") from error
+        raise ConfigError(f"{error} (run {run.run_id})") from error
 
 
 def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> Inspection:

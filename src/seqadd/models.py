@@ -194,7 +194,8 @@ def build_model(config: Config, question_length: int, answer_length: int, n_char
 
     Returns:
         Maps one-hot questions, shape ``(batch, question_length, n_characters)``, to probabilities of the answer's
-        characters, shape ``(batch, answer_length, n_characters)``. Layers are named as in the article's summary.
+        characters, shape ``(batch, answer_length, n_characters)``; an ``EncoderDecoder`` is also given what it reads
+        of the answer. Layers are named as in the article's summary.
     """
     keras.utils.set_random_seed(config.seed)
     return ARCHITECTURES[config.architecture](config, question_length, answer_length, n_characters)

@@ -22,7 +22,11 @@ Probabilities = npt.NDArray[np.floating[Any]]
 
 
 def by_question(
-    questions: Sequence[str], answers: Ids, probabilities: Probabilities, carries: npt.NDArray[np.int64]
+    questions: Sequence[str],
+    answers: Ids,
+    probabilities: Probabilities,
+    carries: npt.NDArray[np.int64],
+    p_answers: npt.NDArray[np.floating[Any]],
 ) -> pd.DataFrame:
     """A row for each sum, in their order.
 
@@ -31,17 +35,18 @@ def by_question(
         answers: the right ones.
         probabilities: what the model says.
         carries: how many each sum has.
+        p_answers: of each whole right answer, as ``activations.answer_probabilities`` gives them.
 
     Returns:
         Columns ``question``, ``answer``, ``guess`` (without padding), ``right``, ``carries``, ``p_answer`` and
-        ``p_guess`` (the products of the probabilities of their characters), and of the place at which the model is
+        ``p_guess`` (the product of the probabilities of its characters), and of the place at which the model is
         least sure: ``place`` (from 1), ``p`` (of its guess there), ``runner_up`` (the next character) and
         ``p_runner_up``.
     """
     import pandas as pd
 
     guesses, seconds = _two_best(probabilities)
-    p_guesses, p_seconds, p_answers = (_of(probabilities, ids) for ids in (guesses, seconds, answers))
+    p_guesses, p_seconds = _of(probabilities, guesses), _of(probabilities, seconds)
     least = p_guesses.argmin(axis=1)
     rows = np.arange(len(answers))
     return pd.DataFrame(
@@ -51,7 +56,7 @@ def by_question(
             "guess": [text.strip() for text in alphabet.decode(guesses)],
             "right": (guesses == answers).all(axis=1),
             "carries": carries,
-            "p_answer": p_answers.prod(axis=1),
+            "p_answer": p_answers,
             "p_guess": p_guesses.prod(axis=1),
             "place": least + 1,
             "p": p_guesses[rows, least],

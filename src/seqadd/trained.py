@@ -52,7 +52,7 @@ class TrainedRun:
         config: what was run.
         tags: what the record says beside the parameters.
         epoch: after which the model has its weights; 0 for before the first.
-        model: questions to probabilities, see ``models.build_model``.
+        model: see ``models.build_model``; ``activations.probabilities`` puts questions to any.
         data: the sums that it learnt, and those held out.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
     """
@@ -235,7 +235,7 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
         model = _load_model(store, run, config, epoch, weights_run, name)
         history = {
             metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
-            for metric in ("loss", "acc", "val_loss", "val_acc", "val_exact_match")
+            for metric in ("loss", "acc", "val_loss", "val_acc", "val_acc_teacher_forced", "val_exact_match")
         }
         loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history))
     return loaded

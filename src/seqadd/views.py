@@ -211,7 +211,7 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
         title=f"{layer}: {output.shape[0]} steps x {flat.shape[1]} units",
         values=flat,
         limits=limits,
-        rows=_steps(view, output.shape[0]),
+        rows=_steps(view, layer, output.shape[0]),
         columns=_every_eighth(flat.shape[1]),
         row_axis="step",
         column_axis="unit",
@@ -230,7 +230,7 @@ def step_heatmaps(view: View, layer: str) -> list[Heatmap]:
                 title=_GATE_OR_STATE.get(part, part),
                 values=values,
                 limits=limits,
-                rows=_steps(view, len(values)),
+                rows=_steps(view, layer, len(values)),
                 columns=_every_eighth(values.shape[1]),
                 row_axis="step",
                 column_axis="unit",
@@ -264,8 +264,9 @@ def _folded(output: Array) -> Array:
     return folded.reshape(rows, columns)
 
 
-def _steps(view: View, n: int) -> list[str]:
-    if n == len(view.asked.ids):
+def _steps(view: View, layer: str, n: int) -> list[str]:
+    of_decoder = layer.endswith(("_2", "_3"))  # where question and answer have as many characters
+    if n == len(view.asked.ids) and not (of_decoder and n == len(view.asked.answer)):
         return _question_steps(view)
     return _answer_steps(view) if n == len(view.asked.answer) else [str(step + 1) for step in range(n)]
 

@@ -48,8 +48,8 @@ import time
 from seqadd.exits import command, last_words, signals_held
 
 def say():
-    time.sleep(0.4)
     print("last words", flush=True)
+    time.sleep(0.45)
 
 with command(), last_words(say):
     try:
@@ -63,7 +63,7 @@ with command(), last_words(say):
 """
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(1.0, "tidied up"), (2.2, "last words")])
+@pytest.mark.parametrize(("seconds", "said"), [(1.0, "tidied up"), (2.4, "last words")])
 def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, said):
     process = subprocess.Popen(
         [sys.executable, "-c", DEAF.format(seconds=seconds)],
@@ -73,6 +73,18 @@ def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, sa
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, f"{said}\n", "seqadd: stopped by SIGINT\n")
+
+
+def test_a_process_ends_also_when_nothing_can_be_said():
+    script = DEAF.format(seconds=60).replace("import command", "import raising_on_signals")
+    script = script.replace("with command()", "with raising_on_signals(say=lambda text: 1 / 0)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for_lines(process, "deaf", n=1)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 143
 
 
 @pytest.mark.long
