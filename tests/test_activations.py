@@ -240,3 +240,21 @@ def test_weights_are_named_by_layer_and_array():
         "time_distributed_1/kernel": (32, 12),
         "time_distributed_1/bias": (12,),
     }
+
+
+@pytest.mark.parametrize("overrides", [*FREE[-3:], ["cell=gru"]], ids=" ".join)
+def test_the_probability_of_a_whole_answer_is_the_product_of_its_characters_each_after_those_before(overrides):
+    model = disturbed(*overrides)
+    answers = addition.write_answers(np.array([[617, 397], [5, 61], [999, 999]]), model.outputs[0].shape[1])
+    found = activations.answer_probabilities(model, QUESTIONS, answers)
+    for question, answer, p in zip(QUESTIONS, answers, found, strict=True):
+        if hasattr(model, "answer"):  # a character after the other
+            encoded = model.encode(np.eye(12, dtype=np.float32)[question[None]])
+            states, read, expected = encoded.states, alphabet.BLANK, 1.0
+            for character in answer[: answer.tolist().index(alphabet.BLANK) + 1]:
+                probabilities, states = model.step(np.eye(12, dtype=np.float32)[[read]], states, encoded)
+                expected, read = expected * float(probabilities[0, character]), character
+        else:
+            said = np.asarray(model(np.eye(12, dtype=np.float32)[question[None]]))[0]
+            expected = said[np.arange(len(answer)), answer].prod()
+        assert p == pytest.approx(expected, rel=1e-3)

@@ -91,7 +91,8 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
     found = []
     for at in range(0, len(questions), _AT_ONCE):
         right = answers[at : at + _AT_ONCE]
-        taught = model([alphabet.one_hot(questions[at : at + _AT_ONCE]), previous(right)], training=False).numpy()
+        x = keras.ops.convert_to_tensor(alphabet.one_hot(questions[at : at + _AT_ONCE]))
+        taught = model([x, previous(right)], training=False).numpy()
         of_right = np.take_along_axis(taught, right[..., None].astype(np.intp), axis=-1)[..., 0]
         found.append(np.where(counted(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
     return np.concatenate(found)
