@@ -1,6 +1,6 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test
-# make faults  sets up; the long tests of kills, crashes and lost servers
+# make faults  sets up; the long tests: kills, crashes and lost servers, what XLA compiles
 # make check   sets up; lint, format, types, known vulnerabilities of what is pinned
 #
 # The environment is made in .venv the first time, and again only when what it is made from has changed.
@@ -19,7 +19,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 faults: $(READY)
-	$(BIN)/python -m pytest -m long -n 0 tests/faults
+	$(BIN)/python -m pytest -m long -n 0
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -69,6 +69,18 @@ def share_told(epoch: int) -> float:
     return SCHEDULE / (SCHEDULE + math.exp(min(epoch / SCHEDULE, 50.0)))
 
 
+def places_told(config: Config, epoch: int, n: int) -> npt.NDArray[np.bool_]:
+    """At which places of ``n`` answers a decoder is told the right character before, ``(n, answer_length)``.
+
+    Follows from seed and epoch alone; drawn by numpy, because XLA and TensorFlow would draw others.
+    """
+    share = {"always": 1.0, "scheduled": share_told(epoch), "never": 0.0}[config.teacher_forcing or "always"]
+    coins: npt.NDArray[np.bool_] = (
+        np.random.default_rng((config.seed, epoch, 1)).random((n, config.answer_length)) < share
+    )
+    return coins
+
+
 def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optimizer:
     """Adam as the article's, with the state that it keeps of the model's weights; belongs to one training."""
     optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
@@ -181,33 +193,27 @@ def epoch_program(
         optimizer.apply(gradients, model.trainable_variables)
         return sums
 
-    def told_in(share: tf.Tensor, epoch: tf.Tensor, i: tf.Tensor) -> tf.Tensor:
-        """Where batch ``i`` of an epoch is told the right character; follows from seed, epoch and batch alone."""
-        seed = tf.stack([tf.constant(config.seed, tf.int64), tf.cast(epoch * n_batches + i, tf.int64)])
-        return tf.random.stateless_uniform((batch_size, config.answer_length), seed) < share
-
     @tf.function(
         jit_compile=config.jit,
         input_signature=[
             tf.TensorSpec((n_train,), tf.int32),
-            *([] if always_told else [tf.TensorSpec((), tf.float32), tf.TensorSpec((), tf.int32)]),
+            *([] if always_told else [tf.TensorSpec((n_batches * batch_size, config.answer_length), tf.bool)]),
         ],
     )
-    def program(order: tf.Tensor, *scheduled: tf.Tensor) -> tf.Tensor:
+    def program(order: tf.Tensor, *told: tf.Tensor) -> tf.Tensor:
         # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
         # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
         order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
         sums = tf.zeros(len(_names(config)) + config.free_lengths)
         for i in tf.range(n_batches):
             at = i * batch_size + tf.range(batch_size)
-            told = None if always_told else told_in(scheduled[0], scheduled[1], i)
-            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), told)
+            told_here = None if always_told else tf.gather(told[0], at)
+            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), told_here)
         return sums
 
     def run_epoch(rows: curricula.Rows, epoch: int) -> dict[str, float]:
-        share = share_told(epoch) if config.teacher_forcing == "scheduled" else 0.0
-        scheduled = [] if always_told else [tf.constant(share), tf.constant(epoch)]
-        return _means(config, program(tf.constant(rows), *scheduled), n_train)
+        told = [] if always_told else [tf.constant(places_told(config, epoch, n_batches * batch_size))]
+        return _means(config, program(tf.constant(rows), *told), n_train)
 
     return run_epoch
 
