@@ -135,6 +135,8 @@ def test_the_default_is_the_articles_main_model():
         "learning_rate": 0.001,
         "reverse": True,
         "shuffle": "each_epoch",
+        # What some architectures and tasks alone have.
+        **dict.fromkeys(["peek", "score", "teacher_forcing", "curriculum", "task.equal_lengths", "task.longest"]),
     }
     assert default.answer_length == 4
 

@@ -231,9 +231,9 @@ def test_padding_adds_nothing_to_loss_or_accuracy():
     assert expected[-1] == sum(len(text.rstrip()) + 1 for text in alphabet.decode(data.val_answers))
 
 
-def trained(*overrides: str) -> list[dict[str, float]]:
-    """The metrics of 20 epochs, without XLA: what it compiles is tested elsewhere."""
-    model, data, config = prepare("epochs=20", "learning_rate=0.03", "jit=false", *overrides)
+def trained(*overrides: str, epochs: int = 20) -> list[dict[str, float]]:
+    """The metrics of some epochs, without XLA: what it compiles is tested elsewhere."""
+    model, data, config = prepare(f"epochs={epochs}", "learning_rate=0.03", "jit=false", *overrides)
     history: list[dict[str, float]] = []
     for _ in training.train(model, training.make_optimizer(model, config), data, config, history):
         pass
@@ -253,12 +253,18 @@ def test_a_batch_of_mixed_lengths_trains(overrides):
 
 def test_scheduled_it_is_told_less_and_less(monkeypatch):
     assert [round(training.share_told(epoch), 2) for epoch in (1, 60, 120)] == [0.95, 0.5, 0.05]
-    told, scheduled, never = (trained("cell=gru", f"teacher_forcing={x}") for x in ("always", "scheduled", "never"))
+    told, scheduled, never = (
+        trained("cell=gru", f"teacher_forcing={x}", epochs=3) for x in ("always", "scheduled", "never")
+    )
     assert len({told[0]["loss"], scheduled[0]["loss"], never[0]["loss"]}) == 3
     monkeypatch.setattr(training, "share_told", lambda epoch: 1.0)
-    assert trained("cell=gru", "teacher_forcing=scheduled")[-1]["loss"] == pytest.approx(told[-1]["loss"], rel=1e-3)
+    assert trained("cell=gru", "teacher_forcing=scheduled", epochs=3)[-1]["loss"] == pytest.approx(
+        told[-1]["loss"], rel=1e-3
+    )
     monkeypatch.setattr(training, "share_told", lambda epoch: 0.0)
-    assert trained("cell=gru", "teacher_forcing=scheduled")[-1]["loss"] == pytest.approx(never[-1]["loss"], rel=1e-3)
+    assert trained("cell=gru", "teacher_forcing=scheduled", epochs=3)[-1]["loss"] == pytest.approx(
+        never[-1]["loss"], rel=1e-3
+    )
 
 
 def test_a_scheduled_training_goes_on_as_it_would_have():

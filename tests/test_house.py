@@ -20,8 +20,9 @@ SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") i
 FLOORS = [
     {"alphabet", "curricula", "files", "machine", "quiet"},
     {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
+    {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
-    {"ceilings", "checkpoints", "encoder_decoder", "exits", "figures", "health", "pages", "views"},
+    {"ceilings", "checkpoints", "exits", "figures", "health", "pages", "views"},
     {"models"},
     {"codes", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
@@ -151,6 +152,7 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env" / "bin" / "python"
 
 
+@pytest.mark.long
 def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installed_wheel, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     small = ["task.digits=1", "task.n_questions=55", "batch_size=20", "encoder_units=4", "cell=dense", "epochs=1"]

@@ -266,6 +266,7 @@ def test_a_folder_without_claims_is_refused(call, in_empty_folder):
     assert (code, err) == (2, "seqadd: --experiments .: no folder in it has a sweep.yaml\n")
 
 
+@pytest.mark.long
 def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
     """As the READMEs say; refused here, by a value that no job can have, after all jobs were composed."""
     for name in claims.names(packaged("experiments")):

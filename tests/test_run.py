@@ -73,6 +73,7 @@ def test_a_runs_metrics_are_one_value_an_epoch_from_one(single_run):
         "val_exact_match",
         "val_exact_match_carries_0",
         "val_exact_match_carries_1",
+        "val_exact_match_digits_1",
         "val_acc_position_1",
         "val_acc_position_2",
         "binary_accuracy",
@@ -97,7 +98,9 @@ def test_a_runs_artifacts(single_run, tmp_path):
     ]
     composed = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(tmp_path))).read_text())
     assert composed["cell"] == "gru"
-    assert composed["task"] == {"digits": 1, "n_questions": 55, "held_out": 0.2}
+    assert composed["task"] == {
+        "digits": 1, "n_questions": 55, "held_out": 0.2, "equal_lengths": None, "longest": None
+    }  # fmt: skip
     assert "tracking" not in composed  # an address may hold a password
     history = json.loads(Path(client.download_artifacts(run_id, "history.json", str(tmp_path))).read_text())
     assert [row["epoch"] for row in history] == [1, 2, 3]
@@ -166,7 +169,9 @@ def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afres
     assert "epoch 1/2" in out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_run_that_is_told_to_stop_is_killed_in_the_store_too(number, code, tmp_path):
     process = start(tmp_path, *LONG)
     wait_for_lines(process, "epoch ")

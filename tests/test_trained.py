@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from trained_runs import model_of, record_run
 
 from seqadd import activations, trained
-from seqadd.config import ConfigError, in_one_line
+from seqadd.config import ConfigError, as_text, in_one_line
 from seqadd.trained import NoSuchRun
 
 MISSING = "0" * 32
@@ -48,7 +48,7 @@ SMALL_GRU = ["cell=gru", "task.digits=1", "task.n_questions=55", "task.held_out=
 
 def test_a_run_comes_back_with_its_weights_and_its_sums(store):
     run = trained.load_run(f"run={store['lstm']}")
-    expected = model_of(*[f"{key}={value}" for key, value in run.config.result_keys().items()])
+    expected = model_of(*[f"{key}={as_text(value)}" for key, value in run.config.result_keys().items()])
     for weights, other in zip(run.model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, other)
     assert run.config.cell == "lstm"
