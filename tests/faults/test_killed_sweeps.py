@@ -24,6 +24,7 @@ from conftest import (
 FAST = [*SMALL, "cell=simple_rnn"]
 
 
+@pytest.mark.long
 def test_a_killed_job_stops_nobody_else_and_the_same_command_does_only_that_job(tmp_path):
     sweep = ["-m", *FAST, "epochs=2000", "seed=0,1"]
     process = start(tmp_path, *sweep, "hydra.launcher.jobs=2")

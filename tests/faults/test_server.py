@@ -84,6 +84,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.long
 def test_a_server_that_is_not_there_is_named_within_ten_seconds_before_any_work(tmp_path):
     with socket.socket() as silent:  # takes connections and never answers
         silent.bind(("127.0.0.1", 0))

@@ -190,6 +190,7 @@ def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run
     assert (in_empty_folder / "unfinished").exists()
 
 
+@pytest.mark.long
 def test_a_sweep_of_an_evil_name_is_recorded_as_text(tmp_path):
     name = "<b>=1+1"
     done = subprocess.run(

@@ -78,6 +78,7 @@ def test_a_checkpoint_for_which_there_is_no_room_ends_the_run_and_is_named(folde
     assert command(tmp_path, *COMMAND, *FAST, *big).returncode == 0
 
 
+@pytest.mark.long
 def test_a_table_for_which_there_is_no_room_is_named_and_the_one_before_stays(folder_with_a_run):
     for option, name in (("--csv", "table.csv"), ("--markdown", "table.md"), ("--figure", "curves.png")):
         path = folder_with_a_run / name
@@ -182,6 +183,7 @@ def test_what_is_only_printed_ends_quietly_when_nobody_reads_it(arguments, folde
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_back_makes_no_epoch_end_before_it_began(tmp_path):
     program = """
 import sys, time
