@@ -102,7 +102,7 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     [
         ("--beam=0", "--beam=0: must be in 1..1000"),
         ("--beam=1000000000000", "--beam=1000000000000: must be in 1..1000"),
-        ("--max-length=1", "--max-length=1: must be in 2..40 (the longest answers of its task have the fewest)"),
+        ("--max-length=1", "--max-length=1: must be in 2..40 (the longest answers of its task have 2)"),
     ],
 )
 def test_ways_to_answer_that_are_none(free, call, monkeypatch, option, said):

@@ -76,7 +76,7 @@ def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> 
     digits = addition.answer_length(config.longest)
     for option, value, low, high in (("--beam", beam, 1, _WIDEST), ("--max-length", max_length, digits, _LONGEST)):
         if value is not None and not low <= value <= high:
-            why = " (the longest answers of its task have the fewest)" if low > 1 else ""
+            why = f" (the longest answers of its task have {digits})" if low > 1 else ""
             raise ConfigError(f"{option}={value}: must be in {low}..{high}{why}")
         if value is not None and not config.free_lengths:
             raise ConfigError(

@@ -171,10 +171,10 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
     while not (over.is_set() or _heard.is_set()) and time.monotonic() < began + _SECONDS_TO_HEAR:
         time.sleep(0.05)
     with _deciding:
-        if not _heard.is_set() and not over.is_set():
+        tidying_up = _heard.is_set() or over.is_set()
+        if not tidying_up:
             _taken_over.set()
-    words = list(reversed(_last_words)) if _taken_over.is_set() else []  # the latest record first
-    if not _taken_over.is_set():  # somebody is tidying up
+    if tidying_up:
         over.wait(began + _SECONDS_IN_ALL - _SECONDS_FOR_LAST_WORDS - time.monotonic())
         with _deciding:
             if over.is_set():
@@ -183,8 +183,8 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
             _taken_over.set()
     try:
         gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
-        for each in words:
-            _try(each)
+        for words in [] if tidying_up else reversed(_last_words):  # the latest record first
+            _try(words)
         if say is not None:
             _try(lambda: say(f"seqadd: {Interrupted(number)}"))
     finally:
