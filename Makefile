@@ -1,6 +1,7 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test
 # make faults  sets up; the long tests: kills, crashes and lost servers, what XLA compiles
+# make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make check   sets up; lint, format, types, known vulnerabilities of what is pinned
 #
 # The environment is made in .venv the first time, and again only when what it is made from has changed.
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: table test faults check format lock
+.PHONY: table test faults integration check format lock
 
 table: $(READY)
 	$(BIN)/python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=200
@@ -20,6 +21,9 @@ test: $(READY)
 
 faults: $(READY)
 	$(BIN)/python -m pytest -m long -n 0
+
+integration: $(READY)
+	$(BIN)/python -m pytest -m integration -n 0 tests/integration
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -42,5 +46,6 @@ $(READY): pyproject.toml requirements.lock
 
 # Needs uv on the PATH. python-dateutil is held below 3 because newer ones drag graphene, a part of MLflow, back.
 lock:
-	echo 'python-dateutil<3' | uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	echo 'python-dateutil<3' | uv pip compile pyproject.toml --extra dev --extra slurm --extra search --extra server \
+	  --universal --python-version 3.11 \
 	  --constraint - --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
