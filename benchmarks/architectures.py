@@ -31,6 +31,10 @@ CONDITIONS = [
     ["architecture=encoder_decoder", "teacher_forcing=never"],
     ["architecture=attention", "score=dot"],
     ["architecture=attention"],
+    # experiments/architectures: the encoder-decoder's 40,000 parameters in each
+    ["architecture=repeat_vector", "decoder_units=44"],
+    ["architecture=readout", "encoder_units=56"],
+    ["architecture=attention", "encoder_units=49"],
 ]
 
 
