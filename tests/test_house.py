@@ -29,6 +29,7 @@ FLOORS = [
     {"snapshots"},
     {"run", "table"},
     {"jobs", "preloaded", "sweeps", "trained"},
+    {"slurm"},
     {"answer", "inspection"},
     {"inspection_files"},
     {"inspect"},

@@ -8,7 +8,8 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -27,18 +28,16 @@ def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Seque
     Raises:
         ConfigError: naming the job, when its configuration cannot be run.
     """
-    from seqadd.config import ConfigError, check_machine, from_hydra
+    from seqadd.config import ConfigError, from_hydra
 
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     choices = composed.hydra.runtime.choices
     with open_dict(composed):
         del composed["hydra"]
     try:
-        checked = from_hydra(composed, choices)
-        check_machine(checked)
+        return from_hydra(composed, choices)
     except ConfigError as error:
         raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
-    return checked
 
 
 def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
@@ -82,7 +81,7 @@ class TrackedSweeper(BasicSweeper):
 
         jobs = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
-        if isinstance(launcher, ProcessLauncher):
+        if isinstance(launcher, CheckingLauncher):
             launcher.check(jobs, configs)
 
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
@@ -107,8 +106,48 @@ class TrackedSweeper(BasicSweeper):
         ]
 
 
-class ProcessLauncher(Launcher):
-    """Runs each job in a fresh process, ``jobs`` of them at once.
+class CheckingLauncher(Launcher):
+    """A launcher that is told of the whole sweep before its first job, and can refuse it."""
+
+    def __init__(self) -> None:
+        self._sweep: Sequence[Sequence[str]] = []
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.config = config
+
+    def check(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        """Is told of the whole sweep, of which some jobs may be finished when the others are launched.
+
+        Raises:
+            ConfigError: when they cannot be run.
+        """
+        self._sweep = sweep
+        self.check_room(sweep, configs)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs and returns when all have ended.
+
+        Raises:
+            JobsFailed: naming the jobs that did not finish.
+            Interrupted: when somebody asked this process to stop.
+        """
+        # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
+        configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
+        run_ids = self.run_all(labels(job_overrides, self._sweep or job_overrides), configs)
+        return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
+
+    @abstractmethod
+    def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        """Raises ConfigError for jobs that there is no room for."""
+
+    @abstractmethod
+    def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
+        """The ids of the runs of all jobs, when they have ended; raises as ``launch``."""
+
+
+class ProcessLauncher(CheckingLauncher):
+    """Runs each job in a fresh process on this machine, ``jobs`` of them at once.
 
     Args:
         jobs: how many at once; None for as many as the machine has processors and memory for.
@@ -120,25 +159,20 @@ class ProcessLauncher(Launcher):
     def __init__(self, jobs: int | None = None) -> None:
         from seqadd.config import ConfigError
 
+        super().__init__()
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
         self.at_once = jobs
-        self.sweep: Sequence[Sequence[str]] = []
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context = hydra_context
-        self.config = config
-
-    def check(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-        """Is told of the whole sweep, of which some jobs may be finished when the others are launched.
-
-        Raises:
-            ConfigError: for more jobs at once than the machine has processors or memory for.
-        """
+    def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd import jobs
-        from seqadd.config import ConfigError
+        from seqadd.config import ConfigError, check_machine
 
-        self.sweep = sweep
+        for job, config in zip(sweep, configs, strict=True):
+            try:
+                check_machine(config)
+            except ConfigError as error:
+                raise ConfigError(f"{error} (job {' '.join(job)}; no job was started)") from error
         most = jobs.jobs_at_once(configs)
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
@@ -146,19 +180,41 @@ class ProcessLauncher(Launcher):
                 "processors and the memory (no job was started)"
             )
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs and returns when all have ended.
-
-        Raises:
-            JobsFailed: naming the jobs that did not finish.
-            Interrupted: after all jobs were stopped.
-        """
+    def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd import jobs
 
-        # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
-        configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
-        run_ids = jobs.run_all(labels(job_overrides, self.sweep or job_overrides), configs, self.at_once)
-        return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
+        return jobs.run_all(names, configs, self.at_once)
+
+
+class SlurmLauncher(CheckingLauncher):
+    """Has Slurm run the jobs, as one array; see ``seqadd.slurm``.
+
+    Args:
+        request: what is asked for each job, see ``seqadd.slurm.Request``.
+
+    Raises:
+        ConfigError: for what is no such request.
+    """
+
+    def __init__(self, **request: Any) -> None:
+        from seqadd.config import ConfigError
+        from seqadd.slurm import Request
+
+        super().__init__()
+        options = request.pop("options", None) or {}
+        if not isinstance(options, Mapping):
+            raise ConfigError(f"hydra.launcher.options={options}: must be options of sbatch, as {{nice: 100}}")
+        self.request = Request(**request, options=dict(options))
+
+    def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        from seqadd import slurm
+
+        slurm.check(self.request, configs)
+
+    def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
+        from seqadd import slurm
+
+        return slurm.run_all(names, configs, self.request)
 
 
 def _job_return(overrides: Sequence[str], run_id: str) -> JobReturn:

@@ -80,6 +80,11 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
         RecordWaits: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
+    return run_ids(labels, run_each(labels, configs, at_once))
+
+
+def run_each(labels: Sequence[str], configs: Sequence[Config], at_once: int | None = None) -> list[Finished | Failed]:
+    """As ``run_all``, but returns how each job ended, and raises for none of them."""
     if at_once is None:
         at_once = jobs_at_once(configs)
     jobs = [_Job(index, label) for index, label in enumerate(labels)]
@@ -112,13 +117,23 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | Non
         except BaseException:  # whatever it is: without us nobody watches them
             _stop([each.process for each in running.values()])
             raise
-    failed = {job.label: job.outcome for job in jobs if isinstance(job.outcome, Failed)}
+    return [job.outcome for job in jobs if job.outcome is not None]
+
+
+def run_ids(labels: Sequence[str], outcomes: Sequence[Finished | Failed]) -> list[str]:
+    """The ids of the runs of jobs that all finished.
+
+    Raises:
+        JobsFailed: naming the jobs that did not finish.
+        RecordWaits: when all finished, and the store could not be told of some.
+    """
+    failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, Failed)}
     if failed:
         said = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
         if all(outcome.waits for outcome in failed.values()):
-            raise RecordWaits(f"{len(failed)} of {len(jobs)} jobs wait for the store: {said}")
-        raise JobsFailed(f"{len(failed)} of {len(jobs)} jobs failed: {said}")
-    return [job.outcome.run_id for job in jobs if isinstance(job.outcome, Finished)]
+            raise RecordWaits(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {said}")
+        raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {said}")
+    return [outcome.run_id for outcome in outcomes if isinstance(outcome, Finished)]
 
 
 def jobs_at_once(configs: Sequence[Config]) -> int:

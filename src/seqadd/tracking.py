@@ -659,7 +659,18 @@ def run_tags(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
+        **_slurm_tags(),
     }
+
+
+def _slurm_tags() -> dict[str, str]:
+    """Which job of Slurm's this process belongs to, and where its log is; empty for none."""
+    if "SUBMITIT_FOLDER" not in os.environ:  # which submitit sets in the jobs that it has submitted
+        return {}
+    import submitit
+
+    job = submitit.JobEnvironment()
+    return {"slurm_job": job.job_id, "slurm_log": str(job.paths.stdout), "slurm_node": job.hostname}
 
 
 @functools.cache

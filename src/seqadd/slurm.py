@@ -1,0 +1,345 @@
+"""The jobs of a sweep on a Slurm cluster: one array, submitted through submitit and watched until all have ended.
+
+From the moment that they are submitted the jobs are Slurm's: who watches may go, and the same command again watches
+those that are still there and submits what is missing. Each job is a sweep of one, see ``jobs``, so that everything
+that holds for a job on this machine holds for it: it checkpoints, skips what is finished, and goes on where it was when
+Slurm has it requeued, at its time limit or after another job has taken its place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqadd import jobs
+from seqadd.config import Config, ConfigError, in_one_line
+from seqadd.exits import Interrupted, raising_on_signals, signals_held
+from seqadd.files import write_whole
+from seqadd.jobs import Failed, Finished
+from seqadd.progress import PatientConsole
+
+if TYPE_CHECKING:
+    from submitit import Job
+
+# A job may take so many times as long as is expected of it, and some minutes to begin: another processor can be slow.
+_TIMES_AS_LONG = 3
+_MINUTES_TO_BEGIN = 10
+# What a run was measured to take beside what config.memory_needed counts, which is the least that it can do with.
+_TIMES_AS_MUCH = 2.0
+# At its time limit a job is requeued and goes on, so many times; this long before, it is told to.
+_REQUEUES = 10
+_SECONDS_TO_STOP = 60
+# Slurm is asked this often. A job that it no longer has may have been requeued a moment ago, and a shared folder may
+# show a result some seconds late.
+_SECONDS_BETWEEN_LOOKS = 3.0
+_SECONDS_UNTIL_GONE = 20.0
+
+_SUBMITTED = "submitted.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of Slurm for each job; None for Slurm's default, or for what is worked out.
+
+    Attributes:
+        jobs: of the array, at once.
+        partition, account, qos: as in sbatch.
+        minutes: its time limit, after which it is requeued and goes on.
+        memory_gb: its memory.
+        gpus: its GPUs.
+        folder: where jobs and their logs are kept; on a disk that login node and nodes share.
+        options: further ones of sbatch, without their dashes.
+    """
+
+    jobs: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    minutes: int | None = None
+    memory_gb: float | None = None
+    gpus: int | None = None
+    folder: str = "slurm"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, low in (("jobs", 1), ("minutes", 1), ("memory_gb", 0.5), ("gpus", 1)):
+            value = getattr(self, key)
+            number = isinstance(value, (int, float) if key == "memory_gb" else int) and not isinstance(value, bool)
+            if value is not None and not (number and value >= low):
+                raise ConfigError(f"hydra.launcher.{key}={value}: must be at least {low}, or null")
+
+    def minutes_for(self, configs: Sequence[Config]) -> int:
+        """The time limit of each of these jobs."""
+        longest = max(config.epochs * config.seconds_per_epoch() for config in configs)
+        return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest / 60)
+
+    def memory_for(self, configs: Sequence[Config]) -> float:
+        """The memory of each of these jobs in gigabytes."""
+        return self.memory_gb or math.ceil(_TIMES_AS_MUCH * max(sum(c.memory_needed().values()) for c in configs) / 1e9)
+
+    def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str]:
+        """Options of sbatch that say what these jobs need."""
+        wanted = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "time": self.minutes_for(configs),
+            "mem": f"{round(1024 * self.memory_for(configs))}M",
+            "cpus-per-task": max(config.threads for config in configs),
+            "gpus-per-node": self.gpus,
+            **self.options,
+        }
+        return {name: str(value) for name, value in wanted.items() if value is not None}
+
+
+def check(request: Request, configs: Sequence[Config]) -> None:
+    """Asks Slurm whether it would take such jobs, and submits none.
+
+    Raises:
+        ConfigError: without Slurm's commands or submitit, and for what Slurm refuses: a partition that is not there, an
+            account without permission, more memory, processors or time than there are.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("hydra/launcher=slurm: submitit is not installed; pip install 'seqadd[slurm]'") from error
+    for program in ("sbatch", "squeue", "srun"):
+        if shutil.which(program) is None:
+            raise ConfigError(
+                f"hydra/launcher=slurm: there is no {program} on this machine; Slurm's are on the "
+                "cluster's login node: run it there, or without hydra/launcher=slurm"
+            )
+    options = [f"--{name}={value}" for name, value in request.sbatch_options(configs).items()]
+    asked = _slurm("sbatch", "--test-only", *options, "--wrap=true")
+    if asked.returncode != 0:
+        raise ConfigError(
+            f"hydra/launcher=slurm: Slurm refuses the jobs: {_said(asked)}; asked for {' '.join(options)}"
+            + _partitions_there(request)
+            + " (no job was submitted)"
+        )
+    folder = Path(request.folder).absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # an address with a password in it may be in there
+    except OSError as error:
+        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {in_one_line(error)}") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be written; name a folder of your own")
+
+
+def _partitions_there(request: Request) -> str:
+    there = _slurm("sinfo", "--noheader", "--format=%R").stdout.split()
+    if request.partition is None or request.partition in there:
+        return ""
+    return f"; partitions are {', '.join(there)}"
+
+
+def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
+    """A command of Slurm's; one that does not answer within a minute has failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not answer")
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """The last thing that it said, which is the one about the job."""
+    lines = [line.removeprefix(f"{done.args[0]}: ") for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+class _Work:
+    """What a job does on its node: trains one configuration, in a process of its own."""
+
+    def __call__(self, label: str, config: Config) -> Finished | Failed:
+        try:
+            with raising_on_signals():
+                (outcome,) = jobs.run_each([label], [config], at_once=1)
+            return outcome
+        except Interrupted as stopped:  # which is no result: Slurm may have requeued the job
+            sys.exit(stopped.exit_code)
+
+    def checkpoint(self, label: str, config: Config) -> Any:
+        """What submitit has requeued in place of a job that is told of its time limit; it goes on by itself."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self, label, config)
+
+
+def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[str]:
+    """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
+
+    Args:
+        labels: what each job is called.
+        configs: a checked configuration for each.
+        request: what is asked for each job.
+
+    Raises:
+        ConfigError: when Slurm does not take the jobs.
+        JobsFailed: after the last has ended, naming those that did not finish.
+        RecordWaits: when all finished, and the store could not be told of some.
+        Interrupted: on Ctrl-C or SIGTERM; the jobs go on.
+    """
+    say = PatientConsole(highlight=False, soft_wrap=True)
+    folder = Path(request.folder).absolute()
+    there = _still_there(folder, configs)
+    missing = [index for index in range(len(configs)) if index not in there]
+    if there:
+        say.print(f"{len(there)} of {len(configs)} jobs are with Slurm already: {_ids(there.values())}", markup=False)
+    if missing:
+        with signals_held():  # a job that is submitted and not written down would be submitted again
+            new = _submit(folder, [labels[n] for n in missing], [configs[n] for n in missing], request)
+            there |= dict(zip(missing, new, strict=True))
+            _write_down(folder, {configs[index].config_hash(): job.job_id for index, job in there.items()})
+        say.print(
+            f"{len(missing)} jobs submitted to Slurm: {_ids(new)}, of each {request.minutes_for(configs)} min and "
+            f"{request.memory_for(configs):g} GB; logs in {request.folder}",
+            markup=False,
+        )
+    try:
+        outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, say)
+    except Interrupted:
+        say.print(
+            f"The jobs go on without being watched: {_ids(there.values())}. The same command watches them again; "
+            f"scancel {' '.join(sorted({job.job_id.partition('_')[0] for job in there.values()}))} ends them.",
+            markup=False,
+        )
+        raise
+    return jobs.run_ids(labels, outcomes)
+
+
+def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[Job[Any]]:
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_REQUEUES)
+    wanted = request.sbatch_options(configs)
+    executor.update_parameters(
+        job_name="seqadd",
+        time=request.minutes_for(configs),  # submitit must know it too
+        stderr_to_stdout=True,
+        signal_delay_s=_SECONDS_TO_STOP,
+        array_parallelism=request.jobs or len(configs),
+        additional_parameters=wanted,
+    )
+    try:
+        return list(executor.map_array(_Work(), labels, configs))
+    except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
+        raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {in_one_line(error)}") from error
+
+
+def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:
+    """Which of the jobs were submitted before and are still waiting or running."""
+    import submitit
+
+    found: dict[int, Job[Any]] = {}
+    submitted = _written_down(folder)
+    asked = {index: submitted[c.config_hash()] for index, c in enumerate(configs) if c.config_hash() in submitted}
+    states = _states(set(asked.values())) if asked else {}
+    for index, job_id in asked.items():
+        if states is None or job_id in states:
+            found[index] = submitit.SlurmJob(folder, job_id)
+    return found
+
+
+def _written_down(folder: Path) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / _SUBMITTED).read_text(encoding="utf-8"))
+        return {str(key): str(value) for key, value in found.items()}
+    return {}
+
+
+def _write_down(folder: Path, submitted: dict[str, str]) -> None:
+    write_whole(folder / _SUBMITTED, json.dumps({**_written_down(folder), **submitted}, indent=1))
+
+
+def _ids(of_jobs: Any) -> str:
+    """The jobs of each array together: ``17_0 to 17_11``."""
+    every = [job.job_id for job in of_jobs]
+    return every[0] if len(every) == 1 else f"{every[0]} to {every[-1]}"
+
+
+def _states(job_ids: set[str]) -> dict[str, str] | None:
+    """What Slurm says of those jobs that it has not ended, ``PENDING``, ``RUNNING``...; None if it does not answer.
+
+    squeue, which submitit does not ask, knows of them also where Slurm keeps no accounts.
+    """
+    arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
+    asked = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T")
+    if asked.returncode != 0:
+        return {} if "Invalid job id" in asked.stderr else None  # which it says of jobs that have long ended
+    pairs = (line.split() for line in asked.stdout.splitlines())
+    return {job_id: state for job_id, state in pairs if job_id in job_ids}
+
+
+@dataclass
+class _Watched:
+    job: Job[Any]
+    label: str
+    read: int = 0  # bytes of its log
+    last_seen: float = field(default_factory=time.monotonic)
+    state: str = "PENDING"
+
+
+def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: PatientConsole) -> list[Finished | Failed]:
+    """Waits for all jobs, and shows what their logs say meanwhile."""
+    waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
+    outcomes: dict[int, Finished | Failed] = {}
+    next_look = 0.0
+    while waiting:
+        now = time.monotonic()
+        if now >= next_look:
+            states = _states({each.job.job_id for each in waiting.values()})
+            for each in waiting.values():
+                if states is None or each.job.job_id in states:
+                    each.last_seen = now
+                if states is not None and states.get(each.job.job_id, each.state) != each.state:
+                    each.state = states[each.job.job_id]
+            next_look = now + _SECONDS_BETWEEN_LOOKS
+        for index, each in list(waiting.items()):
+            for line in _new_lines(each):
+                say.print(line, markup=False)
+            outcome = _outcome(each, now)
+            if outcome is not None:
+                del waiting[index]
+                outcomes[index] = outcome
+                say.print(f"{each.label}  {outcome}  ({len(outcomes)} of {len(by_index)} jobs)", markup=False)
+        if waiting:
+            time.sleep(0.5)
+    return [outcomes[index] for index in by_index]
+
+
+def _outcome(watched: _Watched, now: float) -> Finished | Failed | None:
+    """How a job ended; None while it has not."""
+    job = watched.job
+    if job.paths.result_pickle.exists():
+        if job.exception() is not None:
+            return Failed(f"could not be run; its log, {job.paths.stdout}, says why")
+        result: Finished | Failed = job.result()
+        return result
+    if now - watched.last_seen > _SECONDS_UNTIL_GONE:
+        return Failed(f"Slurm ended job {job.job_id} before it was done (last seen {watched.state}); its log is "
+                      f"{job.paths.stdout}")  # fmt: skip
+    return None
+
+
+def _new_lines(watched: _Watched) -> list[str]:
+    """What a job has written since, but for what submitit writes."""
+    try:
+        with open(watched.job.paths.stdout, "rb") as log:
+            log.seek(watched.read)
+            new = log.read()
+    except OSError:  # it has not begun
+        return []
+    whole = new[: new.rfind(b"\n") + 1]
+    watched.read += len(whole)
+    lines = whole.decode(errors="replace").splitlines()
+    return [line for line in lines if line.startswith(watched.label)]

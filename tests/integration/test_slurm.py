@@ -1,0 +1,228 @@
+"""Sweeps on a real Slurm: one array, one parent run, and whatever happens to jobs, the weights of an undisturbed one.
+
+The cluster is this machine, started by ``scripts/slurm.py``; jobs that take another's place, time limits and kills are
+Slurm's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, SMALL, client_of, runs_of
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+import slurm as cluster
+
+pytestmark = pytest.mark.integration
+
+# Of some 10 seconds: long enough to be met on the way.
+EPOCHS = 3000
+SWEEP = [*SMALL, "cell=simple_rnn", f"epochs={EPOCHS}"]
+ON_SLURM = ["-m", "hydra/launcher=slurm"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("slurm")
+    environment = cluster.start(folder)
+    os.environ.update(environment)
+    yield
+    cluster.stop(folder)
+    del os.environ["SLURM_CONF"]
+
+
+def seqadd(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *overrides], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+
+
+def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *overrides], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_until(happened: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def slurm_says(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def log_of(folder: Path, job: str) -> str:
+    path = folder / "slurm" / f"{job}_0_log.out"
+    return path.read_text() if path.exists() else ""
+
+
+def first_array(folder: Path) -> str:
+    """The number of the one array that was submitted from a folder."""
+    wait_until(lambda: list(folder.glob("slurm/*_submission.sh")))
+    (script,) = folder.glob("slurm/*_submission.sh")
+    return script.name.partition("_")[0]
+
+
+def is_training(folder: Path, job: str, epoch: int = 150) -> bool:
+    """Whether a job has come so far, and not to its end."""
+    reached = [int(found) for found in re.findall(r"epoch +(\d+)/", log_of(folder, job))]
+    return bool(reached) and epoch <= reached[-1] < EPOCHS
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """Of each finished run: seed and checksum."""
+    finished = [run for run in runs_of(folder) if run.info.status == "FINISHED" and "weights_sha256" in run.data.tags]
+    return {run.data.params["seed"]: run.data.tags["weights_sha256"] for run in finished}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The weights of three seeds, trained here without Slurm."""
+    folder = tmp_path_factory.mktemp("here")
+    done = seqadd(folder, "-m", *SWEEP, "seed=range(3)")
+    assert done.returncode == 0, done.stderr
+    return weights(folder)
+
+
+def test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ran_through(
+    tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    sweep = begin(tmp_path, *ON_SLURM, *SWEEP, "seed=range(3)")
+    array = first_array(tmp_path)
+    killed, told, displaced = (f"{array}_{index}" for index in (0, 1, 2))
+
+    def kill() -> None:
+        slurm_says("scancel", "--signal=KILL", killed)
+        wait_until(lambda: "RUNNING" not in slurm_says("squeue", "--noheader", f"--jobs={killed}", "--format=%T"))
+        slurm_says("scontrol", "requeue", killed)
+
+    def tell_of_the_time_limit() -> None:
+        slurm_says("scancel", "--signal=USR2", told)  # as Slurm does before it
+
+    def displace() -> None:
+        slurm_says("srun", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--mem=100M", "true")
+
+    to_come = {killed: kill, told: tell_of_the_time_limit, displaced: displace}
+
+    def disturb() -> bool:
+        for job in [job for job in to_come if is_training(tmp_path, job)]:
+            to_come.pop(job)()
+        return not to_come
+
+    wait_until(disturb)
+
+    said, _ = sweep.communicate(timeout=240)
+    assert sweep.returncode == 0, said
+    assert weights(tmp_path) == undisturbed
+    for job in (killed, told, displaced):
+        assert log_of(tmp_path, job).count("Starting with JobEnvironment") >= 2, log_of(tmp_path, job)
+    assert re.search(r"goes on after epoch [1-9]", log_of(tmp_path, killed))
+
+    parent, children = of_a_sweep(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert [run.info.status for run in children] == 3 * ["FINISHED"]
+    for run in children:
+        seed = run.data.params["seed"]
+        assert run.data.tags["slurm_job"] == f"{array}_{seed}"
+        assert f"seed={seed}" in Path(run.data.tags["slurm_log"]).read_text()
+        history = client_of(tmp_path).get_metric_history(run.info.run_id, "loss")
+        assert [point.step for point in history] == list(range(1, EPOCHS + 1))  # each epoch once
+
+    submitted = set(tmp_path.glob("slurm/*"))
+    again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(3)")
+    assert again.returncode == 0, again.stderr
+    assert "all 3 jobs are finished already" in again.stdout
+    assert set(tmp_path.glob("slurm/*")) == submitted
+
+
+def of_a_sweep(folder: Path):
+    runs = runs_of(folder)
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    return parent, sorted(children, key=lambda run: run.data.params["seed"])
+
+
+def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    first = begin(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
+    array = first_array(tmp_path)
+    wait_until(lambda: is_training(tmp_path, f"{array}_0"))
+    first.send_signal(signal.SIGTERM)
+    said, _ = first.communicate(timeout=10)
+    assert first.returncode == 128 + signal.SIGTERM
+    assert f"The jobs go on without being watched: {array}_0 to {array}_1" in said
+
+    again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"with Slurm already: {array}_" in again.stdout
+    assert first_array(tmp_path) == array  # no other was submitted
+    assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
+    parent, children = of_a_sweep(tmp_path)
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+
+
+def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
+    tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    sweep = begin(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
+    array = first_array(tmp_path)
+    wait_until(lambda: is_training(tmp_path, f"{array}_1"))
+    slurm_says("scancel", f"{array}_1")
+    said, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    assert f"1 of 2 jobs failed: seed=1: Slurm ended job {array}_1 before it was done" in said
+    assert set(weights(tmp_path)) == {"0"}
+
+    again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "seed=0  finished already" in again.stdout
+    assert re.search(r"seed=1 +goes on after epoch [1-9]", again.stdout)
+    assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["hydra.launcher.partition=nowhere"], "Invalid partition name specified"),
+        (["hydra.launcher.partition=nowhere"], "partitions are main, urgent"),
+        (["hydra.launcher.memory_gb=900"], "Requested node configuration is not available"),
+        (["hydra.launcher.partition=urgent", "hydra.launcher.minutes=600"], "time limit"),
+        (["+hydra.launcher.options.bogus=1"], "unrecognized option '--bogus=1'"),
+        (["hydra.launcher.minutes=0"], "hydra.launcher.minutes=0: must be at least 1, or null"),
+        (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot be made"),
+    ],
+)
+def test_what_slurm_refuses_is_one_line_and_nothing_is_submitted(
+    tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    refused = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)", *overrides)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert slurm_says("squeue", "--noheader") == ""
+
+
+def test_without_slurms_commands_one_line_says_where_they_are(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "git").symlink_to(shutil.which("git") or "git")
+    refused = seqadd(tmp_path, *ON_SLURM, *SWEEP, PATH=str(programs))
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "seqadd: hydra/launcher=slurm: there is no sbatch on this machine; Slurm's are on the cluster's "
+        "login node: run it there, or without hydra/launcher=slurm\n"
+    )
