@@ -18,7 +18,7 @@ SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") i
 
 # A module may import those in the lines before its own, and no other of ours.
 FLOORS = [
-    {"alphabet", "curricula", "files", "machine", "quiet"},
+    {"alphabet", "curricula", "devices", "files", "machine", "quiet"},
     {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
     {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
@@ -45,6 +45,7 @@ FLOORS = [
 WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {
     "activations",
     "attention",
+    "devices",
     "encoder_decoder",
     "layers",
     "models",

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from seqadd.config import Config, in_one_line
 from seqadd.files import replacing
-from seqadd.machine import processor_name
+from seqadd.machine import gpu_names, processor_name
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
@@ -66,6 +66,7 @@ class Checkpoint:
 
 def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
     """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer."""
+    gpus = gpu_names()
     return {
         "configuration": config.trajectory_hash(),
         "data": data_digest,
@@ -73,6 +74,7 @@ def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
         **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
         "processor": processor_name(),
         "compiler": "XLA" if config.jit else "none",
+        **({"gpu": ", ".join(gpus)} if gpus else {}),
     }
 
 

@@ -24,6 +24,18 @@ def processor_name() -> str:
     return platform.processor() or "unknown processor"
 
 
+def gpu_names() -> list[str]:
+    """The GPUs whose driver is loaded here; TensorFlow sees them if it has CUDA too. None where they are hidden."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return []
+    names = []
+    for about in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        with suppress(OSError):
+            lines = [line.partition(":") for line in about.read_text().splitlines()]
+            names += [value.strip() for key, _, value in lines if key == "Model"]
+    return names
+
+
 def memory() -> int | None:
     """Bytes that a process here can have at most: the machine's, or what its control group may; None if unknown."""
     limits = []

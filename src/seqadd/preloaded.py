@@ -11,7 +11,7 @@ from seqadd import checkpoints, run, tracking  # noqa: F401
 from seqadd.quiet import quiet_import_of_tensorflow
 
 with quiet_import_of_tensorflow():
-    from seqadd import figures, models, training  # noqa: F401
+    from seqadd import devices, figures, models, training  # noqa: F401
 
 tracking.code_version()  # remembered
 

@@ -90,9 +90,10 @@ def run(config: Config, report: Report) -> str:
             record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
             record.log_history(start.history)
             with quiet_import_of_tensorflow():
-                from seqadd import figures, models, snapshots, training
+                from seqadd import devices, figures, models, snapshots, training
 
             training.use_threads(config.threads)
+            record.tag("gpu", devices.use_gpus())
             model = models.build_model(
                 config,
                 question_length=data.train_questions.shape[1],
