@@ -22,7 +22,7 @@ FLOORS = [
     {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
     {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
-    {"ceilings", "checkpoints", "exits", "figures", "health", "pages", "views"},
+    {"ceilings", "checkpoints", "exits", "figures", "health", "only", "pages", "views"},
     {"models"},
     {"codes", "predictions", "progress", "training", "unfinished"},
     {"tracking"},

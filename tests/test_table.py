@@ -1,5 +1,6 @@
 """The table from runs written by hand, so that every number in it can be checked by eye."""
 
+import collections
 import csv
 import math
 import subprocess
@@ -9,28 +10,33 @@ from pathlib import Path
 
 import pytest
 from conftest import make_config, quick_database
+from mlflow import MlflowClient
 
 from seqadd import table, tracking
 from seqadd.config import Config, ConfigError
+from seqadd.only import EVERYBODY, Only
 
 
-def record(config: Config, curve: dict[int, tuple[float, float]], **tags: str) -> str:
-    """A finished run with (acc, val_acc) after some epochs."""
+def record(
+    config: Config, curve: dict[int, tuple[float, float]], params: dict[str, str] | None = None, **tags: str
+) -> str:
+    """A finished run with (acc, val_acc) after some epochs; ``user`` is a tag of MLflow's."""
     quick_database(Path.cwd())
     store = tracking.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
+    if "user" in tags:
+        tags["mlflow.user"] = tags.pop("user")
     with (
         store.unfinished(uuid.uuid4().hex).claimed(print) as place,
-        store.record(place, "any name", params=config.result_keys(), tags=tags) as run,
+        store.record(place, "any name", params=config.result_keys() if params is None else params, tags=tags) as run,
     ):
         run.log_history([{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])
     return run.run_id
 
 
-def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc")) -> list[list[str]]:
+def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=EVERYBODY) -> list[list[str]]:
     selection = table.select(overrides)
-    store = tracking.open_store(selection.columns[0].config.tracking, create=False)
-    curves = table.learning_curves(store, selection, metrics)
+    curves = table.learning_curves(table.find(selection, only), selection, metrics, epochs)
     published = table.read_published(table.parse_arguments([]).published)
     return table.lay_out(table.summarize(curves, selection, published, epochs, metrics), selection)
 
@@ -132,6 +138,120 @@ def test_any_swept_key_gives_columns(in_empty_folder):
     assert lines[1:] == [["10", "measured", "(0.5000, 0.5000)", "(0.4000, 0.4000)", "missing", "missing"]]
 
 
+def test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own(in_empty_folder):
+    config = make_config("cell=lstm")
+    record(config, {10: (0.1, 0.1)}, user="anna", git_commit="4265967abc", room="north")
+    record(config, {10: (0.2, 0.2)}, user="ben", git_commit="4265967abc", room="O'Neill")
+    record(config, {10: (0.3, 0.3)}, user="anna", git_commit="fedcba9876", room="north")
+
+    def acc(only: Only) -> str:
+        return make_table("cell=lstm", epochs=[10], metrics=["acc"], only=only)[1][2]
+
+    assert acc(EVERYBODY) == "(0.3000)"
+    assert acc(Only(user="ben")) == "(0.2000)"
+    assert acc(Only(user="anna")) == "(0.3000)"
+    assert acc(Only(user="anna", commit="4265967")) == "(0.1000)"
+    assert acc(Only(tags=(("room", "O'Neill"),))) == "(0.2000)"
+    assert acc(Only(tags=(("room", "north"), ("git_commit", "4265967abc")))) == "(0.1000)"
+    assert acc(Only(user="ann")) == acc(Only(commit="265967a")) == "missing"
+
+
+def test_a_table_says_whose_runs_it_is_of(call):
+    for user in ("anna", "ben"):
+        record(make_config("cell=lstm"), {10: (0.5, 0.5)}, user=user, git_commit="4265967abc")
+    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967", "--tag", "a=b")
+    assert out == ""  # none has that tag
+    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967")
+    assert "\nonly runs of user: anna; commit: 4265967\n" in out
+    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10")
+    assert "only runs of" not in out
+
+
+def test_where_nothing_is_chosen_it_is_said_what_there_is(call):
+    for seed, user in enumerate(["anna", "ben", "anna"]):
+        record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, user=user, git_commit="4265967abcdef")
+    record(make_config("cell=gru"), {10: (0.5, 0.5)}, user="ben", git_commit="4265967abcdef")
+    code, out, err = call(table.main, "cell=lstm", "--user", "carl", "--tag", "room=1", "--csv", "t.csv")
+    assert (code, out) == (2, "")
+    assert err == (
+        "seqadd: --user carl --tag room=1: finds no finished run of lstm; of all 3 there are: user anna (2), ben (1); "
+        "commit 4265967abcde (3); tag room none (3)\n"
+    )
+    assert not Path("t.csv").exists()
+    _, out, _ = call(table.main, "cell=lstm,gru,simple_rnn", "--user", "anna")
+    said = "no such run is finished; "
+    assert f"\ngru: {said}of all 1 there are: user ben (1); commit 4265967abcde (1)\n" in out
+    assert f"\nsimple_rnn: {said}there is no other either; python -m seqadd.run makes one\n" in out
+    assert "to fill what is missing" not in out
+
+
+def test_experiments_are_set_side_by_side(call):
+    record(make_config("tracking.experiment=ours"), {10: (0.25, 0.25)})
+    record(make_config("tracking.experiment=theirs"), {10: (0.75, 0.75)})
+    _, out, _ = call(table.main, "tracking.experiment=ours,theirs", "cell=lstm", "--epochs", "10", "--csv", "t.csv")
+    assert [line.split() for line in out.splitlines()[1:4:2]] == [
+        ["epochs", "ours", "theirs"], ["10", "measured", "(0.2500,", "0.2500)", "(0.7500,", "0.7500)"],
+    ]  # fmt: skip
+    assert "\nexperiment: ours; theirs\n" in out
+
+
+def test_runs_of_other_programs_are_left_out_and_said(call):
+    config = make_config("cell=lstm")
+    record(config, {10: (0.5, 0.5)})
+    incomplete = [{}, {"seed": "0"}, {"seed": "zero", "epochs": "10"}, {"seed": "0", "epochs": "-1"}]
+    foreign = [record(config, {10: (0.9, 0.9)}, params=params) for params in incomplete]
+    record(make_config("cell=lstm", "seed=7"), {})
+    code, out, _ = call(table.main, "cell=lstm", "--epochs", "10")
+    assert code == 0
+    assert "(0.5000, 0.5000)" in out
+    named = "; ".join(f"lstm run {run_id}" for run_id in foreign)
+    assert f"\nnot counted, for they do not say their seed and epochs: {named}\n" in out
+    assert "\nfinished, but without these metrics: lstm seed 7\n" in out
+
+
+def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
+    for seed in range(30):
+        tags = {"user": f"person {seed}", "git_commit": f"{seed:04}", "machine": "m" * 5000}
+        record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, **tags)
+        record(make_config("cell=gru", f"seed={seed}"), {10: (0.5, 0.5)}, params={})
+    record(make_config("cell=lstm", "seed=30"), {10: (0.5, 0.5)}, user="person 9", git_commit="0009")
+    _, out, _ = call(table.main, "cell=lstm,gru", "--epochs", "10")
+    below = {line.partition(": ")[0]: line for line in out.splitlines()[8:]}
+    assert max(map(len, below.values())) < 500
+    assert below["user"].startswith("user: person 9; ")  # who has two of them
+    assert below["user"].endswith("; and 22 more")
+    assert below["commit"].startswith("commit: 0009; ")
+    assert below["seeds"] == f"seeds: lstm {', '.join(map(str, range(20)))}, and 11 more; gru none"
+    assert below["not counted, for they do not say their seed and epochs"].endswith("; and 22 more")
+
+
+def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):
+    """A condition is one search, and a seed one request for each metric, however often it was run."""
+    asked: list[str] = []
+    for name in ("search_runs", "get_metric_history"):
+        method = getattr(MlflowClient, name)
+        monkeypatch.setattr(
+            MlflowClient,
+            name,
+            lambda self, *a, name=name, method=method, **k: asked.append(name) or method(self, *a, **k),
+        )
+
+    def requests() -> dict[str, int]:
+        asked.clear()
+        assert make_table("cell=lstm,gru")[1][2:] == ["(0.500 ±0.000, 0.500 ±0.000) n=2"] * 2
+        return dict(collections.Counter(asked))
+
+    mine = [make_config(f"cell={cell}", f"seed={seed}", "epochs=50") for cell in ("lstm", "gru") for seed in (0, 1)]
+    for config in mine:
+        record(config, {10: (0.5, 0.5), 50: (0.6, 0.6)})
+    before = requests()
+    assert before == {"search_runs": 2, "get_metric_history": 8}
+    for user in ("anna", "ben", "carl"):
+        for config in [*mine, make_config("cell=simple_rnn")]:
+            record(config, {10: (0.5, 0.5), 50: (0.6, 0.6)}, user=user)
+    assert requests() == before
+
+
 def test_published_numbers_stand_only_beside_their_own_condition(in_empty_folder):
     record(make_config("encoder_units=128"), {10: (0.5, 0.5)})
     assert make_table("cell=lstm", "encoder_units=128", epochs=[10])[1:] == [["10", "measured", "(0.5000, 0.5000)"]]
@@ -196,6 +316,12 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         (["--figure", "curves.gif"], "--figure curves.gif: must end in .png, .svg, .pdf"),
         (["--published", "none.csv"], "--published none.csv: cannot read it"),
         (["--epochs", "10,0"], "argument --epochs: 10,0: must be numbers of epochs of at least 1"),
+        (["--commit", "main"], "argument --commit: 'main': must be 4 to 40 hex digits, as in 4265967, or unknown"),
+        (["--commit", "4265967%' OR"], "must be 4 to 40 hex digits"),
+        (["--user", ""], "argument --user: '': must not be empty"),
+        (["--user", "a'\" b"], "a store cannot be asked for both kinds of quotes"),
+        (["--tag", "era"], "argument --tag: 'era': must be KEY=VALUE, as in era=keras3"),
+        (["--tag", "a` = 'b' OR tags.`c=d"], "must be KEY=VALUE"),
         (["--metrics", "accuracy"], "argument --metrics: accuracy: must be one of acc, val_acc"),
     ],
 )

@@ -2,22 +2,25 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
+from mlflow.entities import Param
 
 from seqadd import tracking
 from seqadd.checkpoints import Checkpoint
 from seqadd.config import ConfigError, Tracking
 from seqadd.exits import SIGNALS, Interrupted, RecordWaits, raising_on_signals
+from seqadd.only import Only
 from seqadd.unfinished import About
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
@@ -96,6 +99,76 @@ def test_only_finished_runs_of_the_condition_are_found(store):
     with pytest.raises(ZeroDivisionError), recording(store, tags=tags):
         1 / 0  # noqa: B018
     assert [found.run_id for found in store.condition_runs(wanted.condition_hash())] == [run.run_id]
+
+
+NAMES = [
+    "anna", "Anna", "O'Neill", 'the "best"', "a' OR tags.x = 'b", "x%", "x_", "x\\y", "a -- b", "a; b", "a AND b",
+    "ünï", " spaced ", "''", "`", "(", "%s", ":p", "?",
+]  # fmt: skip
+
+
+def test_a_filter_finds_the_value_that_was_asked_for_and_no_other(store):
+    recorded = {}
+    for name in NAMES:
+        with recording(
+            store, params={"seed": 0, "epochs": 1}, tags={"condition_hash": "ab", "mlflow.user": name}
+        ) as run:
+            recorded[name] = run.run_id
+    for name in NAMES:
+        for only in (
+            Only(user=name),
+            Only(tags=(("mlflow.user", name),)),
+            Only(user=name, tags=(("mlflow.user", name),)),
+        ):
+            assert [run.run_id for run in store.narrowed(only).condition_runs("ab")] == [recorded[name]], name
+    assert len(store.condition_runs("ab")) == len(NAMES)
+    for value in ("both ' and \"", "at the end \\"):
+        with pytest.raises(ValueError, match="cannot be asked for"):
+            store.narrowed(Only(user=value)).condition_runs("ab")
+
+
+def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, monkeypatch):
+    experiment = store.experiment_id
+    params = [Param("seed", "0"), Param("epochs", "1")]
+    made = []
+    for n in range(23):  # some begin in the same millisecond
+        run = store.client.create_run(experiment, start_time=1000 + n // 4, tags={"condition_hash": "ab"})
+        store.client.log_batch(run.info.run_id, params=params)
+        store.client.set_terminated(run.info.run_id)
+        made.append((run.info.start_time, run.info.run_id))
+    for page in (1, 5, 22, 23, 24):
+        monkeypatch.setattr(tracking, "_PAGE", page)
+        found = [run.run_id for run in store.condition_runs("ab")]
+        assert sorted(found) == sorted(run_id for _, run_id in made)
+        began = {run_id: start for start, run_id in made}
+        assert [began[run_id] for run_id in found] == sorted(began.values())
+
+
+def test_the_newest_run_is_that_of_whom_it_is_asked_for(store):
+    ids = {}
+    for user in ("anna", "ben"):
+        with recording(store, tags={"config_hash": "ab", "mlflow.user": user}) as run:
+            ids[user] = run.run_id
+    assert store.newest_run().run_id == ids["ben"]
+    assert store.narrowed(Only(user="anna")).newest_run().run_id == ids["anna"]
+    assert store.narrowed(Only(user="carl")).newest_run() is None
+
+
+def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folder):
+    """Without statistics SQLite looks through the metrics of all runs for those of one."""
+    of_mlflow = "SELECT * FROM metrics WHERE run_uuid = 'a' AND key = 'acc' ORDER BY timestamp, step, value"
+
+    def plan() -> str:
+        with closing(sqlite3.connect(in_empty_folder / "mlflow.db")) as database:
+            return str(database.execute(f"EXPLAIN QUERY PLAN {of_mlflow}").fetchall())
+
+    for _ in range(20):
+        with recording(store) as run:
+            run.log_history([{"epoch": epoch, "loss": 0.5, "acc": 0.5} for epoch in range(1, 51)])
+    assert "index_metrics_run_uuid" not in plan()
+    again = tracking.open_store(HERE, create=False)
+    assert "index_metrics_run_uuid_key_step (run_uuid=? AND key=?)" in plan()
+    assert len(again.history(run.run_id, "acc")) == 50
 
 
 def test_a_failed_run_is_failed_even_where_its_traceback_cannot_be_kept(store, in_empty_folder):

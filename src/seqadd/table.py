@@ -2,6 +2,7 @@
 
     python -m seqadd.table
     python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50
+    python -m seqadd.table --user anna
 
 Its overrides are those of the sweep that it tabulates: every combination is a column, and the runs of a column are
 those whose configuration it is, whatever they are called. A run of 200 epochs fills the rows of 10, 50 and 100 too.
@@ -11,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gc
 import html
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -29,13 +31,15 @@ from omegaconf import open_dict
 from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
 from seqadd.exits import command
 from seqadd.files import replacing, write_whole
+from seqadd.only import EVERYBODY, Only, add_options, whose
+from seqadd.pages import plain
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from seqadd.tracking import Store
+    from seqadd.tracking import Recorded, RecordedRun, Store
 
 ARTICLE_COLUMNS = ["cell=lstm,gru,simple_rnn"]
 ARTICLE_EPOCHS = (10, 50, 100, 200)
@@ -61,6 +65,7 @@ def is_metric(name: str) -> bool:
 
 
 _PUBLISHED = {"epochs", "metric", "value"}
+_MOST_NAMED = 8  # in a line below the table; of the others it says how many there are
 _FIGURES = (".png", ".svg", ".pdf")
 
 
@@ -134,35 +139,119 @@ def _values(override: Override) -> list[str]:
     return [str(override.get_value_element_as_str())]
 
 
-def learning_curves(store: Store, selection: Selection, metrics: Sequence[str]) -> pd.DataFrame:
-    """What the store holds of the selected conditions, epoch by epoch.
+@dataclass(frozen=True)
+class Found:
+    """What is recorded of a column, and the store that it is recorded in."""
+
+    store: Store
+    runs: Recorded
+
+
+def find(selection: Selection, only: Only) -> list[Found]:
+    """What is recorded of each column.
+
+    Raises:
+        ConfigError: when a store or an experiment is not there.
+    """
+    from seqadd import tracking
+
+    stores: dict[tuple[str, str], Store] = {}
+    for column in selection.columns:
+        where = column.config.tracking
+        if (where.uri, where.experiment) not in stores:
+            store = tracking.open_store(where, create=False)
+            store.settle()
+            stores[where.uri, where.experiment] = store.narrowed(only)
+    found: dict[int, Found] = {}
+    for (uri, experiment), store in stores.items():
+        of_store = {
+            index: column.config.condition_hash()
+            for index, column in enumerate(selection.columns)
+            if (column.config.tracking.uri, column.config.tracking.experiment) == (uri, experiment)
+        }
+        each = store.each(store.of_condition, of_store.values())
+        found |= {index: Found(store, runs) for index, runs in zip(of_store, each, strict=True)}
+    return [found[index] for index in range(len(selection.columns))]
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """The runs of a column and seed, oldest first, and what is known of them."""
+
+    column: int
+    seed: int
+    runs: list[RecordedRun]
+    values: dict[tuple[int, str], tuple[float, RecordedRun]]
+
+    def ask_next(self, wanted: Sequence[int] | None, metrics: Sequence[str]) -> list[tuple[RecordedRun, str]]:
+        """The newest run that can have something that is not known yet, and of which metrics; it is not asked again."""
+        while self.runs:
+            run = self.runs.pop()
+            last = int(run.params["epochs"])
+            epochs = range(1, last + 1) if wanted is None else [epoch for epoch in wanted if epoch <= last]
+            unknown = [
+                (run, metric)
+                for metric in metrics
+                if metric in run.metrics and any((epoch, metric) not in self.values for epoch in epochs)
+            ]
+            if unknown:
+                return unknown
+        return []
+
+
+def learning_curves(
+    found: Sequence[Found], selection: Selection, metrics: Sequence[str], epochs: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """The metrics of the selected conditions, epoch by epoch.
+
+    Args:
+        found: what is recorded of each column.
+        selection: the columns and seeds.
+        metrics: which.
+        epochs: which are needed; None for all. Runs are read only while something is missing, so that it does not take
+            longer where many people have run the same.
 
     Returns:
         One row for each value, with the columns ``column`` (its index in the selection), ``seed``, ``epoch`` (from
-        1), ``metric``, ``value``, ``run_id``, ``commit`` and ``versions``. Where a seed was run more than once, the
-        newest run that reached an epoch counts.
+        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``versions`` and ``machine``. Where a seed was run
+        more than once, the newest run that reached an epoch counts.
     """
     import pandas as pd
 
-    values: dict[tuple[int, int, int, str], dict[str, Any]] = {}
-    for index, column in enumerate(selection.columns):
-        for run in store.condition_runs(column.config.condition_hash()):  # oldest first, so that newer ones overwrite
-            seed = int(run.params["seed"])
-            if selection.seeds is not None and seed not in selection.seeds:
-                continue
-            said = {
-                "run_id": run.run_id,
-                "commit": run.tags.get("git_commit", "unknown")[:12]
-                + (" with changes" if run.tags.get("git_dirty") == "true" else ""),
-                "versions": f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}",
-                "machine": run.tags.get("machine", "unknown machine"),
-            }
-            for metric in metrics:
-                for epoch, value in store.history(run.run_id, metric).items():
-                    row = {"column": index, "seed": seed, "epoch": epoch, "metric": metric, "value": value}
-                    values[index, seed, epoch, metric] = {**row, **said}
-    names = ["column", "seed", "epoch", "metric", "value", "run_id", "commit", "versions", "machine"]
-    return pd.DataFrame(list(values.values()), columns=names)
+    curves = []
+    for index, column in enumerate(found):
+        by_seed: dict[int, list[RecordedRun]] = {}
+        for each in column.runs.finished:
+            by_seed.setdefault(int(each.params["seed"]), []).append(each)
+        wanted = selection.seeds or sorted(by_seed)
+        curves += [_Curves(index, seed, by_seed[seed], {}) for seed in wanted if seed in by_seed]
+    while asked := [(curve, *each) for curve in curves for each in curve.ask_next(epochs, metrics)]:
+        for store in dict.fromkeys(column.store for column in found):
+            here = [(curve, run, metric) for curve, run, metric in asked if found[curve.column].store is store]
+            histories = store.histories([(run.run_id, metric) for _, run, metric in here])
+            for (curve, run, metric), values in zip(here, histories, strict=True):
+                for epoch, value in values.items():
+                    if (epochs is None or epoch in epochs) and not math.isnan(value):
+                        curve.values.setdefault((epoch, metric), (value, run))
+    rows = [
+        {"column": curve.column, "seed": curve.seed, "epoch": epoch, "metric": metric, "value": value, **_origin(run)}
+        for curve in curves
+        for (epoch, metric), (value, run) in curve.values.items()
+    ]
+    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "versions", "machine"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _origin(run: RecordedRun) -> dict[str, str]:
+    """Where a run's numbers come from, in words that can act in no terminal and no file."""
+    changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
+    return {
+        "run_id": run.run_id,
+        "user": plain(run.user),
+        "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
+        "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
+        "machine": plain(run.tags.get("machine", "unknown machine")),
+    }
 
 
 def read_published(path: Path) -> pd.DataFrame:
@@ -279,39 +368,110 @@ def _field(rows: pd.DataFrame, kind: str) -> str:
     return f"({', '.join(numbers)})" + (f" n={n}" if kind == "measured" and n > 1 else "")
 
 
-def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str]) -> list[str]:
+def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], only: Only = EVERYBODY) -> list[str]:
     """What the table's numbers are and where they come from, a line each."""
     first, *others = [column.config.condition() for column in selection.columns]
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
     condition = " ".join(f"{key}={as_text(value)}" for key, value in shared.items())
     lines = [f"({', '.join(metrics)}) after so many epochs; every column: {condition}"]
+    experiments = {column.config.tracking.experiment for column in selection.columns}
+    if any(override.startswith("tracking.experiment=") for override in selection.columns[0].overrides):
+        lines.append(f"experiment: {_listed(sorted(experiments))}")
+    if only:
+        lines.append(f"only runs of {only}")
     if curves.empty:
         return lines
     seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
     if any(len(each) > 1 for each in seeds):
         lines.append("measured: mean ± standard deviation over n seeds; difference: mean - published")
     named = [
-        f"{column.label} {', '.join(map(str, each)) or 'none'}"
+        f"{column.label} {_listed(map(str, each), ', ', 20) or 'none'}"
         for column, each in zip(selection.columns, seeds, strict=True)
     ]
-    lines.append("seeds: " + "; ".join(named))
+    lines.append(f"seeds: {_listed(named)}")
+    if curves["user"].nunique() > 1:
+        lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
     for what in ("commit", "versions", "machine"):
-        lines.append(f"{what}: " + "; ".join(sorted(curves[what].unique())))
+        lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
     return lines
 
 
-def left_out(store: Store, selection: Selection) -> list[str]:
-    """Which runs of the conditions do not count because they are not finished, in a line; none if all are."""
-    runs = []
-    for column in selection.columns:
-        condition = column.config.condition_hash()
-        counted = {run.tags.get("config_hash") for run in store.condition_runs(condition)}
-        for run in store.unfinished_runs(condition):
+def _listed(names: Iterable[str], between: str = "; ", most: int = _MOST_NAMED) -> str:
+    """Some names, and how many more there are."""
+    every = list(names)
+    more = f"{between}and {len(every) - most} more" if len(every) > most else ""
+    return between.join(every[:most]) + more
+
+
+def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
+    """The values of a column of ``learning_curves``: all in their order, or, of too many, the most frequent first."""
+    runs = curves.drop_duplicates("run_id")[what].value_counts()
+    return sorted(runs.index) if len(runs) <= _MOST_NAMED else [str(name) for name in runs.index]
+
+
+def left_out(
+    found: Sequence[Found], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
+) -> list[str]:
+    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, not ours."""
+    unfinished, empty, strange = [], [], []
+    for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
+        counted = {run.tags.get("config_hash") for run in here.runs.finished}
+        for run in here.runs.unfinished:
             wanted = selection.seeds is None or run.params.get("seed", "") in map(str, selection.seeds)
             if wanted and run.tags.get("config_hash") not in counted:
-                runs.append(f"{column.label} seed {run.params.get('seed', 'unknown')} {run.status}")
-    named = [f"{name} ({n} times)" if n > 1 else name for name, n in collections.Counter(runs).items()]
-    return [f"not counted: {'; '.join(named)}"] if named else []
+                unfinished.append(f"{column.label} seed {plain(run.params.get('seed', 'unknown'))} {run.status}")
+        with_numbers = set(curves.loc[curves["column"] == index, "seed"])
+        for run in here.runs.finished:
+            seed = int(run.params["seed"])
+            wanted = selection.seeds is None or seed in selection.seeds
+            if wanted and int(run.params["epochs"]) >= min(epochs) and seed not in with_numbers:
+                empty.append(f"{column.label} seed {seed}")
+        strange += [f"{column.label} run {run.run_id}" for run in here.runs.strange]
+    reasons = {
+        "not counted": unfinished,
+        "finished, but without these metrics": empty,
+        "not counted, for they do not say their seed and epochs": strange,
+    }
+    lines = []
+    for reason, runs in reasons.items():
+        counts = collections.Counter(runs).items()
+        if runs:
+            lines.append(f"{reason}: {_listed(f'{name} ({n} times)' if n > 1 else name for name, n in counts)}")
+    return lines
+
+
+def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[str]:
+    """Whose runs there are of the columns that have none of those wanted; a line for each such column.
+
+    Raises:
+        ConfigError: when no column has any.
+    """
+    others = {
+        column.label: here.store.narrowed(EVERYBODY).condition_runs(column.config.condition_hash())
+        for column, here in zip(selection.columns, found, strict=True)
+        if not here.runs.finished
+    }
+    if len(others) == len(found):
+        every = [run for runs in others.values() for run in runs]
+        raise ConfigError(
+            f"{only.as_options()}: finds no finished run of {_listed(others, ', ')}; {_whose(every, only)}"
+        )
+    return [f"{label}: no such run is finished; {_whose(runs, only)}" for label, runs in others.items()]
+
+
+def _whose(runs: Sequence[RecordedRun], only: Only) -> str:
+    if not runs:
+        return "there is no other either; python -m seqadd.run makes one"
+    values = {
+        "user": [run.user for run in runs],
+        "commit": [run.tags.get("git_commit", "unknown")[:12] for run in runs],
+        **{f"tag {key}": [run.tags.get(key, "none") for run in runs] for key, _ in only.tags},
+    }
+    said = []
+    for what, each in values.items():
+        counts = collections.Counter(map(plain, each)).most_common()
+        said.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
+    return f"of all {len(runs)} there are: {'; '.join(said)}"
 
 
 def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
@@ -387,7 +547,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         description="The comparison table of tracked runs, beside the published numbers.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m seqadd.table\n  python -m seqadd.table era=keras3 cell=lstm,gru\n"
-        "  python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50 --csv table.csv",
+        "  python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50 --csv table.csv\n"
+        "  python -m seqadd.table tracking.experiment=ours,theirs cell=lstm --user anna --commit 4265967",
     )
     parser.add_argument(
         "overrides",
@@ -410,11 +571,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
+    add_options(parser)
     return parser.parse_intermixed_args(arguments)
 
 
 def main() -> None:
     """Command line of ``python -m seqadd.table``."""
+    # To look for garbage again and again, among all that MLflow imports and makes, would take two seconds of five.
+    gc.set_threshold(100_000, 50, 100)
     with command():
         options = parse_arguments()
         check_outputs(options)
@@ -424,16 +588,15 @@ def main() -> None:
         selection = select(overrides)
         published = read_published(options.published)
 
-        from seqadd import tracking
-
-        store = tracking.open_store(selection.columns[0].config.tracking, create=False)
-        store.settle()
+        only = whose(options)
+        found = find(selection, only)
+        of_others = instead(found, selection, only) if only else []
         metrics = list(options.metrics)
-        curves = learning_curves(store, selection, metrics)
+        curves = learning_curves(found, selection, metrics, None if options.figure else options.epochs)
         summary = summarize(curves, selection, published, options.epochs, metrics)
         lines = lay_out(summary, selection)
-        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics)
-        below += left_out(store, selection)
+        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics, only)
+        below += left_out(found, selection, curves, options.epochs) + of_others
 
         if options.markdown:
             write_whole(options.markdown, to_markdown(lines, below))
@@ -452,7 +615,7 @@ def main() -> None:
         console.print(to_terminal(lines))
         for line in below:
             console.print(line, style="dim", markup=False)
-        for index in summary.loc[summary["seeds"] == 0, "column"].unique():
+        for index in [] if only else summary.loc[summary["seeds"] == 0, "column"].unique():
             column = selection.columns[index]
             command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
             said = without_passwords(f"to fill what is missing of {column.label}: {command_line}")

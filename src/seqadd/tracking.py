@@ -8,24 +8,28 @@ Signals are held during every call of MLflow's: one that were cut in two could l
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
 import logging
 import os
 import platform
+import re
+import sqlite3
 import subprocess
 import tempfile
 import textwrap
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
@@ -61,6 +65,7 @@ from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, w
 from seqadd.exits import Interrupted, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.machine import processor_name, processors
+from seqadd.only import EVERYBODY, Only
 from seqadd.unfinished import About, Ending, Unfinished, all_of
 
 # "Creating initial MLflow database tables..." says nothing to the person at the terminal.
@@ -68,7 +73,9 @@ for _chatty in ("mlflow.store.db.utils", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 _SQLITE = "sqlite:///"
-_PAGE = 1000
+_PAGE = 500  # runs, each with all its tags, parameters and last metrics: some megabytes
+_REQUESTS_AT_ONCE = 8  # to a server
+_ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
 _METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
 _SECONDS_BETWEEN_REQUESTS = 1.0
 _MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
@@ -82,6 +89,9 @@ STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 # The tag by which a record is found again by whoever was about to make it.
 _RECORDER = "recorder"
 
+T = TypeVar("T")
+U = TypeVar("U")
+
 
 class Store:
     """An MLflow store with the experiment that runs are recorded in.
@@ -89,7 +99,10 @@ class Store:
     Attributes:
         client: MLflow's own client of the store.
         experiment_id: of the experiment named in the configuration.
+        only: which runs are found by their configuration or as the newest; see ``narrowed``.
     """
+
+    only = EVERYBODY
 
     def __init__(self, client: MlflowClient, experiment_id: str, tracking: Tracking) -> None:
         self.client = client
@@ -304,16 +317,25 @@ class Store:
             config: of the run.
             data_digest: gives the digest of its sums; not called where no run has the configuration.
         """
-        found = self._finished(f"tags.config_hash = '{config.config_hash()}'")
+        found = self._tagged("config_hash", config.config_hash(), _FINISHED)
         return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
 
-    def condition_runs(self, condition_hash: str) -> list[RecordedRun]:
-        """The finished runs of one condition, oldest first."""
-        return self._finished(f"tags.condition_hash = '{condition_hash}'")
+    def narrowed(self, only: Only) -> Store:
+        """The same store, of which only these runs are found by their configuration or as the newest."""
+        store = copy.copy(self)
+        store.only = only
+        return store
 
-    def unfinished_runs(self, condition_hash: str) -> list[RecordedRun]:
-        """The runs of one condition that are under way, failed or were killed, oldest first."""
-        return self._recorded(f"attributes.status != 'FINISHED' AND tags.condition_hash = '{condition_hash}'")
+    def of_condition(self, condition_hash: str) -> Recorded:
+        """All that is recorded of one condition, whatever became of it."""
+        found = self._tagged("condition_hash", condition_hash)
+        strange = [run for run in found if run.status == "FINISHED" and not run.is_whole]
+        finished = [run for run in found if run.status == "FINISHED" and run.is_whole]
+        return Recorded(finished, [run for run in found if run.status != "FINISHED"], strange)
+
+    def condition_runs(self, condition_hash: str) -> list[RecordedRun]:
+        """The finished runs of one condition, oldest first; without those that do not say their seed and epochs."""
+        return self.of_condition(condition_hash).finished
 
     @signals_held()
     def run(self, run_id: str) -> RecordedRun | None:
@@ -328,17 +350,19 @@ class Store:
 
     def newest_run(self) -> RecordedRun | None:
         """The finished run of a model that was begun last, or None."""
-        found = self._search("attributes.status = 'FINISHED' AND tags.config_hash != ''", newest=True)
+        wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.only)])
+        found = self._search(wanted, newest=True)
         return _recorded(found[0]) if found else None
 
     def same_training(self, trajectory_hash: str) -> list[RecordedRun]:
         """The finished runs of which the one with fewer epochs is the beginning of the other, oldest first."""
-        return self._finished(f"tags.trajectory_hash = '{trajectory_hash}'")
+        found = self._tagged("trajectory_hash", trajectory_hash, _FINISHED)
+        return [run for run in found if run.is_whole]
 
     def shorter_runs(self, config: Config) -> list[RecordedRun]:
         """The finished runs that the configuration goes on from with more epochs; the longest first."""
         runs = self.same_training(config.trajectory_hash())
-        shorter = [run for run in runs if int(run.params.get("epochs", config.epochs)) < config.epochs]
+        shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
         return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
 
     @contextmanager
@@ -370,10 +394,9 @@ class Store:
         """
         self.client.log_artifacts(run_id, str(folder), name)
 
-    def _finished(self, wanted: str) -> list[RecordedRun]:
-        return self._recorded(f"attributes.status = 'FINISHED' AND {wanted}")
-
-    def _recorded(self, wanted: str) -> list[RecordedRun]:
+    def _tagged(self, key: str, value: str, *others: str) -> list[RecordedRun]:
+        """The runs with a tag that ``narrowed`` has left and other filters fit, oldest first."""
+        wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.only)])
         return [_recorded(run) for run in self._search(wanted)]
 
     @signals_held()
@@ -401,6 +424,18 @@ class Store:
         values = self.client.get_metric_history(run_id, metric)
         return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
 
+    def histories(self, wanted: Sequence[tuple[str, str]]) -> list[dict[int, float]]:
+        """As ``history``, for many runs and metrics: ``[(run_id, metric), ...]``."""
+        return self.each(lambda one: self.history(*one), wanted)
+
+    @signals_held()
+    def each(self, ask: Callable[[T], U], things: Iterable[T]) -> list[U]:
+        """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
+        if sqlite_path(self.client.tracking_uri) is not None:
+            return list(map(ask, things))
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            return list(threads.map(ask, things))
+
 
 @dataclass(frozen=True)
 class RecordedRun:
@@ -410,10 +445,60 @@ class RecordedRun:
     status: str
     params: dict[str, str]
     tags: dict[str, str]
+    metrics: frozenset[str] = frozenset()  # of which it has values
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says its seed and epochs; others write to a shared store what they like."""
+        return all(re.fullmatch("[0-9]{1,10}", self.params.get(key, "")) for key in ("seed", "epochs"))
+
+    @property
+    def user(self) -> str:
+        """Who recorded it."""
+        return self.tags.get(MLFLOW_USER, "unknown")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All runs of a condition, each list oldest first.
+
+    Attributes:
+        finished: those that count.
+        unfinished: under way, failed or killed.
+        strange: finished, but they do not say which seed and how many epochs, as if another program had written them.
+    """
+
+    finished: list[RecordedRun]
+    unfinished: list[RecordedRun]
+    strange: list[RecordedRun]
 
 
 def _recorded(run: Run) -> RecordedRun:
-    return RecordedRun(run.info.run_id, str(run.info.status), dict(run.data.params), dict(run.data.tags))
+    data = run.data
+    return RecordedRun(
+        run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), frozenset(data.metrics)
+    )
+
+
+_FINISHED = "attributes.status = 'FINISHED'"
+
+
+def _filters(only: Only) -> list[str]:
+    """What MLflow is to look for; put together with AND."""
+    found = [f"tags.`{key}` = {_quoted(value)}" for key, value in only.tags]
+    if only.user is not None:
+        found.append(f"tags.`{MLFLOW_USER}` = {_quoted(only.user)}")
+    if only.commit is not None:
+        found.append(f"tags.git_commit LIKE {_quoted(only.commit + '%')}")
+    return found
+
+
+def _quoted(value: str) -> str:
+    """A value inside a filter; MLflow takes what is between two quotes as it is, and knows no escape (see ``only``)."""
+    quote = '"' if "'" in value else "'"
+    if quote in value or value.endswith("\\"):
+        raise ValueError(f"{value!r} cannot be asked for")
+    return f"{quote}{value}{quote}"
 
 
 class TrackedRun:
@@ -576,6 +661,7 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
         with FileLock(f"{path}.lock") if create or os.access(path.parent, os.W_OK) else nullcontext():
             if not path.exists():
                 _make_database(path)
+            _learn_sizes(path)
             client = MlflowClient(f"{_SQLITE}{path}")  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
             artifacts = str(path.parent / "mlruns" / tracking.experiment)
@@ -601,6 +687,19 @@ def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Stor
                 say(f"waits for the store: {error}")
         time.sleep(pause)
         pause = min(2 * pause, _MOST_SECONDS_BETWEEN_ATTEMPTS)
+
+
+def _learn_sizes(path: Path) -> None:
+    """Has SQLite note how large the store's tables are, as it advises every program to do now and then.
+
+    Without that it takes the wrong index, and looks through the metrics of all runs to find those of one. It costs
+    milliseconds, and nothing while little has changed; where it may not write, it stays slow.
+    """
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as database:
+        database.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}")
+        # It looks at the tables only that were asked for something.
+        database.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
+        database.execute("PRAGMA optimize")
 
 
 def _make_database(path: Path) -> None:

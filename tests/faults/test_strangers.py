@@ -19,6 +19,7 @@ from conftest import COMMAND, SMALL, make_config, quick_database, runs_of
 from seqadd import checkpoints, run, table, tracking
 from seqadd.checkpoints import CheckpointError
 from seqadd.config import Tracking, without_passwords
+from seqadd.only import Only
 
 FAST = [*SMALL, "cell=simple_rnn", "epochs=1"]
 
@@ -148,7 +149,7 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
     selection = table.select(["cell=lstm", f"tracking.experiment='{name}'"])
-    curves = table.learning_curves(store, selection, ["acc"])
+    curves = table.learning_curves(table.find(selection, Only()), selection, ["acc"])
     summary = table.summarize(
         curves, selection, table.read_published(table.parse_arguments([]).published), [10], ["acc"]
     )

@@ -1,0 +1,94 @@
+"""Whose runs count, in a store that many people share: by user, commit and tags, as the command line says it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+
+# What MLflow allows in the name of a tag.
+_KEY = re.compile(r"[\w./: -]+")
+_COMMIT = re.compile(r"[0-9a-f]{4,40}|unknown")
+
+
+@dataclass(frozen=True)
+class Only:
+    """Which runs count: those of which all of it is true; all there are where nothing is said.
+
+    Attributes:
+        user: who recorded them.
+        commit: how the commit of their code begins, 4 to 40 hex digits; ``unknown`` for code outside a clone.
+        tags: keys and values that they have.
+    """
+
+    user: str | None = None
+    commit: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != Only()
+
+    def __str__(self) -> str:
+        """As it is said under a table: ``user: anna; commit: 4265967``."""
+        said = [("user", self.user), ("commit", self.commit), *(("tag", f"{k}={v}") for k, v in self.tags)]
+        return "; ".join(f"{what}: {value}" for what, value in said if value is not None)
+
+    def as_options(self) -> str:
+        """As it is said on the command line: ``--user anna --commit 4265967``."""
+        said = [("--user", self.user), ("--commit", self.commit), *(("--tag", f"{k}={v}") for k, v in self.tags)]
+        return " ".join(f"{option} {value}" for option, value in said if value is not None)
+
+
+#: All runs that there are.
+EVERYBODY = Only()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--user``, ``--commit`` and ``--tag``, which ``whose`` reads."""
+    group = parser.add_argument_group("whose runs count, in a store that many share (default: everybody's)")
+    group.add_argument("--user", type=_user, metavar="NAME", help="those that NAME recorded")
+    group.add_argument("--commit", type=_commit, metavar="HASH", help="those of the commit that begins with HASH")
+    group.add_argument(
+        "--tag",
+        type=_tag,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="those with this tag; can be repeated",
+    )
+
+
+def whose(options: argparse.Namespace) -> Only:
+    """What the options of ``add_options`` say."""
+    return Only(options.user, options.commit, tuple(options.tag))
+
+
+def _user(text: str) -> str:
+    return _checked(text, text)
+
+
+def _commit(text: str) -> str:
+    if not _COMMIT.fullmatch(text.lower()):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be 4 to 40 hex digits, as in 4265967, or unknown")
+    return text.lower()
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not _KEY.fullmatch(key):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: must be KEY=VALUE, as in era=keras3; KEY of letters, digits, ./:_-"
+        )
+    return key, _checked(value, text)
+
+
+def _checked(value: str, text: str) -> str:
+    """A value that a store can be asked for: MLflow knows no way to write both quotes, or a backslash at the end."""
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r}: must not be empty")
+    if ("'" in value and '"' in value) or value.endswith("\\") or not value.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a store cannot be asked for both kinds of quotes, a backslash at the end, or what cannot be "
+            "printed"
+        )
+    return value
