@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from seqadd import addition, alphabet
 from seqadd.config import ConfigError
 from seqadd.exits import command
+from seqadd.only import add_options, whose
 from seqadd.progress import PatientConsole
 from seqadd.questions import read_question
 
@@ -64,6 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="characters of an answer at most; for a model that ends its answers itself (default: those that the "
         "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
     )
+    add_options(parser)
     options = parser.parse_intermixed_args(arguments)
     options.choice = [word for word in options.words if "=" in word]
     options.questions = [word for word in options.words if "=" not in word]
@@ -169,7 +171,7 @@ def main() -> None:
         from seqadd import trained
 
         console = PatientConsole(highlight=False, soft_wrap=True)
-        run = trained.load_run(*options.choice)
+        run = trained.load_run(*options.choice, only=whose(options))
         check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):

@@ -64,15 +64,18 @@ def measured(store: Store, claim: Claim, found: Found) -> Measured:
     import pandas as pd
 
     metrics = sorted(claim_figures.metrics_of(claim))
+    needed = list(dict.fromkeys([*metrics, "epoch_seconds", "loss"]))
+    asked = [(run.run_id, metric) for run in found.values() for metric in needed]
+    histories = dict(zip(asked, store.histories(asked), strict=True))
     rows, curves = [], {}
     for (index, seed), run in sorted(found.items()):
         condition = claim.conditions[index]
         (epochs,) = (job.epochs for job in condition.jobs if job.seed == seed)
         for metric in metrics:
-            curve = store.history(run.run_id, metric)
+            curve = histories[run.run_id, metric]
             curves[index, seed, metric] = {epoch: value for epoch, value in curve.items() if epoch <= epochs}
-        took = [value for epoch, value in store.history(run.run_id, "epoch_seconds").items() if epoch <= epochs]
-        losses = store.history(run.run_id, "loss")
+        took = [value for epoch, value in histories[run.run_id, "epoch_seconds"].items() if epoch <= epochs]
+        losses = histories[run.run_id, "loss"]
         changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
         rows.append(
             {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from seqadd.config import ConfigError, in_one_line
 from seqadd.exits import RecordWaits, command
+from seqadd.only import add_options, whose
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help=f"do not put the files into the run's artifacts, {FOLDER}/ (of several runs: into none)",
     )
+    add_options(parser)
     return parser.parse_intermixed_args(arguments)
 
 
@@ -108,7 +110,7 @@ def main() -> None:
         choice = trained.read_choice(words)
         console = PatientConsole(highlight=False, soft_wrap=True)
         with console.status("looking for the run") as status:
-            store = trained.open_store_of(choice)
+            store = trained.open_store_of(choice, whose(options))
             runs = trained.load_from(store, choice)
             name = name_for(runs)
             folder = options.out or Path(FOLDER) / name

@@ -25,6 +25,7 @@ from seqadd.claims import Claim
 from seqadd.config import Config, ConfigError, check_machine, known_keys, packaged
 from seqadd.exits import command
 from seqadd.files import CannotWrite
+from seqadd.only import add_options, whose
 from seqadd.results import NotReproduced
 from seqadd.run import data_digest
 from seqadd.sweeps import print_line, run_sweep
@@ -130,6 +131,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FOLDER",
         help="where the claims are (default: those of the article)",
     )
+    add_options(parser)
     options = parser.parse_intermixed_args(arguments)
     options.overrides = [each for each in options.claims if "=" in each]
     options.claims = [each for each in options.claims if "=" not in each]
@@ -185,7 +187,7 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     path = tracking.sqlite_path(where.uri)
     store = None
     if path is None or path.exists() or options.overrides:
-        store = tracking.open_store(where, create=False)
+        store = tracking.open_store(where, create=False).narrowed(whose(options))
     wrong = 0
     for claim in chosen:
         said = check_folder(claim)
@@ -211,6 +213,7 @@ def _is_packed(experiments: Path) -> bool:
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     from seqadd import jobs, tracking
 
+    only = whose(options)
     if options.seeds is not None:
         chosen = [with_seeds(claim, options.seeds) for claim in chosen]
     for claim in chosen:
@@ -226,6 +229,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     if not options.dry_run or path is None or path.exists():  # what is only looked at need not be made
         store = tracking.open_store(where)
         store.settle()
+        store = store.narrowed(only)
     most = jobs.jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
     if options.jobs is not None and options.jobs > most:
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
@@ -238,17 +242,20 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         costs[claim.name] = seconds_needed(claim, lacking[claim.name], store, trained)
     for claim in chosen:
         n = len(lacking[claim.name])
-        cost = f", about {results.duration(costs[claim.name])} of one processor" if n else ""
+        cost = f", about {results.duration(costs[claim.name])} of one processor" if n and not only else ""
         print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n} missing{cost}")
-    whole = results.duration(sum(costs.values()))
-    print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
+    if only:
+        print_line(f"{'in all':<20} nothing is trained: only runs of {only}")
+    else:
+        whole = results.duration(sum(costs.values()))
+        print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
     if options.dry_run or store is None:
         return
     failed = []
     for position, claim in enumerate(chosen, start=1):
         found = found_runs(store, claim)
         missing = missing_jobs(claim, found)
-        if missing:
+        if missing and not only:  # whoever trained them now would not be whose runs count
             left = results.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
             print_line(f"[{position}/{len(chosen)}] {claim.title} (all claims: about {left} left)")
             try:

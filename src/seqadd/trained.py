@@ -23,6 +23,7 @@ from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
+from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
 from seqadd.quiet import quiet_import_of_tensorflow
 from seqadd.run import draw, run_name
@@ -169,19 +170,21 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def load_run(*choice: str) -> TrainedRun:
+def load_run(*choice: str, only: Only = EVERYBODY) -> TrainedRun:
     """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
+
+    In a store that many share, ``load_run("run=latest", only=Only(user="anna"))``.
 
     Raises:
         ConfigError, NoSuchRun: as ``load_runs``; also when several runs are chosen.
     """
-    found = load_runs(choice)
+    found = load_runs(choice, only)
     if len(found) > 1:
         raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
     return found[0]
 
 
-def load_runs(words: Sequence[str]) -> list[TrainedRun]:
+def load_runs(words: Sequence[str], only: Only = EVERYBODY) -> list[TrainedRun]:
     """All runs that the words choose, in their order, each once after each epoch asked for.
 
     Raises:
@@ -189,23 +192,26 @@ def load_runs(words: Sequence[str]) -> list[TrainedRun]:
         NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
     """
     choice = read_choice(words)
-    store = open_store_of(choice)
+    store = open_store_of(choice, only)
     return load_from(store, choice)
 
 
-def open_store_of(choice: Choice) -> Store:
-    """The store that a choice names, or the one that is the default.
+def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
+    """The store that a choice names, or the one that is the default, of which only some runs count.
 
     Raises:
-        ConfigError: when there is none.
+        ConfigError: when there is none, or a run is named that ``only`` can add nothing to.
     """
+    named = [run for run in choice.runs if run != "latest"]
+    if named and only:
+        raise ConfigError(f"run={named[0]} {only.as_options()}: run= names a run; leave the other out")
     tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
     chosen = select(tracking_words if choice.runs else choice.overrides)
     from seqadd import tracking
 
     store = tracking.open_store(_one_tracking([column.config.tracking for column in chosen.columns]), create=False)
     store.settle()
-    return store
+    return store.narrowed(only)
 
 
 def _one_tracking(each: list[Tracking]) -> Tracking:
@@ -256,10 +262,15 @@ def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
                     if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
                 ]
                 if not fitting:
-                    raise NoSuchRun(_none_of_them(column.overrides, seed, epochs, runs))
+                    raise NoSuchRun(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
                 # The longest, and of those the newest.
                 found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
     return found
+
+
+def _words(store: Store) -> list[str]:
+    """How the command line said whose runs count."""
+    return [store.only.as_options()] if store.only else []
 
 
 def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RecordedRun]) -> str:
@@ -270,7 +281,7 @@ def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None
     if there:
         listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
         return f"{said}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
-    words = [word for word in wanted if not word.startswith("tracking.")]
+    words = [word for word in wanted if not word.startswith(("tracking.", "--"))]
     return f"{said}; python -m seqadd.run {' '.join(words)} makes one"
 
 
@@ -278,7 +289,8 @@ def _by_id(store: Store, run_id: str) -> RecordedRun:
     if run_id == "latest":
         newest = store.newest_run()
         if newest is None:
-            raise NoSuchRun("run=latest: no run is finished in this experiment yet; python -m seqadd.run makes one")
+            wanted = " ".join([f"run={run_id}", *_words(store)])
+            raise NoSuchRun(f"{wanted}: no run is finished in this experiment yet; python -m seqadd.run makes one")
         return newest
     run = store.run(run_id)
     if run is None:
