@@ -242,7 +242,7 @@ def served(folder: Path) -> Iterator[str]:
             [*program, *where], stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
         )
     try:
-        for _ in range(600):
+        for _ in range(3000):
             with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=1):
                 break
             time.sleep(0.1)

@@ -95,6 +95,24 @@ def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced):
     assert contents(folder / "experiments") == before
 
 
+def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_place(reproduced):
+    folder, _ = reproduced
+    before, n_runs = contents(folder / "experiments"), len(runs_of(folder))
+    user = next(run.data.tags["mlflow.user"] for run in runs_of(folder))
+    mine = do(folder, "--user", user)
+    assert (mine.returncode, mine.stderr) == (0, "")
+    assert "small                4 runs, 0 missing\n" in mine.stdout
+    theirs = do(folder, "--user", f"not {user}")
+    assert (theirs.returncode, theirs.stderr) == (0, "")
+    assert "small                4 runs, 4 missing\n" in theirs.stdout
+    assert f"in all               nothing is trained: only runs of user: not {user}\n" in theirs.stdout
+    assert "(0 runs; what small holds was left as it is)" in theirs.stdout
+    checked = do(folder, "--check", "small", "--user", f"not {user}")
+    assert "small                ok (0 of its 4 runs held against the store)\n" in checked.stdout
+    assert contents(folder / "experiments") == before
+    assert len(runs_of(folder)) == n_runs
+
+
 def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_the_other(reproduced):
     """Seed 0 for five epochs, of which the store has three; what the other claim says stays what it was."""
     folder, _ = reproduced

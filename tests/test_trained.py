@@ -10,6 +10,7 @@ from trained_runs import model_of, record_run
 
 from seqadd import activations, trained
 from seqadd.config import ConfigError, as_text, in_one_line
+from seqadd.only import Only
 from seqadd.trained import NoSuchRun
 
 MISSING = "0" * 32
@@ -65,6 +66,22 @@ def test_in_a_notebook_three_lines_show_every_layer(store):
     assert {name: values.shape for name, values in layers.items()} == {
         "dense_1": (1, 5, 6), "time_distributed_1": (1, 5, 12), "activation_1": (1, 5, 12)
     }  # fmt: skip
+
+
+def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ids = {user: record_run(tmp_path, "cell=gru", "epochs=2", **{"mlflow.user": user}) for user in ("anna", "ben")}
+    anna, carl = Only(user="anna"), Only(user="carl")
+    assert trained.load_run("run=latest").run_id == ids["ben"]
+    assert trained.load_run("run=latest", only=anna).run_id == ids["anna"]
+    assert trained.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
+    with pytest.raises(NoSuchRun, match="run=latest --user carl: no run is finished in this experiment yet"):
+        trained.load_run("run=latest", only=carl)
+    with pytest.raises(NoSuchRun, match="seed=0: no such run is finished in this store") as refused:
+        trained.load_run(*SMALL_GRU, "seed=0", only=carl)
+    assert "--user carl" in str(refused.value)
+    with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: run= names a run; leave the other out"):
+        trained.load_run(f"run={ids['ben']}", only=anna)
 
 
 def test_by_its_configuration_the_longest_run_is_found(store):
