@@ -15,6 +15,7 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
 
 from seqadd import tracking
 from seqadd.checkpoints import Checkpoint
@@ -274,6 +275,20 @@ def test_a_run_says_which_code_and_machine_made_it():
     assert tags["git_commit"] == (commit.stdout.strip() or "unknown")
 
 
+def test_code_that_differs_from_its_commit_is_called_dirty_and_other_files_do_not_count(tmp_path, monkeypatch):
+    code = tmp_path / "src" / "seqadd" / "tracking.py"
+    code.parent.mkdir(parents=True)
+    code.touch()
+    author = ["-c", "user.name=ann", "-c", "user.email=ann@example.org"]
+    for command in (["init"], ["add", "."], [*author, "commit", "-m", "code"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(tracking, "__file__", str(code))
+    (tmp_path / "notes.txt").touch()
+    assert tracking.code_version.__wrapped__()[1] == "false"
+    code.write_text("a change")
+    assert tracking.code_version.__wrapped__()[1] == "true"
+
+
 def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
     config = make_config("cell=gru")
     tags = {"config_hash": config.config_hash(), "data_digest": "ab"}
@@ -355,6 +370,52 @@ def test_a_run_that_somebody_deletes_in_the_ui_leaves_nothing_behind(store, in_e
     with recording(store) as run:
         store.client.delete_run(run.run_id)
     assert not (in_empty_folder / "unfinished").exists()
+
+
+def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_made_twice(store, monkeypatch):
+    make = store.client.create_run
+
+    def make_and_lose_the_answer(*arguments, **settings):
+        monkeypatch.setattr(store.client, "create_run", make)
+        make(*arguments, **settings)
+        raise MlflowException("Read timed out")
+
+    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store.client, "create_run", make_and_lose_the_answer)
+    said: list[str] = []
+    with recording(store, say=said.append) as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
+    (only,) = store.client.search_runs([store.experiment_id])
+    assert (only.info.run_id, only.info.status) == (run.run_id, "FINISHED")
+    assert said == ["waits for the store: Read timed out"]
+
+
+def test_a_record_that_the_store_makes_too_late_is_not_left_running(store, monkeypatch):
+    make, late = store.client.create_run, []
+
+    def forget(*arguments, **settings):  # until another has been made
+        monkeypatch.setattr(store.client, "create_run", make)
+        late.append((arguments, settings))
+        raise MlflowException("Read timed out")
+
+    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store.client, "create_run", forget)
+    with recording(store) as run:
+        ((arguments, settings),) = late
+        zombie = make(*arguments, **settings).info.run_id
+    assert status_of(store, run.run_id) == "FINISHED"
+    assert status_of(store, zombie) == "KILLED"
+
+
+def test_a_store_that_lets_no_run_begin_is_named_in_one_line(store, monkeypatch):
+    def full(*arguments, **settings):
+        raise MlflowException("database or disk is full")
+
+    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store.client, "create_run", full)
+    said = r"tracking\.uri=sqlite:///mlflow\.db: cannot begin a run: database or disk is full"
+    with pytest.raises(ConfigError, match=said), recording(store):
+        pytest.fail("has begun")
 
 
 def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):

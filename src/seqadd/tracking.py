@@ -41,7 +41,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")  # seconds
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -72,6 +71,11 @@ from seqadd.unfinished import About, Ending, Unfinished, all_of
 for _chatty in ("mlflow.store.db.utils", "alembic"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
+# Seconds that a server may take to answer: many runs that begin or end at once can keep it busy for some. Fewer where
+# it has not shown yet that it is there, and while a training waits.
+_TIMEOUT, _SECONDS_TO_ANSWER, _SECONDS_IN_A_HURRY = "MLFLOW_HTTP_REQUEST_TIMEOUT", "30", "8"
+os.environ.setdefault(_TIMEOUT, _SECONDS_TO_ANSWER)
+
 _SQLITE = "sqlite:///"
 _PAGE = 500  # runs, each with all its tags, parameters and last metrics: some megabytes
 _REQUESTS_AT_ONCE = 8  # to a server
@@ -80,8 +84,8 @@ _METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
 _SECONDS_BETWEEN_REQUESTS = 1.0
 _MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
 _SECONDS_TO_COME_BACK = 600.0  # for a store that a job of a sweep cannot begin without
-# How often a store that does not answer at a run's end is asked again, and the seconds before each time.
-_LAST_ATTEMPTS = (0.0, 2.0, 5.0)
+# How often a store that does not answer at a run's beginning or end is asked again, and the seconds before each time.
+_SECONDS_BEFORE_ATTEMPTS = (2.0, 5.0)
 
 #: What a store may raise that is not there, does not answer or has no room; another time it may do better.
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
@@ -89,8 +93,11 @@ STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 # The tag by which a record is found again by whoever was about to make it.
 _RECORDER = "recorder"
 
-T = TypeVar("T")
-U = TypeVar("U")
+# What a server answers that wants a password, or another one, and where this user may not do this.
+_REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 
 
 class Store:
@@ -108,6 +115,7 @@ class Store:
         self.client = client
         self.experiment_id = experiment_id
         self._experiment = tracking.experiment
+        self._said = f"tracking.uri={without_passwords(tracking.uri)}"
         path = sqlite_path(tracking.uri)
         self._name = str(path) if path is not None else without_passwords(tracking.uri)
         if tracking.unfinished is not None:
@@ -150,6 +158,7 @@ class Store:
             say: is told when the store does not answer, and when it does again.
 
         Raises:
+            ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
             RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
         """
         all_tags = {
@@ -164,20 +173,13 @@ class Store:
         run: TrackedRun | None = None
         try:
             with signals_held():
-                begun = self._begun_in(place) if go_on else None
-                if begun is None:
-                    about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
-                    place.begin(about, keep_checkpoints=go_on)
-                    all_tags[_RECORDER] = about.recorder
-                    begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=all_tags, run_name=name)
-                run = TrackedRun(self, begun.info, place, say)
-                self.client.update_run(run.run_id, status="RUNNING")
-                # All of them again for one that goes on: its process may have been killed before it came to this.
-                self.client.log_batch(
-                    run.run_id,
-                    params=[Param(name, as_text(value)) for name, value in params.items()],
-                    tags=[RunTag(name, value) for name, value in all_tags.items()],
-                )
+                pauses = _pauses() if parent_run_id is not None else _SECONDS_BEFORE_ATTEMPTS
+                try:
+                    info = _patiently(self._beginning(place, name, all_tags, go_on=go_on), pauses, say)
+                    run = TrackedRun(self, info, place, say)
+                    _patiently(functools.partial(self._describe, run.run_id, params, all_tags), pauses, say)
+                except STORE_ERRORS as error:
+                    raise ConfigError(f"{self._said}: cannot begin a run: {_briefly(error)}") from error
             with last_words(run.end_now):
                 yield run
             with signals_held():
@@ -196,21 +198,39 @@ class Store:
                     self.tell(place)
             raise
         try:
-            self._tell_patiently(place)
+            _patiently(functools.partial(self.tell, place), _SECONDS_BEFORE_ATTEMPTS)
         except STORE_ERRORS as error:
             raise RecordWaits(
                 f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
                 f"waits in {place.path}, the next command tells it"
             ) from error
 
-    def _tell_patiently(self, place: Unfinished) -> None:
-        for seconds in _LAST_ATTEMPTS[:-1]:
-            time.sleep(seconds)
-            with suppress(*STORE_ERRORS):
-                self.tell(place)
-                return
-        time.sleep(_LAST_ATTEMPTS[-1])
-        self.tell(place)
+    def _beginning(self, place: Unfinished, name: str, tags: dict[str, str], *, go_on: bool) -> Callable[[], RunInfo]:
+        """A function that makes a run's record, or finds the one that ``place`` has begun; may be called again."""
+        may_be_there = go_on
+
+        def begin() -> RunInfo:
+            nonlocal may_be_there
+            begun = self._begun_in(place) if may_be_there else None
+            if begun is None:
+                if _RECORDER not in tags:
+                    about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
+                    place.begin(about, keep_checkpoints=go_on)
+                    tags[_RECORDER] = about.recorder
+                may_be_there = True  # where the server makes it, and its answer comes too late
+                begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=tags, run_name=name)
+            return begun.info
+
+        return begin
+
+    def _describe(self, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
+        """Says what a run is: all of it again for one that goes on, whose process may not have come to this."""
+        self.client.update_run(run_id, status="RUNNING")
+        self.client.log_batch(
+            run_id,
+            params=[Param(name, as_text(value)) for name, value in params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
 
     def settle(self) -> None:
         """Tells the store what it does not know of runs whose processes are gone, killed ones included.
@@ -275,7 +295,10 @@ class Store:
         experiment = self.client.get_experiment_by_name(about.experiment)
         wanted = f"tags.{_RECORDER} = '{about.recorder}'"
         found = self._search(wanted, experiment.experiment_id) if experiment is not None else []
-        return found[0] if found else None
+        for late in found[:-1]:  # the server has made it when nobody waited for it any more, and another was made
+            if late.info.status == "RUNNING":
+                self.client.set_terminated(late.info.run_id, "KILLED")
+        return found[-1] if found else None
 
     def can_go_on(self, place: Unfinished, checkpoint: Checkpoint | None) -> bool:
         """Whether the run that was begun in a place goes on as the same run.
@@ -429,7 +452,7 @@ class Store:
         return self.each(lambda one: self.history(*one), wanted)
 
     @signals_held()
-    def each(self, ask: Callable[[T], U], things: Iterable[T]) -> list[U]:
+    def each(self, ask: Callable[[_T], _U], things: Iterable[_T]) -> list[_U]:
         """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
         if sqlite_path(self.client.tracking_uri) is not None:
             return list(map(ask, things))
@@ -540,13 +563,15 @@ class TrackedRun:
         if time.monotonic() < self._next_request:
             return
         try:
-            if self._known is None:
-                self._known = self._store.last_epoch(self.run_id)
-            self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
+            with _in_a_hurry():
+                if self._known is None:
+                    self._known = self._store.last_epoch(self.run_id)
+                self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
         except STORE_ERRORS as error:
             self._known = None  # it may have got them all the same
             if not self._pause:
-                self._say(f"the store does not answer, goes on without it: {_briefly(error)}")
+                how = "takes nothing" if _refuses(error) else "does not answer"
+                self._say(f"the store {how}, goes on without it: {_briefly(error)}")
             self._pause = min(max(1.0, 2 * self._pause), _MOST_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
@@ -621,9 +646,59 @@ class TrackedRun:
         return Ending(status, _now(), self._history[:n], self._times[:n], dict(self._tags), self._dataset)
 
 
+@contextmanager
+def _in_a_hurry() -> Iterator[None]:
+    """Inside the ``with`` a server has fewer seconds for an answer, unless a person has chosen how many."""
+    before = os.environ[_TIMEOUT]
+    if before == _SECONDS_TO_ANSWER:
+        os.environ[_TIMEOUT] = _SECONDS_IN_A_HURRY
+    try:
+        yield
+    finally:
+        os.environ[_TIMEOUT] = before
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait before each further attempt, for ten minutes."""
+    began, pause = time.monotonic(), 1.0
+    while time.monotonic() < began + _SECONDS_TO_COME_BACK:
+        yield pause
+        pause = min(2 * pause, _MOST_SECONDS_BETWEEN_ATTEMPTS)
+
+
+def _patiently(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str], None] = lambda text: None) -> _T:
+    """Does it again after each of these pauses while the store does not answer; what it refuses is not tried again."""
+    said = False
+    for pause in pauses:
+        try:
+            return do()
+        except STORE_ERRORS as error:
+            if _refuses(error):
+                raise
+            if not said:
+                said = True
+                say(f"waits for the store: {_briefly(error)}")
+        time.sleep(pause)
+    return do()
+
+
+def _refuses(error: Exception) -> bool:
+    return getattr(error, "error_code", None) in _REFUSALS
+
+
 def _briefly(error: Exception) -> str:
-    """What a store says is wrong; about servers it says a great deal."""
-    return textwrap.shorten(in_one_line(error), 200, placeholder=" ...")
+    """What a store says is wrong; about servers it says a great deal, and little that helps."""
+    said = in_one_line(error)
+    code = getattr(error, "error_code", None)
+    if code == "UNAUTHENTICATED":
+        wrong = "refuses the password" if os.environ.get("MLFLOW_TRACKING_PASSWORD") else "wants a password"
+        return f"the server {wrong}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if code == "PERMISSION_DENIED":
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
+        return f"the server does not let {user} do this: ask for the permission EDIT, or choose tracking.experiment"
+    if "too many 503 error responses" in said:  # and MLflow throws away which of these it is
+        return "the server cannot use its database (503): that is gone, or full; the server's log says which"
+    return textwrap.shorten(said, 200, placeholder=" ...")
 
 
 # Time since the program began comes from a clock that nobody sets: no epoch may seem to end before it began.
@@ -655,7 +730,8 @@ def open_store(tracking: Tracking, *, create: bool = True) -> Store:
     try:
         if path is None:
             client = MlflowClient(tracking.uri)
-            return Store(client, _experiment_id(client, tracking.experiment, None, create), tracking)
+            with _in_a_hurry():
+                return Store(client, _experiment_id(client, tracking.experiment, None, create), tracking)
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
         # A reader of somebody else's folder cannot lock, and needs not.
         with FileLock(f"{path}.lock") if create or os.access(path.parent, os.W_OK) else nullcontext():
@@ -676,17 +752,14 @@ def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Stor
     Raises:
         ConfigError: when it does not come back.
     """
-    began, pause = time.monotonic(), 1.0
-    while True:
+    for pause in _pauses():
         try:
             return open_store(tracking)
         except ConfigError as error:
-            if time.monotonic() > began + _SECONDS_TO_COME_BACK:
-                raise
             if pause == 1.0:
                 say(f"waits for the store: {error}")
         time.sleep(pause)
-        pause = min(2 * pause, _MOST_SECONDS_BETWEEN_ATTEMPTS)
+    return open_store(tracking)
 
 
 def _learn_sizes(path: Path) -> None:
@@ -788,7 +861,7 @@ def code_version() -> tuple[str, str]:
             return "unknown", "unknown"
         # Results that are written while others are being trained do not make another code of it.
         return git("rev-parse", "HEAD"), str(
-            bool(git("status", "--porcelain", "--", "src", "conf", "pyproject.toml"))
+            bool(git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml"))
         ).lower()
     except (OSError, subprocess.SubprocessError):
         return "unknown", "unknown"
