@@ -113,7 +113,7 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert "cell: dense, gru, lstm, simple_rnn" in out
     assert out.count("\n  python -m seqadd.run") == 3
     for name, field in config._described_keys():
-        if name != "tracking.parent_run_id":
+        if name not in ("tracking.parent_run_id", "tracking.search", "tracking.trial"):
             assert any(line.split()[:1] == [name] for line in out.splitlines()), name
             assert field.metadata["meaning"].split()[0] in out
     assert max(map(len, out.splitlines())) <= 120

@@ -1,4 +1,4 @@
-"""Hydra's side of a sweep: every job checked before the first begins, one parent run, a process for each job.
+"""Hydra's side of sweeps and searches: all checked before the first job begins, one parent run, a process for each job.
 
 Hydra's own sweeper and launchers do not check values before they start, know no parent run, and run one job after
 another or lose the whole sweep with one killed worker; so here are a sweeper and a launcher of ours, chosen in
@@ -8,8 +8,10 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
+import importlib.util
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -20,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from seqadd.config import Config
+    from seqadd.searches import Asked, Search
 
 
 def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Config:
@@ -221,3 +224,130 @@ def _job_return(overrides: Sequence[str], run_id: str) -> JobReturn:
     result = JobReturn(overrides=list(overrides), cfg=OmegaConf.create(), status=JobStatus.COMPLETED)
     result.return_value = run_id
     return result
+
+
+class SearchSweeper(BasicSweeper):
+    """A sweeper whose jobs are trials of a search, chosen by Optuna; see ``seqadd.searches``.
+
+    Hydra's own plugin for Optuna pins it below 3.
+
+    Args:
+        max_batch_size: trials chosen together, where the launcher is none that asks for one when there is room.
+        params: values for keys, written as on the command line, which counts more.
+        settings: see ``seqadd.searches.Settings``.
+
+    Raises:
+        ConfigError: without Optuna, and for settings that cannot be.
+    """
+
+    def __init__(self, max_batch_size: int, params: dict[str, str] | None = None, **settings: Any) -> None:
+        from seqadd.config import ConfigError
+
+        super().__init__(max_batch_size, params)
+        if importlib.util.find_spec("optuna") is None:
+            raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'seqadd[search]'")
+        if isinstance(max_batch_size, bool) or not isinstance(max_batch_size, int) or max_batch_size < 1:
+            raise ConfigError(f"hydra.sweeper.max_batch_size={max_batch_size}: must be an integer of at least 1")
+
+        from seqadd.searches import Settings
+
+        self.settings = Settings(**settings)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
+        assert self.hydra_context is not None
+        launcher = self.launcher
+        assert launcher is not None
+
+        from seqadd.searches import read_space, run_search
+
+        space = read_space(self.hydra_context.config_loader, self.params, arguments)
+        corners = space.corners()
+        configs = [self._config(corner) for corner in corners]
+        for config in configs:
+            self.settings.check(config)
+        if isinstance(launcher, CheckingLauncher):
+            launcher.check(corners, configs)
+
+        def launch(search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
+            if isinstance(launcher, ProcessLauncher):
+                self._one_by_one(search, numbers, own, ended, launcher.at_once, configs)
+            else:
+                self._in_batches(search, numbers, own, ended)
+
+        said = " ".join(each for each in arguments if not _is_private(each))
+        return run_search(said, space, self.settings, configs, launch)
+
+    def _config(self, overrides: Sequence[str]) -> Config:
+        assert self.config is not None
+        assert self.hydra_context is not None
+        return job_config(self.hydra_context, self.config, overrides)
+
+    def _one_by_one(
+        self,
+        search: Search,
+        numbers: list[int],
+        own: list[str],
+        ended: Callable[..., None],
+        at_once: int | None,
+        corners: Sequence[Config],
+    ) -> None:
+        """Has each trial chosen when there is a core for it, knowing all that the others have brought until then."""
+        from seqadd import jobs
+        from seqadd.config import ConfigError
+        from seqadd.progress import Display
+
+        names = [f"trial {number}" for number in numbers]
+        at_once = at_once or jobs.jobs_at_once(corners)
+        with Display(names, [corners[0].epochs] * len(names), at_once) as display:
+
+            def queue() -> Iterator[tuple[int, Config]]:
+                for index, number in enumerate(numbers):
+                    asked = search.ask(number)
+                    display.say(f"{names[index]}  {asked.said}")
+                    try:
+                        yield index, self._config(_of_trial(asked, own))
+                    except ConfigError as error:  # between the corners, which were checked
+                        ended(number, str(error), final=True)
+                        display.end(index, str(error))
+
+            def over(index: int, outcome: jobs.Finished | jobs.Failed) -> None:
+                ended(numbers[index], str(outcome))
+                if len(names) == 1:  # of which the display shows no end
+                    display.say(f"{names[0]}  {outcome}")
+
+            if numbers:
+                jobs.run_queue(display, names, queue(), at_once, over)
+
+    def _in_batches(self, search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
+        """Has as many trials chosen together as the launcher is given at once, and waits for the last of them."""
+        from seqadd.config import ConfigError
+        from seqadd.exits import RecordWaits
+        from seqadd.jobs import JobsFailed
+        from seqadd.sweeps import print_line
+
+        assert self.launcher is not None
+        remaining = iter(numbers)
+        while batch := list(islice(remaining, self.max_batch_size)):
+            chosen: list[list[str]] = []
+            for number in batch:
+                asked = search.ask(number)
+                print_line(f"trial {number}  {asked.said}")
+                try:
+                    self._config(_of_trial(asked, own))
+                except ConfigError as error:
+                    ended(number, str(error), final=True)
+                    print_line(f"trial {number}  {error}")
+                else:
+                    chosen.append(_of_trial(asked, own))
+            try:
+                if chosen:
+                    self.launcher.launch(chosen, batch[0])
+            except (JobsFailed, RecordWaits) as error:  # what became of each trial its process has told the study
+                print_line(str(error))
+            for number in batch:
+                ended(number)
+
+
+def _of_trial(asked: Asked, own: Sequence[str]) -> list[str]:
+    return [*asked.overrides, *own, f"tracking.trial={asked.number}"]

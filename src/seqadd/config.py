@@ -41,6 +41,8 @@ GROUPS = ("cell", "architecture", "loss", "era", "task")
 
 # Keys that say where and how a run is computed or recorded, not what is computed.
 _BOOKKEEPING = ("inspect", "tracking", "force")
+# Keys that sweeps and searches set, not people.
+_SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial")
 # Keys that make one run of a condition differ from the next: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -92,6 +94,8 @@ class Tracking:
     uri: str = _key("MLflow tracking URI")
     experiment: str = _key("MLflow experiment")
     parent_run_id: str | None = _key("run id of the sweep that this run belongs to; set by sweeps")
+    search: str | None = _key("search that this run is a trial of; set by searches")
+    trial: int | None = _key("number of the trial; set by searches", low=0)
     unfinished: str | None = _key(
         "folder for checkpoints and what a server was not told yet; null: unfinished, beside the database or here"
     )
@@ -256,6 +260,11 @@ def known_keys() -> list[str]:
 def known_result_keys() -> list[str]:
     """The names of the keys that a run's result depends on, which are its parameters in the store."""
     return [name for name in known_keys() if name.partition(".")[0] not in _BOOKKEEPING]
+
+
+def kind_of_key(name: str) -> str:
+    """``int``, ``float``, ``bool`` or ``str``: what the values of a known key are, if not null."""
+    return next(str(field.type).partition(" ")[0] for known, field in _described_keys() if known == name)
 
 
 def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
@@ -464,8 +473,8 @@ def _help_template() -> str:
     width = max(len(name) for name, _ in keys)
     lines = []
     for name, field in keys:
-        if name == "tracking.parent_run_id":
-            continue  # for sweeps, not for people
+        if name in _SET_BY_SWEEPS:
+            continue
         choices = field.metadata["choices"]
         limits = " | ".join(choices) if choices else ""
         if not choices and field.metadata["low"] is not None:
@@ -490,6 +499,8 @@ def _help_template() -> str:
             "Keys:",
             *lines,
             "",
+            "Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\",
+            "          'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50",
             "Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.",
             "Jobs of a sweep at once: hydra.launcher.jobs=N (one a core if not set). More of Hydra: --hydra-help.",
         ]

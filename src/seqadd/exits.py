@@ -39,6 +39,20 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number  # 130 for Ctrl-C, 143 for SIGTERM, as shells have it
 
 
+class Pruned(Exception):
+    """The search that a run is a trial of has given it up.
+
+    Attributes:
+        run_id: of its record.
+        epoch: after which it ended.
+    """
+
+    def __init__(self, text: str, run_id: str, epoch: int) -> None:
+        super().__init__(text)
+        self.run_id = run_id
+        self.epoch = epoch
+
+
 class RecordWaits(RuntimeError):
     """The work is done, but the store could not be told all of it; the rest waits on disk for the next command."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, told apart by people who are colour-blind.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -224,6 +225,90 @@ def histograms(arrays: Mapping[str, npt.NDArray[np.floating[Any]]], title: str) 
     for axes in every[len(arrays) :]:
         axes.set_axis_off()
     return figure
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A trial of a search.
+
+    Attributes:
+        number: from 0.
+        value: of what was sought; of a trial that was pruned, the last there is.
+        pruned: whether it was given up.
+        params: what was tried.
+    """
+
+    number: int
+    value: float
+    pruned: bool
+    params: Mapping[str, float | str]
+
+
+def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, logarithmic: Sequence[str]) -> Figure:
+    """The value of each trial in their order with the best so far, and below it over each of the keys.
+
+    Args:
+        trials: at least one, in their order.
+        ylabel: what was sought.
+        title: above all.
+        least: whether the least is the best, not the greatest.
+        logarithmic: the keys on a logarithmic scale.
+    """
+    keys = list(trials[0].params)
+    columns = min(4, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(max(7.0, 3.0 * columns), 3.2 + 2.6 * rows), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.add_gridspec(1 + rows, columns, height_ratios=[1.3] + [1.0] * rows)
+    history = figure.add_subplot(grid[0, :])
+    whole = [each for each in trials if not each.pruned]
+    pruned = [each for each in trials if each.pruned]
+
+    def dots(axes: Axes, place: Callable[[Tried], float]) -> None:
+        axes.scatter([place(t) for t in pruned], [t.value for t in pruned], color="#999999", marker="x", s=22,
+                     label=f"pruned ({len(pruned)}), where it ended")  # fmt: skip
+        axes.scatter([place(t) for t in whole], [t.value for t in whole], color=COLOURS[0], s=22,
+                     label=f"finished ({len(whole)})")  # fmt: skip
+        axes.grid(alpha=0.3)
+
+    dots(history, lambda trial: trial.number)
+    if whole:
+        best = (np.minimum if least else np.maximum).accumulate([each.value for each in whole])
+        numbers = [each.number for each in whole]
+        history.step(
+            [*numbers, trials[-1].number], [*best, best[-1]], where="post", color=COLOURS[1], label="best so far"
+        )
+    history.set(xlabel="trial", ylabel=ylabel)
+    history.xaxis.set_major_locator(MaxNLocator(integer=True))
+    history.legend(loc="best", fontsize="small")
+    for index, key in enumerate(keys):
+        axes = figure.add_subplot(grid[1 + index // columns, index % columns], sharey=history)
+        choices = _in_order([each.params[key] for each in trials])
+        if choices:
+            dots(axes, lambda trial, key=key, choices=choices: choices.index(str(trial.params[key])))  # type: ignore[misc]
+            axes.set_xticks(range(len(choices)), choices)
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+        else:
+            dots(axes, lambda trial, key=key: float(trial.params[key]))  # type: ignore[misc]
+            if all(isinstance(each.params[key], int) for each in trials):
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if key in logarithmic:
+            axes.set_xscale("log")
+        axes.set_xlabel(key)
+        if index % columns == 0:
+            axes.set_ylabel(ylabel)
+        else:
+            axes.tick_params(labelleft=False)
+    return figure
+
+
+def _in_order(values: Sequence[float | str]) -> list[str]:
+    """Texts among which was chosen, numbers by their size; none where the values are numbers."""
+    texts = {value for value in values if isinstance(value, str)}
+    try:
+        return sorted(texts, key=float)
+    except ValueError:
+        return sorted(texts)
 
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")

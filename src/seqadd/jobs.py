@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
 from seqadd.config import Config, in_one_line
-from seqadd.exits import SIGNALS, Interrupted, RecordWaits, raising_on_signals, signals_held
+from seqadd.exits import SIGNALS, Interrupted, Pruned, RecordWaits, raising_on_signals, signals_held
 from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
 
@@ -35,12 +35,13 @@ class JobsFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """The last message of a job that went well."""
+    """The last message of a job that went well; ``how`` it ended, in words, if not after its last epoch."""
 
     run_id: str
+    how: str = "finished"
 
     def __str__(self) -> str:
-        return f"finished, run {self.run_id}"
+        return f"{self.how}, run {self.run_id}"
 
 
 @dataclass(frozen=True)
@@ -87,37 +88,67 @@ def run_each(labels: Sequence[str], configs: Sequence[Config], at_once: int | No
     """As ``run_all``, but returns how each job ended, and raises for none of them."""
     if at_once is None:
         at_once = jobs_at_once(configs)
-    jobs = [_Job(index, label) for index, label in enumerate(labels)]
-    waiting = list(zip(jobs, configs, strict=True))
+    costs = [config.seconds_per_epoch() for config in configs]
+    outcomes: dict[int, Finished | Failed] = {}
+    with Display(list(labels), [config.epochs for config in configs], at_once, costs=costs) as display:
+        run_queue(display, labels, enumerate(configs), at_once, outcomes.__setitem__)
+    return [outcomes[index] for index in range(len(labels))]
+
+
+def run_queue(
+    display: Display,
+    labels: Sequence[str],
+    queue: Iterator[tuple[int, Config]],
+    at_once: int,
+    ended: Callable[[int, Finished | Failed], None],
+) -> None:
+    """Runs jobs to their end, each of which is asked for when there is room for it and not before.
+
+    Args:
+        display: shows them.
+        labels: what each job is called.
+        queue: gives a job's index into ``labels`` and its checked configuration.
+        at_once: how many jobs run at the same time.
+        ended: is told how each job ended, before the next is asked for.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
+        Whatever ``queue`` and ``ended`` raise, likewise.
+    """
     running: dict[Connection, _Running] = {}
     context = _context()
-    costs = [config.seconds_per_epoch() for config in configs]
-    with Display(list(labels), [config.epochs for config in configs], at_once, costs=costs) as display:
-        display.say(f"{len(configs)} jobs, {min(at_once, len(configs))} at once")
-        _import_libraries(context)
-        try:
-            while waiting or running:
-                while waiting and len(running) < at_once:
-                    job, config = waiting.pop(0)
-                    display.start(job.index)
-                    try:
-                        with signals_held():  # a job that is started and not watched would be nobody's
-                            process, messages = _start(context, job.label, config)
-                            running[messages] = _Running(job, process)
-                    except (OSError, EOFError) as error:
-                        job.outcome = Failed(f"its process could not be started: {in_one_line(error)}")
-                        display.end(job.index, str(job.outcome))
-                for connection in wait(list(running)):
-                    assert isinstance(connection, Connection)
-                    job = running[connection].job
-                    if _receive(job, connection, display):
-                        continue
-                    _conclude(job, running.pop(connection).process)
-                    display.end(job.index, str(job.outcome))
-        except BaseException:  # whatever it is: without us nobody watches them
-            _stop([each.process for each in running.values()])
-            raise
-    return [job.outcome for job in jobs if job.outcome is not None]
+
+    def over(job: _Job, outcome: Finished | Failed) -> None:
+        ended(job.index, outcome)
+        display.end(job.index, str(outcome))
+
+    display.say(f"{len(labels)} jobs, {min(at_once, len(labels))} at once")
+    _import_libraries(context)
+    try:
+        more = True
+        while more or running:
+            while more and len(running) < at_once:
+                index, config = next(queue, (None, None))
+                if index is None or config is None:
+                    more = False
+                    break
+                job = _Job(index, labels[index])
+                display.start(index)
+                try:
+                    with signals_held():  # a job that is started and not watched would be nobody's
+                        process, messages = _start(context, job.label, config)
+                        running[messages] = _Running(job, process)
+                except (OSError, EOFError) as error:
+                    over(job, Failed(f"its process could not be started: {in_one_line(error)}"))
+            for connection in wait(list(running)) if running else []:
+                assert isinstance(connection, Connection)
+                job = running[connection].job
+                if _receive(job, connection, display):
+                    continue
+                over(job, _conclude(job, running.pop(connection).process))
+    except BaseException:  # whatever it is: without us nobody watches them
+        _stop([each.process for each in running.values()])
+        raise
 
 
 def run_ids(labels: Sequence[str], outcomes: Sequence[Finished | Failed]) -> list[str]:
@@ -209,7 +240,10 @@ def _work(config: Config, connection: Connection) -> None:
                 with suppress(OSError):  # the sweep is gone, and this process is about to be told
                     connection.send(message)
 
-            report(Finished(run(config, report)))
+            try:
+                report(Finished(run(config, report)))
+            except Pruned as pruned:
+                report(Finished(pruned.run_id, str(pruned)))
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
     except Exception as error:
@@ -241,13 +275,14 @@ def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     return True
 
 
-def _conclude(job: _Job, process: ForkServerProcess | SpawnProcess) -> None:
-    """Settles how a job ended that will say no more."""
+def _conclude(job: _Job, process: ForkServerProcess | SpawnProcess) -> Finished | Failed:
+    """How a job ended that will say no more."""
     process.join()
     if job.outcome is None:
         code = process.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         job.outcome = Failed(f"its process {how}")
+    return job.outcome
 
 
 def _stop(processes: Sequence[ForkServerProcess | SpawnProcess]) -> None:

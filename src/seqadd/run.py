@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints, codes, curricula
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
-from seqadd.exits import Interrupted, command, fail
+from seqadd.exits import Interrupted, Pruned, command, fail
 from seqadd.files import CannotWrite, replacing
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -52,10 +52,11 @@ def run(config: Config, report: Report) -> str:
         CannotWrite: when a checkpoint or an artifact cannot be written.
         RecordWaits: when the store could not be told all of it.
         TrainingDiverged: when a loss is no longer finite.
+        Pruned: when the search that it is a trial of gives it up.
         Interrupted: on Ctrl-C and SIGTERM.
     """
     # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost.
-    from seqadd import tracking
+    from seqadd import tracking, trials
 
     def say(text: str) -> None:
         report(Note(text))
@@ -67,13 +68,17 @@ def run(config: Config, report: Report) -> str:
         store = tracking.open_store_patiently(config.tracking, say)
     data = draw(config)
     digest = data.digest()
-    with store.unfinished(config.config_hash()).claimed(say) as place:
+    with (
+        trials.trial_of(config, store) as trial,
+        store.unfinished(config.config_hash()).claimed(say) as place,
+    ):
         store.tell(place)  # what a process that was killed could not
         if not config.force:
             finished = store.finished_run(config, data.digest)
             if finished is not None:
                 place.discard()
                 say(already_finished(finished, config))
+                trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
                 return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = Start() if config.force else find_start(store, place, config, fingerprint, say)
@@ -81,7 +86,7 @@ def run(config: Config, report: Report) -> str:
             place,
             run_name(config),
             params=config.result_keys(),
-            tags={**tracking.run_tags(config), "data_digest": digest, **start.tags},
+            tags={**tracking.run_tags(config), "data_digest": digest, **start.tags, **trial.tags},
             parent_run_id=config.tracking.parent_run_id,
             go_on=start.same_run,
             say=say,
@@ -89,6 +94,7 @@ def run(config: Config, report: Report) -> str:
             record.log_dataset(config, data, digest)
             record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
             record.log_history(start.history)
+            trial.begin(record.run_id, trial.values(start.history))
             with quiet_import_of_tensorflow():
                 from seqadd import devices, figures, models, snapshots, training
 
@@ -122,6 +128,7 @@ def run(config: Config, report: Report) -> str:
                     take_snapshot(int(row["epoch"]))
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
+                    trial.report(row)
                 record.tag("weights_sha256", training.weights_digest(model))
                 record.log_text(json.dumps(history, indent=1), "history.json")
                 with replacing(place.artifact("learning_curve.png")) as path:
@@ -129,6 +136,12 @@ def run(config: Config, report: Report) -> str:
                 with replacing(place.artifact("model.weights.h5")) as path:
                     training.save_weights(model, path)
                 checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
+            except training.TrainingDiverged:
+                trial.diverged = True
+                raise
+            except Pruned as pruned:
+                record.tag(tracking.PRUNED, str(pruned.epoch))
+                raise
             except Interrupted:
                 with suppress(CannotWrite):  # then the earlier one will do
                     place.save(checkpoint())
@@ -233,7 +246,11 @@ def run_alone(config: Config) -> str:
     """One run with its progress on the terminal; returns the id of its run."""
     with Display([f"{config.cell} seed {config.seed}"], [config.epochs]) as display:
         display.start(0)
-        run_id = run(config, lambda message: display.receive(0, message))
+        try:
+            run_id = run(config, lambda message: display.receive(0, message))
+        except Pruned as pruned:
+            run_id = pruned.run_id
+            display.say(str(pruned))
         display.say(f"run {run_id}, experiment {config.tracking.experiment}")
     return run_id
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -14,7 +15,8 @@ from seqadd.config import Config
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
-    from seqadd.tracking import Store
+    from seqadd.tracking import Store, TrackedRun
+    from seqadd.unfinished import Unfinished
 
 T = TypeVar("T")
 
@@ -83,21 +85,32 @@ def run_sweep(
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
             if place.about() is None:  # and so is the sweep, or it never was one
                 return [there[index] for index in range(len(configs))]
-        commit, dirty = tracking.code_version()
-        with store.record(
-            place,
-            name,
-            params=params,
-            tags={"git_commit": commit, "git_dirty": dirty},
-            go_on=not any(config.force for config in configs),
-            say=print_line,
-        ) as parent:
-            try:
-                launched = launch(missing, parent.run_id) if missing else []
-            finally:
-                store.settle()  # jobs that were killed could not close their records themselves
+        with parent_run(store, place, name, params, go_on=not any(config.force for config in configs)) as parent:
+            launched = launch(missing, parent.run_id) if missing else []
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
     return [results[index] for index in range(len(configs))]
+
+
+@contextmanager
+def parent_run(
+    store: Store,
+    place: Unfinished,
+    name: str,
+    params: dict[str, object],
+    tags: Mapping[str, str] | None = None,
+    *,
+    go_on: bool,
+) -> Iterator[TrackedRun]:
+    """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``Store.record``."""
+    from seqadd.tracking import code_version
+
+    commit, dirty = code_version()
+    said = {"git_commit": commit, "git_dirty": dirty, **(tags or {})}
+    with store.record(place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
+        try:
+            yield parent
+        finally:
+            store.settle()  # jobs that were killed could not close their records themselves
 
 
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:

@@ -61,7 +61,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from seqadd.addition import Dataset
 from seqadd.checkpoints import CODE, Checkpoint
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
-from seqadd.exits import Interrupted, RecordWaits, last_words, signals_held
+from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.machine import processor_name, processors
 from seqadd.only import EVERYBODY, Only
@@ -89,6 +89,11 @@ _SECONDS_BEFORE_ATTEMPTS = (2.0, 5.0)
 
 #: What a store may raise that is not there, does not answer or has no room; another time it may do better.
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+
+#: The tag with the epoch after which a search gave a run up.
+PRUNED = "pruned"
+#: The tag by which the record of a search is found again.
+SEARCH = "search"
 
 # The tag by which a record is found again by whoever was about to make it.
 _RECORDER = "recorder"
@@ -146,7 +151,8 @@ class Store:
         """A run that is open inside the ``with`` and ends with a status that is true.
 
         FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
-        after Ctrl-C or SIGTERM. While the store does not answer, what it should be told waits.
+        after Ctrl-C or SIGTERM and where a search gives it up. While the store does not answer, what it should be told
+        waits.
 
         Args:
             place: claimed by this process; keeps what the store is not told yet.
@@ -192,7 +198,7 @@ class Store:
             raise
         except BaseException as error:
             if run is not None:
-                killed = isinstance(error, (Interrupted, KeyboardInterrupt))
+                killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
                 with signals_held(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
                     run.end("KILLED" if killed else "FAILED", None if killed else traceback.format_exc())
                     self.tell(place)
@@ -283,8 +289,15 @@ class Store:
         if ending.status == "FINISHED":  # after what a finished run promises to have
             self.client.set_terminated(run_id, ending.status, end_time)
             place.discard()
+        elif PRUNED in ending.tags:  # nobody goes on with it
+            place.discard()
         else:
             place.told()
+
+    def reopen(self, place: Unfinished, run: RecordedRun) -> None:
+        """Has a place go on with a run that is over, as if it had been begun there."""
+        about = About(self._name, self._experiment, run.tags[MLFLOW_RUN_NAME], run.tags[_RECORDER])
+        place.begin(about, keep_checkpoints=True)
 
     def _begun_in(self, place: Unfinished) -> Run | None:
         """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
@@ -359,6 +372,11 @@ class Store:
     def condition_runs(self, condition_hash: str) -> list[RecordedRun]:
         """The finished runs of one condition, oldest first; without those that do not say their seed and epochs."""
         return self.of_condition(condition_hash).finished
+
+    def finished_search(self, search: str) -> RecordedRun | None:
+        """The newest record of a search that is finished, or None."""
+        found = self._tagged(SEARCH, search, _FINISHED)
+        return found[-1] if found else None
 
     @signals_held()
     def run(self, run_id: str) -> RecordedRun | None:
