@@ -17,6 +17,7 @@ import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 # So many corners of a space are checked; of one that has more, those that differ in one key from the first or the last.
 _MOST_CORNERS = 128
+# What a trial has in the study that is tried in place of a failed one: the other's number.
+_AGAIN = "again"
 _SEEDS = 5  # that the best trial is said to be trained with again
 
 
@@ -245,7 +248,8 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
                 raise ValueError("there is no number in it")
             if all(isinstance(number, int) for number in numbers):
                 return IntDistribution(numbers[0], numbers[-1], step=abs(int(value.step)))
-            return FloatDistribution(numbers[0], numbers[-1], step=abs(float(value.step)))
+            low, step = Decimal(str(numbers[0])), abs(Decimal(str(value.step)))  # in which 0.1 + 2 x 0.1 is 0.3
+            return FloatDistribution(float(low), float(low + (len(numbers) - 1) * step), step=float(step))
         texts = list(dict.fromkeys(override.sweep_string_iterator()))
         if not texts:
             raise ValueError("there is no choice in it")
@@ -299,7 +303,7 @@ class Search:
 
         A trial that failed for a reason that may have gone (no room on a disk, a kill) is tried once more.
         """
-        from optuna.trial import TrialState
+        import optuna
 
         about = {
             "metric": self.settings.metric,
@@ -310,22 +314,18 @@ class Search:
         for name, value in about.items():
             if self.study.user_attrs.get(name) != value:
                 self.study.set_user_attr(name, value)
-        for trial in self._in(TrialState.RUNNING):
+        for trial in self._in("RUNNING"):
             if trial.params.keys() != self.space.keys.keys():  # killed while it was asked for
-                self.study.tell(trial.number, state=TrialState.FAIL)
-        again = {trial.user_attrs.get("again") for trial in self._in()}
+                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         for trial in self.lost():
-            if trial.number not in again:
-                self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+            self.study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
 
     def missing(self) -> list[int]:
         """The numbers of the trials that are to be trained: under way, waiting, and new ones, in this order."""
-        from optuna.trial import TrialState
-
         trials = self._in()
-        begun = [trial.number for trial in self._in(TrialState.RUNNING)]
-        waiting = [trial.number for trial in self._in(TrialState.WAITING)]
-        counted = len(trials) - len(self.lost())
+        begun = [trial.number for trial in self._in("RUNNING")]
+        waiting = [trial.number for trial in self._in("WAITING")]
+        counted = len(trials) - len([trial for trial in self._in("FAIL") if not trial.user_attrs.get(FINAL)])
         new = range(len(trials), len(trials) + max(0, self.settings.trials - counted))
         return [*begun, *waiting, *new]
 
@@ -336,7 +336,7 @@ class Search:
         import optuna
 
         trials = self._in()
-        if number < len(trials) and trials[number].state is optuna.trial.TrialState.RUNNING:
+        if number < len(trials) and trials[number].state.name == "RUNNING":
             return self._asked(number, trials[number].params)
         # A sampler that went on from its seed would draw the first trials again after every interruption.
         own = np.random.SeedSequence([self.settings.seed, number]).generate_state(1)[0]
@@ -372,34 +372,28 @@ class Search:
 
     def finished(self) -> list[FrozenTrial]:
         """Those trained to their last epoch."""
-        from optuna.trial import TrialState
-
-        return self._in(TrialState.COMPLETE)
+        return self._in("COMPLETE")
 
     def pruned(self) -> list[FrozenTrial]:
         """Those that were given up."""
-        from optuna.trial import TrialState
-
-        return self._in(TrialState.PRUNED)
+        return self._in("PRUNED")
 
     def diverged(self) -> list[FrozenTrial]:
         """Those that failed and would fail again."""
-        from optuna.trial import TrialState
-
-        return [trial for trial in self._in(TrialState.FAIL) if trial.user_attrs.get(FINAL)]
+        return [trial for trial in self._in("FAIL") if trial.user_attrs.get(FINAL)]
 
     def over(self) -> list[FrozenTrial]:
         """Those of which nothing is left to be done, however they ended, in their order."""
         return sorted([*self.finished(), *self.pruned(), *self.diverged()], key=lambda trial: trial.number)
 
     def lost(self) -> list[FrozenTrial]:
-        """Those that failed and may not do so again; they do not count."""
-        from optuna.trial import TrialState
+        """Those that failed, may not do so again, and were not tried again yet; they do not count."""
+        again = {trial.user_attrs.get(_AGAIN) for trial in self._in()}
+        return [t for t in self._in("FAIL") if not t.user_attrs.get(FINAL) and t.number not in again]
 
-        return [trial for trial in self._in(TrialState.FAIL) if not trial.user_attrs.get(FINAL)]
-
-    def _in(self, *states: optuna.trial.TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states or None)
+    def _in(self, *states: str) -> list[FrozenTrial]:
+        """The trials in these states, as Optuna calls them, or all; in their order."""
+        return [each for each in self.study.get_trials(deepcopy=False) if not states or each.state.name in states]
 
 
 def in_short(values: Mapping[str, Any]) -> str:

@@ -1,0 +1,346 @@
+"""Searches: the space, what is refused, what is asked for again, and a trial that hears it is hopeless."""
+
+import dataclasses
+import functools
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+from conftest import SMALL, client_of, make_config, quick_database, runs_of
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from seqadd import figures, run, searches, trials
+from seqadd.config import Config, packaged
+from seqadd.exits import Interrupted, Pruned
+from seqadd.jobs import JobsFailed
+from seqadd.searches import Search, Settings, Space, read_space, run_search
+from seqadd.tracking import Store, open_store
+from seqadd.training import TrainingDiverged
+
+optuna = pytest.importorskip("optuna")
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
+
+SEARCH = ["-m", "hydra/sweeper=optuna"]
+SETTINGS = Settings(trials=6, metric="val_acc", seed=0, pruner="median", startup_trials=1, warmup_epochs=2)
+
+
+def space_of(*arguments: str, **params: str) -> Space:
+    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+        return read_space(GlobalHydra.instance().config_loader(), params, arguments)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("learning_rate=interval(0.001,0.01)", FloatDistribution(0.001, 0.01)),
+        ("learning_rate=tag(log,interval(0.0001,0.01))", FloatDistribution(0.0001, 0.01, log=True)),
+        ("encoder_units=range(16,129,16)", IntDistribution(16, 128, step=16)),  # what a range ends with is not in it
+        ("encoder_units=range(16,128,16)", IntDistribution(16, 112, step=16)),
+        ("encoder_units=range(128,15,-16)", IntDistribution(16, 128, step=16)),
+        ("encoder_units=tag(int,log,interval(16,128))", IntDistribution(16, 128, log=True)),
+        ("task.held_out=range(0.1,0.35,0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
+        ("batch_size=choice(64,128)", CategoricalDistribution(["64", "128"])),
+        ("batch_size=64,128", CategoricalDistribution(["64", "128"])),
+        ("reverse=true,false", CategoricalDistribution(["True", "False"])),
+        ("cell=glob(*,exclude=dense)", CategoricalDistribution(["gru", "lstm", "simple_rnn"])),
+    ],
+)
+def test_a_space_is_written_in_hydras_grammar(override, meant):
+    (found,) = space_of(override).keys.values()
+    assert found == meant
+
+
+def test_what_has_one_value_is_the_same_in_every_trial_and_the_command_line_counts_more_than_a_file():
+    space = space_of("batch_size=64,128", "epochs=5", batch_size="1,2", cell="gru")
+    assert space.fixed == ["cell=gru", "epochs=5"]
+    assert space.overrides({"batch_size": "128"}) == ["cell=gru", "epochs=5", "batch_size=128"]
+
+
+def test_the_corners_of_a_space_are_its_choices_and_the_ends_of_its_ranges():
+    corners = space_of("cell=lstm,gru", "encoder_units=range(16,65,16)").corners()
+    assert [" ".join(corner) for corner in corners] == [
+        "cell=lstm encoder_units=16",
+        "cell=lstm encoder_units=64",
+        "cell=gru encoder_units=16",
+        "cell=gru encoder_units=64",
+    ]
+
+
+def test_of_a_space_with_too_many_corners_every_choice_is_checked_all_the_same():
+    corners = space_of(*(f"{key}=range(1,33)" for key in ("encoder_units", "decoder_units")), "seed=range(0,9)",
+                       "batch_size=" + ",".join(map(str, range(1, 33)))).corners()  # fmt: skip
+    assert searches._MOST_CORNERS < 2 * 2 * 2 * 32
+    assert {f"batch_size={n}" for n in range(1, 33)} <= {override for corner in corners for override in corner}
+
+
+REFUSALS = {
+    "cell=gru": "hydra/sweeper=optuna: no key to search over; give one several values",
+    "seed=1,2 hydra.sweeper.trials=0": "hydra.sweeper.trials=0: must be an integer of at least 1",
+    "seed=1,2 hydra.sweeper.metric=accuracy": "hydra.sweeper.metric=accuracy: must be one of acc, val_acc",
+    "seed=1,2 hydra.sweeper.metric=val_acc_position_5": "hydra.sweeper.metric=val_acc_position_5: not all of these "
+    "runs have it, only positions 1 to 4",
+    "loss=binary,categorical hydra.sweeper.metric=binary_accuracy": "hydra.sweeper.metric=binary_accuracy: not all of "
+    "these runs have it, only loss=binary",
+    "seed=1,2 hydra.sweeper.pruner=hyperband": "hydra.sweeper.pruner=hyperband: must be one of median, none",
+    "seed=1,2 hydra.sweeper.warmup_epochs=200": "hydra.sweeper.warmup_epochs=200: must be less than epochs=200",
+    "seed=1,2 hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: must be an integer of at least 1",
+    "batch_size=choice(0,64)": "batch_size=0: must be at least 1",
+    "encoder_units=range(0,64,16)": "encoder_units=0: must be at least 1",
+    "batch_size=tag(int,interval(64,51200))": "batch_size=51200: must be at most 45000, the size of the training set",
+    "learning_rate=interval(0,0.01)": "learning_rate=0.0: must be finite and above 0",
+    "learning_rate=tag(log,interval(0,0.01))": "learning_rate=tag(log,interval(0,0.01)): its logarithm needs a first "
+    "number above 0",
+    "learning_rate=interval(0.1,0.01)": "learning_rate=interval(0.1,0.01): its first number must be less than its",
+    "learning_rate=tag(ln,interval(0.01,0.1))": "learning_rate=tag(ln,interval(0.01,0.1)): an interval can have the",
+    "encoder_units=tag(log,range(1,4))": "encoder_units=tag(log,range(1,4)): tags are for intervals; leave log out",
+    "encoder_units=range(4,4)": "encoder_units=range(4,4): there is no number in it",
+    "batch_size=tag(log,interval(64,512))": "batch_size=tag(log,interval(64,512)): batch_size is an integer; write "
+    "tag(int,log,interval(64,512)) or range(...)",
+    "cell=interval(0,1)": "cell=interval(0,1): cell is no number; write choice(...)",
+    "epochs=10,20": "epochs=10,20: all trials of a search are trained as long; give epochs one value",
+    "force=true,false": "force=true,false: decides no result; give it one value",
+    "widths=1,2": "widths=1,2: no such key",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSALS)
+def test_what_is_no_search_is_refused_in_one_line_and_leaves_nothing(overrides, call, in_empty_folder):
+    code, out, err = call(run.main, *SEARCH, *overrides.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"seqadd: {REFUSALS[overrides]}")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_without_optuna_a_search_says_what_to_install(call, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "optuna" else found(name, *rest)
+    )
+    code, _, err = call(run.main, *SEARCH, "seed=0,1")
+    assert (code, err) == (2, "seqadd: hydra/sweeper=optuna: needs Optuna; pip install 'seqadd[search]'\n")
+
+
+def test_only_a_search_imports_optuna_and_a_refused_one_neither_tensorflow_nor_mlflow(tmp_path):
+    for arguments, there in (["--help"], []), (["-m", "epochs=0,1"], []), ([*SEARCH, "batch_size=0,1"], ["optuna"]):
+        program = (
+            "import sys; from seqadd import run\n"
+            f"sys.argv[1:] = {arguments}\n"
+            "try: run.main()\n"
+            "except SystemExit: pass\n"
+            "print(sorted({'optuna', 'tensorflow', 'keras', 'mlflow'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.endswith(f"{there}\n"), done
+
+
+SPACE = ["learning_rate=tag(log,interval(0.0001,0.01))", "batch_size=choice(10,20,44)"]
+
+
+class Launcher:
+    """Trains nothing: tells the study of each trial what a run would tell it; stops after so many."""
+
+    def __init__(self, stops_after: int | None = None, fails: frozenset[int] = frozenset()) -> None:
+        self.stops_after = stops_after
+        self.fails = fails
+        self.asked: list[tuple[int, str]] = []
+
+    def __call__(self, search: Search, numbers: list[int], own: list[str], ended) -> None:
+        self.parent = own[0].removeprefix("tracking.parent_run_id=")
+        for number in numbers:
+            asked = search.ask(number)
+            self.asked.append((asked.number, " ".join(asked.overrides)))
+            if len(self.asked) == self.stops_after:
+                raise Interrupted(2)
+            if number not in self.fails:
+                trial = trials.Trial(search.study, number, epochs=1)
+                trial.begin(f"run {number}", {1: search.study.trials[number].params["learning_rate"]})
+                trial.tell("COMPLETE")
+            ended(number, "no room on the disk")
+
+
+def searching(launcher: Launcher, n: int = 6, **changes) -> str:
+    space = space_of(*SPACE)
+    config = make_config(*SMALL, "epochs=4")
+    settings = dataclasses.replace(SETTINGS, trials=n)
+    return run_search("lr", space, settings, [dataclasses.replace(config, **changes)], launcher)
+
+
+@pytest.fixture
+def in_folder_with_store(in_empty_folder):
+    quick_database(in_empty_folder)
+    return in_empty_folder
+
+
+def test_a_search_that_is_stopped_goes_on_with_the_same_trials_under_the_same_parent(
+    in_folder_with_store, tmp_path_factory, monkeypatch
+):
+    first, second = Launcher(stops_after=4), Launcher()
+    with pytest.raises(Interrupted):
+        searching(first)
+    best = searching(second)
+    assert [number for number, _ in first.asked] == [0, 1, 2, 3]
+    assert [number for number, _ in second.asked] == [3, 4, 5]  # three were told; the fourth is gone on with
+    assert first.asked[3] == second.asked[0]
+    (parent,) = runs_of(in_folder_with_store)
+    assert (parent.info.run_id, parent.info.status) == (first.parent, "FINISHED")
+    assert second.parent == first.parent
+    assert parent.data.tags["trials_finished"] == "6"
+    assert parent.data.tags["best_run_id"] == best
+    assert not (in_folder_with_store / "unfinished").exists()
+
+    folder = tmp_path_factory.mktemp("whole")
+    quick_database(folder)
+    monkeypatch.chdir(folder)
+    whole = Launcher()
+    searching(whole)
+    assert whole.asked == first.asked[:3] + second.asked
+    assert len({overrides for _, overrides in whole.asked}) == 6
+
+
+def test_a_finished_search_is_not_repeated_and_goes_on_when_more_trials_are_asked_for(in_folder_with_store, capsys):
+    first, again, more, forced = Launcher(), Launcher(), Launcher(), Launcher()
+    best = searching(first)
+    assert searching(again) == best
+    assert again.asked == []
+    assert f"finished already: search {first.parent}; force=true searches again" in capsys.readouterr().out
+    searching(more, 8)
+    assert [number for number, _ in more.asked] == [6, 7]
+    assert more.parent == first.parent
+    searching(forced, force=True)
+    assert forced.asked == first.asked
+    assert forced.parent != first.parent
+
+
+def test_a_search_shows_its_best_after_each_trial_and_keeps_a_picture_and_its_study(in_folder_with_store):
+    searching(Launcher())
+    (parent,) = runs_of(in_folder_with_store)
+    client = client_of(in_folder_with_store)
+    values = [point.value for point in client.get_metric_history(parent.info.run_id, "best_val_acc")]
+    assert len(values) == 6
+    assert values == sorted(values)
+    assert {each.path for each in client.list_artifacts(parent.info.run_id)} == {"search.png", "study.journal"}
+    assert parent.data.params["space.batch_size"] == "choice(10,20,44)"
+    assert parent.data.params["warmup_epochs"] == "2"
+
+
+def test_a_trial_that_failed_is_named_and_tried_again_by_the_same_command(in_folder_with_store):
+    first, second = Launcher(fails=frozenset({2})), Launcher()
+    with pytest.raises(JobsFailed, match="1 of 6 trials failed: trial 2: no room on the disk; the same command tries"):
+        searching(first)
+    searching(second)
+    assert second.asked == [(6, first.asked[2][1])]
+    (parent,) = runs_of(in_folder_with_store)
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_search_of_which_no_trial_finishes_fails(in_folder_with_store):
+    with pytest.raises(JobsFailed, match="no trial has finished: trial 0: no room on the disk; trial 1: "):
+        searching(Launcher(fails=frozenset(range(6))))
+
+
+def test_a_line_that_was_torn_when_it_was_written_is_cut_off(tmp_path):
+    journal = tmp_path / "study.journal"
+    study = trials.open_study(journal, "maximize")
+    study.ask({"batch_size": CategoricalDistribution(["10", "20"])})
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 4, "worker')
+    trials.mend(journal)
+    assert journal.read_bytes() == whole
+    assert len(trials.open_study(journal).trials) == 1
+
+
+OF_SEARCH = ["tracking.parent_run_id=p", "tracking.search=s", "tracking.trial=1"]
+
+
+def small_trial(
+    folder, *overrides: str, metric: str = "val_acc", best_so_far: float | None = None
+) -> tuple[Config, Store]:
+    """The configuration of a trial of a search, in which one trial has had the same value after each epoch."""
+    quick_database(folder)
+    config = make_config(*SMALL, "cell=simple_rnn", "epochs=6", "jit=false", *OF_SEARCH, *overrides)
+    store = open_store(config.tracking)
+    place = trials.place_of(store, "s")
+    place.path.mkdir(parents=True)
+    study = trials.open_study(place.path / trials.JOURNAL, "maximize")
+    for name, value in {"metric": metric, "pruner": "median", "startup_trials": 1, "warmup_epochs": 2}.items():
+        study.set_user_attr(name, value)
+    for _ in range(2):
+        study.ask()
+    if best_so_far is not None:
+        first = trials.Trial(study, 0, epochs=6)
+        first.begin("first", dict.fromkeys(range(1, 7), best_so_far))
+        first.tell("COMPLETE")
+    return config, store
+
+
+def study_of(store: Store):
+    return trials.open_study(trials.place_of(store, "s").path / trials.JOURNAL)
+
+
+quietly = functools.partial(run.run, report=lambda message: None)
+
+
+def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):
+    config, store = small_trial(in_empty_folder, best_so_far=1.0)
+    with pytest.raises(
+        Pruned, match=r"pruned after epoch 2: val_acc 0\.\d+ at best, beside 1\.0000, the median"
+    ) as pruned:
+        quietly(config)
+    (recorded,) = runs_of(in_empty_folder)
+    assert (recorded.info.run_id, recorded.info.status) == (pruned.value.run_id, "KILLED")
+    assert (recorded.data.tags["pruned"], recorded.data.tags["trial"]) == ("2", "1")
+    assert not store.unfinished(config.config_hash()).path.exists()
+    trial = study_of(store).trials[1]
+    assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.PRUNED, [1, 2])
+
+
+def test_a_trial_that_is_as_good_as_the_others_is_trained_to_its_end_and_then_not_trained_again(in_empty_folder):
+    config, store = small_trial(in_empty_folder, best_so_far=0.0)
+    run_id = quietly(config)
+    study = study_of(store)
+    trained = study.trials[1]
+    assert (trained.state, trained.user_attrs["run_id"]) == (TrialState.COMPLETE, run_id)
+    assert trained.intermediate_values == store.history(run_id, "val_acc")
+    assert trained.value == trained.intermediate_values[6]
+    # The same configuration, proposed again: its history is told, nothing is trained.
+    study.ask()
+    assert quietly(dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, trial=2))) == run_id
+    again = study_of(store).trials[2]
+    assert (again.state, again.intermediate_values) == (TrialState.COMPLETE, trained.intermediate_values)
+    assert len(runs_of(in_empty_folder)) == 1
+
+
+def test_a_trial_that_diverges_has_failed_for_good(in_empty_folder):
+    config, store = small_trial(in_empty_folder, "learning_rate=1e38")
+    with pytest.raises(TrainingDiverged):
+        quietly(config)
+    trial = study_of(store).trials[1]
+    assert trial.state is TrialState.FAIL
+    assert trial.user_attrs["final"] is True
+    assert trial.user_attrs["error"] == "loss is nan after epoch 1; lower learning_rate=1e+38"
+
+
+def test_a_metric_that_the_runs_turn_out_not_to_have_is_named(in_empty_folder):
+    config, store = small_trial(in_empty_folder, metric="val_exact_match_carries_9")
+    with pytest.raises(Exception, match=r"hydra.sweeper.metric=val_exact_match_carries_9: this run has none; it has "):
+        quietly(config)
+    assert study_of(store).trials[1].state is TrialState.FAIL
+
+
+def test_the_picture_of_a_search_shows_the_best_so_far_and_marks_what_was_pruned():
+    tried = [
+        figures.Tried(number, value, pruned, {"batch_size": "64", "learning_rate": 0.01})
+        for number, (value, pruned) in enumerate([(0.5, False), (0.4, False), (0.9, True), (0.7, False)])
+    ]
+    drawn = figures.search(tried, "val_acc", "four trials", least=False, logarithmic=["learning_rate"])
+    history, by_batch_size, by_learning_rate = drawn.axes
+    (best,) = history.lines
+    assert list(best.get_ydata()) == [0.5, 0.5, 0.7, 0.7]
+    pruned, finished = history.collections
+    assert pruned.get_offsets().tolist() == [[2.0, 0.9]]
+    assert len(finished.get_offsets()) == 3
+    assert [each.get_text() for each in by_batch_size.get_xticklabels()] == ["64"]
+    assert by_learning_rate.get_xscale() == "log"
