@@ -236,6 +236,15 @@ def test_a_trial_that_failed_is_named_and_tried_again_by_the_same_command(in_fol
     assert parent.info.status == "FINISHED"
 
 
+def test_a_trial_whose_choice_was_cut_short_by_a_kill_is_chosen_again(tmp_path):
+    space = space_of(*SPACE)
+    search = Search(trials.open_study(tmp_path / "study.journal", "maximize"), space, SETTINGS)
+    search.study.ask()  # without its values
+    search.begin(make_config(*SMALL, "epochs=4"))
+    assert search.missing() == [1, 2, 3, 4, 5, 6]
+    assert search.ask(1).overrides[0].startswith("learning_rate=")
+
+
 def test_a_search_of_which_no_trial_finishes_fails(in_folder_with_store):
     with pytest.raises(JobsFailed, match="no trial has finished: trial 0: no room on the disk; trial 1: "):
         searching(Launcher(fails=frozenset(range(6))))

@@ -38,6 +38,11 @@ def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_un
     assert f"goes on with {len(over)} of 8 trials behind it" in out
     trained_now = {line.split()[1] for line in out.splitlines() if line.startswith("trial ") and " epoch " in line}
     assert not over & trained_now
+    lines = out.splitlines()
+    chosen = [n for n, line in enumerate(lines) if line.startswith("trial ") and "learning_rate=" in line]
+    first_end = next(n for n, line in enumerate(lines) if line.startswith("trial ") and ", run " in line)
+    assert all(n > first_end for n in chosen[2:])  # two at once: who is third is chosen knowing how the first ended
+
     runs = runs_of(tmp_path)
     (parent,) = [each for each in runs if "search" in each.data.tags]
     children = [each for each in runs if each is not parent]
