@@ -6,6 +6,7 @@ Slurm's own.
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from conftest import COMMAND, SMALL, client_of, runs_of
+from shared_server import Postgres, Server, services_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import slurm as cluster
@@ -154,6 +156,42 @@ def of_a_sweep(folder: Path):
     children = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     return parent, sorted(children, key=lambda run: run.data.params["seed"])
+
+
+def test_the_articles_sweep_on_slurm_is_recorded_by_a_server_with_postgresql_and_its_table_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with services_folder() as folder:
+        server = Server(Postgres(folder))
+        for name, value in {**server.admin, "MLFLOW_TRACKING_URI": server.uri}.items():
+            monkeypatch.setenv(name, value)  # which Slurm hands on to the jobs
+        done = seqadd(tmp_path, *ON_SLURM, *SMALL, "epochs=200", "cell=lstm,gru,simple_rnn")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["slurm"]  # the rest is on the server
+
+        experiment = server.client.get_experiment_by_name("seqadd")
+        runs = server.client.search_runs([experiment.experiment_id])
+        (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        children = {run.data.params["cell"]: run for run in runs if run is not parent}
+        assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
+        for run in children.values():
+            steps = [step for step, _ in server.values_of(run.info.run_id)["val_acc"]]
+            assert steps == list(range(1, 201))
+
+        table = [
+            sys.executable,
+            "-m",
+            "seqadd.table",
+            *SMALL,
+            "cell=lstm,gru,simple_rnn",
+            "--epochs=200",
+            "--csv=t.csv",
+        ]
+        subprocess.run([*table, "--metrics=val_acc"], cwd=tmp_path, check=True, capture_output=True)
+        with (tmp_path / "t.csv").open() as file:
+            measured = {row["cell"]: float(row["mean"]) for row in csv.DictReader(file)}
+        assert measured == pytest.approx({cell: run.data.metrics["val_acc"] for cell, run in children.items()})
 
 
 def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undisturbed: dict[str, str]) -> None:
