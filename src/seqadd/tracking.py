@@ -77,7 +77,7 @@ _TIMEOUT, _SECONDS_TO_ANSWER, _SECONDS_IN_A_HURRY = "MLFLOW_HTTP_REQUEST_TIMEOUT
 os.environ.setdefault(_TIMEOUT, _SECONDS_TO_ANSWER)
 
 _SQLITE = "sqlite:///"
-_PAGE = 500  # runs, each with all its tags, parameters and last metrics: some megabytes
+_PAGE = 100  # runs, each with all that is known of it: a busy server must answer within the timeout above
 _REQUESTS_AT_ONCE = 8  # to a server
 _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
 _METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
