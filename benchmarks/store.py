@@ -32,7 +32,6 @@ import sqlalchemy
 
 from seqadd import tracking
 from seqadd.config import Tracking
-from seqadd.exits import command
 
 sys.path.insert(0, str(bench.CLONE / "scripts"))
 import services
@@ -90,7 +89,8 @@ def measure(where: Tracking, database: str, way: str, writers: int, epochs: list
     """
     begin, said = _CONTEXT.Barrier(writers), _CONTEXT.Queue()
     processes = [
-        _CONTEXT.Process(target=write, args=(where, way, number, epochs, begin, said)) for number in range(writers)
+        _CONTEXT.Process(target=write, args=(where, way, number, epochs, begin, said), daemon=True)
+        for number in range(writers)
     ]
     start = time.perf_counter()
     for process in processes:
@@ -100,8 +100,6 @@ def measure(where: Tracking, database: str, way: str, writers: int, epochs: list
         if not said.empty():
             answers.append(said.get())
         elif any(process.exitcode for process in processes):
-            for process in processes:
-                process.terminate()
             raise bench.WorkerFailed(f"one of {writers} writers failed: see above")
         time.sleep(0.02)
     for process in processes:
@@ -184,5 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with command():
-        main()
+    main()  # not within seqadd.exits.command, which would end it while it stops the server

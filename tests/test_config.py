@@ -154,6 +154,18 @@ def test_cell_dense_alone_is_the_articles_dense_experiment():
     assert (dense.architecture, dense.decoder_units, dense.answer_length) == ("aligned", None, 7)
 
 
+def test_mlflows_own_variables_say_where_runs_are_recorded_and_settings_count_more(monkeypatch):
+    assert make_config().tracking.uri == "sqlite:///mlflow.db"
+    assert make_config().tracking.experiment == "seqadd"
+    before = make_config().config_hash()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
+    assert make_config().tracking.uri == "http://127.0.0.1:5000"
+    assert make_config().tracking.experiment == "ours"
+    assert make_config().config_hash() == before
+    assert make_config("tracking.uri=sqlite:///here.db").tracking.uri == "sqlite:///here.db"
+
+
 def test_hashes_tell_runs_and_conditions_apart():
     base = make_config()
     same_condition = make_config("seed=1", "epochs=50", "threads=1", "jit=false")
