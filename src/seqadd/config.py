@@ -94,11 +94,11 @@ class Tracking:
     uri: str = _key("MLflow tracking URI")
     experiment: str = _key("MLflow experiment")
     parent_run_id: str | None = _key("run id of the sweep that this run belongs to; set by sweeps")
-    search: str | None = _key("search that this run is a trial of; set by searches")
-    trial: int | None = _key("number of the trial; set by searches", low=0)
     unfinished: str | None = _key(
         "folder for checkpoints and what a server was not told yet; null: unfinished, beside the database or here"
     )
+    search: str | None = _key("search that this run is a trial of; set by searches")
+    trial: int | None = _key("number of the trial; set by searches", low=0)
 
 
 @dataclass
