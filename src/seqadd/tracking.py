@@ -713,7 +713,7 @@ def _briefly(error: Exception) -> str:
         return f"the server {wrong}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if code == "PERMISSION_DENIED":
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
-        return f"the server does not let {user} do this: ask for the permission EDIT, or choose tracking.experiment"
+        return f"the server does not let {user} do this: ask for the permission EDIT, or choose another experiment"
     if "too many 503 error responses" in said:  # and MLflow throws away which of these it is
         return "the server cannot use its database (503): that is gone, or full; the server's log says which"
     return textwrap.shorten(said, 200, placeholder=" ...")
