@@ -22,6 +22,7 @@ from conftest import (
 FAST = [*SMALL, "cell=simple_rnn"]
 
 
+@pytest.mark.long
 def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_had_happened(tmp_path):
     process = start(tmp_path, *FAST, "epochs=6000")
     wait_for_lines(process, "epoch ")
