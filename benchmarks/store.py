@@ -41,7 +41,7 @@ WRITERS = (1, 32)
 WAYS = ("as a run", "each at once")
 EPOCHS = 50
 SECONDS_OF_AN_EPOCH = 0.4
-EXPERIMENT = "store"
+EXPERIMENT, SWEEP = "store", 32 * "0"
 # Forked, because to import MLflow 32 times would take longer than everything else.
 _CONTEXT = multiprocessing.get_context("fork")
 
@@ -66,7 +66,8 @@ def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]]
     held_up = []
     with (
         store.unfinished(f"writer {number}").claimed(print) as place,
-        store.record(place, f"writer {number}", params={"writer": number}, tags={}, say=print) as run,
+        # As a job of a sweep, which waits for a store that is busy.
+        store.record(place, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP) as run,
     ):
         to_begin = time.perf_counter() - begun
         for row in epochs:
@@ -160,6 +161,7 @@ def main() -> None:
                         where = Tracking(its_uri, EXPERIMENT, None, str(folder / f"unfinished {way} {writers} {name}"))
                         measured = measure(where, database, way, writers, epochs)
                         rows.append({"store": name, "way": way, "writers": writers, **measured})
+                        steps.say(", ".join(f"{column} {value}" for column, value in rows[-1].items()))
                         steps.done(writers)
         finally:
             services.stop_mlflow(folder)

@@ -716,7 +716,8 @@ def _briefly(error: Exception) -> str:
         return f"the server does not let {user} do this: ask for the permission EDIT, or choose another experiment"
     if "too many 503 error responses" in said:  # and MLflow throws away which of these it is
         return "the server cannot use its database (503): that is gone, or full; the server's log says which"
-    return textwrap.shorten(said, 200, placeholder=" ...")
+    cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', said)  # at the end, after the address and all of the query
+    return textwrap.shorten(cause[1] if cause else said, 200, placeholder=" ...")
 
 
 # Time since the program began comes from a clock that nobody sets: no epoch may seem to end before it began.

@@ -272,7 +272,8 @@ def write(number):
     begin.wait()
     store = tracking.open_store_patiently(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
     with store.unfinished(str(number)).claimed(print) as place:
-        with store.record(place, "writer", params={{"writer": number}}, tags={{}}, say=print) as run:
+        # As a job of a sweep, which waits for a store that is busy.
+        with store.record(place, "writer", params={{"writer": number}}, tags={{}}, parent_run_id=32 * "0") as run:
             for epoch in range(1, {EPOCHS} + 1):
                 run.log_epoch({{"epoch": epoch, **{{name: number + epoch / 100 + n / 10000
                                                    for n, name in enumerate({METRICS})}}}})
