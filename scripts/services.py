@@ -44,8 +44,11 @@ from typing import Any
 from urllib.parse import quote
 
 HOST = "127.0.0.1"
-# MLflow keeps up to 15 connections in each worker to the runs and as many to the users; PostgreSQL allows 100.
-_CONNECTIONS = 200
+# A worker of MLflow's answers 40 requests at once, each with up to two connections to the database, and has 15. With
+# more than 15 writers each can wait for a second one that another holds: all of them for 30 seconds, then they fail.
+_POOL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "10", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "90"}
+# Of PostgreSQL, which allows 100: for four workers, with as many again for names and passwords.
+_CONNECTIONS = 800
 _SECONDS_TO_START = 300.0  # it takes five to twenty; much longer where a machine is busy
 _SECONDS_TO_STOP = 15.0
 
@@ -114,10 +117,12 @@ def stop_postgres(folder: Path) -> None:
     data = folder.absolute() / "postgres"
     if not (data / "postmaster.pid").exists():
         return
-    command = [postgres_program("pg_ctl"), "stop", "--wait", "-m", "fast", "-D", str(data)]
-    stopped = _as_postgres([*command, "-t", f"{_SECONDS_TO_STOP:.0f}"])
-    if stopped.returncode != 0 and _as_postgres([*command[:1], "status", "-D", str(data)]).returncode == 0:
-        raise ServiceError(f"PostgreSQL in {data} does not stop: {_last_line(data / 'log.txt')}")
+    pg_ctl = postgres_program("pg_ctl")
+    for how in ("fast", "immediate"):  # which it repairs at the next start, as after a loss of power
+        command = [pg_ctl, "stop", "--wait", "-m", how, "-D", str(data), "-t", f"{_SECONDS_TO_STOP:.0f}"]
+        if _as_postgres(command).returncode == 0 or _as_postgres([pg_ctl, "status", "-D", str(data)]).returncode != 0:
+            return
+    raise ServiceError(f"PostgreSQL in {data} does not stop: {_last_line(data / 'log.txt')}")
 
 
 def postgres_program(name: str) -> str:
@@ -228,6 +233,7 @@ def start_mlflow(
         "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        **_POOL,
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]

@@ -60,7 +60,7 @@ class Server:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
-        self.uri = or_fail(lambda: services.start_mlflow(postgres.folder, postgres.uri, auth=True, workers=2))
+        self.uri = or_fail(lambda: services.start_mlflow(postgres.folder, postgres.uri, auth=True, workers=1))
         self.client = MlflowClient(self.uri)
         self.admin = {
             "MLFLOW_TRACKING_USERNAME": "admin",
