@@ -46,6 +46,10 @@ _SECONDS_UNTIL_GONE = 20.0
 
 _SUBMITTED = "submitted.json"
 
+# Why Slurm lets a job wait that will come to its turn. Other reasons can hold it for ever, as PartitionTimeLimit does,
+# which Slurm refuses at once only where it is configured to.
+_WILL_PASS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -153,8 +157,9 @@ def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
     """The last thing that it said, which is the one about the job."""
-    lines = [line.removeprefix(f"{done.args[0]}: ") for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"exit code {done.returncode}"
+    every = [line.removeprefix(f"{done.args[0]}: ").strip() for line in done.stderr.splitlines()]
+    lines = [line for line in every if line and not line.startswith('Try "')]  # to read its help
+    return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 class _Work:
@@ -268,16 +273,17 @@ def _ids(of_jobs: Any) -> str:
 
 
 def _states(job_ids: set[str]) -> dict[str, str] | None:
-    """What Slurm says of those jobs that it has not ended, ``PENDING``, ``RUNNING``...; None if it does not answer.
+    """What Slurm says of jobs that it has not ended: ``RUNNING``, ``PENDING Priority``...; None without an answer.
 
     squeue, which submitit does not ask, knows of them also where Slurm keeps no accounts.
     """
     arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
-    asked = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T")
+    asked = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T %r")
     if asked.returncode != 0:
         return {} if "Invalid job id" in asked.stderr else None  # which it says of jobs that have long ended
-    pairs = (line.split() for line in asked.stdout.splitlines())
-    return {job_id: state for job_id, state in pairs if job_id in job_ids}
+    found = (line.split(maxsplit=1) for line in asked.stdout.splitlines())
+    states = {job_id: said for job_id, said in found if job_id in job_ids}
+    return {job_id: said if said.startswith("PENDING") else said.split()[0] for job_id, said in states.items()}
 
 
 @dataclass
@@ -303,6 +309,9 @@ def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: Patient
                     each.last_seen = now
                 if states is not None and states.get(each.job.job_id, each.state) != each.state:
                     each.state = states[each.job.job_id]
+                    kind, _, why = each.state.partition(" ")
+                    if kind == "PENDING" and why not in _WILL_PASS:
+                        say.print(f"{each.label}  waits in Slurm's queue: {why}", markup=False)
             next_look = now + _SECONDS_BETWEEN_LOOKS
         for index, each in list(waiting.items()):
             for line in _new_lines(each):
