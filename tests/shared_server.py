@@ -25,7 +25,8 @@ def or_fail(do: Callable[[], T]) -> T:
     try:
         return do()
     except services.ServiceError as error:
-        pytest.fail(str(error), pytrace=False)
+        missing = str(error)
+    pytest.fail(missing, pytrace=False)  # here, or the error would be shown with it, in many lines
 
 
 class Postgres:

@@ -123,7 +123,7 @@ def test_a_server_that_never_comes_back_is_told_by_the_next_command(how, running
     wait_for_lines(process, "epoch ", n=2)
     before = set(running_server.runs())
     running_server.down() if how == "gone" else running_server.signal(signal.SIGSTOP)
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=300)  # three attempts of up to 30 seconds at the end
     assert process.returncode == 3
     (run_id,) = re.findall("seqadd: run ([0-9a-f]{32}) is trained, but the store could not be told", err)
     assert run_id in before
