@@ -123,6 +123,7 @@ def test_the_articles_claims_are_read_in_the_articles_order_and_then_our_own():
         "cells", "gru_500", "batch_size", "dense", "aligned_lstm", "reversal", "binary_loss", "ninety_nine_percent",
         "keras_example", "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained",
         "curricula",
+        "almost_every_sum",
     ]  # fmt: skip
     (cells, *_) = every
     assert sum(statement.value is not None for statement in cells.statements) == 24
