@@ -40,5 +40,6 @@ def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():
     experiments = packaged("experiments")
     ours = [claim for claim in claims.read_all(experiments) if claim.settings.ours]
     assert [claim.name for claim in ours] == [
-        "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained", "curricula", "almost_every_sum"
+        "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained", "curricula",
+        "almost_every_sum",
     ]  # fmt: skip
