@@ -179,15 +179,8 @@ def test_the_articles_sweep_on_slurm_is_recorded_by_a_server_with_postgresql_and
             steps = [step for step, _ in server.values_of(run.info.run_id)["val_acc"]]
             assert steps == list(range(1, 201))
 
-        table = [
-            sys.executable,
-            "-m",
-            "seqadd.table",
-            *SMALL,
-            "cell=lstm,gru,simple_rnn",
-            "--epochs=200",
-            "--csv=t.csv",
-        ]
+        table = [sys.executable, "-m", "seqadd.table", *SMALL, "cell=lstm,gru,simple_rnn", "--epochs=200",
+                 "--csv=t.csv"]  # fmt: skip
         subprocess.run([*table, "--metrics=val_acc"], cwd=tmp_path, check=True, capture_output=True)
         with (tmp_path / "t.csv").open() as file:
             measured = {row["cell"]: float(row["mean"]) for row in csv.DictReader(file)}
@@ -229,6 +222,31 @@ def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
     assert "seed=0  finished already" in again.stdout
     assert re.search(r"seed=1 +goes on after epoch [1-9]", again.stdout)
     assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
+
+
+def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -> None:
+    search = [*ON_SLURM, "hydra/sweeper=optuna", "hydra.sweeper.trials=4", "hydra.sweeper.max_batch_size=2",
+              "hydra.sweeper.startup_trials=2", *SMALL, "cell=simple_rnn", "epochs=40",
+              "learning_rate=tag(log,interval(0.0001,0.1))"]  # fmt: skip
+    done = seqadd(tmp_path, *search)
+    assert done.returncode == 0, done.stdout + done.stderr
+    arrays = sorted((path.name.partition("_")[0] for path in tmp_path.glob("slurm/*_submission.sh")), key=int)
+    assert len(arrays) == 2
+
+    parent, _ = of_a_sweep(tmp_path)
+    trials = {run.data.tags["trial"]: run for run in runs_of(tmp_path) if "trial" in run.data.tags}
+    assert {trial: run.data.tags["slurm_job"] for trial, run in trials.items()} == {
+        "0": f"{arrays[0]}_0", "1": f"{arrays[0]}_1", "2": f"{arrays[1]}_0", "3": f"{arrays[1]}_1"
+    }  # fmt: skip
+    assert [trials[number].info.status for number in "01"] == ["FINISHED", "FINISHED"]  # the first two are not pruned
+    assert all(run.info.status == "FINISHED" or "pruned" in run.data.tags for run in trials.values())
+    finished = [run.data.metrics["val_acc"] for run in trials.values() if run.info.status == "FINISHED"]
+    assert parent.data.metrics["best_val_acc"] == max(finished)
+    assert parent.info.status == "FINISHED"
+
+    again = seqadd(tmp_path, *search)  # which has nothing left to try
+    assert again.returncode == 0, again.stderr
+    assert len(list(tmp_path.glob("slurm/*_submission.sh"))) == 2
 
 
 @pytest.mark.parametrize(
