@@ -46,6 +46,7 @@ REFUSALS = {
     "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, nine_digits,",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "task.digit=2": "task.digit: no such key; did you mean task.digits?",
+    "hydra.launcher.job=2": "hydra.launcher.job: no such key; did you mean hydra.launcher.jobs?",
     "+experimnt=cells": "experimnt: no such key; did you mean tracking.experiment?",
     "+_target_=os.system": "_target_: no such key; keys are cell, architecture",
     "epochs=many": "epochs: value 'many' of type 'str' could not be converted to Integer",

@@ -457,8 +457,15 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _no_such_key(key: str) -> str:
-    near = difflib.get_close_matches(key, known_keys(), n=1)
-    return f"{key}: no such key; " + (f"did you mean {near[0]}?" if near else f"keys are {', '.join(known_keys())}")
+    part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # of which this project has its own
+    before, known = (part[0], _plugin_keys(part[1])) if part else ("", known_keys())
+    near = difflib.get_close_matches(key.removeprefix(before), known, n=1)
+    return f"{key}: no such key; " + (f"did you mean {before}{near[0]}?" if near else f"keys are {', '.join(known)}")
+
+
+def _plugin_keys(part: str) -> list[str]:
+    files = [OmegaConf.load(path) for path in sorted((packaged("conf") / "hydra" / part).glob("*.yaml"))]
+    return sorted({str(key) for file in files for key in file} - {"_target_"})
 
 
 def packaged(name: str) -> Path:
