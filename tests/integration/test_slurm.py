@@ -192,7 +192,7 @@ def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undi
     array = first_array(tmp_path)
     wait_until(lambda: is_training(tmp_path, f"{array}_0"))
     first.send_signal(signal.SIGTERM)
-    said, _ = first.communicate(timeout=10)
+    said, _ = first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
     assert f"The jobs go on without being watched: {array}_0 to {array}_1" in said
 

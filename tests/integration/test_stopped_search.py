@@ -29,7 +29,7 @@ def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_un
     wait_for_lines(process, ", run ", n=3)  # so many have ended, in whatever way
     wait_for_lines(process, "epoch ")
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "seqadd: stopped by SIGINT\n")
     over = {r.data.tags["trial"] for r in runs_of(tmp_path) if "pruned" in r.data.tags or r.info.status == "FINISHED"}
     assert 3 <= len(over) < 8
