@@ -92,7 +92,7 @@ def _curves(
         shown,
         xlabel="updates" if over is Over.updates else "epoch",
         ylabel=metrics[0] if len(metrics) == 1 else ("share right" if fractions else "value"),
-        limits=settings.limits or ((0.0, 1.02) if fractions else None),
+        limits=settings.limits or (figures.FRACTIONS if fractions else None),
         logarithmic=settings.logarithmic,
     )
 
@@ -119,7 +119,7 @@ def _against(
         ordered = [tuple(zip(*sorted(zip(xs, ys, strict=True)), strict=True)) for xs, ys in by_seed.values()]
         about = "about " if kind == "updates" else ""
         lines.append(figures.Line(f"after {about}{number:,} {kind}", colour, ordered, markers=True))  # type: ignore[arg-type]
-    limits = (0.0, 1.02) if is_fraction(metric) else None
+    limits = figures.FRACTIONS if is_fraction(metric) else None
     return figures.panels([figures.Panel("", lines, [], [])], key, metric, limits=limits, logarithmic=True)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by people who are colour-blind.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
+#: Limits of an axis for shares; a line at 0 or 1 is beside the frame and not in it.
+FRACTIONS = (-0.02, 1.02)
+
 
 def learning_curve(history: Sequence[dict[str, float]], title: str) -> Figure:
     """``acc`` and ``val_acc`` (fractions of characters) over the epochs of one run.
@@ -115,10 +118,13 @@ def panels(
     xlabel: str,
     ylabel: str,
     *,
-    limits: tuple[float, float] | None = (0.0, 1.02),
+    limits: tuple[float, float] | None = FRACTIONS,
     logarithmic: bool = False,
 ) -> Figure:
-    """Panels side by side on the same scales: thin lines are seeds, thick ones their mean, diamonds published."""
+    """Panels side by side on the same scales: thin lines are seeds, thick ones their mean, diamonds published.
+
+    Panels with the same lines have one legend.
+    """
     figure = Figure(figsize=(max(8.0, 4.2 * len(shown)), 4.5), layout="constrained")
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, panel in zip(every, shown, strict=True):
@@ -144,7 +150,12 @@ def panels(
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.grid(alpha=0.3)
-        axes.legend(loc="best", fontsize="small")
+    legends = [axes.get_legend_handles_labels() for axes in every]
+    if len(shown) > 1 and all(labels == legends[0][1] for _, labels in legends):
+        figure.legend(*legends[0], loc="outside lower center", ncols=4, fontsize="small")
+    else:
+        for axes in every:
+            axes.legend(loc="best", fontsize="small")
     every[0].set_ylabel(ylabel)
     if limits is not None:
         every[0].set_ylim(*limits)
