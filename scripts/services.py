@@ -24,6 +24,7 @@ Stopped is only what was started from FOLDER.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import pwd
@@ -224,8 +225,15 @@ def start_mlflow(
     """
     folder = _made(folder)
     _check_libraries(database, auth)
+    # What a server is that is running already; a password in the database's address is not written down.
+    asked_for = {"auth": auth, "database": hashlib.sha256(database.encode()).hexdigest()}
     if _running_mlflow(folder) is not None:
-        return f"http://{HOST}:{int((folder / 'mlflow.port').read_text())}"
+        there = int((folder / "mlflow.port").read_text())
+        running = json.loads((folder / "mlflow.pid").read_text())
+        if port not in (None, there) or any(running.get(name) != value for name, value in asked_for.items()):
+            how = f"{'with' if running.get('auth') else 'without'} --auth on port {there}"
+            raise ServiceError(f"a server runs in {folder} {how}, or with another database; stop it first")
+        return f"http://{HOST}:{there}"
     port = _port(folder / "mlflow.port", port)
     # Of its own variables none that were meant for a client on the same terminal.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -255,7 +263,7 @@ def start_mlflow(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
             start_new_session=True,
         )  # fmt: skip
-    (folder / "mlflow.pid").write_text(json.dumps({"pid": process.pid, "began": _began(process.pid)}))
+    (folder / "mlflow.pid").write_text(json.dumps({"pid": process.pid, "began": _began(process.pid), **asked_for}))
     uri, deadline = f"http://{HOST}:{port}", time.monotonic() + _SECONDS_TO_START
     while not _answers(uri):
         if process.poll() is not None or time.monotonic() > deadline:

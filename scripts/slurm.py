@@ -7,7 +7,8 @@
 
 munged, slurmctld and slurmd run as whoever starts them, listen on the loopback address, and keep all they have in
 FOLDER. There are two partitions: ``main``, and ``urgent``, whose jobs take the place of those of ``main``, which are
-requeued. No accounts are kept. Needs root, because slurmd does; Debian: ``apt install slurm-wlm munge``.
+told so, given three seconds, and requeued if they ask for that. An array has twenty jobs at most. No accounts are kept.
+Needs root, because slurmd does; Debian: ``apt install slurm-wlm munge``.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ EnforcePartLimits=ALL
 ReturnToService=2
 KillWait=5
 MinJobAge=60
+MaxArraySize=20
+JobRequeue=0
 SchedulerParameters=batch_sched_delay=1,sched_interval=5,requeue_setup_env_fail
 NodeName={host} NodeAddr=127.0.0.1 CPUs={processors} RealMemory={memory} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE PriorityTier=1
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=3
 PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=2
 """
 

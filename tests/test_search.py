@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.util
+import json
 import subprocess
 import sys
 
@@ -250,15 +251,17 @@ def test_a_search_of_which_no_trial_finishes_fails(in_folder_with_store):
         searching(Launcher(fails=frozenset(range(6))))
 
 
-def test_a_line_that_was_torn_when_it_was_written_is_cut_off(tmp_path):
+def test_who_writes_behind_a_line_that_was_torn_cuts_it_off(tmp_path):
     journal = tmp_path / "study.journal"
     study = trials.open_study(journal, "maximize")
     study.ask({"batch_size": CategoricalDistribution(["10", "20"])})
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "worker')
-    trials.mend(journal)
-    assert journal.read_bytes() == whole
-    assert len(trials.open_study(journal).trials) == 1
+    study.set_user_attr("metric", "val_acc")
+    assert journal.read_bytes().startswith(whole)
+    assert [json.loads(line)["op_code"] for line in journal.read_text().splitlines()[whole.count(b"\n") :]] == [2]
+    for each in (study, trials.open_study(journal)):
+        assert (len(each.trials), each.user_attrs) == (1, {"metric": "val_acc"})
 
 
 OF_SEARCH = ["tracking.parent_run_id=p", "tracking.search=s", "tracking.trial=1"]

@@ -121,6 +121,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
 # Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
 _holding: list[None] = []
 _put_off: list[int] = []
+_may_end = threading.Event()
+_may_end.set()
 # Whether the main thread has heard of it and is tidying up, or the last words are said outside that thread. Never both:
 # what the one records of the run while the other ends the interpreter would be read and freed at once.
 _heard, _taken_over = threading.Event(), threading.Event()
@@ -141,15 +143,22 @@ def _leave_it_to_whoever_has_taken_over() -> None:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two."""
+def signals_held(*, however_long: bool = False) -> Iterator[None]:
+    """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two.
+
+    Args:
+        however_long: also from being ended, after two seconds, by ``raising_on_signals``.
+    """
     if threading.current_thread() is not threading.main_thread():  # where signals never interrupt
         yield
         return
     _holding.append(None)
+    if however_long:
+        _may_end.clear()
     try:
         yield
     finally:
+        _may_end.set()
         _holding.pop()
         if _put_off and not _holding:
             _hear(_put_off.pop())
@@ -181,6 +190,7 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
             os.close(reader)
             return
         number = byte[0]
+    _may_end.wait()
     began = time.monotonic()
     while not (over.is_set() or _heard.is_set()) and time.monotonic() < began + _SECONDS_TO_HEAR:
         time.sleep(0.05)

@@ -122,7 +122,8 @@ def run_queue(
         ended(job.index, outcome)
         display.end(job.index, str(outcome))
 
-    display.say(f"{len(labels)} jobs, {min(at_once, len(labels))} at once")
+    count = f"{len(labels)} job{'s' * (len(labels) != 1)}"
+    display.say(f"{count}, {min(at_once, len(labels))} at once")
     _import_libraries(context)
     try:
         more = True
@@ -212,8 +213,11 @@ def _nothing() -> None:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Processes that are started inside do not see SIGINT and SIGTERM; here they come at the end of the ``with``."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    """Processes that are started inside do not see SIGINT and SIGTERM; here they come at the end of the ``with``.
+
+    Nor SIGUSR2, by which Slurm says that a time limit is near, and on some clusters to all of a job's processes.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGUSR2))
     try:
         yield
     finally:

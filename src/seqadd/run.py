@@ -81,7 +81,7 @@ def run(config: Config, report: Report) -> str:
                 trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
                 return finished.run_id
         fingerprint = checkpoints.fingerprint_of(config, digest)
-        start = Start() if config.force else find_start(store, place, config, fingerprint, say)
+        start = find_start(store, place, config, fingerprint, say)
         with store.record(
             place,
             run_name(config),
@@ -213,10 +213,15 @@ class Start:
 def find_start(
     store: Store, place: Unfinished, config: Config, fingerprint: dict[str, str], say: Callable[[str], None]
 ) -> Start:
-    """The farthest that this training has got before it was interrupted, or a finished one of fewer epochs."""
+    """The farthest that this training has got before it was interrupted, or a finished one of fewer epochs.
+
+    ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this goes on with itself.
+    """
+    if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
+        return Start()
     own = place.latest_checkpoint(fingerprint, say)
     same_run = store.can_go_on(place, own)
-    for shorter in store.shorter_runs(config):
+    for shorter in [] if config.force else store.shorter_runs(config):
         epochs = int(shorter.params["epochs"])
         if own is not None and len(own.history) >= epochs:
             break

@@ -39,7 +39,7 @@ from seqadd.exits import signals_held
 from seqadd.files import replacing
 from seqadd.sweeps import parent_run, print_line
 from seqadd.table import METRICS, is_metric
-from seqadd.trials import ERROR, FINAL, JOURNAL, MEDIAN, NONE, RUN_ID, fail, mend, open_study, place_of
+from seqadd.trials import ERROR, FINAL, JOURNAL, MEDIAN, NONE, RUN_ID, fail, open_study, place_of
 
 if TYPE_CHECKING:
     import optuna
@@ -460,7 +460,6 @@ def run_search(
         # Tags, because they can be others when the same search goes on.
         tags = {tracking.SEARCH: name, "overrides": said, "trials": str(settings.trials)}
         with parent_run(store, place, f"search {said}", params, tags, go_on=go_on) as parent:
-            mend(place.path / JOURNAL)
             search = Search(open_study(place.path / JOURNAL, settings.direction), space, settings)
             search.begin(configs[0])
             numbers = search.missing()

@@ -8,18 +8,23 @@ Slurm has it requeued, at its time limit or after another job has taken its plac
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from seqadd import jobs
 from seqadd.config import Config, ConfigError, in_one_line
@@ -43,8 +48,17 @@ _SECONDS_TO_STOP = 60
 # show a result some seconds late.
 _SECONDS_BETWEEN_LOOKS = 3.0
 _SECONDS_UNTIL_GONE = 20.0
+# A job that was told to end waits so long for Slurm to end it.
+_SECONDS_TO_BE_KILLED = 3600.0
 
 _SUBMITTED = "submitted.json"
+
+# Options of sbatch that are asked for by a key of the launcher, and those that it needs for itself.
+_ASKED_BY_KEY = {"partition": "partition", "account": "account", "qos": "qos", "time": "minutes", "mem": "memory_gb",
+                 "gpus-per-node": "gpus", "array": "jobs"}  # fmt: skip
+_ITS_OWN = ("job-name", "output", "error", "open-mode", "signal", "wrap", "test-only", "parsable", "wait")
+# What sbatch reads from its environment instead of #SBATCH lines, where that is not called as the option is.
+_VARIABLES = {"time": "SBATCH_TIMELIMIT", "mem": "SBATCH_MEM_PER_NODE", "array": "SBATCH_ARRAY_INX"}
 
 # Why Slurm lets a job wait that will come to its turn. Other reasons can hold it for ever, as PartitionTimeLimit does,
 # which Slurm refuses at once only where it is configured to.
@@ -62,7 +76,10 @@ class Request:
         memory_gb: its memory.
         gpus: its GPUs.
         folder: where jobs and their logs are kept; on a disk that login node and nodes share.
-        options: further ones of sbatch, without their dashes.
+        options: further ones of sbatch, without their dashes; true for one that takes no value.
+
+    Raises:
+        ConfigError: for a value out of its range, and for an option that the launcher sets itself.
     """
 
     jobs: int | None = None
@@ -81,6 +98,11 @@ class Request:
             number = isinstance(value, (int, float) if key == "memory_gb" else int) and not isinstance(value, bool)
             if value is not None and not (number and value >= low):
                 raise ConfigError(f"hydra.launcher.{key}={value}: must be at least {low}, or null")
+        for name in self.options:
+            if name in _ASKED_BY_KEY and self.options[name] is not None:
+                raise ConfigError(f"hydra.launcher.options.{name}: write hydra.launcher.{_ASKED_BY_KEY[name]}")
+            if name in _ITS_OWN:
+                raise ConfigError(f"hydra.launcher.options.{name}: is set by the launcher; leave it out")
 
     def minutes_for(self, configs: Sequence[Config]) -> int:
         """The time limit of each of these jobs."""
@@ -91,9 +113,10 @@ class Request:
         """The memory of each of these jobs in gigabytes."""
         return self.memory_gb or math.ceil(_TIMES_AS_MUCH * max(sum(c.memory_needed().values()) for c in configs) / 1e9)
 
-    def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str]:
-        """Options of sbatch that say what these jobs need."""
+    def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
+        """Options of sbatch that say what these jobs need; True for one that takes no value."""
         wanted = {
+            "requeue": True,  # also where it is not what the cluster does by itself
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
@@ -103,11 +126,15 @@ class Request:
             "gpus-per-node": self.gpus,
             **self.options,
         }
-        return {name: str(value) for name, value in wanted.items() if value is not None}
+        return {
+            name: value if value is True else str(value)
+            for name, value in wanted.items()
+            if value is not None and value is not False
+        }
 
 
 def check(request: Request, configs: Sequence[Config]) -> None:
-    """Asks Slurm whether it would take such jobs, and submits none.
+    """Asks Slurm whether it would take such jobs, but for those that it has already, and submits none.
 
     Raises:
         ConfigError: without Slurm's commands or submitit, and for what Slurm refuses: a partition that is not there, an
@@ -123,21 +150,32 @@ def check(request: Request, configs: Sequence[Config]) -> None:
                 f"hydra/launcher=slurm: there is no {program} on this machine; Slurm's are on the "
                 "cluster's login node: run it there, or without hydra/launcher=slurm"
             )
-    options = [f"--{name}={value}" for name, value in request.sbatch_options(configs).items()]
-    asked = _slurm("sbatch", "--test-only", *options, "--wrap=true")
-    if asked.returncode != 0:
+    folder = Path(request.folder).absolute()
+    missing = len(configs) - len(_still_there(folder, configs))
+    options = [
+        f"--{name}" if value is True else f"--{name}={value}" for name, value in request.sbatch_options(configs).items()
+    ]
+    options.append(f"--array=0-{max(1, min(missing, _longest_array())) - 1}")
+    # Where nodes are being repaired this refuses what would only wait; those that wait can be watched all the same.
+    asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
+    if asked is not None and asked.returncode != 0:
         raise ConfigError(
             f"hydra/launcher=slurm: Slurm refuses the jobs: {_said(asked)}; asked for {' '.join(options)}"
             + _partitions_there(request)
             + " (no job was submitted)"
         )
-    folder = Path(request.folder).absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # an address with a password in it may be in there
     except OSError as error:
         raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {in_one_line(error)}") from error
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be written; name a folder of your own")
+
+
+def _longest_array() -> int:
+    """How many jobs Slurm takes as one array."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config").stdout, re.MULTILINE)
+    return int(found[1]) if found else 1001  # Slurm's default
 
 
 def _partitions_there(request: Request) -> str:
@@ -171,6 +209,9 @@ class _Work:
                 (outcome,) = jobs.run_each([label], [config], at_once=1)
             return outcome
         except Interrupted as stopped:  # which is no result: Slurm may have requeued the job
+            # A job that ends by itself in the time that a preempted one is given is not requeued.
+            print(f"{label}  told to stop, waits for Slurm to end it", flush=True)
+            time.sleep(_SECONDS_TO_BE_KILLED)
             sys.exit(stopped.exit_code)
 
     def checkpoint(self, label: str, config: Config) -> Any:
@@ -201,15 +242,18 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     if there:
         say.print(f"{len(there)} of {len(configs)} jobs are with Slurm already: {_ids(there.values())}", markup=False)
     if missing:
-        with signals_held():  # a job that is submitted and not written down would be submitted again
-            new = _submit(folder, [labels[n] for n in missing], [configs[n] for n in missing], request)
-            there |= dict(zip(missing, new, strict=True))
-            _write_down(folder, {configs[index].config_hash(): job.job_id for index, job in there.items()})
-        say.print(
-            f"{len(missing)} jobs submitted to Slurm: {_ids(new)}, of each {request.minutes_for(configs)} min and "
-            f"{request.memory_for(configs):g} GB; logs in {request.folder}",
-            markup=False,
-        )
+        at_once = _longest_array()
+        for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
+            # A job that is submitted and not written down would be submitted again.
+            with signals_held(however_long=True):
+                new = _submit(folder, [labels[n] for n in some], [configs[n] for n in some], request)
+                there |= dict(zip(some, new, strict=True))
+                _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
+            say.print(
+                f"{len(some)} jobs submitted to Slurm: {_ids(new)}, of each {request.minutes_for(configs)} min and "
+                f"{request.memory_for(configs):g} GB; logs in {request.folder}",
+                markup=False,
+            )
     try:
         outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, say)
     except Interrupted:
@@ -236,9 +280,23 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
         additional_parameters=wanted,
     )
     try:
-        return list(executor.map_array(_Work(), labels, configs))
+        with _set_here(wanted), redirect_stderr(io.StringIO()):  # on which submitit repeats what sbatch says
+            return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {in_one_line(error)}") from error
+
+
+@contextmanager
+def _set_here(options: Mapping[str, Any]) -> Iterator[None]:
+    """Inside the ``with``, sbatch's variables do not count for options that are set; over a script's they would."""
+    names = {
+        _VARIABLES.get(name, f"SBATCH_{name.upper().replace('-', '_')}") for name in (*options, "array", *_ITS_OWN)
+    }
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:
@@ -247,12 +305,19 @@ def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]
 
     found: dict[int, Job[Any]] = {}
     submitted = _written_down(folder)
-    asked = {index: submitted[c.config_hash()] for index, c in enumerate(configs) if c.config_hash() in submitted}
+    asked = {index: submitted[_key(config)] for index, config in enumerate(configs) if _key(config) in submitted}
     states = _states(set(asked.values())) if asked else {}
     for index, job_id in asked.items():
         if states is None or job_id in states:
             found[index] = submitit.SlurmJob(folder, job_id)
     return found
+
+
+def _key(config: Config) -> str:
+    """What a job is found again by: what it trains and who is told of it; not its parent, which watchers renew."""
+    told = config.tracking
+    parts = [config.config_hash(), config.force, told.uri, told.experiment, told.search, told.trial]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _written_down(folder: Path) -> dict[str, str]:
@@ -263,7 +328,8 @@ def _written_down(folder: Path) -> dict[str, str]:
 
 
 def _write_down(folder: Path, submitted: dict[str, str]) -> None:
-    write_whole(folder / _SUBMITTED, json.dumps({**_written_down(folder), **submitted}, indent=1))
+    with FileLock(folder / f"{_SUBMITTED}.lock"):
+        write_whole(folder / _SUBMITTED, json.dumps({**_written_down(folder), **submitted}, indent=1))
 
 
 def _ids(of_jobs: Any) -> str:
@@ -299,42 +365,47 @@ def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: Patient
     """Waits for all jobs, and shows what their logs say meanwhile."""
     waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
     outcomes: dict[int, Finished | Failed] = {}
-    next_look = 0.0
     while waiting:
-        now = time.monotonic()
-        if now >= next_look:
-            states = _states({each.job.job_id for each in waiting.values()})
-            for each in waiting.values():
-                if states is None or each.job.job_id in states:
-                    each.last_seen = now
-                if states is not None and states.get(each.job.job_id, each.state) != each.state:
-                    each.state = states[each.job.job_id]
-                    kind, _, why = each.state.partition(" ")
-                    if kind == "PENDING" and why not in _WILL_PASS:
-                        say.print(f"{each.label}  waits in Slurm's queue: {why}", markup=False)
-            next_look = now + _SECONDS_BETWEEN_LOOKS
+        states = _states({each.job.job_id for each in waiting.values()})
         for index, each in list(waiting.items()):
-            for line in _new_lines(each):
-                say.print(line, markup=False)
-            outcome = _outcome(each, now)
+            state = "" if states is None else states.get(each.job.job_id, "gone")
+            _look(each, state, say)
+            # On a disk that many share, files of a thousand jobs are not looked for without need.
+            outcome = None if state.startswith(("PENDING", "RUNNING")) else _outcome(each)
             if outcome is not None:
                 del waiting[index]
                 outcomes[index] = outcome
                 say.print(f"{each.label}  {outcome}  ({len(outcomes)} of {len(by_index)} jobs)", markup=False)
         if waiting:
-            time.sleep(0.5)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
     return [outcomes[index] for index in by_index]
 
 
-def _outcome(watched: _Watched, now: float) -> Finished | Failed | None:
+def _look(watched: _Watched, state: str, say: PatientConsole) -> None:
+    """Shows what is new of a job; its state is empty where Slurm does not answer."""
+    if state != "gone":
+        watched.last_seen = time.monotonic()
+    if state not in ("", "gone", watched.state):
+        watched.state = state
+        kind, _, why = state.partition(" ")
+        if kind == "PENDING" and why not in _WILL_PASS:
+            say.print(f"{watched.label}  waits in Slurm's queue: {why}", markup=False)
+    if not state.startswith("PENDING"):
+        for line in _new_lines(watched):
+            say.print(line, markup=False)
+
+
+def _outcome(watched: _Watched) -> Finished | Failed | None:
     """How a job ended; None while it has not."""
     job = watched.job
+    with suppress(OSError):  # so that NFS looks again for what it remembers not to be there, as submitit does
+        job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
         if job.exception() is not None:
             return Failed(f"could not be run; its log, {job.paths.stdout}, says why")
         result: Finished | Failed = job.result()
         return result
-    if now - watched.last_seen > _SECONDS_UNTIL_GONE:
+    if time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
         return Failed(f"Slurm ended job {job.job_id} before it was done (last seen {watched.state}); its log is "
                       f"{job.paths.stdout}")  # fmt: skip
     return None

@@ -8,9 +8,10 @@ that folder is seen. Optuna is imported in processes of a search alone. What is 
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -54,18 +55,38 @@ def open_study(journal: Path, direction: Literal["maximize", "minimize"] | None 
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A lock that the system takes back when its process is killed; Optuna's own would stay for half a minute.
-    backend = JournalFileBackend(str(journal), lock_obj=FileLock(f"{journal}.lock"))  # type: ignore[arg-type]
+    backend = JournalFileBackend(str(journal), lock_obj=_MendingLock(journal))  # type: ignore[arg-type]
     storage = optuna.storages.JournalStorage(backend)
     if direction is None:
         return optuna.load_study(study_name=_STUDY, storage=storage)
     return optuna.create_study(study_name=_STUDY, storage=storage, direction=direction, load_if_exists=True)
 
 
-def mend(journal: Path) -> None:
-    """Cuts off what a process wrote last that had no room to end its line; Optuna would read nothing after it."""
-    with suppress(FileNotFoundError), FileLock(f"{journal}.lock"), open(journal, "rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+class _MendingLock:
+    """The lock of a journal, whose holder finds nothing in it but whole lines.
+
+    A process that had no room to end its line, or was killed in it, leaves a part of one; Optuna would write on behind
+    it, and read nothing that comes after.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        # One that the system takes back when its process is killed; Optuna's own would stay for half a minute.
+        self._lock = FileLock(f"{journal}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        with open(self._journal, "rb+") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > 0:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def trial_in(study: optuna.Study, number: int) -> optuna.Trial:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import (
@@ -22,15 +23,19 @@ from conftest import (
 FAST = [*SMALL, "cell=simple_rnn"]
 
 
-@pytest.mark.long
-def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_had_happened(tmp_path):
-    process = start(tmp_path, *FAST, "epochs=6000")
+def killed_at_its_second_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
     wait_for_lines(process, "epoch ")
-    while not list((tmp_path / "unfinished").rglob("checkpoint.before")):  # until there is a second checkpoint
+    while not list((folder / "unfinished").rglob("checkpoint.before")):
         assert process.poll() is None
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+@pytest.mark.long
+def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_had_happened(tmp_path):
+    process = start(tmp_path, *FAST, "epochs=6000")
+    killed_at_its_second_checkpoint(process, tmp_path)
     (killed,) = runs_of(tmp_path)
     assert killed.info.status == "RUNNING"  # nobody was left to say otherwise
 
@@ -70,7 +75,7 @@ def test_the_same_command_again_names_what_is_finished_and_trains_nothing(tmp_pa
     assert {each.info.run_id for each in runs_of(tmp_path)} == ids
     wider = output_of(tmp_path, "-m", *FAST, "epochs=2", "seed=0,1,2")
     assert wider.count("finished already") == 2
-    assert "1 jobs, 1 at once" in wider
+    assert "1 job, 1 at once" in wider
     assert "\nseed=2  epoch 2/2" in wider
 
 
@@ -97,6 +102,18 @@ def test_with_force_an_interrupted_run_begins_again_under_a_new_record(tmp_path)
     assert "goes on" not in out
     assert "epoch    1/2000" in out
     assert sorted(each.info.status for each in runs_of(tmp_path)) == ["FINISHED", "KILLED"]
+
+
+@pytest.mark.long
+def test_with_force_a_job_that_slurm_has_requeued_goes_on_with_itself_and_with_nothing_else(tmp_path, monkeypatch):
+    output_of(tmp_path, *FAST, "epochs=6000")
+    process = start(tmp_path, *FAST, "epochs=6000", "force=true")
+    killed_at_its_second_checkpoint(process, tmp_path)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert "goes on after epoch " in output_of(tmp_path, *FAST, "epochs=6000", "force=true")
+    first, again = runs_of(tmp_path)
+    assert [first.info.status, again.info.status] == ["FINISHED", "FINISHED"]
+    assert first.data.tags["weights_sha256"] == again.data.tags["weights_sha256"]
 
 
 @pytest.mark.long

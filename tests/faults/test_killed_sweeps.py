@@ -40,7 +40,7 @@ def test_a_killed_job_stops_nobody_else_and_the_same_command_does_only_that_job(
     assert statuses == ["FAILED", "FINISHED", "KILLED"]  # the sweep, the other job, this one
     again = output_of(tmp_path, *sweep, "hydra.launcher.jobs=2")
     assert again.count("finished already: run ") == 1
-    assert "1 jobs, 1 at once" in again
+    assert "1 job, 1 at once" in again
     runs = runs_of(tmp_path)
     assert [each.info.status for each in runs] == ["FINISHED"] * 3  # the same three, one of them the sweep
     (parent,) = [each for each in runs if "jobs" in each.data.params]
@@ -99,5 +99,5 @@ def test_a_job_that_gets_no_more_memory_stops_nobody_else(tmp_path):
     assert sorted(each.info.status for each in runs_of(tmp_path))[-1] != "RUNNING"
     assert [each.info.status for each in runs_of(tmp_path)].count("FINISHED") == 1
     again = output_of(tmp_path, *sweep)
-    assert "1 jobs, 1 at once" in again
+    assert "1 job, 1 at once" in again
     assert [each.info.status for each in runs_of(tmp_path) if each.data.metrics].count("FINISHED") == 2

@@ -75,6 +75,21 @@ def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, sa
     assert (process.returncode, out, err) == (130, f"{said}\n", "seqadd: stopped by SIGINT\n")
 
 
+def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer():
+    script = DEAF.format(seconds=5).replace("signals_held()", "signals_held(however_long=True)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_lines(process, "deaf", n=1)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (143, "tidied up\n", "seqadd: stopped by SIGTERM\n")
+
+
 def test_a_process_ends_also_when_nothing_can_be_said():
     script = DEAF.format(seconds=60).replace("import command", "import raising_on_signals")
     script = script.replace("with command()", "with raising_on_signals(say=lambda text: 1 / 0)")

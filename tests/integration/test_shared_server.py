@@ -128,6 +128,14 @@ def test_a_refused_password_is_one_line_in_seconds_before_any_work(password, sai
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_that_runs_is_not_taken_for_another_that_is_asked_for(server):
+    folder, uri = server.postgres.folder, server.postgres.uri
+    assert services.start_mlflow(folder, uri, auth=True) == server.uri
+    for asked in ({"auth": False}, {"auth": True, "port": 1}):
+        with pytest.raises(services.ServiceError, match=r"a server runs in .* with --auth on port \d+, or"):
+            services.start_mlflow(folder, uri, **asked)
+
+
 def test_who_may_only_read_an_experiment_is_told_so_before_a_run_begins(server, tmp_path, monkeypatch):
     where = Tracking(server.uri, "of the admin", None, str(tmp_path / "unfinished"))
     experiment = tracking.open_store(where).experiment_id

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, SMALL, client_of, runs_of
+from conftest import COMMAND, SMALL, client_of, runs_of, wait_for_lines
 from shared_server import Postgres, Server, services_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -131,7 +131,7 @@ def test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ra
     assert weights(tmp_path) == undisturbed
     for job in (killed, told, displaced):
         assert log_of(tmp_path, job).count("Starting with JobEnvironment") >= 2, log_of(tmp_path, job)
-    assert re.search(r"goes on after epoch [1-9]", log_of(tmp_path, killed))
+        assert re.search(r"goes on after epoch [1-9]", log_of(tmp_path, job))
 
     parent, children = of_a_sweep(tmp_path)
     assert parent.info.status == "FINISHED"
@@ -205,6 +205,41 @@ def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undi
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
 
 
+def test_more_jobs_than_an_array_may_have_are_two_arrays_and_another_experiments_are_not_taken_for_them(
+    tmp_path: Path,
+) -> None:
+    sweep = [*ON_SLURM, *SWEEP, "seed=range(22)", "+hydra.launcher.options.hold=true"]
+    assert re.search(r"MaxArraySize\s*= 20\n", slurm_says("scontrol", "show", "config"))
+
+    def waiting() -> list[str]:
+        return slurm_says("squeue", "--noheader", "--array", "--format=%F %T %r").splitlines()
+
+    def leave(watcher: subprocess.Popen[str]) -> str:
+        watcher.send_signal(signal.SIGTERM)
+        said, _ = watcher.communicate(timeout=60)
+        return said
+
+    try:
+        first = begin(tmp_path, *sweep)
+        wait_until(lambda: len(waiting()) == 22)
+        arrays = [line.split()[0] for line in waiting()]
+        assert sorted(map(arrays.count, set(arrays))) == [2, 20]
+        assert {line.partition(" ")[2] for line in waiting()} == {"PENDING JobHeldUser"}
+        assert "20 jobs submitted to Slurm" in leave(first)
+
+        other = begin(tmp_path, *sweep, "tracking.experiment=other")
+        wait_until(lambda: len(waiting()) == 44)
+        assert "with Slurm already" not in leave(other)
+
+        again = begin(tmp_path, *sweep)
+        wait_for_lines(again, "22 of 22 jobs are with Slurm already")
+        wait_for_lines(again, "seed=21  waits in Slurm's queue: JobHeldUser")
+        leave(again)
+        assert len(waiting()) == 44
+    finally:
+        slurm_says("scancel", "--name=seqadd")
+
+
 def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
     tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
@@ -257,6 +292,8 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
         (["hydra.launcher.memory_gb=900"], "Requested node configuration is not available"),
         (["hydra.launcher.partition=urgent", "hydra.launcher.minutes=600"], "time limit"),
         (["+hydra.launcher.options.bogus=1"], "unrecognized option '--bogus=1'"),
+        (["+hydra.launcher.options.time=5"], "hydra.launcher.options.time: write hydra.launcher.minutes"),
+        (["+hydra.launcher.options.signal=B:10"], "hydra.launcher.options.signal: is set by the launcher"),
         (["hydra.launcher.minutes=0"], "hydra.launcher.minutes=0: must be at least 1, or null"),
         (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot be made"),
     ],
