@@ -59,6 +59,16 @@ def test_line_n_answers_sum_n_also_where_one_is_no_sum(asked):
     ]
 
 
+def test_what_is_no_sum_is_one_also_where_it_looks_like_something_else(asked):
+    code, out, err = asked("-5+7", "5+7=", "=", "1+1")
+    assert (code, out) == (2, "\n\n\n11  p=0.4900\n")
+    assert [line.partition(";")[0] for line in err.splitlines()] == [
+        "seqadd: question=-5+7: '-' is no character of a sum",
+        "seqadd: question=5+7=: '=' is no character of a sum",
+        "seqadd: question==: '=' is no character of a sum",
+    ]
+
+
 def test_a_model_that_is_not_there(asked):
     code, out, err = asked("run=nobody", "5+7")
     assert (code, out) == (2, "")
@@ -108,6 +118,13 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
 def test_ways_to_answer_that_are_none(free, call, monkeypatch, option, said):
     monkeypatch.chdir(free)
     assert call(answer.main, "5+7", option) == (2, "", f"seqadd: {said}\n")
+
+
+def test_an_answer_that_could_not_have_all_its_characters_is_not_given(free, call, monkeypatch):
+    monkeypatch.chdir(free)
+    code, out, err = call(answer.main, "5+7", "500+5", "--max-length=3")
+    assert (code, len(out.splitlines()), out.splitlines()[1]) == (2, 2, "")
+    assert err == "seqadd: question=500+5: may need 4 characters, --max-length=3 allows less\n"
 
 
 def test_a_model_that_says_all_characters_at_once_takes_no_beam(asked):

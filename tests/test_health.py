@@ -82,6 +82,18 @@ def test_the_summary_counts_units():
     ]
 
 
+def test_what_does_not_count_says_nothing_of_a_model_that_ends_its_answers():
+    answers = alphabet.encode(["12  ", "34  ", "5   "] * 1000)
+    counts = np.array([[True, True, True, False], [True, True, True, False], [True, True, False, False]] * 1000)
+    guesses = alphabet.encode(["18  ", "38  ", "18  "] * 1000)
+    said = health.warnings(saturation_of("state", [(0.0, 0.0, True)]), {}, guesses, answers, FINE, counts)
+    # Of 8 characters that count 2 + 2 + 0 are right; the most frequent ones at each place are 1 + 1 + 2.
+    assert said == [
+        "0.50 of the characters right; the most frequent one at each place would have 0.50",
+        "the same character for every sum at place 2 ('8')",
+    ]
+
+
 def test_a_difference_that_may_be_chance_or_comes_after_few_epochs_says_nothing():
     early = {"acc": {19: 0.9}, "val_acc": {19: 0.7}}
     assert warnings(history=early) == []

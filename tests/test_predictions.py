@@ -68,3 +68,7 @@ def test_what_stood_for_what():
     assert table.loc["5", "5"] == 0
     assert table.loc["1", "1"] == 2
     assert table.to_numpy().sum() == ANSWERS.size
+    first_alone = predictions.confusion(
+        ANSWERS, PROBABILITIES, np.arange(ANSWERS.shape[1]) < np.ones((len(ANSWERS), 1))
+    )
+    assert first_alone.to_numpy().sum() == len(ANSWERS)

@@ -1,5 +1,7 @@
 """From a question and a model to panels with named axes, and from those to pictures."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from conftest import make_config
 from matplotlib.colors import Normalize
 from trained_runs import model_of
 
-from seqadd import figures, heatmaps, views
+from seqadd import alphabet, figures, heatmaps, views
 from seqadd.config import Config
 
 
@@ -62,6 +64,15 @@ def test_an_alignment_has_a_row_for_each_character_of_the_answer_and_a_column_fo
     np.testing.assert_allclose(panel.values.sum(axis=1), 1, rtol=1e-5)
     assert panel.values[:, :3].max() < 1e-6  # padding is not looked at
     assert set(view.gates) == {"lstm_1", "lstm_2"}  # the one within the attention's layer too
+
+
+def test_after_the_end_of_an_answer_nothing_is_shown():
+    _, view = seen_by("architecture=attention", question="5+61")
+    said = dataclasses.replace(view, probabilities=alphabet.one_hot(alphabet.encode(["66 13"]))[0])
+    for name in ("activation_1", "alignment_1"):
+        values = panels_of(said)[name].values
+        assert np.isfinite(values[:3]).all()  # the blank that ends it too
+        assert np.isnan(values[3:]).all()
 
 
 def test_a_pooled_models_alignment_is_one_row():

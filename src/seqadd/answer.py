@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -66,9 +67,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
     )
     add_options(parser)
-    options = parser.parse_intermixed_args(arguments)
-    options.choice = [word for word in options.words if "=" in word]
-    options.questions = [word for word in options.words if "=" not in word]
+    words = sys.argv[1:] if arguments is None else arguments
+    # -5+7 is a question, though no sum, and no option.
+    options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
+    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word)]
+    options.questions = [word.strip() for word in options.words if word not in options.choice]
     return options
 
 
@@ -134,7 +137,13 @@ def lines_of(
     good: list[tuple[int, int]] = []
     for index, question in enumerate(questions):
         try:
-            good.append(read_question(question, _MOST_DIGITS if run.config.free_lengths else run.config.longest))
+            pair = read_question(question, _MOST_DIGITS if run.config.free_lengths else run.config.longest)
+            room = addition.answer_length(max(len(str(number)) for number in pair))
+            if max_length is not None and max_length < room:
+                raise ValueError(
+                    f"question={question}: may need {room} characters, --max-length={max_length} allows less"
+                )
+            good.append(pair)
         except ValueError as error:
             refused[index] = str(error)
     found = iter(answers(run, good, beam, max_length) if good else [])

@@ -184,7 +184,8 @@ class Config:
     def seconds_per_epoch(self) -> float:
         """About how long an epoch takes on one processor of 2023, for what has to be said before one was timed.
 
-        Measured: 40 billion multiplications a second, three times those of the forward pass.
+        Measured: 40 billion multiplications a second, three times those of the forward pass, and what is beside the
+        recurrent layers (benchmarks/results/architectures.csv).
         """
         gates = {"lstm": 4, "gru": 3}.get(self.cell, 1)
         recurrent = self.encoder_units if self.cell != "dense" else 0
@@ -192,7 +193,8 @@ class Config:
         decoder = (self.decoder_units or 0) * (
             self.encoder_units + self.answer_length * ((self.decoder_units or 0) + 1)
         )
-        return 3.0 * (self.task.n_questions - self.n_held_out) * gates * (encoder + decoder) / 4e10
+        times = {"readout": 1.6, "attention": 2.3, "pooled": 2.4}.get(self.architecture, 1.0)
+        return times * 3.0 * (self.task.n_questions - self.n_held_out) * gates * (encoder + decoder) / 4e10
 
     def flat(self) -> dict[str, Any]:
         """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""

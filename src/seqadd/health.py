@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seqadd import metrics
 from seqadd.alphabet import CHARACTERS, Ids
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def warnings(
     guesses: Ids,
     answers: Ids,
     history: Mapping[str, Mapping[int, float]],
+    counts: metrics.Counts = None,
 ) -> list[str]:
     """What looks unhealthy, a line each; none if nothing does.
 
@@ -69,7 +71,9 @@ def warnings(
         guesses: to the held-out sums, shape ``(n, answer_length)``.
         answers: the right ones.
         history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model that is taught so.
+        counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
     """
+    counted = np.ones(answers.shape, bool) if counts is None else counts
     said = [
         f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} weights are not finite"
         for name, values in weights.items()
@@ -86,31 +90,34 @@ def warnings(
             )
         if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
             said.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
-    return [*said, *_of_answers(guesses, answers), *_of_history(history, answers.size)]
+    return [*said, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
 
 
-def _of_answers(guesses: Ids, answers: Ids) -> list[str]:
+def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
     said = []
-    right = float(np.mean(guesses == answers))
-    by_frequency = float(np.mean([np.bincount(place).max() / len(place) for place in answers.T]))
+    right = float(np.mean(guesses[counted] == answers[counted]))
+    most_frequent = [
+        np.bincount(place[there]).max() for place, there in zip(answers.T, counted.T, strict=True) if there.any()
+    ]
+    by_frequency = float(np.sum(most_frequent) / counted.sum())
     if right < by_frequency + _NO_BETTER:
         said.append(
             f"{right:.2f} of the characters right; the most frequent one at each place would have {by_frequency:.2f}"
         )
-    return said + _always_the_same(guesses, answers)
+    return said + _always_the_same(guesses, answers, counted)
 
 
-def _always_the_same(guesses: Ids, answers: Ids) -> list[str]:
-    same = [
-        place
-        for place in range(answers.shape[1])
-        if len(np.unique(guesses[:, place])) == 1 and len(np.unique(answers[:, place])) > 1
-    ]
+def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
+    same = {
+        place: CHARACTERS[guesses[there, place][0]]
+        for place, there in enumerate(counted.T)
+        if there.any() and len(np.unique(guesses[there, place])) == 1 and len(np.unique(answers[there, place])) > 1
+    }
     if not same:
         return []
-    if len(same) == answers.shape[1] and len(np.unique(guesses, axis=0)) == 1:
+    if len(same) == counted.any(axis=0).sum():
         return ["the same answer to every sum"]
-    listed = ", ".join(f"{place + 1} ({CHARACTERS[guesses[0, place]]!r})" for place in same)
+    listed = ", ".join(f"{place + 1} ({character!r})" for place, character in same.items())
     return [f"the same character for every sum at place {listed}"]
 
 

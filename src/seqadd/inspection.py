@@ -5,7 +5,7 @@ What it looks like is in ``inspection_files`` (figures, tables, a page) and here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from seqadd.activations import Array
+    from seqadd.alphabet import Ids
 
 #: Sums in the sample, and in the list of the hardest ones.
 _SAMPLE = 10
@@ -78,6 +79,7 @@ def held_out(run: TrainedRun) -> HeldOut:
 
     data = run.data
     probabilities = activations.probabilities(run.model, data.val_questions)
+    counts = run.counts(data.val_answers)
     return HeldOut(
         predictions.by_question(
             run.read(data.val_questions),
@@ -86,9 +88,9 @@ def held_out(run: TrainedRun) -> HeldOut:
             data.val_carries,
             activations.answer_probabilities(run.model, data.val_questions, data.val_answers),
         ),
-        predictions.by_place(data.val_answers, probabilities, run.counts(data.val_answers)),
+        predictions.by_place(data.val_answers, probabilities, counts),
         predictions.by_carries(data.val_answers, probabilities, data.val_carries),
-        predictions.confusion(data.val_answers, probabilities),
+        predictions.confusion(data.val_answers, probabilities, counts),
         probabilities.argmax(axis=-1).astype(np.uint8),
     )
 
@@ -146,7 +148,7 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
         found,
         weights,
         saturation,
-        said + health.warnings(saturation, weights, found.guesses, run.data.val_answers, run.history),
+        said + _unhealthy(run, saturation, weights, found.guesses),
     )
 
 
@@ -202,9 +204,14 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
         table, said = _saturation(run)
         saturation.append(health.summary(table))
         weights = activations.weights(run.model)
-        warnings.append(said + health.warnings(table, weights, of_run.guesses, run.data.val_answers, run.history))
+        warnings.append(said + _unhealthy(run, table, weights, of_run.guesses))
     each = [list(views_of_question) for views_of_question in zip(*by_run, strict=True)]
     return Comparison(list(runs), list(labels), each, found, saturation, warnings)
+
+
+def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, Any], guesses: Ids) -> list[str]:
+    answers = run.data.val_answers
+    return health.warnings(saturation, weights, guesses, answers, run.history, run.counts(answers))
 
 
 def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:

@@ -147,14 +147,21 @@ def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[
     )
 
 
-def confusion(answers: Ids, probabilities: Probabilities) -> pd.DataFrame:
-    """How often which character stood for which: rows are the right ones, columns the guesses, both in ids' order."""
+def confusion(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
+    """How often which character stood for which: rows are the right ones, columns the guesses, both in ids' order.
+
+    Args:
+        answers, probabilities: of all sums.
+        counts: as for ``by_place``.
+    """
     import pandas as pd
 
     n = len(alphabet.CHARACTERS)
-    counts = np.bincount(answers.reshape(-1).astype(int) * n + _guesses(probabilities).reshape(-1), minlength=n * n)
+    counted = np.ones(answers.shape, bool) if counts is None else counts
+    pairs = answers[counted].astype(int) * n + _guesses(probabilities)[counted]
     names = list(alphabet.CHARACTERS)
-    return pd.DataFrame(counts.reshape(n, n), index=pd.Index(names, name="answer"), columns=names)
+    table = np.bincount(pairs, minlength=n * n).reshape(n, n)
+    return pd.DataFrame(table, index=pd.Index(names, name="answer"), columns=names)
 
 
 def _guesses(probabilities: Probabilities) -> Ids:

@@ -75,6 +75,7 @@ class View:
         gates: of each recurrent layer, likewise: see ``activations.gates``.
         character_layers: which of the layers have a value for each character.
         probabilities: of each character at each place of the answer, shape ``(answer_length, 12)``.
+        ends_itself: whether what the model puts out after the first blank of its answer means nothing.
     """
 
     asked: Asked
@@ -82,6 +83,7 @@ class View:
     gates: dict[str, dict[str, Array]]
     character_layers: list[str]
     probabilities: Array
+    ends_itself: bool = False
 
     @property
     def guess(self) -> str:
@@ -120,6 +122,7 @@ def look(model: keras.Model, asked: Sequence[Asked]) -> list[View]:
             {name: {part: values[i] for part, values in parts.items()} for name, parts in gates.items()},
             last,
             probabilities[i],
+            ends_itself=hasattr(model, "answer"),
         )
         for i, each in enumerate(asked)
     ]
@@ -167,7 +170,7 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
         return Heatmap(
             name=name,
             title=f"{layer}: {output.shape[0]} characters",
-            values=output,
+            values=_until_its_end(view, output),
             limits=limits,
             rows=_answer_steps(view),
             columns=VISIBLE,
@@ -182,7 +185,7 @@ def _layer_heatmap(view: View, layer: str, name: str, compared: dict[str, list[A
         return Heatmap(
             name=name,
             title=f"{layer}: where it looks",
-            values=shares,
+            values=_until_its_end(view, shares),
             limits=(0.0, 1.0),
             rows=_answer_steps(view) if len(shares) > 1 else ["every place"],
             columns=[VISIBLE[character] for character in view.asked.ids],
@@ -250,6 +253,15 @@ def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
     steps = [least * factor for power in range(12) for factor in (10.0**power, 3.0 * 10.0**power)]
     limit = next((step for step in steps if step >= most), most)
     return -limit, limit
+
+
+def _until_its_end(view: View, by_place: Array) -> Array:
+    """A row for each place of the answer; NaN after the blank by which the model has ended it."""
+    if not view.ends_itself or " " not in view.guess or len(by_place) != len(view.guess):
+        return by_place
+    shown = by_place.copy()
+    shown[view.guess.index(" ") + 1 :] = np.nan
+    return shown
 
 
 def _folded(output: Array) -> Array:
