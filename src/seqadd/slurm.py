@@ -58,7 +58,12 @@ _ASKED_BY_KEY = {"partition": "partition", "account": "account", "qos": "qos", "
                  "gpus-per-node": "gpus", "array": "jobs"}  # fmt: skip
 _ITS_OWN = ("job-name", "output", "error", "open-mode", "signal", "wrap", "test-only", "parsable", "wait")
 # What sbatch reads from its environment instead of #SBATCH lines, where that is not called as the option is.
-_VARIABLES = {"time": "SBATCH_TIMELIMIT", "mem": "SBATCH_MEM_PER_NODE", "array": "SBATCH_ARRAY_INX"}
+_VARIABLES = {
+    "time": ("SBATCH_TIMELIMIT",),
+    "mem": ("SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"),
+    "requeue": ("SBATCH_REQUEUE", "SBATCH_NO_REQUEUE"),
+    "array": ("SBATCH_ARRAY_INX",),
+}
 
 # Why Slurm lets a job wait that will come to its turn. Other reasons can hold it for ever, as PartitionTimeLimit does,
 # which Slurm refuses at once only where it is configured to.
@@ -157,7 +162,8 @@ def check(request: Request, configs: Sequence[Config]) -> None:
     ]
     options.append(f"--array=0-{max(1, min(missing, _longest_array())) - 1}")
     # Where nodes are being repaired this refuses what would only wait; those that wait can be watched all the same.
-    asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
+    with _set_here(request.sbatch_options(configs)):
+        asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
     if asked is not None and asked.returncode != 0:
         raise ConfigError(
             f"hydra/launcher=slurm: Slurm refuses the jobs: {_said(asked)}; asked for {' '.join(options)}"
@@ -290,7 +296,9 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
 def _set_here(options: Mapping[str, Any]) -> Iterator[None]:
     """Inside the ``with``, sbatch's variables do not count for options that are set; over a script's they would."""
     names = {
-        _VARIABLES.get(name, f"SBATCH_{name.upper().replace('-', '_')}") for name in (*options, "array", *_ITS_OWN)
+        variable
+        for name in (*options, "array", *_ITS_OWN)
+        for variable in _VARIABLES.get(name, (f"SBATCH_{name.upper().replace('-', '_')}",))
     }
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:

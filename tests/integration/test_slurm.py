@@ -206,13 +206,17 @@ def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undi
 
 
 def test_more_jobs_than_an_array_may_have_are_two_arrays_and_another_experiments_are_not_taken_for_them(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = [*ON_SLURM, *SWEEP, "seed=range(22)", "+hydra.launcher.options.hold=true"]
+    # Which would count for more than what is submitted, but for its options on a command line.
+    for name, value in {"PARTITION": "urgent", "TIMELIMIT": "7", "NO_REQUEUE": "1", "MEM_PER_CPU": "3G"}.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    sweep = [*ON_SLURM, *SWEEP, "seed=range(22)", "hydra.launcher.partition=main", "hydra.launcher.minutes=9",
+             "+hydra.launcher.options.hold=true"]  # fmt: skip
     assert re.search(r"MaxArraySize\s*= 20\n", slurm_says("scontrol", "show", "config"))
 
     def waiting() -> list[str]:
-        return slurm_says("squeue", "--noheader", "--array", "--format=%F %T %r").splitlines()
+        return slurm_says("squeue", "--noheader", "--array", "--format=%F %T %r %P %l %m").splitlines()
 
     def leave(watcher: subprocess.Popen[str]) -> str:
         watcher.send_signal(signal.SIGTERM)
@@ -224,7 +228,8 @@ def test_more_jobs_than_an_array_may_have_are_two_arrays_and_another_experiments
         wait_until(lambda: len(waiting()) == 22)
         arrays = [line.split()[0] for line in waiting()]
         assert sorted(map(arrays.count, set(arrays))) == [2, 20]
-        assert {line.partition(" ")[2] for line in waiting()} == {"PENDING JobHeldUser"}
+        assert {line.partition(" ")[2] for line in waiting()} == {"PENDING JobHeldUser main 9:00 2G"}
+        assert "Requeue=1" in slurm_says("scontrol", "show", "job", arrays[0])
         assert "20 jobs submitted to Slurm" in leave(first)
 
         other = begin(tmp_path, *sweep, "tracking.experiment=other")
