@@ -20,7 +20,7 @@ SLOW = ["encoder_units=384", "decoder_units=128"]
 @pytest.mark.parametrize(
     ("number", "code", "sweep"),
     [
-        (signal.SIGINT, 130, []),
+        pytest.param(signal.SIGINT, 130, [], marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, 143, [], marks=pytest.mark.long),
         pytest.param(signal.SIGINT, 130, SWEEP, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, 143, SWEEP, marks=pytest.mark.long),
