@@ -20,7 +20,9 @@ def sweep_with_a_failure(tmp_path_factory: pytest.TempPathFactory):
         "tracking.experiment=seqadd",
     ]
     overrides = [each for each in overrides if not each.startswith("decoder_units")] + ["epochs=4"]
-    done = subprocess.run([*COMMAND, "-m", *overrides], cwd=folder, capture_output=True, text=True)
+    (folder / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
+    done = subprocess.run([*COMMAND, "-m", *overrides], cwd=folder, env=environment, capture_output=True, text=True)
     return done, folder
 
 
@@ -51,6 +53,11 @@ def test_a_sweep_is_one_parent_with_its_jobs_as_children(sweep_with_a_failure):
         ("simple_rnn", "1e+38"): "FAILED",
         ("dense", "1e+38"): "FAILED",
     }
+
+
+def test_jobs_leave_no_temporary_files(sweep_with_a_failure):
+    _, folder = sweep_with_a_failure
+    assert list((folder / "temporary").iterdir()) == []
 
 
 def test_a_failed_run_keeps_its_traceback(sweep_with_a_failure):

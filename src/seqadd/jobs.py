@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -236,7 +237,7 @@ def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerPro
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     try:
-        with raising_on_signals(say=None):  # the sweep says it
+        with raising_on_signals(say=None), _temporary_files_removed():  # the sweep says it
             threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
             from seqadd.run import run
 
@@ -255,6 +256,17 @@ def _work(config: Config, connection: Connection) -> None:
             name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
             connection.send(Failed(name + in_one_line(error), waits=isinstance(error, RecordWaits)))
         sys.exit(1)
+
+
+@contextmanager
+def _temporary_files_removed() -> Iterator[None]:
+    """What libraries leave for the end of Python, as TensorFlow does six files, a job would leave for good."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="seqadd-", ignore_cleanup_errors=True) as tempfile.tempdir:
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def _stop_with_the_sweep(connection: Connection) -> None:
