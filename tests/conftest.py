@@ -15,6 +15,8 @@ from pathlib import Path
 # Tests run at once, one a core; none may take all cores for itself. Set before numpy and TensorFlow are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A process that crashes says where.
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 
 import pytest
 from hydra import initialize_config_dir

@@ -33,7 +33,7 @@ def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(numbe
     os.killpg(process.pid, number)
     began = time.monotonic()
     process.wait(timeout=30)
-    assert process.returncode == code
+    assert process.returncode == code, process.communicate()[1]  # rarely -6, and nobody knows why
     assert time.monotonic() - began < 5
     while group_is_alive(process.pid):
         assert time.monotonic() - began < 8  # a zombie counts until the system has buried it
