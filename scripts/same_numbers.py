@@ -1,76 +1,174 @@
-"""Holds the code that is here against the committed results: does it give the same numbers?
+"""Holds the code that is here against that of another commit: does it give the same numbers, to the bit?
 
-    python scripts/same_numbers.py
+    python scripts/same_numbers.py be10b21
 
-Trains two epochs of every condition of ``experiments/`` with the first of its seeds, and compares the losses, nine
-digits of them, with those of the runs in ``runs.csv``. If all are equal, the pair of codes goes into
-``experiments/same_numbers.csv``, and the results stay good; else they have to be made again. On the machine and with
-the versions of those runs alone: others round in another way.
+Both train two epochs of every condition of ``experiments/`` with the first of its seeds, on this machine, each by its
+own command; of a condition whose epochs take over half a minute, one. Compared are the losses and the digest of the
+weights. Where all are equal, ``experiments/same_numbers.csv`` gets a line that says so, and runs of either code count
+as runs of the other; where not, results that the other code has made have to be made again.
+
+What the other commit came to is kept for this machine in ``--cache``, and so is what the files that are here came to,
+until one of them changes; what was interrupted goes on.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import hashlib
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
-from seqadd import claims, codes, jobs, machine, results, tracking
-from seqadd.checkpoints import CODE
-from seqadd.config import Config, packaged
+from omegaconf import OmegaConf
+
+from seqadd import claims, codes, machine, results, tracking
+from seqadd.config import Config, ConfigError, as_text, packaged
 from seqadd.files import write_whole
 
 _EPOCHS = 2
+_SECONDS_OF_A_LONG_EPOCH = 30.0
+_CLONE = Path(__file__).resolve().parents[1]
+
+#: What a run came to: its losses by epoch and the digest of its weights.
+Numbers = tuple[dict[int, float], str]
 
 
-def compared() -> Iterator[tuple[Config, str, str]]:
-    """For each condition with results a run of two epochs, the first losses of the one that is there, and its code."""
-    seen = set()
+def jobs_of(old: Path) -> list[Config]:
+    """A short run of each condition, those that several claims share once, without claims that ``old`` has not."""
+    jobs: dict[str, Config] = {}
     for claim in claims.read_all(packaged("experiments")):
-        if not (claim.folder / "runs.csv").is_file():
+        if not (old / "experiments" / claim.name / "sweep.yaml").is_file():
+            print(f"{claim.name}: not compared, the other commit does not have it")
             continue
-        runs = results.read_runs(claim.folder)
         for condition in claim.conditions:
-            job = condition.jobs[0]
-            there = runs[(runs["condition"] == condition.label) & (runs["seed"] == str(job.seed))].iloc[0]
-            if condition.config.condition_hash() not in seen and there["code"] not in codes.same_numbers():
-                seen.add(condition.config.condition_hash())
-                here = f"TensorFlow {version('tensorflow')}, Keras {version('keras')}"
-                if there["versions"] != here or machine.processor_name() not in there["machine"]:
-                    sys.exit(f"{claim.name}: made with {there['versions']} on {there['machine']}, here is {here}")
-                yield dataclasses.replace(job, epochs=_EPOCHS), there["first_losses"], there["code"]
+            seconds = max(condition.config.seconds_per_epoch(), _measured_seconds(claim, condition.label))
+            epochs = 1 if seconds > _SECONDS_OF_A_LONG_EPOCH else _EPOCHS
+            jobs.setdefault(
+                condition.config.condition_hash(),
+                dataclasses.replace(condition.config, epochs=min(epochs, condition.config.epochs)),
+            )
+    return list(jobs.values())
+
+
+def _measured_seconds(claim: claims.Claim, label: str) -> float:
+    try:
+        runs = results.read_runs(claim.folder)
+    except ConfigError:
+        return 0.0
+    return float(runs[runs["condition"] == label]["seconds_per_epoch"].astype(float).max())
+
+
+def train(clone: Path, jobs: list[Config], folder: Path) -> None:
+    """Has the command of a clone train some runs as one sweep, recorded in ``folder``; what is there goes on.
+
+    Raises:
+        subprocess.CalledProcessError: when a run did not finish.
+    """
+    # A key that is null is left out: the other commit may not have it yet, and its groups say what has no value.
+    overrides = [{key: as_text(value) for key, value in job.result_keys().items() if value is not None} for job in jobs]
+    sweep = {"defaults": ["config", "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"sweeps": overrides}}}
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(sweep), folder / "sweep.yaml")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    subprocess.run(
+        [sys.executable, "-m", "seqadd.run", "--config-dir", ".", "--config-name", "sweep"],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(clone / "src")},
+        check=True,
+    )
+
+
+def numbers(folder: Path, jobs: list[Config]) -> tuple[dict[str, Numbers], str]:
+    """What runs came to, by their configuration, and the digest of the code that has trained them."""
+    place = dataclasses.replace(jobs[0].tracking, uri=f"sqlite:///{folder}/mlflow.db")
+    store = tracking.open_store(place, create=False)
+    found, digests = {}, set()
+    for job in jobs:
+        for run in store.condition_runs(job.condition_hash()):
+            if run.params["epochs"] == str(job.epochs):
+                found[job.config_hash()] = store.history(run.run_id, "loss"), run.tags["weights_sha256"]
+                digests.add(run.tags["code"])
+    if len(digests) > 1:  # the files were edited while they were trained
+        sys.exit(f"{folder}: has runs by {len(digests)} codes ({', '.join(sorted(digests))}); delete it and try again")
+    return found, digests.pop() if digests else "unknown"
+
+
+@contextmanager
+def worktree(commit: str) -> Iterator[Path]:
+    """A commit's files, there inside the ``with``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clone"
+        subprocess.run(
+            ["git", "-C", str(_CLONE), "worktree", "add", "--quiet", "--detach", str(path), commit], check=True
+        )
+        try:
+            yield path
+        finally:
+            subprocess.run(["git", "-C", str(_CLONE), "worktree", "remove", "--force", str(path)], check=True)
+
+
+def contents_digest(clone: Path) -> str:
+    """12 hex digits of all files that a run could follow from: of those that the digest of the code leaves out too."""
+    digest = hashlib.sha256()
+    for path in sorted(path for top in ("src", "conf") for path in (clone / top).rglob("*") if path.is_file()):
+        if path.suffix in (".py", ".yaml"):
+            digest.update(f"{path.relative_to(clone)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def here() -> str:
+    """What numbers follow from beside code and configuration: processor and libraries, in words."""
+    return ", ".join([machine.processor_name(), *(f"{name} {version(name)}" for name in ("tensorflow", "keras"))])
 
 
 def main() -> int:
-    every = list(compared())
-    if not every:
-        print("nothing to compare: all results are by this code, or by one that gives the same numbers")
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        place = dataclasses.replace(
-            every[0][0].tracking, uri=f"sqlite:///{folder}/mlflow.db", experiment="same_numbers"
-        )
-        store = tracking.open_store(place)
-        configs = [dataclasses.replace(config, tracking=place) for config, _, _ in every]
-        ids = jobs.run_all([f"condition {n}" for n in range(1, len(every) + 1)], configs)
-        different = 0
-        for (config, expected, _), run_id in zip(every, ids, strict=True):
-            losses = store.history(run_id, "loss")
-            found = " ".join(f"{losses[epoch]:.9g}" for epoch in range(1, _EPOCHS + 1))
-            if found != expected:
-                different += 1
-                print(f"other numbers: {config.condition()}: {found}, in runs.csv {expected}")
-    if different:
-        print(f"{different} of {len(every)} conditions have other numbers; the results have to be made again")
-        return 1
-    with_counts = {code: sum(of == code for _, _, of in every) for code in sorted({of for _, _, of in every})}
-    lines = (
-        codes.file().read_text(encoding="utf-8").splitlines() if codes.file().is_file() else [",".join(codes.COLUMNS)]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("old", help="commit whose code is compared with")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqadd" / "same_numbers",
+        help="folder for what commits came to (default: %(default)s)",
     )
-    lines += [f"{CODE},{code},{n}" for code, n in with_counts.items()]
-    write_whole(codes.file(), "\n".join(lines) + "\n")
-    print(f"the same numbers in all {len(every)} conditions; {codes.file().name} says so now")
+    options = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "-C", str(_CLONE), "rev-parse", "--verify", f"{options.old}^{{commit}}"],
+        capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    if not commit:
+        parser.error(f"{options.old}: no such commit")
+    of_machine = hashlib.sha256(here().encode()).hexdigest()[:8]
+    of_old = options.cache / f"{commit[:12]}-{of_machine}"
+    of_new = options.cache / f"files-{contents_digest(_CLONE)}-{of_machine}"
+    with worktree(commit) as old:
+        jobs = jobs_of(old)
+        for folder, clone in (of_old, old), (of_new, _CLONE):
+            print(f"{len(jobs)} conditions by {clone.name if clone == _CLONE else commit[:12]}, in {folder}")
+            train(clone, jobs, folder)
+    (before, old_digest), (now, digest) = numbers(of_old, jobs), numbers(of_new, jobs)
+    if digest != codes.code_digest():
+        sys.exit(f"trained by {digest}, the files here give {codes.code_digest()}: edited meanwhile; try again")
+    others = [job for job in jobs if before.get(job.config_hash(), 0) != now.get(job.config_hash(), 1)]
+    for job in others:
+        print(f"other numbers: {job.condition()}: {now.get(job.config_hash())}, before {before.get(job.config_hash())}")
+    if others:
+        print(
+            f"{len(others)} of {len(jobs)} conditions have other numbers; results by {old_digest} have to be made again"
+        )
+        return 1
+    print(f"the same numbers, to the bit, in all {len(jobs)} conditions: {digest} and {old_digest}, {here()}")
+    if old_digest not in codes.same_numbers(digest):
+        lines = codes.file().read_text(encoding="utf-8").splitlines() if codes.file().is_file() else []
+        lines = lines or [",".join(codes.COLUMNS)]
+        lines.append(f"{digest},{old_digest},{len(jobs)},{machine.processor_name()}")
+        write_whole(codes.file(), "\n".join(lines) + "\n")
+        print(f"{codes.file().name} says so now")
     return 0
 
 

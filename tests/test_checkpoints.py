@@ -50,9 +50,9 @@ def test_the_checkpoint_of_another_training_is_refused(saved):
 def test_a_file_that_is_none_and_no_file_are_named(tmp_path):
     (tmp_path / "note").write_text("hello")
     with pytest.raises(CheckpointError, match="no file of this format"):
-        checkpoints.load(tmp_path / "note", {})
+        checkpoints.load(tmp_path / "note", None)
     with pytest.raises(CheckpointError, match="cannot be read"):
-        checkpoints.load(tmp_path / "missing", {})
+        checkpoints.load(tmp_path / "missing", None)
 
 
 def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
@@ -60,7 +60,7 @@ def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
         checksum = hashlib.sha256(content).hexdigest().encode()
         (tmp_path / "odd").write_bytes(b"seqadd checkpoint 1\n" + checksum + b"\n" + content)
         with pytest.raises(CheckpointError, match="not what it should be"):
-            checkpoints.load(tmp_path / "odd", {})
+            checkpoints.load(tmp_path / "odd", None)
 
 
 def test_an_array_of_python_objects_is_not_loaded(tmp_path):
@@ -81,3 +81,21 @@ def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_
     for name in ("processor_name", "version"):
         monkeypatch.setattr(checkpoints, name, lambda *_: "another")
         assert fingerprint() != before
+
+
+def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_code_does_not(tmp_path, monkeypatch):
+    path = tmp_path / "a.checkpoint"
+    checkpoints.save(path, Checkpoint({**FINGERPRINT, "code": "old"}, HISTORY, {}))
+    with pytest.raises(CheckpointError, match="its code is old, that of this run new"):
+        checkpoints.load(path, {**FINGERPRINT, "code": "new"})
+    monkeypatch.setattr(checkpoints, "same_numbers", lambda code: {code, "old"})
+    assert checkpoints.load(path, {**FINGERPRINT, "code": "new"}).history == HISTORY
+
+
+def test_what_only_one_fingerprint_has_is_compared_with_nothing(saved):
+    path, _ = saved
+    assert checkpoints.load(path, {**FINGERPRINT, "flags": checkpoints.NOTHING}).history == HISTORY
+    with pytest.raises(CheckpointError, match="its flags is none, that of this run --fast"):
+        checkpoints.load(path, {**FINGERPRINT, "flags": "--fast"})
+    with pytest.raises(CheckpointError, match="its data is cd, that of this run none"):
+        checkpoints.load(path, {"configuration": "ab"})

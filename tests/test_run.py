@@ -133,7 +133,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
     for name, each in {"continued": continued, "whole": whole}.items():
         (tmp_path / name).mkdir()
         path = Path(client.download_artifacts(each.info.run_id, run.CHECKPOINT, str(tmp_path / name)))
-        ends.append(checkpoints.load(path, {}).arrays)
+        ends.append(checkpoints.load(path, None).arrays)
     assert ends[0].keys() == ends[1].keys()
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from seqadd.codes import code_digest, same_numbers
 from seqadd.config import Config, in_one_line
 from seqadd.files import replacing
 from seqadd.machine import gpu_names, processor_name
@@ -24,25 +25,8 @@ from seqadd.machine import gpu_names, processor_name
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
 
-#: These modules decide a run's numbers, together with its configuration. Another commit that leaves them alone changes
-#: nothing. Read when this module is imported, as they are; a file that is edited later is not what runs.
-CODE = hashlib.sha256(
-    b"".join(
-        Path(__file__).with_name(f"{name}.py").read_bytes()
-        for name in (
-            "addition",
-            "alphabet",
-            "attention",
-            "curricula",
-            "encoder_decoder",
-            "layers",
-            "metrics",
-            "models",
-            "readout",
-            "training",
-        )
-    )
-).hexdigest()[:16]
+#: What a key of a fingerprint is where it is left out.
+NOTHING = "none"
 
 
 class CheckpointError(RuntimeError):
@@ -65,12 +49,15 @@ class Checkpoint:
 
 
 def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
-    """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer."""
+    """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer.
+
+    What is as it always was before there was a key for it is left out, so that earlier checkpoints stay good.
+    """
     gpus = gpu_names()
     return {
         "configuration": config.trajectory_hash(),
         "data": data_digest,
-        "code": CODE,
+        "code": code_digest(),
         **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
         "processor": processor_name(),
         "compiler": "XLA" if config.jit else "none",
@@ -98,12 +85,13 @@ def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> Non
         unfinished.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
-def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:
+def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
     """Reads a checkpoint.
 
     Args:
         path: its file.
-        expected: the fingerprint of the training that wants it.
+        expected: the fingerprint of the training that wants it; None for any. Code that was shown to give the same
+            numbers is as good as the same.
 
     Raises:
         CheckpointError: when the file is damaged, or belongs to another training.
@@ -121,10 +109,17 @@ def load(path: Path, expected: Mapping[str, str]) -> Checkpoint:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}  # other entries come as bytes
         about = json.loads(arrays.pop(_ABOUT).tobytes())
-        found = Checkpoint(about["fingerprint"], about["history"], arrays)
+        found = Checkpoint(dict(about["fingerprint"]), about["history"], arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"its checkpoint is not what it should be: {in_one_line(error)}") from error
-    for key in expected:
-        if found.fingerprint.get(key) != expected[key]:
-            raise CheckpointError(f"its {key} is {found.fingerprint.get(key)}, that of this run {expected[key]}")
+    if expected is not None:
+        _check_fingerprint(found.fingerprint, expected)
     return found
+
+
+def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Raises CheckpointError where numbers follow from something else; a key that one of them lacks is its default."""
+    for key in {**expected, **found}:
+        theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
+        if theirs != ours and not (key == "code" and theirs in same_numbers(ours)):
+            raise CheckpointError(f"its {key} is {theirs}, that of this run {ours}")

@@ -1,40 +1,110 @@
-"""Which code gives the same numbers as the code that is here, though its text is another. Trains nothing.
+"""The code that decides a run's numbers: its digest, and which other code gives the same numbers. Trains nothing.
 
-A change to a module that decides numbers makes other code of it (``checkpoints.CODE``), also one that changes none of
-them: a cell more, a better name. ``scripts/same_numbers.py`` holds such code against the results that are there, and
-writes what came out into ``same_numbers.csv``; runs of either code then count as runs of the other.
+The digest is taken of what computes, so that a comment, a docstring, another layout or another import from seqadd
+leaves it as it is. ``scripts/same_numbers.py`` trains the code of another commit and the code that is here on one
+machine, and where all numbers are equal it says so in ``same_numbers.csv``; runs of either code then count as runs of
+the other.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
+import functools
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from seqadd.checkpoints import CODE
 from seqadd.config import packaged
 
-#: Of the file, which has a line for each pair of codes, and how many conditions were compared.
-COLUMNS = ("code", "same_as", "conditions")
+#: Columns of the file of equal codes: of each pair, how many conditions were compared, and on which machine.
+COLUMNS = ("code", "same_as", "conditions", "machine")
+
+#: These modules decide a run's numbers, together with its configuration. Another commit that leaves alone what they
+#: compute changes nothing.
+MODULES = (
+    "addition",
+    "alphabet",
+    "attention",
+    "curricula",
+    "encoder_decoder",
+    "layers",
+    "metrics",
+    "models",
+    "readout",
+    "training",
+)
+
+
+def what_computes(source: str) -> str:
+    """What of a Python module computes, as text that is the same under Python 3.11, 3.12 and 3.13.
+
+    The nodes of its syntax tree with their fields, without what is empty or differs from one Python to the next;
+    without strings that nothing uses, such as docstrings, and without imports from seqadd under their own names. An
+    import under another name counts: the name could mean something else tomorrow.
+
+    Example:
+        >>> what_computes("x = 1  # one") == what_computes('"What it is."\\nfrom seqadd import files\\nx = (1)')
+        True
+        >>> what_computes("x = 1") == what_computes("x = 1.0")
+        False
+    """
+
+    def counts(node: ast.AST) -> bool:
+        if isinstance(node, ast.Expr):
+            return not (isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
+        if isinstance(node, ast.ImportFrom):
+            ours = node.level > 0 or (node.module or "").partition(".")[0] == "seqadd"
+            return not ours or any(name.asname for name in node.names)
+        if isinstance(node, ast.Import):
+            return any(name.asname or name.name.partition(".")[0] != "seqadd" for name in node.names)
+        return True
+
+    def text(value: object) -> str:
+        if isinstance(value, ast.AST):
+            fields = [(name, each) for name, each in ast.iter_fields(value) if name not in ("kind", "type_comment")]
+            written = [f"{name}={text(each)}" for name, each in fields if each not in (None, [])]
+            return f"{type(value).__name__}({' '.join(written)})"
+        if isinstance(value, list):
+            return f"[{' '.join(text(each) for each in value if not isinstance(each, ast.AST) or counts(each))}]"
+        return repr(value)
+
+    return text(ast.parse(source))
+
+
+def digest_of(sources: Iterable[str]) -> str:
+    """16 hex digits that modules share which compute the same, in the same order."""
+    return hashlib.sha256("\n".join(map(what_computes, sources)).encode()).hexdigest()[:16]
+
+
+# As they are when this module is imported: a file that is edited later is not what runs.
+_SOURCES = tuple(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in MODULES)
+
+
+@functools.cache
+def code_digest() -> str:
+    """The digest of the code that runs."""
+    return digest_of(_SOURCES)
 
 
 def file() -> Path:
-    """The file of all pairs."""
+    """The file of equal codes."""
     return packaged("experiments") / "same_numbers.csv"
 
 
-def same_numbers(code: str = CODE, path: Path | None = None) -> frozenset[str]:
+def same_numbers(code: str | None = None, path: Path | None = None) -> frozenset[str]:
     """All codes that give the same numbers as one of them, itself included.
 
     Args:
-        code: by default the one that is here.
-        path: of the file of all pairs.
+        code: None for the one that is here.
+        path: of the file of equal codes.
     """
     try:
         with (path or file()).open(encoding="utf-8", newline="") as lines:
             pairs = [{line["code"], line["same_as"]} for line in csv.DictReader(lines)]
     except FileNotFoundError:
         pairs = []
-    found = {code}
+    found = {code or code_digest()}
     while True:
         more = {other for pair in pairs if pair & found for other in pair} - found
         if not more:

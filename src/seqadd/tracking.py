@@ -59,7 +59,8 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from seqadd.addition import Dataset
-from seqadd.checkpoints import CODE, Checkpoint
+from seqadd.checkpoints import Checkpoint
+from seqadd.codes import code_digest
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
 from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
@@ -270,7 +271,7 @@ class Store:
         if ending is None:
             if run.info.status != "RUNNING":
                 return
-            checkpoint = place.latest_checkpoint({}, lambda text: None)
+            checkpoint = place.latest_checkpoint(None, lambda text: None)
             ending = Ending("KILLED", _now(), checkpoint.history if checkpoint is not None else [])
             place.end(ending)
         run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
@@ -840,7 +841,7 @@ def run_tags(config: Config) -> dict[str, str]:
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
         "trajectory_hash": config.trajectory_hash(),
-        "code": CODE,
+        "code": code_digest(),
         "era": config.era,
         "threads": str(config.threads),
         "jit": str(config.jit).lower(),

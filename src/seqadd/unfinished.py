@@ -176,11 +176,11 @@ class Unfinished:
         """Whether the latest checkpoint is so old that writing the next one costs nothing to speak of."""
         return time.monotonic() > self._checkpointed_at + self._pause
 
-    def latest_checkpoint(self, fingerprint: dict[str, str], say: Callable[[str], None]) -> Checkpoint | None:
+    def latest_checkpoint(self, fingerprint: dict[str, str] | None, say: Callable[[str], None]) -> Checkpoint | None:
         """The latest checkpoint that can be used, or None.
 
         Args:
-            fingerprint: of the training that wants it, see ``checkpoints.fingerprint_of``; empty for any.
+            fingerprint: of the training that wants it, see ``checkpoints.fingerprint_of``; None for any.
             say: is told of each that cannot be used, and why.
         """
         for name in _CHECKPOINTS:

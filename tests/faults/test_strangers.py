@@ -119,7 +119,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_the_code_does_not_run(in_
     for content in carriers:
         (in_empty_folder / "checkpoint").write_bytes(content)
         with pytest.raises(CheckpointError):
-            checkpoints.load(in_empty_folder / "checkpoint", {})
+            checkpoints.load(in_empty_folder / "checkpoint", None)
     assert not (in_empty_folder / "it-has-run").exists()
 
 
