@@ -1,5 +1,6 @@
 """python -m seqadd.reproduce: runs what is missing, writes what follows, and says what does not."""
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -11,11 +12,10 @@ from claim_folders import PUBLISHED, SWEEP, make_claim
 from conftest import client_of, quick_database, runs_of
 from PIL import Image
 
-from seqadd import claim_files, claim_runs, claims, report, reproduce, results
-from seqadd.config import packaged
+from seqadd import claim_files, claim_runs, claims, curves, report, reproduce, results
+from seqadd.config import ConfigError, packaged
 
 COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
-WRITTEN = ["README.md", "curves.png", "reproduced.csv", "runs.csv", "table.md"]
 
 
 def do(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,7 +39,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_what_is_missing_is_announced_with_its_cost_trained_and_judged(reproduced):
     folder, said = reproduced
-    assert re.search(r"^small +4 runs, 4 missing, about \d+ s of one processor$", said, re.MULTILINE)
+    assert re.search(r"^small +4 runs, 4 missing, about .+ of one processor$", said, re.MULTILINE)
     assert "[1/1] small: a claim (all claims: about" in said
     assert re.search(r"^\[1/1\] small: .* of 2 reproduced", said, re.MULTILINE)
     parents = [run for run in runs_of(folder) if run.data.params.get("claim") == "small"]
@@ -87,12 +87,113 @@ def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced):
     folder, _ = reproduced
     before = contents(folder / "experiments")
     done = do(folder, "--seeds", "3", "--dry-run")
-    assert re.search(r"^small +6 runs, 2 missing, about \d+ s of one processor$", done.stdout, re.MULTILINE)
+    assert re.search(r"^small +6 runs, 2 missing, about .+ of one processor$", done.stdout, re.MULTILINE)
     done = do(folder, "--seeds", "1")
     assert "small                2 runs, 0 missing\n" in done.stdout
     assert "| reverse=true | 3 | `val_acc` | 0.4 |" in done.stdout
     assert "what small holds was left as it is" in done.stdout
     assert contents(folder / "experiments") == before
+
+
+def test_the_curves_are_the_values_of_the_store(reproduced):
+    folder, _ = reproduced
+    loaded = curves.load_curves("small", folder / "experiments")
+    assert list(loaded.columns[:8]) == [
+        "condition", "seed", "epoch", "loss", "acc", "val_loss", "val_acc", "val_exact_match",
+    ]  # fmt: skip
+    assert loaded.groupby(["condition", "seed"])["epoch"].apply(list).to_dict() == {
+        ("reverse=false", 0): [1, 2], ("reverse=false", 1): [1, 2],
+        ("reverse=true", 0): [1, 2, 3], ("reverse=true", 1): [1, 2, 3],
+    }  # fmt: skip
+    (run,) = (
+        run for run in runs_of(folder) if (run.data.params.get("seed"), run.data.params.get("reverse")) == ("1", "true")
+    )
+    of_run = loaded[(loaded["seed"] == 1) & (loaded["condition"] == "reverse=true")]
+    assert set(of_run["code"]) == {run.data.tags["code"]}
+    assert set(of_run["machine"]) == {run.data.tags["machine"]}
+    for metric in run.data.metrics.keys() - {"epoch_seconds"}:
+        points = sorted(client_of(folder).get_metric_history(run.info.run_id, metric), key=lambda point: point.step)
+        assert of_run[metric].tolist() == pytest.approx([point.value for point in points], rel=1e-8), metric
+
+
+def alone(folder: Path, reproduced: Path) -> Path:
+    """The experiments of another folder, copied to where there is no store."""
+    shutil.copytree(reproduced / "experiments", folder / "experiments")
+    return folder / "experiments" / "small"
+
+
+def test_where_no_store_is_the_curves_count_and_nothing_is_trained_or_changed(reproduced, call, in_empty_folder):
+    small = alone(in_empty_folder, reproduced[0])
+    before = contents(small)
+    code, out, _ = call(reproduce.main, "--experiments", "experiments")
+    assert code == 0
+    assert "small                4 runs, 0 missing\n" in out
+    assert contents(small) == before
+    assert not (in_empty_folder / "mlflow.db").exists()
+
+
+def test_redraw_makes_the_same_files_again_from_the_curves_alone(reproduced, call, in_empty_folder):
+    small = alone(in_empty_folder, reproduced[0])
+    before = contents(small.parent)
+    for name in "curves.png", "table.md", "reproduced.csv", "runs.csv", "../report.md", "../report.html":
+        (small / name).unlink()
+    code, out, _ = call(reproduce.main, "--experiments", "experiments", "--redraw")
+    assert code == 0
+    assert re.search(r"^small +0 of 2 reproduced, 2 undecided$", out, re.MULTILINE)
+    assert contents(small.parent) == before
+    assert not (in_empty_folder / "mlflow.db").exists()
+
+
+def test_redraw_leaves_a_claim_as_it_is_of_which_runs_are_missing_and_names_it(reproduced, call, in_empty_folder):
+    small = alone(in_empty_folder, reproduced[0])
+    rows = curves.read(small / curves.NAME)
+    curves.write(small / curves.NAME, rows[rows["seed"] == 1])
+    before = contents(small)
+    code, out, _ = call(reproduce.main, "--experiments", "experiments", "--redraw")
+    assert code == 0
+    assert "small                left as it is: curves.csv.gz has 2 of its 4 runs\n" in out
+    assert contents(small) == before
+
+
+def test_a_claim_is_made_run_by_run_and_other_claims_curves_count(reproduced, call, in_empty_folder):
+    """Seed 1 is in the claim's own file, seed 0 in that of another."""
+    small = alone(in_empty_folder, reproduced[0])
+    shutil.copytree(small, small.with_name("twin"))
+    before = contents(small)
+    rows = curves.read(small / curves.NAME)
+    curves.write(small / curves.NAME, rows[rows["seed"] == 1])
+    rows = curves.read(small.with_name("twin") / curves.NAME)
+    curves.write(small.with_name("twin") / curves.NAME, rows[rows["seed"] == 0])
+    code, out, _ = call(reproduce.main, "small", "--experiments", "experiments")
+    assert code == 0
+    assert "small                4 runs, 0 missing\n" in out
+    assert contents(small) == before
+
+
+def test_the_same_rows_in_another_order_are_the_same_file(reproduced, tmp_path):
+    small = reproduced[0] / "experiments" / "small"
+    claim, rows = claims.read(small), curves.read(small / curves.NAME)
+    curves.write(tmp_path / "other.gz", claim_runs.counting(claim, rows.sample(frac=1, random_state=0)))
+    assert (tmp_path / "other.gz").read_bytes() == (small / curves.NAME).read_bytes()
+
+
+def test_runs_of_another_machine_are_held_against_the_store_by_their_sums_alone(reproduced, call, in_empty_folder):
+    """Another processor rounds in another way."""
+    small = alone(in_empty_folder, reproduced[0])
+    rows = curves.read(small / curves.NAME)
+    rows["val_acc"] = rows["val_acc"].add(0.001).round(6)
+    rows.loc[rows["seed"] == 0, "machine"] = "a slide rule"
+    curves.write(small / curves.NAME, rows)
+    assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
+    store = f"tracking.uri=sqlite:///{reproduced[0]}/mlflow.db"
+    code, out, _ = call(reproduce.main, "small", "--experiments", "experiments", "--check", store)
+    assert code == 1
+    assert "line 2: val_acc: the store has another for seed 1\n" in out.replace(";", "\n")
+
+
+def test_curves_that_are_not_there_are_named_with_the_command_that_makes_them(in_empty_folder):
+    with pytest.raises(ConfigError, match=r"curves\.csv\.gz: there is no such file; python -m seqadd.reproduce small"):
+        curves.load_curves("small", in_empty_folder)
 
 
 def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_place(reproduced):
@@ -184,11 +285,22 @@ def other_value(small: Path) -> None:
     replace(small / "reproduced.csv", value, "0:0.123456")
 
 
+def other_curve(small: Path) -> None:
+    rows = curves.read(small / curves.NAME)
+    rows.loc[2, "val_acc"] += 0.1
+    curves.write(small / curves.NAME, rows)
+
+
 SPOILED = {
-    "reproduced.csv is not what follows from values and runs": lambda small: replace(
+    "reproduced.csv is not what follows from the curves": lambda small: replace(
         small / "reproduced.csv", ",undecided,", ",reproduced,"
     ),
     "line 2: val_acc: the store has another for seed 0": other_value,
+    "reproduced.csv is not what follows from the curves; table.md": other_curve,
+    "curves.csv.gz: cannot read it": lambda small: (small / curves.NAME).write_bytes(b"junk"),
+    "curves.csv.gz: lacks the column machine": lambda small: (small / curves.NAME).write_bytes(
+        gzip.compress(gzip.decompress((small / curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1))
+    ),
     "README.md is not what follows": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
     "table.md is not what follows": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
     "runs.csv lacks 1 runs of sweep.yaml and has 0 that are not in it": lambda small: (small / "runs.csv").write_text(
@@ -200,7 +312,7 @@ SPOILED = {
     "reproduced.csv has 3 statements, published.csv 4": lambda small: (small / "published.csv").write_text(
         PUBLISHED + "true,1,acc,,,,\n"
     ),
-    "reproduced.csv is not what follows from values": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
+    "table.md is not what follows from the curves": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
     "curves.png is missing or shows something else": lambda small: (small / "curves.png").unlink(),
     "curves.png is missing or shows": lambda small: Image.new("RGB", (600, 400)).save(small / "curves.png"),
     "runs.csv: reverse=true seed 0: the store has other first_losses": lambda small: replace(
@@ -249,7 +361,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(call, in_empty_fol
     before = contents(in_empty_folder)
     code, out, _ = call(reproduce.main, "--experiments", "experiments", "--dry-run")
     assert code == 0
-    assert re.search(r"^small +4 runs, 4 missing, about \d+ s of one processor$", out, re.MULTILINE)
+    assert re.search(r"^small +4 runs, 4 missing, about .+ of one processor$", out, re.MULTILINE)
     assert contents(in_empty_folder) == before
 
 
@@ -258,6 +370,8 @@ REFUSED = {
     ("small", "epochs=5"): "epochs=5: a claim says itself what is run; only tracking.KEY=VALUE can be given",
     ("--seeds", "0"): "--seeds 0: must be at least 1",
     ("--jobs", "0"): "--jobs 0: must be at least 1",
+    ("--redraw", "--seeds", "2"): "--redraw: takes what the files say and trains nothing; leave all other options out",
+    ("--redraw", "--user", "ann"): "--redraw: takes what the files say and trains nothing",
     ("--check", "tracking.uri=sqlite:///nowhere.db"): "no store here",
 }
 

@@ -69,30 +69,46 @@ class _Running:
     process: ForkServerProcess | SpawnProcess
 
 
-def run_all(labels: Sequence[str], configs: Sequence[Config], at_once: int | None = None) -> list[str]:
+def run_all(
+    labels: Sequence[str],
+    configs: Sequence[Config],
+    at_once: int | None = None,
+    ended: Callable[[int, Finished | Failed], None] = lambda index, outcome: None,
+) -> list[str]:
     """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
 
     Args:
         labels: what each job is called.
         configs: a checked configuration for each.
         at_once: how many jobs run at the same time; None for as many as ``jobs_at_once`` finds room for.
+        ended: is told how each job ended, when it has.
 
     Raises:
         JobsFailed: after the last has ended, naming those that did not finish.
         RecordWaits: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
-    return run_ids(labels, run_each(labels, configs, at_once))
+    return run_ids(labels, run_each(labels, configs, at_once, ended))
 
 
-def run_each(labels: Sequence[str], configs: Sequence[Config], at_once: int | None = None) -> list[Finished | Failed]:
+def run_each(
+    labels: Sequence[str],
+    configs: Sequence[Config],
+    at_once: int | None = None,
+    ended: Callable[[int, Finished | Failed], None] = lambda index, outcome: None,
+) -> list[Finished | Failed]:
     """As ``run_all``, but returns how each job ended, and raises for none of them."""
     if at_once is None:
         at_once = jobs_at_once(configs)
     costs = [config.seconds_per_epoch() for config in configs]
     outcomes: dict[int, Finished | Failed] = {}
+
+    def over(index: int, outcome: Finished | Failed) -> None:
+        outcomes[index] = outcome
+        ended(index, outcome)
+
     with Display(list(labels), [config.epochs for config in configs], at_once, costs=costs) as display:
-        run_queue(display, labels, enumerate(configs), at_once, outcomes.__setitem__)
+        run_queue(display, labels, enumerate(configs), at_once, over)
     return [outcomes[index] for index in range(len(labels))]
 
 

@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import claims, report, results
-from seqadd.claim_files import check_folder, check_store, write
-from seqadd.claim_runs import Found, found_runs, measured, missing_jobs, values_of
+from seqadd import claims, curves, report, results
+from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, write
+from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
 from seqadd.claims import Claim
 from seqadd.config import Config, ConfigError, check_machine, known_keys, packaged
 from seqadd.exits import command
@@ -61,25 +61,35 @@ def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, tr
     return needed
 
 
-def train(store: Store, claim: Claim, found: Found, at_once: int | None) -> None:
+def train(store: Store, runs: Collection, at_once: int | None) -> None:
     """Trains what is missing of a claim, as a sweep under one parent run; again, what other code has trained.
+
+    Args:
+        store: that records the runs.
+        runs: of the claim; is kept after each that has ended.
+        at_once: how many run at the same time; None for as many as there is room for.
 
     Raises:
         JobsFailed: when some did not finish.
         RecordWaits: when the store could not be told.
     """
-    from seqadd import jobs
+    from seqadd import jobs, tracking
 
-    where = {job.config_hash(): (i, job.seed) for i, each in enumerate(claim.conditions) for job in each.jobs}
-    configs = claim.jobs
+    claim = runs.claim
+    where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
+    configs = [job for _, job in where]
     names = [
-        f"{condition.label} seed={job.seed}" if len(claim.conditions) > 1 else f"seed={job.seed}"
-        for condition in claim.conditions
-        for job in condition.jobs
+        f"{claim.conditions[index].label} seed={job.seed}" if len(claim.conditions) > 1 else f"seed={job.seed}"
+        for index, job in where
     ]
-    finished = {
-        n: found[where[job.config_hash()]].run_id for n, job in enumerate(configs) if where[job.config_hash()] in found
-    }
+    there = runs_in(claim, runs.rows)
+    finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
+
+    def ended(_: int, outcome: jobs.Finished | jobs.Failed) -> None:
+        if isinstance(outcome, jobs.Finished):
+            # What cannot be kept now is asked for again when all have ended.
+            with suppress(*tracking.STORE_ERRORS, CannotWrite):
+                runs.collect()
 
     def launch(missing: list[int], parent_run_id: str) -> list[str]:
         chosen = []
@@ -87,7 +97,7 @@ def train(store: Store, claim: Claim, found: Found, at_once: int | None) -> None
             place = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
             by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
             chosen.append(dataclasses.replace(configs[n], tracking=place, force=by_other_code))
-        return jobs.run_all([names[n] for n in missing], chosen, at_once)
+        return jobs.run_all([names[n] for n in missing], chosen, at_once, ended)
 
     run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,
               finished)  # fmt: skip
@@ -123,6 +133,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="train and write nothing; say what of the results does not follow from the code, the store or each other, "
         "and exit 1 if anything",
     )
+    parser.add_argument(
+        "--redraw",
+        action="store_true",
+        help="train nothing; write pictures, tables and report again from the files of curves that are there",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it would cost")
     parser.add_argument(
         "--experiments",
@@ -154,6 +169,8 @@ def check_arguments(options: argparse.Namespace) -> None:
             raise ConfigError(f"{override}: a claim says itself what is run; only tracking.KEY=VALUE can be given")
     if options.check and (options.seeds is not None or options.dry_run):
         raise ConfigError("--check: trains nothing and looks at all seeds; leave --seeds and --dry-run out")
+    if options.redraw and (options.check or options.dry_run or whose(options) or options.seeds or options.jobs):
+        raise ConfigError("--redraw: takes what the files say and trains nothing; leave all other options out")
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigError(f"--{name} {getattr(options, name)}: must be at least 1")
@@ -176,6 +193,8 @@ def main() -> None:
         chosen = claims.read_all(options.experiments, options.claims, options.overrides)
         if options.check:
             _check(options, chosen)
+        elif options.redraw:
+            _redraw(options, chosen)
         else:
             _bring_up_to_date(options, chosen)
 
@@ -210,68 +229,91 @@ def _is_packed(experiments: Path) -> bool:
     return experiments.resolve().is_relative_to(Path(__file__).resolve().parent)
 
 
+def _redraw(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
+    """Writes pictures, tables and report from the files that are there; trains nothing and asks no store."""
+    _check_writable(options, chosen)
+    for claim in chosen:
+        epochs = counting(claim, curves.read(claim.folder / curves.NAME), by_any_code=True)
+        n = len(runs_in(claim, epochs))
+        if n < len(claim.jobs):
+            print_line(f"{claim.name:<20} left as it is: {curves.NAME} has {n} of its {len(claim.jobs)} runs")
+            continue
+        print_line(f"{claim.name:<20} {results.in_words(write(claim, epochs, read_ceilings(claim)))}")
+    for path in report.write(options.experiments):
+        print_line(f"report: {path}")
+
+
+def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
+    """Raises CannotWrite for a folder that results cannot be written to."""
+    for claim in chosen:
+        packed = _is_packed(options.experiments)
+        if packed or not os.access(claim.folder, os.W_OK):
+            why = "belongs to the installed package" if packed else "cannot be written"
+            raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
+
+
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     from seqadd import jobs, tracking
 
-    only = whose(options)
+    only, writes = whose(options), not options.dry_run and options.seeds is None
     if options.seeds is not None:
         chosen = [with_seeds(claim, options.seeds) for claim in chosen]
     for claim in chosen:
         for condition in claim.conditions:
             check_machine(condition.config)
-        packed, writes = _is_packed(options.experiments), not options.dry_run and options.seeds is None
-        if writes and (packed or not os.access(claim.folder, os.W_OK)):
-            why = "belongs to the installed package" if packed else "cannot be written"
-            raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
-    where = chosen[0].jobs[0].tracking
-    path = tracking.sqlite_path(where.uri)
-    store = None
-    if not options.dry_run or path is None or path.exists():  # what is only looked at need not be made
-        store = tracking.open_store(where)
-        store.settle()
-        store = store.narrowed(only)
+    if writes:
+        _check_writable(options, chosen)
     most = jobs.jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
     if options.jobs is not None and options.jobs > most:
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
     at_once = options.jobs or most
+    # What is committed counts, but where it is asked whose runs count: that no file says.
+    rows = {claim.name: curves.empty() for claim in chosen} if only else committed(chosen)
+    where = chosen[0].jobs[0].tracking
+    path = tracking.sqlite_path(where.uri)
+    nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
+    store = None
+    if path is None or path.exists() or not (options.dry_run or nothing_to_train):  # else it need not be made
+        store = tracking.open_store(where)
+        store.settle()
+        store = store.narrowed(only)
     # Claims share runs: what an earlier one trains costs a later one nothing.
     trained: dict[str, int] = {}
-    lacking, costs = {}, {}
+    costs = {}
     for claim in chosen:
-        lacking[claim.name] = missing_jobs(claim, found_runs(store, claim) if store else {})
-        costs[claim.name] = seconds_needed(claim, lacking[claim.name], store, trained)
-    for claim in chosen:
-        n = len(lacking[claim.name])
-        cost = f", about {results.duration(costs[claim.name])} of one processor" if n and not only else ""
-        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n} missing{cost}")
+        there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
+        lacking = missing_jobs(claim, there)
+        costs[claim.name] = seconds_needed(claim, lacking, store, trained)
+        cost = f", about {results.duration(costs[claim.name])} of one processor" if lacking and not only else ""
+        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {len(lacking)} missing{cost}")
     if only:
         print_line(f"{'in all':<20} nothing is trained: only runs of {only}")
     else:
         whole = results.duration(sum(costs.values()))
         print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
-    if options.dry_run or store is None:
+    if options.dry_run:
         return
     failed = []
     for position, claim in enumerate(chosen, start=1):
-        found = found_runs(store, claim)
-        missing = missing_jobs(claim, found)
-        if missing and not only:  # whoever trained them now would not be whose runs count
+        epochs = Collection(claim, rows[claim.name], store, keeps=writes and not only)
+        epochs.collect()
+        if epochs.missing and not only:  # whoever trained them now would not be whose runs count
+            assert store is not None
             left = results.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
             print_line(f"[{position}/{len(chosen)}] {claim.title} (all claims: about {left} left)")
             try:
-                train(store, claim, found, options.jobs)
+                train(store, epochs, options.jobs)
             except jobs.JobsFailed as error:
                 failed.append(f"{claim.name}: {error}")
-            found = found_runs(store, claim)
-        read = measured(store, claim, found)
-        values = values_of(claim, read.curves)
-        if options.seeds is None and len(read.runs) == len(claim.jobs):
-            rows, kept = write(claim, values, read), ""
+            epochs.collect()
+        if writes and not epochs.missing:
+            verdicts, kept = write(claim, epochs.rows, ceilings_of(claim)), ""
         else:
-            rows = results.results(claim, values, read.runs)
+            read = measured(claim, epochs.rows)
+            verdicts = results.results(claim, values_of(claim, read.curves), read.runs)
             kept = f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
-            print_line(results.table(claim, rows))
-        print_line(f"[{position}/{len(chosen)}] {claim.name}: {results.in_words(rows)}{kept}")
+            print_line(results.table(claim, verdicts))
+        print_line(f"[{position}/{len(chosen)}] {claim.name}: {results.in_words(verdicts)}{kept}")
     if options.seeds is None:
         for path in report.write(options.experiments):
             print_line(f"report: {path}")

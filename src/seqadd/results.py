@@ -297,12 +297,19 @@ def duration(of_seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def summary(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """What README.md says between its markers."""
+def summary(rows: pd.DataFrame, runs: pd.DataFrame, *, curves: bool = False) -> str:
+    """What README.md says between its markers.
+
+    Args:
+        rows: of reproduced.csv.
+        runs: the rows of runs.csv.
+        curves: whether curves.csv.gz has all these runs.
+    """
+    files = ["table.md", "reproduced.csv", "runs.csv", *(["curves.csv.gz"] if curves else [])]
     commits = ", ".join(sorted(set(runs["commit"])))
     versions, machines = ("; ".join(sorted(set(runs[name]))) for name in ("versions", "machine"))
     return (
-        f"**{in_words(rows)}**: [table.md](table.md), [reproduced.csv](reproduced.csv), [runs.csv](runs.csv).\n"
+        f"**{in_words(rows)}**: {', '.join(f'[{name}]({name})' for name in files)}.\n"
         f"{len(runs)} runs, {duration(seconds(runs))} of one processor; commit {commits};\n{versions}; {machines}.\n"
     )
 

@@ -22,6 +22,7 @@ from hydra import initialize_config_dir
 from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
+from seqadd.codes import same_numbers
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
 from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
@@ -350,8 +351,9 @@ def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
 
 
 def _as_trained(one: RecordedRun, other: RecordedRun) -> bool:
-    keys = ("code", "data_digest", "machine", "tensorflow")
-    return all(one.tags.get(key) == other.tags.get(key) for key in keys)
+    same_code = one.tags.get("code") in same_numbers(other.tags.get("code", "unknown"))
+    keys = ("data_digest", "machine", "tensorflow")
+    return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
 
 
 def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> tuple[str, str]:

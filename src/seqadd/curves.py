@@ -1,0 +1,140 @@
+"""The curves of a claim's runs, as a file: what was measured after every epoch, and by what. Asks no store.
+
+``curves.csv.gz`` in a claim's folder has a row for each epoch of each run. All that ``seqadd.reproduce`` writes of a
+claim is computed from it, so that verdicts, tables and figures can be made again without a store and without training.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import statistics
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqadd.config import ConfigError, packaged
+from seqadd.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The file's name in a claim's folder.
+NAME = "curves.csv.gz"
+
+#: Columns that say which epoch of which run a row is about: ``condition`` is what the claim calls it, ``epoch`` counts
+#: from 1.
+KEY = ("condition", "seed", "epoch")
+#: Columns that are the same in all rows of a run, after those of the metrics.
+RUN = (
+    "seconds_per_epoch", "weights_sha256", "data_digest", "code", "commit", "versions", "machine", "condition_hash",
+)  # fmt: skip
+
+_NUMBERS = {"seed": "int64", "epoch": "int64", "seconds_per_epoch": "float64"}
+
+
+def load_curves(claim: str, experiments: Path | None = None) -> pd.DataFrame:
+    """Every metric of every epoch of a claim's runs.
+
+    Args:
+        claim: the name of its folder.
+        experiments: the folder of claims; by default those of the article.
+
+    Returns:
+        A row for each epoch of each run: ``condition``, ``seed``, ``epoch`` (from 1), a column for each metric (shares
+        in 0..1, losses in nats, to nine digits; NaN where a run has none), and the columns ``RUN``.
+
+    Raises:
+        ConfigError: when there is no such file, or it is damaged.
+
+    Example:
+        >>> curves = load_curves("cells")
+        >>> curves[curves["epoch"] == 200].groupby("condition")["val_acc"].mean()
+    """
+    path = (experiments or packaged("experiments")) / claim / NAME
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; python -m seqadd.reproduce {claim} makes it")
+    return read(path)
+
+
+def empty() -> pd.DataFrame:
+    """No rows."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=[*KEY, *RUN]).astype(_NUMBERS)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """As ``load_curves``; without rows where there is no file.
+
+    Raises:
+        ConfigError: when it is damaged.
+    """
+    import pandas as pd
+
+    if not path.is_file():
+        return empty()
+    try:
+        text = gzip.decompress(path.read_bytes()).decode()
+        kinds = dict.fromkeys(text.partition("\n")[0].split(","), "float64")
+        kinds |= dict.fromkeys({"condition", *RUN}, "str") | _NUMBERS
+        rows = pd.read_csv(io.StringIO(text), dtype=kinds)  # type: ignore[arg-type]
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ConfigError(f"{path}: cannot read it: {error}; take it out of the history of the repository") from error
+    lacking = [column for column in (*KEY, *RUN) if column not in rows]
+    if lacking:
+        raise ConfigError(f"{path}: lacks the column {', '.join(lacking)}")
+    return rows
+
+
+def read_all(experiments: Path) -> pd.DataFrame:
+    """The rows of all files of curves in a folder of claims.
+
+    Raises:
+        ConfigError: when one is damaged.
+    """
+    import pandas as pd
+
+    return pd.concat([empty(), *map(read, sorted(experiments.glob(f"*/{NAME}")))], ignore_index=True)
+
+
+def write(path: Path, rows: pd.DataFrame) -> None:
+    """Writes the file; the same rows are the same file, which is left alone if it holds them already.
+
+    Raises:
+        CannotWrite: naming the file; what was there before is as it was.
+    """
+    text = as_text(rows)
+    if path.is_file() and as_text(read(path)) == text:
+        return
+    write_whole(path, gzip.compress(text.encode(), mtime=0))
+
+
+def as_text(rows: pd.DataFrame) -> str:
+    """The file, unpacked."""
+    ordered = [*KEY, *metrics_of(rows), *RUN]
+    return str(rows[ordered].to_csv(index=False, lineterminator="\n", float_format="%.9g"))
+
+
+def metrics_of(rows: pd.DataFrame) -> list[str]:
+    """The columns of metrics, ``loss`` and ``acc`` first."""
+    first = ["loss", "acc", "val_loss", "val_acc", "val_exact_match"]
+    named = set(rows.columns) - {*KEY, *RUN}
+    return [*(name for name in first if name in named), *sorted(named - {*first})]
+
+
+def of_run(history: Mapping[str, Mapping[int, float]], epochs: int, about: Mapping[str, str | int]) -> pd.DataFrame:
+    """The rows of one run.
+
+    Args:
+        history: by metric and epoch, with ``epoch_seconds``, of which the median is kept.
+        epochs: how many of its epochs count; it may have more.
+        about: ``condition``, ``seed`` and the columns ``RUN`` but for ``seconds_per_epoch``.
+    """
+    import pandas as pd
+
+    rows = pd.DataFrame({name: pd.Series(curve) for name, curve in history.items()}).sort_index().loc[1:epochs]
+    seconds = round(statistics.median(rows.pop("epoch_seconds").dropna()), 4)
+    rows = rows.map(lambda value: float(f"{value:.9g}"))  # as the file says it
+    return rows.rename_axis("epoch").reset_index().assign(**about, seconds_per_epoch=seconds)
