@@ -297,7 +297,7 @@ SPOILED = {
     ),
     "line 2: val_acc: the store has another for seed 0": other_value,
     "reproduced.csv is not what follows from the curves; table.md": other_curve,
-    "curves.csv.gz: cannot read it": lambda small: (small / curves.NAME).write_bytes(b"junk"),
+    "curves.csv.gz: Not a gzipped file": lambda small: (small / curves.NAME).write_bytes(b"junk"),
     "curves.csv.gz: lacks the column machine": lambda small: (small / curves.NAME).write_bytes(
         gzip.compress(gzip.decompress((small / curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1))
     ),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd.config import ConfigError, packaged
+from seqadd.config import ConfigError, in_one_line, packaged
 from seqadd.files import write_whole
 
 if TYPE_CHECKING:
@@ -77,15 +77,14 @@ def read(path: Path) -> pd.DataFrame:
         return empty()
     try:
         text = gzip.decompress(path.read_bytes()).decode()
-        kinds = dict.fromkeys(text.partition("\n")[0].split(","), "float64")
-        kinds |= dict.fromkeys({"condition", *RUN}, "str") | _NUMBERS
-        rows = pd.read_csv(io.StringIO(text), dtype=kinds)  # type: ignore[arg-type]
+        columns = text.partition("\n")[0].split(",")
+        lacking = [column for column in (*KEY, *RUN) if column not in columns]
+        if lacking:
+            raise ValueError(f"lacks the column {', '.join(lacking)}")
+        kinds = dict.fromkeys(columns, "float64") | dict.fromkeys({"condition", *RUN}, "str") | _NUMBERS
+        return pd.read_csv(io.StringIO(text), dtype=kinds)  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ConfigError(f"{path}: cannot read it: {error}; take it out of the history of the repository") from error
-    lacking = [column for column in (*KEY, *RUN) if column not in rows]
-    if lacking:
-        raise ConfigError(f"{path}: lacks the column {', '.join(lacking)}")
-    return rows
+        raise ConfigError(f"{path}: {in_one_line(error)}; take the file out of the repository's history") from error
 
 
 def read_all(experiments: Path) -> pd.DataFrame:
