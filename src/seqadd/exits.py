@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from seqadd.config import ConfigError, in_one_line, without_passwords
+from seqadd.logs import kept, log_file, naming_the_log
 
 # How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -239,10 +240,12 @@ def command() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
     try:
-        with raising_on_signals():
+        with kept(), raising_on_signals():
             try:
                 yield
                 sys.stdout.flush()
+                if log_file() is not None:
+                    _say(naming_the_log("seqadd: done, but libraries logged warnings"))
             except Exception as error:
                 fail(error)
     except Interrupted as stopped:
@@ -272,7 +275,7 @@ def fail(error: Exception) -> NoReturn:
     said = in_one_line(error)
     if not (refused or ours):
         said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
-    _say(f"seqadd: {said}")
+    _say(f"seqadd: {naming_the_log(said)}")
     sys.exit(2 if refused else 3 if isinstance(error, RecordWaits) else 1)
 
 

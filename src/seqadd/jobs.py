@@ -22,6 +22,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnC
 
 from seqadd.config import Config, in_one_line
 from seqadd.exits import SIGNALS, Interrupted, Pruned, RecordWaits, raising_on_signals, signals_held
+from seqadd.logs import kept, naming_the_log
 from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
 
@@ -252,26 +253,28 @@ def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerPro
 
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
-    try:
-        with raising_on_signals(say=None), _temporary_files_removed():  # the sweep says it
-            threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
-            from seqadd.run import run
+    with kept():
+        try:
+            with raising_on_signals(say=None), _temporary_files_removed():  # the sweep says it
+                threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
+                from seqadd.run import run
 
-            def report(message: EpochDone | Note | Finished) -> None:
-                with suppress(OSError):  # the sweep is gone, and this process is about to be told
-                    connection.send(message)
+                def report(message: EpochDone | Note | Finished) -> None:
+                    with suppress(OSError):  # the sweep is gone, and this process is about to be told
+                        connection.send(message)
 
-            try:
-                report(Finished(run(config, report)))
-            except Pruned as pruned:
-                report(Finished(pruned.run_id, str(pruned)))
-    except Interrupted as stopped:
-        sys.exit(stopped.exit_code)
-    except Exception as error:
-        with suppress(OSError):
-            name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
-            connection.send(Failed(name + in_one_line(error), waits=isinstance(error, RecordWaits)))
-        sys.exit(1)
+                try:
+                    report(Finished(run(config, report)))
+                except Pruned as pruned:
+                    report(Finished(pruned.run_id, str(pruned)))
+        except Interrupted as stopped:
+            sys.exit(stopped.exit_code)
+        except Exception as error:
+            with suppress(OSError):
+                name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
+                said = naming_the_log(name + in_one_line(error))
+                connection.send(Failed(said, waits=isinstance(error, RecordWaits)))
+            sys.exit(1)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import copy
 import functools
 import hashlib
 import json
-import logging
 import os
 import platform
 import re
@@ -42,6 +41,9 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
+# It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
+os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
+
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset as MlflowDataset,
@@ -64,13 +66,10 @@ from seqadd.codes import code_digest
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
 from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
+from seqadd.logs import naming_the_log
 from seqadd.machine import processor_name, processors
 from seqadd.only import EVERYBODY, Only
 from seqadd.unfinished import About, Ending, Unfinished, all_of
-
-# "Creating initial MLflow database tables..." says nothing to the person at the terminal.
-for _chatty in ("mlflow.store.db.utils", "alembic"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 # Seconds that a server may take to answer: many runs that begin or end at once can keep it busy for some. Fewer where
 # it has not shown yet that it is there, and while a training waits.
@@ -590,7 +589,7 @@ class TrackedRun:
             self._known = None  # it may have got them all the same
             if not self._pause:
                 how = "takes nothing" if _refuses(error) else "does not answer"
-                self._say(f"the store {how}, goes on without it: {_briefly(error)}")
+                self._say(naming_the_log(f"the store {how}, goes on without it: {_briefly(error)}"))
             self._pause = min(max(1.0, 2 * self._pause), _MOST_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
@@ -696,7 +695,7 @@ def _patiently(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str
                 raise
             if not said:
                 said = True
-                say(f"waits for the store: {_briefly(error)}")
+                say(naming_the_log(f"waits for the store: {_briefly(error)}"))
         time.sleep(pause)
     return do()
 
@@ -777,7 +776,7 @@ def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Stor
             return open_store(tracking)
         except ConfigError as error:
             if pause == 1.0:
-                say(f"waits for the store: {error}")
+                say(naming_the_log(f"waits for the store: {error}"))
         time.sleep(pause)
     return open_store(tracking)
 

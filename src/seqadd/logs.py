@@ -1,0 +1,91 @@
+"""What libraries log goes to a file, which the one line that reports an error names; not to the terminal."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from seqadd.config import without_passwords
+
+
+class _Keeper(logging.Handler):
+    """Writes warnings and errors to a file of its own, made when there is one; where it cannot, nowhere.
+
+    Attributes:
+        path: of the file; None while nothing was written.
+        is_named: whether anybody was told of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self.path: Path | None = None
+        self.is_named = False
+        self._file: TextIO | None = None
+        self._made: Path | None = None
+        self._folder: str | None = None
+        with suppress(OSError):
+            # Now: the folder for temporary files of a sweep's job is removed when the job ends.
+            self._folder = tempfile.gettempdir()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            if self._file is None and self._folder is not None:
+                file, name = tempfile.mkstemp(prefix="seqadd-", suffix=".log", dir=self._folder)
+                self._file = open(file, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - until it is closed
+                self._made = Path(name)
+            if self._file is not None:
+                self._file.write(f"{without_passwords(self.format(record))}\n")
+                self._file.flush()
+                self.path = self._made
+
+    def close(self) -> None:
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        with suppress(OSError):
+            if self._made is not None and not self.is_named:
+                self._made.unlink()
+        super().close()
+
+
+_keepers: list[_Keeper] = []
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Inside the ``with``, what libraries log goes to a file, which is removed if nobody was told of it."""
+    keeper = _Keeper()
+    _keepers.append(keeper)
+    every = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    # Libraries that were imported before may print by themselves.
+    printing = [(each, each.handlers, each.propagate) for each in every if each.handlers]
+    for logger, _, _ in printing:
+        logger.handlers, logger.propagate = [], True
+    logging.root.addHandler(keeper)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(keeper)
+        for logger, handlers, propagates in printing:
+            logger.handlers, logger.propagate = handlers, propagates
+        _keepers.remove(keeper)
+        keeper.close()
+
+
+def log_file() -> Path | None:
+    """Where what libraries have logged lies, for a line that says so; None if they have logged nothing."""
+    if not _keepers or _keepers[-1].path is None:
+        return None
+    _keepers[-1].is_named = True
+    return _keepers[-1].path
+
+
+def naming_the_log(said: str) -> str:
+    """What is said of an error, and where there is more about it, if libraries have logged anything."""
+    path = log_file()
+    return said if path is None else f"{said}; more in {path}"
