@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ from conftest import quick_database
 
 from seqadd import logs, run, tracking
 from seqadd.config import ConfigError, Tracking
+from seqadd.only import Only
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
 
@@ -96,3 +98,37 @@ def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder
         assert "no such table: params" in logs.log_file().read_text()
         logs.log_file().unlink()
     assert capfd.readouterr() == ("", "")
+
+
+# ---- who recorded a run
+
+
+@pytest.mark.parametrize(
+    ("environment", "known", "expected"),
+    [
+        ({"USER": "anna", "LOGNAME": "ben"}, "carl", "anna"),
+        ({"USER": "", "LOGNAME": "ben"}, "carl", "ben"),
+        ({}, "carl", "carl"),
+        ({"USERNAME": "dora"}, "carl", "dora"),
+        ({}, None, str(os.getuid())),
+    ],
+)
+def test_a_run_names_who_recorded_it_and_is_found_by_that(environment, known, expected, in_empty_folder, monkeypatch):
+    import pwd
+
+    def getpwuid(uid: int) -> tuple[str]:
+        if known is None:
+            raise KeyError(uid)
+        return (known,)
+
+    for variable in ("USER", "LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(pwd, "getpwuid", getpwuid)
+    quick_database(in_empty_folder)
+    store = tracking.open_store(HERE)
+    run_id = finished_run(store, tags={"config_hash": "ab"})
+    assert store.client.get_run(run_id).data.tags["mlflow.user"] == expected
+    assert store.narrowed(Only(user=expected)).newest_run().user == expected
+    assert store.narrowed(Only(user="unknown")).newest_run() is None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import getpass
 import hashlib
 import json
 import os
@@ -169,7 +170,7 @@ class Store:
         """
         all_tags = {
             MLFLOW_RUN_NAME: name,
-            MLFLOW_USER: _user(),
+            MLFLOW_USER: user_name(),
             MLFLOW_SOURCE_NAME: "seqadd",
             MLFLOW_SOURCE_TYPE: "LOCAL",
             **tags,
@@ -886,5 +887,9 @@ def code_version() -> tuple[str, str]:
         return "unknown", "unknown"
 
 
-def _user() -> str:
-    return os.environ.get("USER") or os.environ.get("USERNAME") or "unknown"
+def user_name() -> str:
+    """Who records runs here: $USER, else the name that the system knows, else the number that it has for whom."""
+    try:
+        return os.environ.get("USER") or getpass.getuser()
+    except (KeyError, OSError, ImportError):  # as in containers whose user has no name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
