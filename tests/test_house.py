@@ -22,7 +22,7 @@ FLOORS = [
     {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
     {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
-    {"logs"},
+    {"database", "logs"},
     {"ceilings", "codes", "exits", "figures", "health", "only", "pages", "views"},
     {"checkpoints", "models"},
     {"predictions", "progress", "training", "unfinished"},

@@ -1,11 +1,15 @@
-"""What is said where a store fails, and who is said to have recorded in it."""
+"""Databases that are another's, older, damaged or moved, folders with odd names, and who is told what about them."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,19 +17,39 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import quick_database
+from conftest import make_config, quick_database
+from mlflow import MlflowClient
 
-from seqadd import logs, run, tracking
+from seqadd import database, inspect, logs, reproduce, run, table, tracking
 from seqadd.config import ConfigError, Tracking
+from seqadd.database import NothingThere, check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.only import Only
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
+BEFORE = "4465047574b1"  # the schema of MLflow 2.16
+
+
+def state_of(folder: Path) -> dict[str, tuple[str, int, int]]:
+    """Every file below a folder: what is in it, when it was written, and its inode."""
+    return {
+        str(path.relative_to(folder)): (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+            path.lstat().st_mtime_ns,
+            path.lstat().st_ino,
+        )
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def change(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def older(path: Path) -> None:
+    """As MLflow 2.16 would have made it, as far as anybody can tell without looking at every column."""
+    change(path, f"UPDATE alembic_version SET version_num = '{BEFORE}'", "DROP TABLE logged_models")
 
 
 @contextlib.contextmanager
@@ -43,6 +67,376 @@ def finished_run(store: tracking.Store, **settings: object) -> str:
         record.log_epoch({"epoch": 1, "loss": 0.5})
         record.log_text("a note", "note.txt")
     return record.run_id
+
+
+# ---- what can be known of a database beforehand
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to("gone.db")
+
+
+def half_a_header(path: Path) -> None:
+    path.write_bytes(b"SQLite format")
+
+
+def of_somebody_else(path: Path) -> None:
+    change(path, "CREATE TABLE songs (title TEXT)", "CREATE TABLE runs (distance REAL)")
+
+
+def newer(path: Path) -> None:
+    quick_database(path.parent)
+    change(path, "UPDATE alembic_version SET version_num = 'ffffffffffff'")
+
+
+def old(path: Path) -> None:
+    quick_database(path.parent)
+    older(path)
+
+
+def of_before_revisions(path: Path) -> None:
+    quick_database(path.parent)
+    change(path, "DROP TABLE alembic_version")
+
+
+def a_table_short(path: Path) -> None:
+    quick_database(path.parent)
+    change(path, "DROP TABLE logged_models")
+
+
+CANNOT_BE_OPENED = [
+    (Path.mkdir, "is a folder, not a database"),
+    (os.mkfifo, "is no file"),
+    (link_to_nothing, "is a link to gone.db, where there is nothing"),
+    (lambda path: path.write_text("no database " * 1000), "is no SQLite database"),
+    (half_a_header, "is no SQLite database"),
+    (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(100)), "cannot be read: "),
+    (of_somebody_else, "is not MLflow's: it has the tables runs, songs; name another file"),
+    (newer, "is of a newer MLflow: its schema is ffffffffffff, not that of MLflow "),
+    (old, f"is of an older MLflow, which can no longer read it once it is migrated: its schema is {BEFORE}, not "),
+    (of_before_revisions, "is of an older MLflow, which can no longer read it once it is migrated: its schema is none"),
+    (a_table_short, "is damaged: it lacks MLflow's table logged_models"),
+]
+
+
+@pytest.mark.parametrize(("make", "said"), CANNOT_BE_OPENED)
+@pytest.mark.parametrize("create", [True, False])
+def test_a_database_that_is_no_store_of_ours_is_named_in_one_line_and_not_touched(make, said, create, in_empty_folder):
+    make(in_empty_folder / "mlflow.db")
+    before = state_of(in_empty_folder)
+    with pytest.raises(ConfigError) as refused:
+        tracking.open_store(HERE, create=create)
+    assert said in str(refused.value)
+    assert f"{in_empty_folder}/mlflow.db" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    lock = {"mlflow.db.lock"} if make is a_table_short and create else set()  # for that MLflow must be asked
+    assert {name: state for name, state in state_of(in_empty_folder).items() if name not in lock} == before
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "search", "table", "inspect", "answer", "reproduce", "check"])
+def test_no_command_asks_mlflow_about_a_database_that_it_cannot_use(command, call, in_empty_folder, monkeypatch):
+    """To import it takes longer than the refusal may."""
+    from seqadd import answer
+
+    old(in_empty_folder / "mlflow.db")
+    before = state_of(in_empty_folder)
+    monkeypatch.setattr(tracking, "open_store", lambda *_, **__: pytest.fail("was asked"))
+    main, arguments = {
+        "run": (run.main, ["cell=gru"]),
+        "sweep": (run.main, ["-m", "seed=0,1"]),
+        "search": (run.main, ["-m", "hydra/sweeper=optuna", "learning_rate=interval(0.001,0.01)"]),
+        "table": (table.main, []),
+        "inspect": (inspect.main, []),
+        "answer": (answer.main, ["1+1"]),
+        "reproduce": (reproduce.main, ["dense", "--dry-run"]),
+        "check": (reproduce.main, ["dense", "--check"]),
+    }[command]
+    code, out, err = call(main, *arguments)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert f"`mlflow db upgrade sqlite:///{in_empty_folder}/mlflow.db`" in err
+    assert "tracking.migrate=true, which copies it first" in err
+    assert state_of(in_empty_folder) == before
+
+
+def test_a_reader_of_a_store_of_its_own_schema_makes_no_file(in_empty_folder):
+    quick_database(in_empty_folder)
+    finished_run(tracking.open_store(HERE))
+    (in_empty_folder / "mlflow.db.lock").unlink()
+    tracking.open_store(HERE, create=False).settle()
+    assert sorted(path.name for path in in_empty_folder.iterdir()) == ["mlflow.db", "mlruns"]
+
+
+def test_an_empty_file_is_a_store_that_nobody_has_made(in_empty_folder):
+    (in_empty_folder / "mlflow.db").touch()
+    with pytest.raises(NothingThere, match="no store here"):
+        tracking.open_store(HERE, create=False)
+    assert (in_empty_folder / "mlflow.db").read_bytes() == b""
+    assert tracking.open_store(HERE).experiment_id == "1"
+
+
+def test_the_schema_that_is_looked_for_is_that_of_the_installed_mlflow(in_empty_folder):
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    assert database._migrations().heads == {_get_latest_schema_revision()}
+    assert BEFORE in database._migrations().known
+    quick_database(in_empty_folder)
+    schema = read_schema(in_empty_folder / "mlflow.db")
+    assert schema is not None
+    assert schema.is_current
+    assert not schema.is_older
+
+
+def test_a_store_that_keeps_a_log_of_changes_is_looked_at_without_making_one(in_empty_folder):
+    path = in_empty_folder / "mlflow.db"
+    quick_database(in_empty_folder)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    before = state_of(in_empty_folder)
+    assert read_schema(path).is_current
+    assert state_of(in_empty_folder) == before
+    with closing(sqlite3.connect(path)) as connection:  # what stands in the log counts
+        connection.execute(f"UPDATE alembic_version SET version_num = '{BEFORE}'")
+        connection.commit()
+        assert (in_empty_folder / "mlflow.db-wal").stat().st_size > 0
+        assert read_schema(path).is_older
+
+
+def test_a_store_whose_writer_was_killed_in_the_middle_is_looked_at_and_used(in_empty_folder):
+    quick_database(in_empty_folder)
+    killed = """
+import os, signal, sqlite3
+connection = sqlite3.connect("mlflow.db", isolation_level=None)
+connection.executescript("PRAGMA cache_size = 1; BEGIN")
+connection.executemany("INSERT INTO alembic_version VALUES (?)", [(f"{n:0>32}",) for n in range(2000)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed], cwd=in_empty_folder)
+    assert (in_empty_folder / "mlflow.db-journal").stat().st_size > 0
+    before = state_of(in_empty_folder)
+    with contextlib.suppress(ConfigError):
+        check_database(HERE, create=False)
+    assert state_of(in_empty_folder) == before
+
+
+def test_a_locked_database_is_waited_for_and_then_named(in_empty_folder, monkeypatch):
+    quick_database(in_empty_folder)
+    monkeypatch.setattr(database, "_SECONDS_FOR_A_LOCK", 0.1)
+    with closing(sqlite3.connect("mlflow.db")) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(database.Unavailable, match=r"mlflow\.db is locked by another process"):
+            check_database(HERE)
+    check_database(HERE)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("sqlite:///", "must name a file, as in sqlite:///mlflow.db"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite://host/mlflow.db", "must name a file"),
+        ("sqlite:///mlflow.db?timeout=9", "must be sqlite:///FILE, without settings; a ? in a name is written %3F"),
+        ("sqlite:///notes.txt/mlflow.db", "there is no folder "),
+        ("sqlite:///a%20b/mlflow.db", "/a b; in a URI, % is written %25"),
+        (f"sqlite:///{'long' * 100}", "cannot be read: File name too long"),
+        ("sqlite:///%00", "must name a file"),
+    ],
+)
+def test_a_uri_of_a_database_that_names_no_file_is_refused_in_one_line(uri, said, in_empty_folder):
+    (in_empty_folder / "notes.txt").touch()
+    (in_empty_folder / "a%20b").mkdir()
+    with pytest.raises(ConfigError) as refused:
+        check_database(Tracking(uri, "seqadd", None, None))
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody can enter, as those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Inside the ``with`` this process must ask for every file; root reads and writes all of them."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become nobody and root again")
+    database._migrations()  # which nobody may not be allowed to read
+    nobody = 65534
+    os.setresgid(nobody, nobody, 0)
+    os.setresuid(nobody, nobody, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("modes", "writer", "reader"),
+    [
+        ({"mlflow.db": 0o600}, "mlflow.db cannot be read: Permission denied", "cannot be read: Permission denied"),
+        ({"mlflow.db": 0o644}, "mlflow.db cannot be written: .*mlflow.db may only be read", None),
+        ({"mlflow.db": 0o666}, "mlflow.db cannot be written: .* may only be read", None),  # nor the folder
+        ({"mlflow.db": 0o666, ".": 0o777}, None, None),
+        ({"mlflow.db": 0o666, ".": 0o700}, "cannot be read: Permission denied", "cannot be read: Permission denied"),
+        ({"mlflow.db": None}, "mlflow.db cannot be written: .* may only be read", "no store here"),
+    ],
+)
+def test_what_this_user_may_not_do_with_a_database_is_known_beforehand(modes, writer, reader, open_folder):
+    quick_database(open_folder)
+    for name, mode in modes.items():
+        if mode is None:
+            (open_folder / name).unlink()
+        else:
+            (open_folder / name).chmod(mode)
+    before = state_of(open_folder)
+    for create, said in ((True, writer), (False, reader)):
+        refused = pytest.raises(ConfigError, match=said) if said else contextlib.nullcontext()
+        with as_nobody(), refused:
+            check_database(Tracking(f"sqlite:///{open_folder}/mlflow.db", "seqadd", None, None), create=create)
+    assert state_of(open_folder) == before
+
+
+def test_a_store_is_read_beside_the_lock_of_somebody_else(open_folder):
+    quick_database(open_folder)
+    where = Tracking(f"sqlite:///{open_folder}/mlflow.db", "seqadd", None, None)
+    run_id = finished_run(tracking.open_store(where))
+    (open_folder / "mlflow.db.lock").chmod(0o600)
+    with as_nobody():
+        assert tracking.open_store(where, create=False).history(run_id, "loss") == {1: 0.5}
+
+
+# ---- migrating
+
+
+def make_store_of(revision: str, path: Path) -> None:
+    """A store with a run, as the MLflow that had this schema has made it."""
+    import sqlalchemy
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    engine = sqlalchemy.create_engine(sqlite_uri(path), poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        config = _get_alembic_config("")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    folder, run_id = f"{path.parent}/mlruns/1", "a" * 32
+    change(
+        path,
+        "INSERT INTO experiments (experiment_id, name, lifecycle_stage, artifact_location) "
+        f"VALUES (0, 'Default', 'active', '{path.parent}/mlruns/0'), (1, 'seqadd', 'active', '{folder}')",
+        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, start_time) "
+        f"VALUES ('{run_id}', 'an old run', 'FINISHED', 'active', 1, '{folder}/{run_id}/artifacts', 1)",
+        "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) "
+        f"VALUES ('loss', 0.5, 1, '{run_id}', 1, 0)",
+    )
+
+
+def test_migrating_copies_the_database_and_leaves_what_was_recorded(in_empty_folder):
+    path, said = in_empty_folder / "mlflow.db", []
+    make_store_of(BEFORE, path)
+    path.chmod(0o640)
+    assert read_schema(path).is_older
+    migrating = dataclasses.replace(HERE, migrate=True)
+    store = tracking.open_store(migrating, say=said.append)
+    copy = in_empty_folder / "mlflow.db.before-migrate"
+    assert [line.endswith(f"as it was: {copy}") for line in said] == [True]
+    assert (read_schema(copy).revisions, read_schema(path).is_current) == ({BEFORE}, True)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert store.history("a" * 32, "loss") == {1: 0.5}
+    finished_run(tracking.open_store(migrating, say=said.append))  # there is nothing left to do
+    assert len(said) == 1
+    assert sorted(each.name for each in in_empty_folder.iterdir()) == [
+        "mlflow.db", "mlflow.db.before-migrate", "mlflow.db.lock", "mlruns",
+    ]  # fmt: skip
+
+
+def test_a_database_that_mlflow_cannot_migrate_stays_as_it_was(in_empty_folder):
+    path = in_empty_folder / "mlflow.db"
+    old(path)  # whose tables are not those that its revision promises
+    before = state_of(in_empty_folder)
+    with pytest.raises(ConfigError, match=r"MLflow cannot migrate .*mlflow\.db, which is as it was: ") as refused:
+        tracking.open_store(dataclasses.replace(HERE, migrate=True))
+    assert "\n" not in str(refused.value)
+    (in_empty_folder / "mlflow.db.lock").unlink()
+    assert state_of(in_empty_folder) == before
+
+
+@pytest.mark.parametrize("key", ["migrate"])
+def test_a_reader_and_a_server_refuse_what_only_a_writer_of_a_file_can_do(key, in_empty_folder):
+    old(in_empty_folder / "mlflow.db")
+    before = state_of(in_empty_folder)
+    asked = dataclasses.replace(HERE, **{key: True})
+    with pytest.raises(
+        ConfigError, match=f"tracking.{key}=true: this command only reads a store; python -m seqadd.run"
+    ):
+        tracking.open_store(asked, create=False)
+    with pytest.raises(ConfigError, match=f"tracking.{key}=true: is for a store in a SQLite file"):
+        check_database(dataclasses.replace(asked, uri="http://127.0.0.1:9"))
+    assert state_of(in_empty_folder) == before
+
+
+def test_migrating_makes_no_other_run_of_it():
+    plain, other = make_config(), make_config("tracking.migrate=true")
+    for digest in ("config_hash", "condition_hash", "trajectory_hash"):
+        assert getattr(plain, digest)() == getattr(other, digest)()
+    assert plain.tracking.migrate is False
+
+
+# ---- folders that mean something in a URI
+
+ODD = [
+    "my%20run", "a?b", "a#b", "a%3Fb", "100%", "a&b=c", "a;b", "it's", 'say "hi"', ":b", "a:b", "a@b", "back\\slash",
+    " ", "über später", "덧셈", "a\nb", "a+b", "$HOME", "{a}", "[a-c]*", "~", "file:", "sqlite:",
+]  # fmt: skip
+
+MADE_THERE = {"my%20run", ":b"}  # of the others a copy, for to make its tables takes MLflow seconds
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_store_lies_in_the_folder_that_it_is_made_in_whatever_that_is_called(name, in_empty_folder, monkeypatch):
+    folder = in_empty_folder / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    if name not in MADE_THERE:
+        quick_database(folder)
+    run_id = finished_run(tracking.open_store(HERE))
+    assert [path.name for path in in_empty_folder.iterdir()] == [name]
+    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlruns"]
+    assert [path.name for path in (folder / "mlruns").iterdir()] == ["seqadd"]
+    for where in (HERE, Tracking(sqlite_uri(folder / "mlflow.db"), "seqadd", None, None)):
+        store = tracking.open_store(where, create=False)
+        with store.artifact_of(run_id, "note.txt") as path:
+            assert path.read_text() == "a note"
+        assert store.history(run_id, "loss") == {1: 0.5}
+    client = MlflowClient(sqlite_uri(folder / "mlflow.db"))  # as MLflow's own page reads it
+    assert client.search_experiments()[0].name == "seqadd"
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_uri_of_a_database_and_its_path_are_one_to_sqlalchemy_too(name):
+    import sqlalchemy
+
+    path = Path("/somewhere") / name / "mlflow.db"
+    assert sqlite_path(sqlite_uri(path)) == path
+    assert sqlalchemy.make_url(sqlite_uri(path)).database == str(path)
+    assert sqlite_path("http://host/mlflow.db") is None
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_in_one_line(in_empty_folder, monkeypatch):
+    folder = in_empty_folder / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match="a store cannot lie where a folder's name is not UTF-8"):
+        check_database(HERE)
+    assert list(folder.iterdir()) == []
 
 
 # ---- what libraries log

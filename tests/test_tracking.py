@@ -224,7 +224,7 @@ def test_a_reader_makes_no_experiment(store):
     ("uri", "said"),
     [
         ("sqlite:///no/such/folder/mlflow.db", "there is no folder .*/no/such/folder"),
-        ("sqlite:///notes.txt", "cannot open the store: "),
+        ("sqlite:///notes.txt", ".*notes.txt is no SQLite database"),
         # Nobody listens there: an answer in seconds, not minutes.
         ("http://127.0.0.1:9", "cannot open the store: Failed to establish a new connection: .*Connection refused$"),
         ("nonsense://x", "cannot open the store: "),

@@ -22,7 +22,8 @@ from seqadd import claims, curves, report, results
 from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, write
 from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
 from seqadd.claims import Claim
-from seqadd.config import Config, ConfigError, check_machine, known_keys, packaged
+from seqadd.config import Config, ConfigError, Tracking, check_machine, known_keys, packaged
+from seqadd.database import NothingThere, check_database
 from seqadd.exits import command
 from seqadd.files import CannotWrite
 from seqadd.only import add_options, whose
@@ -200,13 +201,9 @@ def main() -> None:
 
 
 def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    from seqadd import tracking
-
-    where = chosen[0].jobs[0].tracking
-    path = tracking.sqlite_path(where.uri)
-    store = None
-    if path is None or path.exists() or options.overrides:
-        store = tracking.open_store(where, create=False).narrowed(whose(options))
+    store = _store_that_is_there(chosen[0].jobs[0].tracking, named=bool(options.overrides))
+    if store is not None:
+        store = store.narrowed(whose(options))
     wrong = 0
     for claim in chosen:
         said = check_folder(claim)
@@ -222,6 +219,19 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         print_line(f"{'report':<20} {'ok' if not said else '; '.join(said)}")
     if wrong:
         raise NotReproduced("what is said above does not follow; python -m seqadd.reproduce brings it up to date")
+
+
+def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | None:
+    """The store to look at; None if nobody has made it yet, unless it was ``named``."""
+    try:
+        check_database(where, create=False)
+        from seqadd import tracking
+
+        return tracking.open_store(where, create=False)
+    except NothingThere:
+        if named:
+            raise
+        return None
 
 
 def _is_packed(experiments: Path) -> bool:
@@ -253,7 +263,7 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
 
 
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    from seqadd import jobs, tracking
+    from seqadd import jobs
 
     only, writes = whose(options), not options.dry_run and options.seeds is None
     if options.seeds is not None:
@@ -270,11 +280,15 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     # What is committed counts, but where it is asked whose runs count: that no file says.
     rows = {claim.name: curves.empty() for claim in chosen} if only else committed(chosen)
     where = chosen[0].jobs[0].tracking
-    path = tracking.sqlite_path(where.uri)
     nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
-    store = None
-    if path is None or path.exists() or not (options.dry_run or nothing_to_train):  # else it need not be made
-        store = tracking.open_store(where)
+    if options.dry_run or nothing_to_train:
+        store = _store_that_is_there(where)
+    else:
+        check_database(where)
+        from seqadd import tracking  # here, because MLflow takes seconds that a refusal must not cost
+
+        store = tracking.open_store(where, say=print_line)
+    if store is not None:
         store.settle()
         store = store.narrowed(only)
     # Claims share runs: what an earlier one trains costs a later one nothing.

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints, codes, curricula
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
+from seqadd.database import check_database
 from seqadd.exits import Interrupted, Pruned, command, fail
 from seqadd.files import CannotWrite, replacing
 from seqadd.progress import Display, EpochDone, Note, Report
@@ -55,6 +56,8 @@ def run(config: Config, report: Report) -> str:
         Pruned: when the search that it is a trial of gives it up.
         Interrupted: on Ctrl-C and SIGTERM.
     """
+    if config.tracking.parent_run_id is None:
+        check_database(config.tracking)
     # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost.
     from seqadd import tracking, trials
 
@@ -62,7 +65,7 @@ def run(config: Config, report: Report) -> str:
         report(Note(text))
 
     if config.tracking.parent_run_id is None:
-        store = tracking.open_store(config.tracking)
+        store = tracking.open_store(config.tracking, say=say)
         store.settle()
     else:  # the sweep has opened it and done that
         store = tracking.open_store_patiently(config.tracking, say)

@@ -35,6 +35,7 @@ from seqadd.config import (
     known_result_keys,
     without_passwords,
 )
+from seqadd.database import check_database
 from seqadd.exits import signals_held
 from seqadd.files import replacing
 from seqadd.sweeps import parent_run, print_line
@@ -429,9 +430,10 @@ def run_search(
         JobsFailed: when trials failed that may not do so again, or none has finished.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
+    check_database(configs[0].tracking)
     from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
 
-    store = tracking.open_store(configs[0].tracking)
+    store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()
     name = identity(space, configs[0], settings)
     place = place_of(store, name)

@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqadd.config import Config
+from seqadd.database import check_database
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
@@ -71,9 +72,11 @@ def run_sweep(
         ConfigError: when the store cannot be opened.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
+    for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
+        check_database(where)
     from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
 
-    store = tracking.open_store(configs[0].tracking)
+    store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()
     # The same sweep again goes on under the same parent run.
     place = store.unfinished(" ".join(["sweep", key, *[config.config_hash() for config in configs]]))

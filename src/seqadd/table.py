@@ -29,6 +29,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import open_dict
 
 from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
+from seqadd.database import check_database
 from seqadd.exits import command
 from seqadd.files import replacing, write_whole
 from seqadd.only import EVERYBODY, Only, add_options, whose
@@ -153,7 +154,9 @@ def find(selection: Selection, only: Only) -> list[Found]:
     Raises:
         ConfigError: when a store or an experiment is not there.
     """
-    from seqadd import tracking
+    for column in selection.columns:
+        check_database(column.config.tracking, create=False)
+    from seqadd import tracking  # here, because MLflow takes seconds that a refusal must not cost
 
     stores: dict[tuple[str, str], Store] = {}
     for column in selection.columns:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import getpass
+import glob
 import hashlib
 import json
 import os
@@ -45,12 +46,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 # It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
 
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset as MlflowDataset,
 )
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
+from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_COMMIT,
     MLFLOW_PARENT_RUN_ID,
@@ -61,10 +64,12 @@ from mlflow.utils.mlflow_tags import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+from seqadd import database
 from seqadd.addition import Dataset
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
+from seqadd.database import NothingThere, Unavailable, check_database, sqlite_path, sqlite_uri
 from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.logs import naming_the_log
@@ -77,7 +82,6 @@ from seqadd.unfinished import About, Ending, Unfinished, all_of
 _TIMEOUT, _SECONDS_TO_ANSWER, _SECONDS_IN_A_HURRY = "MLFLOW_HTTP_REQUEST_TIMEOUT", "30", "8"
 os.environ.setdefault(_TIMEOUT, _SECONDS_TO_ANSWER)
 
-_SQLITE = "sqlite:///"
 _PAGE = 100  # runs, each with all that is known of it: a busy server must answer within the timeout above
 _REQUESTS_AT_ONCE = 8  # to a server
 _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
@@ -117,12 +121,12 @@ class Store:
 
     only = EVERYBODY
 
-    def __init__(self, client: MlflowClient, experiment_id: str, tracking: Tracking) -> None:
+    def __init__(self, client: MlflowClient, experiment: Experiment, tracking: Tracking) -> None:
         self.client = client
-        self.experiment_id = experiment_id
+        self.experiment_id = str(experiment.experiment_id)
         self._experiment = tracking.experiment
         self._said = f"tracking.uri={without_passwords(tracking.uri)}"
-        path = sqlite_path(tracking.uri)
+        self._database = path = sqlite_path(tracking.uri)
         self._name = str(path) if path is not None else without_passwords(tracking.uri)
         if tracking.unfinished is not None:
             self._unfinished = Path(tracking.unfinished).absolute()
@@ -473,7 +477,7 @@ class Store:
     @signals_held()
     def each(self, ask: Callable[[_T], _U], things: Iterable[_T]) -> list[_U]:
         """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
-        if sqlite_path(self.client.tracking_uri) is not None:
+        if self._database is not None:
             return list(map(ask, things))
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             return list(threads.map(ask, things))
@@ -707,7 +711,7 @@ def _refuses(error: Exception) -> bool:
 
 def _briefly(error: Exception) -> str:
     """What a store says is wrong; about servers it says a great deal, and little that helps."""
-    said = in_one_line(error)
+    said = in_one_line(error).partition("; [SQL: ")[0]
     code = getattr(error, "error_code", None)
     if code == "UNAUTHENTICATED":
         wrong = "refuses the password" if os.environ.get("MLFLOW_TRACKING_PASSWORD") else "wants a password"
@@ -731,51 +735,100 @@ def _now() -> int:
 
 
 @signals_held()
-def open_store(tracking: Tracking, *, create: bool = True) -> Store:
+def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], None] = lambda text: None) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
 
     Args:
         tracking: names the store and the experiment.
-        create: whether to make what is not there; a reader does not.
+        create: whether it is to be written, and made if it is not there; a reader makes and migrates nothing.
+        say: is told where a copy of the database lies, when it had to be changed.
 
     Raises:
-        ConfigError: when the store cannot be opened, or is not there and ``create`` is false.
+        NothingThere: when there is no such store or experiment and ``create`` is false.
+        Unavailable: when it does not answer.
+        ConfigError: when it cannot be used.
     """
+    check_database(tracking, create=create)
     path = sqlite_path(tracking.uri)
     said = f"tracking.uri={without_passwords(tracking.uri)}"
-    if path is not None and not path.parent.is_dir():
-        raise ConfigError(f"{said}: there is no folder {path.parent}")
-    if not create and path is not None and not path.exists():
-        raise ConfigError(f"{said}: no store here; python -m seqadd.run makes one")
     try:
         if path is None:
+            if tracking.uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+                _check_server_database(tracking.uri, create)
             client = MlflowClient(tracking.uri)
             with _in_a_hurry():
-                return Store(client, _experiment_id(client, tracking.experiment, None, create), tracking)
+                return Store(client, _experiment(client, tracking.experiment, None, create), tracking)
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
-        # A reader of somebody else's folder cannot lock, and needs not.
-        with FileLock(f"{path}.lock") if create or os.access(path.parent, os.W_OK) else nullcontext():
-            if not path.exists():
-                _make_database(path)
+        with FileLock(f"{path}.lock") if create else nullcontext():
+            if create:
+                _prepare_database(path, tracking, say)
+            _check_tables(path)
             _learn_sizes(path)
-            client = MlflowClient(f"{_SQLITE}{path}")  # absolute, because MLflow keeps one store a URI in a process
+            client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
-            artifacts = str(path.parent / "mlruns" / tracking.experiment)
-            return Store(client, _experiment_id(client, tracking.experiment, artifacts, create), tracking)
+            artifacts = (path.parent / "mlruns" / tracking.experiment).as_uri()
+            experiment = _experiment(client, tracking.experiment, artifacts, create)
+            return Store(client, experiment, tracking)
     except STORE_ERRORS as error:
-        raise ConfigError(f"{said}: cannot open the store: {_briefly(error)}") from error
+        raise Unavailable(f"{said}: cannot open the store: {_briefly(error)}") from error
+
+
+def _prepare_database(path: Path, tracking: Tracking, say: Callable[[str], None]) -> None:
+    """Makes the database of a store that is to be written, or changes it as a person has asked."""
+    schema = database.read_schema(path)
+    if schema is None:
+        _make_database(path)
+    elif not schema.is_current and tracking.migrate is True:
+        say(f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}")
+
+
+def _check_tables(path: Path) -> None:
+    """Raises ConfigError for a database that lacks tables, which MLflow would make."""
+    import mlflow.store.db.utils  # noqa: F401 - it knows all tables; takes half a second, which a server needs not
+    from mlflow.store.db.base_sql_model import Base
+
+    schema = database.read_schema(path)
+    lacking = sorted(set(Base.metadata.tables) - schema.tables) if schema is not None else []
+    if lacking:
+        raise ConfigError(f"{path} is damaged: it lacks MLflow's table {lacking[0]}; take a copy of before")
+
+
+def _check_server_database(uri: str, create: bool) -> None:
+    """As ``check_database``, of a database on a server, which MLflow would ask for minutes where it is not there.
+
+    Raises:
+        NothingThere: when nobody has made a store in it, and ``create`` is false.
+        ConfigError: when it is of another MLflow, or there is no driver for it.
+        STORE_ERRORS: when it does not answer.
+    """
+    try:
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    except ImportError as error:
+        raise ConfigError(f"tracking.uri={without_passwords(uri)}: {error}; install it") from error
+    with engine.connect() as connection:
+        tables = frozenset(sqlalchemy.inspect(connection).get_table_names())
+        revisions = (
+            connection.scalars(sqlalchemy.text("SELECT version_num FROM alembic_version")).all()
+            if "alembic_version" in tables
+            else ()
+        )
+    schema = database.Schema(tables, frozenset(revisions))
+    if schema.is_mlflows:
+        database.check_schema("the database", without_passwords(uri), schema, create=create, migrate=False)
+    elif not create:
+        raise NothingThere(f"tracking.uri={without_passwords(uri)}: no store here; python -m seqadd.run makes one")
 
 
 def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Store:
     """Opens a store that the sweep has opened, and waits up to ten minutes for it if it does not answer.
 
     Raises:
-        ConfigError: when it does not come back.
+        ConfigError: when it does not come back, or cannot be used any more.
     """
     for pause in _pauses():
         try:
             return open_store(tracking)
-        except ConfigError as error:
+        except Unavailable as error:
             if pause == 1.0:
                 say(naming_the_log(f"waits for the store: {error}"))
         time.sleep(pause)
@@ -788,39 +841,37 @@ def _learn_sizes(path: Path) -> None:
     Without that it takes the wrong index, and looks through the metrics of all runs to find those of one. It costs
     milliseconds, and nothing while little has changed; where it may not write, it stays slow.
     """
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as database:
-        database.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}")
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as connection:
+        connection.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}")
         # It looks at the tables only that were asked for something.
-        database.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
-        database.execute("PRAGMA optimize")
+        connection.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
+        connection.execute("PRAGMA optimize")
 
 
 def _make_database(path: Path) -> None:
     """Makes an empty store, whole or not at all: MLflow never mends one that a killed process has left half made."""
-    for killed in path.parent.glob(f"unfinished.*.{path.name}*"):  # while it made one; nobody else does, under the lock
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    ours = f"{glob.escape(path.name)}*"
+    for killed in path.parent.glob(f"unfinished.*.{ours}"):  # while it made one; nobody else does, under the lock
         killed.unlink()
     with replacing(path) as unfinished:
         try:
-            MlflowClient(f"{_SQLITE}{unfinished}").search_experiments(max_results=1)
+            SqlAlchemyStore(sqlite_uri(unfinished), (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
         finally:
-            for leftover in unfinished.parent.glob(f"{unfinished.name}-*"):  # SQLite's journal
+            for leftover in unfinished.parent.glob(f"{glob.escape(unfinished.name)}-*"):  # SQLite's journal
                 leftover.unlink()
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """The database file of a SQLite URI, absolute; None for other URIs."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
-
-
-def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None, create: bool) -> str:
+def _experiment(client: MlflowClient, name: str, artifact_location: str | None, create: bool) -> Experiment:
     found = client.get_experiment_by_name(name)
     if found is None and not create:
-        raise ConfigError(f"tracking.experiment={name}: no such experiment in this store")
+        raise NothingThere(f"tracking.experiment={name}: no such experiment in this store")
     if found is None:
         try:
             # The UI would otherwise open it as an experiment with language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client.create_experiment(name, artifact_location=artifact_location, tags=kind)
+            return client.get_experiment(client.create_experiment(name, artifact_location, tags=kind))
         except MlflowException:
             # On a server another process can have made it since; if not, the error stands.
             found = client.get_experiment_by_name(name)
@@ -831,7 +882,7 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
             f"tracking.experiment={name}: was deleted in this store; restore it with "
             f"`mlflow experiments restore -x {found.experiment_id}` or choose another name"
         )
-    return str(found.experiment_id)
+    return found
 
 
 def run_tags(config: Config) -> dict[str, str]:

@@ -24,6 +24,7 @@ from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.codes import same_numbers
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
+from seqadd.database import check_database
 from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -208,9 +209,11 @@ def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
         raise ConfigError(f"run={named[0]} {only.as_options()}: run= names a run; leave the other out")
     tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
     chosen = select(tracking_words if choice.runs else choice.overrides)
+    where = _one_tracking([column.config.tracking for column in chosen.columns])
+    check_database(where, create=False)
     from seqadd import tracking
 
-    store = tracking.open_store(_one_tracking([column.config.tracking for column in chosen.columns]), create=False)
+    store = tracking.open_store(where, create=False)
     store.settle()
     return store.narrowed(only)
 
