@@ -25,7 +25,7 @@ FLOORS = [
     {"database", "logs"},
     {"ceilings", "codes", "exits", "figures", "health", "only", "pages", "views"},
     {"checkpoints", "models"},
-    {"predictions", "progress", "training", "unfinished"},
+    {"locations", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
     {"snapshots", "trials"},
     {"run", "table"},

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import database, inspect, logs, reproduce, run, table, tracking
+from seqadd import database, inspect, locations, logs, reproduce, run, table, tracking
 from seqadd.config import ConfigError, Tracking
 from seqadd.database import NothingThere, check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.only import Only
@@ -63,7 +64,7 @@ def recording(store: tracking.Store, **settings: object) -> Iterator[tracking.Tr
 
 
 def finished_run(store: tracking.Store, **settings: object) -> str:
-    with recording(store, **settings) as record:
+    with recording(store, texts={"config.yaml": "a: 1"}, **settings) as record:
         record.log_epoch({"epoch": 1, "loss": 0.5})
         record.log_text("a note", "note.txt")
     return record.run_id
@@ -369,7 +370,7 @@ def test_a_database_that_mlflow_cannot_migrate_stays_as_it_was(in_empty_folder):
     assert state_of(in_empty_folder) == before
 
 
-@pytest.mark.parametrize("key", ["migrate"])
+@pytest.mark.parametrize("key", ["migrate", "relocate"])
 def test_a_reader_and_a_server_refuse_what_only_a_writer_of_a_file_can_do(key, in_empty_folder):
     old(in_empty_folder / "mlflow.db")
     before = state_of(in_empty_folder)
@@ -383,11 +384,11 @@ def test_a_reader_and_a_server_refuse_what_only_a_writer_of_a_file_can_do(key, i
     assert state_of(in_empty_folder) == before
 
 
-def test_migrating_makes_no_other_run_of_it():
-    plain, other = make_config(), make_config("tracking.migrate=true")
+def test_relocating_and_migrating_make_no_other_run_of_it():
+    plain, other = make_config(), make_config("tracking.relocate=true", "tracking.migrate=true")
     for digest in ("config_hash", "condition_hash", "trajectory_hash"):
         assert getattr(plain, digest)() == getattr(other, digest)()
-    assert plain.tracking.migrate is False
+    assert (plain.tracking.relocate, plain.tracking.migrate) == (False, False)
 
 
 # ---- folders that mean something in a URI
@@ -437,6 +438,208 @@ def test_a_folder_whose_name_is_no_text_is_refused_in_one_line(in_empty_folder, 
     with pytest.raises(ConfigError, match="a store cannot lie where a folder's name is not UTF-8"):
         check_database(HERE)
     assert list(folder.iterdir()) == []
+
+
+# ---- where artifacts go
+
+EXPERIMENTS = [
+    "/proc/Users/x", "../../evil", "..", ".", ".hidden", "a/b", "/", "//server/share", "trailing. ", "a\\b",
+    "a:b?c#d%20e", "ü" * 200, "x" * 300, "덧셈 실험", "tab\there", "CON", "file:///tmp/x", "s3://bucket/x",
+    "<b>=1+1", "-rf",
+]  # fmt: skip
+
+
+def test_the_artifacts_of_every_experiment_lie_in_a_folder_of_its_own_below_the_store(in_empty_folder):
+    quick_database(in_empty_folder)
+    before = state_of(in_empty_folder.parent)
+    for name in EXPERIMENTS:
+        where = dataclasses.replace(HERE, experiment=name)
+        run_id = finished_run(tracking.open_store(where))
+        assert [path.read_text() for path in (in_empty_folder / "mlruns").glob(f"*/{run_id}/artifacts/note.txt")] == [
+            "a note"
+        ], name
+        with tracking.open_store(where, create=False).artifact_of(run_id, "note.txt") as path:
+            assert path.read_text() == "a note"
+    assert len(list((in_empty_folder / "mlruns").iterdir())) == len(EXPERIMENTS)
+    assert {path for path in state_of(in_empty_folder.parent) if not path.startswith(in_empty_folder.name)} == {
+        path for path in before if not path.startswith(in_empty_folder.name)
+    }
+
+
+def test_plain_names_of_experiments_are_those_of_their_folders():
+    for name in ("seqadd", "GRU 500", "batch-size_2", "über", "v1.2"):
+        assert locations.folder_name(name) == name
+    assert locations.folder_name("/Users/anna/adding") == "_Users_anna_adding-3c0b3f11"
+    assert locations.folder_name("a/b") != locations.folder_name("a:b")
+
+
+@pytest.mark.parametrize("location", ["/proc/Users/x", "/dev/null/x", "mlruns/a file"])
+def test_a_run_whose_artifacts_can_go_nowhere_is_refused_before_it_is_trained(location, call, in_empty_folder):
+    quick_database(in_empty_folder)
+    (in_empty_folder / "mlruns").mkdir()
+    (in_empty_folder / "mlruns" / "a file").write_text("in the way")
+    location = str(in_empty_folder / location)
+    MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", location)
+    code, out, err = call(run.main, "cell=gru")
+    assert (code, out) == (2, "")
+    assert err.startswith("seqadd: tracking.experiment=seqadd: its artifacts are remembered at ")
+    assert "where nothing can be written (" in err
+    assert "tracking.relocate=true copies the database and records in it that they lie beside it now" in err
+    assert err.count("\n") == 1
+    assert not (in_empty_folder / "unfinished").exists()
+    store = tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    assert store.client.search_runs([store.experiment_id]) == []
+    finished_run(store)
+
+
+def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it(in_empty_folder, monkeypatch):
+    """As a server does that lets runs be recorded, and cannot write artifacts."""
+    quick_database(in_empty_folder)
+    store = tracking.open_store(HERE)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store.client, "log_artifacts", full)
+    said = r"takes no artifacts of run \w{32}: \[Errno 28\] No space left on device"
+    with pytest.raises(ConfigError, match=said), recording(store, texts={"config.yaml": "a: 1"}):
+        pytest.fail("has begun")
+    (refused,) = store.client.search_runs([store.experiment_id])
+    assert refused.info.status == "FAILED"
+    assert not list(in_empty_folder.glob("unfinished/*/ending.json"))
+    assert not list(in_empty_folder.glob("unfinished/*/artifacts"))
+
+
+def test_a_run_has_its_configuration_in_the_store_while_it_trains(in_empty_folder):
+    quick_database(in_empty_folder)
+    store = tracking.open_store(HERE)
+    with recording(store, texts={"config.yaml": "a: 1"}) as record:
+        assert store.artifacts(record.run_id, "") == ["config.yaml"]
+
+
+# ---- a store that was moved
+
+
+@pytest.fixture
+def moved(in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """A store with a run, in another folder than it was made in; and the run's id."""
+    before = in_empty_folder / "before"
+    before.mkdir()
+    quick_database(before)
+    run_id = finished_run(tracking.open_store(Tracking(f"sqlite:///{before}/mlflow.db", "seqadd", None, None)))
+    shutil.move(before, in_empty_folder / "af%20ter")
+    monkeypatch.chdir(in_empty_folder / "af%20ter")
+    return Path.cwd(), run_id
+
+
+def note_of(store: tracking.Store, run_id: str) -> str:
+    assert store.artifacts(run_id, "") == ["config.yaml", "note.txt"]
+    with store.artifact_of(run_id, "note.txt") as path:
+        return path.read_text()
+
+
+def test_a_store_that_was_moved_is_read_and_nothing_is_written_where_it_was(moved):
+    folder, run_id = moved
+    store = tracking.open_store(HERE, create=False)
+    store.settle()
+    assert note_of(store, run_id) == "a note"
+    with pytest.raises(tracking.StoreMoved, match=r"tracking\.relocate=true"):
+        store.log_folder(run_id, folder / "mlruns", "more")
+    with pytest.raises(ConfigError) as refused:
+        tracking.open_store(HERE)
+    assert "which is not there, as if the store was moved; tracking.relocate=true copies" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp_path):
+    folder, run_id = moved
+    said: list[str] = []
+    relocating = dataclasses.replace(HERE, relocate=True)
+    store = tracking.open_store(relocating, say=said.append)
+    copy = folder / "mlflow.db.before-relocate"
+    assert said == [f"the store knows now that its artifacts lie beside it; as it was: {copy}"]
+    another = finished_run(store)
+    client = MlflowClient(sqlite_uri(folder / "mlflow.db"))
+    for each in (run_id, another):
+        assert note_of(store, each) == "a note"
+        assert {found.path for found in client.list_artifacts(each)} == {"config.yaml", "note.txt"}
+        assert client.get_run(each).info.artifact_uri == (folder / f"mlruns/seqadd/{each}/artifacts").as_uri()
+    with closing(sqlite3.connect(copy)) as connection:
+        ((uri,),) = connection.execute("SELECT artifact_uri FROM runs").fetchall()
+    assert uri == (folder.parent / f"before/mlruns/seqadd/{run_id}/artifacts").as_uri()
+    tracking.open_store(relocating, say=said.append)
+    assert len(said) == 1
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_every_place_in_which_mlflow_remembers_a_folder_is_relocated(moved):
+    folder, _ = moved
+    before = (folder.parent / "before/mlruns/seqadd").as_uri()
+    path = folder / "mlflow.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for name, column in locations._PLACES:
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+            assert column in columns, name
+    change(
+        path,
+        "INSERT INTO registered_models (name, workspace) VALUES ('m', 'default')",
+        "INSERT INTO model_versions (name, version, workspace, source, storage_location) "
+        f"VALUES ('m', 1, 'default', '{before}/models/x/artifacts', '{before}x/elsewhere')",
+    )
+    tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    with closing(sqlite3.connect(path)) as connection:
+        source, storage = connection.execute("SELECT source, storage_location FROM model_versions").fetchone()
+    assert source == (folder / "mlruns/seqadd/models/x/artifacts").as_uri()
+    assert storage == f"{before}x/elsewhere"
+
+
+def test_a_copy_is_relocated_though_what_it_was_copied_from_is_still_there(in_empty_folder, monkeypatch):
+    one, other = in_empty_folder / "one", in_empty_folder / "other"
+    one.mkdir()
+    quick_database(one)
+    run_id = finished_run(tracking.open_store(Tracking(f"sqlite:///{one}/mlflow.db", "seqadd", None, None)))
+    shutil.copytree(one, other)
+    monkeypatch.chdir(other)
+    store = tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    shutil.rmtree(one)
+    assert note_of(store, run_id) == "a note"
+    finished_run(store)
+    assert not one.exists()
+
+
+def test_artifacts_that_somebody_has_put_elsewhere_stay_there(in_empty_folder):
+    quick_database(in_empty_folder)
+    elsewhere = in_empty_folder.parent / f"{in_empty_folder.name} elsewhere"
+    MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", str(elsewhere))
+    run_id = finished_run(tracking.open_store(HERE))
+    assert note_of(tracking.open_store(dataclasses.replace(HERE, relocate=True)), run_id) == "a note"
+    assert (elsewhere / run_id / "artifacts" / "note.txt").exists()
+    assert not (in_empty_folder / "mlruns").exists()
+
+
+def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated(moved, monkeypatch):
+    folder, _ = moved
+    path = folder / "mlflow.db"
+    location = (folder.parent / "before/mlruns/seqadd").as_uri()
+    tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    store = tracking.open_store(HERE)
+    with monkeypatch.context() as patched, pytest.raises(tracking.RecordWaits):  # noqa: PT012
+        patched.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", ())
+        with recording(store, texts={"config.yaml": "a: 1"}) as record:
+            record.log_text("a note", "note.txt")
+            patched.setattr(store.client, "log_artifacts", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    new = (folder / "mlruns/seqadd").as_uri()
+    for name, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+        change(path, f"UPDATE {name} SET {column} = replace({column}, '{new}', '{location}')")
+    tracking.open_store(HERE, create=False).settle()  # a reader, before it is relocated
+    assert store.client.get_run(record.run_id).info.status == "RUNNING"
+    assert not (folder.parent / "before").exists()
+    relocated = tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    relocated.settle()
+    assert relocated.client.get_run(record.run_id).info.status == "FINISHED"
+    assert note_of(relocated, record.run_id) == "a note"
 
 
 # ---- what libraries log

@@ -97,6 +97,9 @@ class Tracking:
     unfinished: str | None = _key(
         "folder for checkpoints and what a server was not told yet; null: unfinished, beside the database or here"
     )
+    relocate: bool = _key(
+        "where the store was moved, copy its database and record in it that its artifacts lie beside it now"
+    )
     migrate: bool = _key("where the store is of an older MLflow, copy its database and migrate it to this one's schema")
     search: str | None = _key("search that this run is a trial of; set by searches")
     trial: int | None = _key("number of the trial; set by searches", low=0)

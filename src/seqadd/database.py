@@ -171,7 +171,7 @@ def check_database(tracking: Tracking, *, create: bool = True) -> None:
     said = f"tracking.uri={without_passwords(tracking.uri)}"
     path = sqlite_path(tracking.uri)
     # Compared with True, because a key that was not given is a word.
-    for key, asked in (("migrate", tracking.migrate is True),):
+    for key, asked in (("relocate", tracking.relocate is True), ("migrate", tracking.migrate is True)):
         if asked and path is None:
             raise ConfigError(f"tracking.{key}=true: is for a store in a SQLite file; {said} is another")
         if asked and not create:

@@ -134,16 +134,18 @@ def main() -> None:
                 page = inspection_files.publish(Path(gathered), folder)
                 console.print(f"\n{page}", markup=False)
                 if not options.no_record and len({run.run_id for run in runs}) == 1:
-                    _record(store, runs[0], Path(gathered), name)
+                    _record(store, runs[0], Path(gathered), name, console)
 
 
-def _record(store: Store, run: TrainedRun, gathered: Path, name: str) -> None:
+def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: PatientConsole) -> None:
     """Puts the files into the artifacts of the run that they are of; those of several runs belong to none of them."""
-    from seqadd.tracking import STORE_ERRORS
+    from seqadd.tracking import STORE_ERRORS, StoreMoved
 
     artifact = FOLDER if name == run.run_id[:8] else f"{FOLDER}_{name}"
     try:
         store.log_folder(run.run_id, gathered, artifact)
+    except StoreMoved as error:
+        console.print(f"not put into the run's artifacts: {error}", markup=False)
     except STORE_ERRORS as error:
         raise RecordWaits(
             f"run {run.run_id}: the files could not be put into its artifacts: {in_one_line(error)[:200]}"

@@ -90,12 +90,12 @@ def run(config: Config, report: Report) -> str:
             run_name(config),
             params=config.result_keys(),
             tags={**tracking.run_tags(config), "data_digest": digest, **start.tags, **trial.tags},
+            texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
             parent_run_id=config.tracking.parent_run_id,
             go_on=start.same_run,
             say=say,
         ) as record:
             record.log_dataset(config, data, digest)
-            record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
             record.log_history(start.history)
             trial.begin(record.run_id, trial.values(start.history))
             with quiet_import_of_tensorflow():

@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sqlite3
 import subprocess
 import tempfile
@@ -24,7 +25,7 @@ import textwrap
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ from mlflow.entities import (
 )
 from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.mlflow_tags import (
     MLFLOW_GIT_COMMIT,
@@ -64,7 +67,7 @@ from mlflow.utils.mlflow_tags import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from seqadd import database
+from seqadd import database, locations
 from seqadd.addition import Dataset
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest
@@ -100,6 +103,9 @@ PRUNED = "pruned"
 #: The tag by which the record of a search is found again.
 SEARCH = "search"
 
+#: What helps where artifacts cannot go where a store remembers them.
+RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
+
 # The tag by which a record is found again by whoever was about to make it.
 _RECORDER = "recorder"
 
@@ -108,6 +114,14 @@ _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
+
+
+class StoreMoved(OSError):
+    """Artifacts cannot be recorded, for the store was moved and they would go where it was before."""
+
+
+# What a folder of this machine answers, and will answer again.
+_REFUSALS_HERE = (StoreMoved, PermissionError, FileNotFoundError, NotADirectoryError)
 
 
 class Store:
@@ -149,6 +163,7 @@ class Store:
         *,
         params: dict[str, Any],
         tags: dict[str, str],
+        texts: Mapping[str, str] | None = None,
         parent_run_id: str | None = None,
         go_on: bool = False,
         say: Callable[[str], None] = lambda text: None,
@@ -164,6 +179,8 @@ class Store:
             name: what a person calls the run.
             params: its parameters.
             tags: its tags.
+            texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
+                nowhere is refused, and not found out when it is trained.
             parent_run_id: the sweep that it belongs to.
             go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
             say: is told when the store does not answer, and when it does again.
@@ -191,6 +208,8 @@ class Store:
                     _patiently(functools.partial(self._describe, run.run_id, params, all_tags), pauses, say)
                 except STORE_ERRORS as error:
                     raise ConfigError(f"{self._said}: cannot begin a run: {_briefly(error)}") from error
+                if texts:
+                    self._try_artifacts(run.run_id, place, texts, pauses, say)
             with last_words(run.end_now):
                 yield run
             with signals_held():
@@ -205,7 +224,8 @@ class Store:
             if run is not None:
                 killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
                 with signals_held(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
-                    run.end("KILLED" if killed else "FAILED", None if killed else traceback.format_exc())
+                    explained = killed or isinstance(error, ConfigError)  # which says all there is to say
+                    run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
                     self.tell(place)
             raise
         try:
@@ -242,6 +262,27 @@ class Store:
             params=[Param(name, as_text(value)) for name, value in params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
+
+    def _try_artifacts(
+        self,
+        run_id: str,
+        place: Unfinished,
+        texts: Mapping[str, str],
+        pauses: Iterable[float],
+        say: Callable[[str], None],
+    ) -> None:
+        """Records the first artifacts of a run.
+
+        Raises:
+            ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
+        """
+        for name, text in texts.items():
+            write_whole(place.artifact(name), text)
+        try:
+            _patiently(functools.partial(self.log_folder, run_id, place.artifacts), pauses, say)
+        except STORE_ERRORS as error:
+            shutil.rmtree(place.artifacts)
+            raise ConfigError(f"{self._said}: takes no artifacts of run {run_id}: {_briefly(error)}") from error
 
     def settle(self) -> None:
         """Tells the store what it does not know of runs whose processes are gone, killed ones included.
@@ -288,7 +329,7 @@ class Store:
         if ending.dataset:
             self.log_dataset(run_id, ending.dataset)
         if place.artifacts.is_dir():
-            self.client.log_artifacts(run_id, str(place.artifacts))
+            self.log_folder(run_id, place.artifacts)
         if ending.tags:
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
         if ending.status == "FINISHED":  # after what a finished run promises to have
@@ -421,7 +462,11 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 with signals_held():
-                    path = Path(self.client.download_artifacts(run_id, name, folder))
+                    moved = self._moved_artifacts(run_id)
+                    if moved is None:
+                        path = Path(self.client.download_artifacts(run_id, name, folder))
+                    else:
+                        path = Path(moved.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
             except (MlflowException, OSError) as error:
                 raise FileNotFoundError(f"the store does not give {name}: {in_one_line(error)}") from error
             yield path
@@ -429,16 +474,30 @@ class Store:
     @signals_held()
     def artifacts(self, run_id: str, folder: str) -> list[str]:
         """The paths of the artifacts in a run's folder, in order; none where there is no such folder."""
-        return sorted(found.path for found in self.client.list_artifacts(run_id, folder) if not found.is_dir)
+        moved = self._moved_artifacts(run_id)
+        found = self.client.list_artifacts(run_id, folder) if moved is None else moved.list_artifacts(folder)
+        return sorted(each.path for each in found if not each.is_dir)
 
     @signals_held()
-    def log_folder(self, run_id: str, folder: Path, name: str) -> None:
-        """Records a folder with all that is in it as the artifact ``name`` of a run.
+    def log_folder(self, run_id: str, folder: Path, name: str | None = None) -> None:
+        """Records a folder with all that is in it as the artifact ``name`` of a run, or as all of its artifacts.
 
         Raises:
+            StoreMoved: when it would go where the store was before.
             STORE_ERRORS: when the store does not take it.
         """
+        if self._database is not None:
+            uri = self.client.get_run(run_id).info.artifact_uri
+            if locations.is_moved(self._database, uri.removesuffix(f"/{run_id}/artifacts")):
+                raise StoreMoved(f"the store was moved, and remembers them at {uri}; python -m seqadd.run {RELOCATE}")
         self.client.log_artifacts(run_id, str(folder), name)
+
+    def _moved_artifacts(self, run_id: str) -> ArtifactRepository | None:
+        """The artifacts of a run that lie beside the store, which remembers them where it was before it was moved."""
+        if self._database is None:
+            return None
+        folder = locations.moved_artifacts(self._database, run_id, self.client.get_run(run_id).info.artifact_uri)
+        return get_artifact_repository(folder.as_uri()) if folder is not None else None
 
     def _tagged(self, key: str, value: str, *others: str) -> list[RecordedRun]:
         """The runs with a tag that ``narrowed`` has left and other filters fit, oldest first."""
@@ -706,7 +765,7 @@ def _patiently(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str
 
 
 def _refuses(error: Exception) -> bool:
-    return getattr(error, "error_code", None) in _REFUSALS
+    return isinstance(error, _REFUSALS_HERE) or getattr(error, "error_code", None) in _REFUSALS
 
 
 def _briefly(error: Exception) -> str:
@@ -766,8 +825,10 @@ def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], 
             _learn_sizes(path)
             client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow keeps one store a URI in a process
             # Beside the database, wherever the program runs.
-            artifacts = (path.parent / "mlruns" / tracking.experiment).as_uri()
+            artifacts = locations.artifact_location(path, tracking.experiment)
             experiment = _experiment(client, tracking.experiment, artifacts, create)
+            if create:
+                _check_location(client, path, experiment)
             return Store(client, experiment, tracking)
     except STORE_ERRORS as error:
         raise Unavailable(f"{said}: cannot open the store: {_briefly(error)}") from error
@@ -780,6 +841,10 @@ def _prepare_database(path: Path, tracking: Tracking, say: Callable[[str], None]
         _make_database(path)
     elif not schema.is_current and tracking.migrate is True:
         say(f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}")
+    if tracking.relocate is True:
+        copy = locations.relocate(path)
+        if copy is not None:
+            say(f"the store knows now that its artifacts lie beside it; as it was: {copy}")
 
 
 def _check_tables(path: Path) -> None:
@@ -817,6 +882,24 @@ def _check_server_database(uri: str, create: bool) -> None:
         database.check_schema("the database", without_passwords(uri), schema, create=create, migrate=False)
     elif not create:
         raise NothingThere(f"tracking.uri={without_passwords(uri)}: no store here; python -m seqadd.run makes one")
+
+
+def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
+    """Raises ConfigError where the artifacts of an experiment cannot go where its store remembers to put them."""
+    location = experiment.artifact_location
+    said = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
+    if locations.is_moved(path, location):
+        runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1)
+        if runs:
+            raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
+    try:
+        locations.check_writable(location)
+    except OSError as error:
+        in_its_place = locations.local_path(location) == locations.local_path(
+            locations.artifact_location(path, experiment.name)
+        )
+        remedy = "make room for them" if in_its_place else RELOCATE
+        raise ConfigError(f"{said}, where nothing can be written ({error.strerror}); {remedy}") from error
 
 
 def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Store:

@@ -19,6 +19,7 @@ from conftest import COMMAND, SMALL, make_config, quick_database, runs_of
 from seqadd import checkpoints, run, table, tracking
 from seqadd.checkpoints import CheckpointError
 from seqadd.config import Tracking, without_passwords
+from seqadd.locations import folder_name
 from seqadd.only import Only
 
 FAST = [*SMALL, "cell=simple_rnn", "epochs=1"]
@@ -200,4 +201,4 @@ def test_a_sweep_of_an_evil_name_is_recorded_as_text(tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert runs_of(tmp_path) == []
-    assert sorted(path.name for path in (tmp_path / "mlruns").iterdir()) == [name]
+    assert [path.name for path in (tmp_path / "mlruns").iterdir()] == [folder_name(name)]
