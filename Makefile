@@ -1,6 +1,6 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test
-# make faults  sets up; the long tests: kills, crashes and lost servers, what XLA compiles
+# make faults  sets up; the long tests: kills, crashes and lost servers, what XLA compiles; each command a new Python
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make check   sets up; lint, format, types, known vulnerabilities of what is pinned
 #
@@ -20,10 +20,10 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 faults: $(READY)
-	$(BIN)/python -m pytest -m long -n 0
+	$(BIN)/python -m pytest -m long -n 0 --new-processes
 
 integration: $(READY)
-	$(BIN)/python -m pytest -m integration -n 0 tests/integration
+	$(BIN)/python -m pytest -m integration -n 0 --new-processes tests/integration
 
 check: $(READY)
 	$(BIN)/ruff check .

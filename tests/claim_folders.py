@@ -9,6 +9,7 @@ SWEEP = """defaults:
   - _self_
 
 cell: simple_rnn
+jit: false
 epochs: 3
 batch_size: 20
 encoder_units: 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import functools
 import os
 import shutil
@@ -18,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A process that crashes says where.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 
+import fork_server
 import pytest
 from hydra import initialize_config_dir
 from mlflow import MlflowClient
@@ -28,7 +30,8 @@ from seqadd.exits import SIGNALS
 from seqadd.table import composed
 
 # Where whoever runs the tests records their own runs is not where tests do.
-for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
+for variable in OF_MLFLOW:
     os.environ.pop(variable, None)
 
 #: A run of seconds: 44 sums to train on in batches of 20, 20 and 4, narrow layers, few steps to compile.
@@ -42,8 +45,30 @@ SMALL = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--new-processes", action="store_true", help="run every command in a new Python, not in a forked one"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One fork server for all of pytest-xdist's workers, which inherit its address."""
+    if config.option.new_processes:
+        return
+    # XLA's programs are the same, their machine code is optimised less, and compiled in two thirds of the time.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    if hasattr(config, "workerinput") or config.option.collectonly or sys.platform != "linux":
+        return
+    folder = Path(tempfile.mkdtemp())
+    server = fork_server.start_server(folder)
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    config.add_cleanup(lambda: fork_server.stop_server(server))
+
+
 COMMAND = [sys.executable, "-m", "seqadd.run"]
-LONG = [*SMALL, "cell=simple_rnn", "epochs=1000000"]
+#: For tests that ask nothing of XLA, which takes seconds to compile a model.
+WITHOUT_XLA = [*SMALL, "jit=false", "cell=simple_rnn"]
+LONG = [*WITHOUT_XLA, "epochs=1000000"]
 
 
 def client_of(folder: Path) -> MlflowClient:
@@ -75,7 +100,7 @@ def quick_database(folder: Path) -> None:
 def output_of(folder: Path, *arguments: str) -> str:
     """What a command that goes well prints."""
     quick_database(folder)
-    done = subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True)
+    done = fork_server.run([*COMMAND, *arguments], cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -85,17 +110,10 @@ def epochs_of(folder: Path, run_id: str) -> list[int]:
     return [point.step for point in client_of(folder).get_metric_history(run_id, "loss")]
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str) -> fork_server.Process | subprocess.Popen[str]:
     """The command in a process group of its own, as a shell starts it."""
     quick_database(folder)
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return fork_server.start([*COMMAND, *arguments], cwd=folder, start_new_session=True)
 
 
 def group_is_alive(group: int) -> bool:
@@ -121,7 +139,7 @@ def processes_of(sweep: int) -> dict[str, list[int]]:
     return {"servers": servers, "jobs": [job for server in servers for job in children(server)]}
 
 
-def wait_for_lines(process: subprocess.Popen[str], wanted: str, n: int = 1) -> None:
+def wait_for_lines(process: fork_server.Process | subprocess.Popen[str], wanted: str, n: int = 1) -> None:
     """Reads the output until so many lines hold the text."""
     assert process.stdout is not None
     while n:
@@ -132,6 +150,11 @@ def wait_for_lines(process: subprocess.Popen[str], wanted: str, n: int = 1) -> N
 
 def make_config(*overrides: str) -> Config:
     """The checked configuration that ``python -m seqadd.run`` would run with these overrides."""
+    return copy.deepcopy(_make_config(overrides, *(os.environ.get(variable) for variable in OF_MLFLOW)))
+
+
+@functools.cache  # Hydra takes a tenth of a second
+def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | None) -> Config:
     with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
         return composed(list(overrides))
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 from claim_folders import PUBLISHED, SWEEP, make_claim
 from conftest import client_of, quick_database, runs_of
@@ -19,7 +20,7 @@ COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experimen
 
 
 def do(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+    return fork_server.run([*COMMAND, *arguments], cwd=folder, timeout=300)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -3,25 +3,26 @@
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import fork_server
 import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from conftest import COMMAND, LONG, SMALL, client_of, make_config, runs_of, start, wait_for_lines
+from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, runs_of, start, wait_for_lines
 
 from seqadd import checkpoints, models, run
 
 
 @pytest.fixture(scope="module")
-def single_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+def single_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("a folder with spaces and umlauts äöü")
     overrides = [*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4"]
-    return subprocess.run([*COMMAND, *overrides], cwd=folder, capture_output=True, text=True), folder
+    return fork_server.run([*COMMAND, *overrides], cwd=folder), folder
 
 
 def test_a_run_shows_every_epoch_and_its_id(single_run):
@@ -110,16 +111,15 @@ def test_a_runs_artifacts(single_run, tmp_path):
 
 
 def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call, in_empty_folder, tmp_path):
-    small = [*SMALL, "cell=lstm"]
-    call(run.main, *small, "epochs=2")
-    call(run.main, *small, "epochs=3", "seed=1")  # of another seed: not to be continued
+    call(run.main, *WITHOUT_XLA, "epochs=2")
+    call(run.main, *WITHOUT_XLA, "epochs=3", "seed=1")  # of another seed: not to be continued
     (first,) = [each for each in runs_of(in_empty_folder) if each.data.params["seed"] == "0"]
-    code, out, err = call(run.main, *small, "epochs=5")
+    code, out, err = call(run.main, *WITHOUT_XLA, "epochs=5")
     assert (code, err) == (0, "")
     said, *epochs, _ = out.splitlines()
-    assert said == f"lstm seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
+    assert said == f"simple_rnn seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
     assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/5", "4/5", "5/5"]
-    call(run.main, *small, "epochs=5", "tracking.experiment=uninterrupted")
+    call(run.main, *WITHOUT_XLA, "epochs=5", "tracking.experiment=uninterrupted")
 
     client = client_of(in_empty_folder)
     ids = [client.get_experiment_by_name(name).experiment_id for name in ("seqadd", "uninterrupted")]
@@ -159,11 +159,10 @@ def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(
 
 
 def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afresh(call, in_empty_folder):
-    small = [*SMALL, "cell=simple_rnn"]
-    call(run.main, *small, "epochs=1")
+    call(run.main, *WITHOUT_XLA, "epochs=1")
     (checkpoint,) = in_empty_folder.rglob(run.CHECKPOINT)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
-    code, out, _ = call(run.main, *small, "epochs=2")
+    code, out, _ = call(run.main, *WITHOUT_XLA, "epochs=2")
     assert code == 0
     assert "of 1 epochs is not continued: its checkpoint is damaged: the checksum does not fit\n" in out
     assert "epoch 1/2" in out

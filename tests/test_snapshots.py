@@ -1,7 +1,7 @@
 """A run that keeps weights and pictures of itself while it trains."""
 
 import pytest
-from conftest import SMALL, client_of, make_config, quick_database
+from conftest import WITHOUT_XLA, client_of, make_config, quick_database
 from PIL import Image
 
 from seqadd import inspection, run, snapshots, trained, training
@@ -11,10 +11,11 @@ training.use_threads(1)  # as a run does, for other tests start runs in this pro
 
 def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
     quick_database(in_empty_folder)
-    small = [*SMALL, "cell=simple_rnn"]
     client = client_of(in_empty_folder)
     runs = {
-        name: client.get_run(run.run(make_config(*small, *overrides, f"tracking.experiment={name}"), lambda told: None))
+        name: client.get_run(
+            run.run(make_config(*WITHOUT_XLA, *overrides, f"tracking.experiment={name}"), lambda told: None)
+        )
         for name, overrides in {
             "looked": ["epochs=5", "inspect.every=2", "inspect.question=5+7"],
             "plain": ["epochs=5"],

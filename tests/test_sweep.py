@@ -1,12 +1,27 @@
 """Sweeps as a person starts them: parent and children, jobs that fail, are killed or interrupted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 
+import fork_server
 import pytest
-from conftest import COMMAND, LONG, SMALL, client_of, group_is_alive, quick_database, runs_of, start, wait_for_lines
+from conftest import (
+    COMMAND,
+    LONG,
+    SMALL,
+    client_of,
+    group_is_alive,
+    output_of,
+    quick_database,
+    runs_of,
+    start,
+    wait_for_lines,
+)
+
+from seqadd import run
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +37,7 @@ def sweep_with_a_failure(tmp_path_factory: pytest.TempPathFactory):
     overrides = [each for each in overrides if not each.startswith("decoder_units")] + ["epochs=4"]
     (folder / "temporary").mkdir()
     environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
-    done = subprocess.run([*COMMAND, "-m", *overrides], cwd=folder, env=environment, capture_output=True, text=True)
+    done = fork_server.run([*COMMAND, "-m", *overrides], cwd=folder, env=environment)
     return done, folder
 
 
@@ -75,8 +90,7 @@ def test_a_sweep_gives_what_its_jobs_give_alone(sweep_with_a_failure, tmp_path):
         if (each.data.params.get("cell"), each.data.params.get("learning_rate")) == ("dense", "0.001")
     ]
     overrides = [*(each for each in SMALL if not each.startswith("decoder_units")), "cell=dense", "epochs=4"]
-    quick_database(tmp_path)
-    subprocess.run([*COMMAND, *overrides], cwd=tmp_path, check=True, capture_output=True)
+    output_of(tmp_path, *overrides)
     (alone,) = runs_of(tmp_path)
     for metric in ("loss", "val_loss", "acc", "val_acc"):
         assert alone.data.metrics[metric] == in_sweep.data.metrics[metric]
@@ -97,7 +111,11 @@ def test_ctrl_c_ends_a_sweep_with_all_its_jobs(tmp_path):
 
 
 def test_ctrl_c_while_libraries_are_imported_ends_a_sweep_in_one_line_too(tmp_path):
-    process = start(tmp_path, "-m", *LONG, "seed=0,1")
+    quick_database(tmp_path)
+    process = subprocess.Popen(
+        [*COMMAND, "-m", *LONG, "seed=0,1"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     wait_for_lines(process, "2 jobs")
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
@@ -108,3 +126,14 @@ def test_ctrl_c_while_libraries_are_imported_ends_a_sweep_in_one_line_too(tmp_pa
     while group_is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not group_is_alive(process.pid)
+
+
+def test_without_slurms_commands_one_line_says_where_they_are(call, in_empty_folder, monkeypatch):
+    (in_empty_folder / "git").symlink_to(shutil.which("git") or "git")
+    monkeypatch.setenv("PATH", str(in_empty_folder))
+    code, _, err = call(run.main, "-m", "hydra/launcher=slurm", *LONG, "seed=0,1")
+    assert code == 2
+    assert err == (
+        "seqadd: hydra/launcher=slurm: there is no sbatch on this machine; Slurm's are on the cluster's "
+        "login node: run it there, or without hydra/launcher=slurm\n"
+    )

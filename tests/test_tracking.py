@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
@@ -256,7 +257,7 @@ with store.unfinished(sys.argv[1]).claimed(print) as place:
 
 
 def test_eight_processes_at_once_on_a_folder_without_a_store_all_record_their_run(tmp_path):
-    processes = [subprocess.Popen([sys.executable, "-c", FIRST_OF_MANY, str(i)], cwd=tmp_path) for i in range(8)]
+    processes = [fork_server.start([sys.executable, "-c", FIRST_OF_MANY, str(i)], cwd=tmp_path) for i in range(8)]
     assert [process.wait() for process in processes] == [0] * 8
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = {

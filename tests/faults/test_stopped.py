@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
+import fork_server
 import pytest
-from conftest import COMMAND, SMALL, epochs_of, group_is_alive, output_of, runs_of, start, wait_for_lines
+from conftest import COMMAND, SMALL, WITHOUT_XLA, epochs_of, group_is_alive, output_of, runs_of, start, wait_for_lines
 
 FAST = [*SMALL, "cell=simple_rnn"]
 SWEEP = ["-m", "seed=0,1", "hydra.launcher.jobs=2"]
@@ -64,38 +65,29 @@ with command(), last_words(say):
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(1.0, "tidied up"), (2.4, "last words")])
-def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, said):
-    process = subprocess.Popen(
-        [sys.executable, "-c", DEAF.format(seconds=seconds)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, said, tmp_path):
+    process = fork_server.start(
+        [sys.executable, "-c", DEAF.format(seconds=seconds)], cwd=tmp_path, start_new_session=True
+    )
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, f"{said}\n", "seqadd: stopped by SIGINT\n")
 
 
-def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer():
+def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer(tmp_path):
     script = DEAF.format(seconds=5).replace("signals_held()", "signals_held(however_long=True)")
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = fork_server.start([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (143, "tidied up\n", "seqadd: stopped by SIGTERM\n")
 
 
-def test_a_process_ends_also_when_nothing_can_be_said():
+def test_a_process_ends_also_when_nothing_can_be_said(tmp_path):
     script = DEAF.format(seconds=60).replace("import command", "import raising_on_signals")
     script = script.replace("with command()", "with raising_on_signals(say=lambda text: 1 / 0)")
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = fork_server.start([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=10)
@@ -122,11 +114,11 @@ def test_a_closed_terminal_stops_a_run_and_nohup_lets_it_go_on(tmp_path):
 
 
 def test_a_run_that_was_interrupted_by_ctrl_c_has_lost_no_epoch(tmp_path):
-    process = start(tmp_path, *FAST, "epochs=1500")
+    process = start(tmp_path, *WITHOUT_XLA, "epochs=400")
     wait_for_lines(process, "epoch ", n=3)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)
     (killed,) = runs_of(tmp_path)
     known = len(epochs_of(tmp_path, killed.info.run_id))
-    out = output_of(tmp_path, *FAST, "epochs=1500")
+    out = output_of(tmp_path, *WITHOUT_XLA, "epochs=400")
     assert f"goes on after epoch {known}, where it was interrupted" in out

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import COMMAND, SMALL, make_config, quick_database, runs_of
+from conftest import COMMAND, WITHOUT_XLA, make_config, quick_database, runs_of
 
 from seqadd import checkpoints, run, table, tracking
 from seqadd.checkpoints import CheckpointError
@@ -22,7 +22,7 @@ from seqadd.config import Tracking, without_passwords
 from seqadd.locations import folder_name
 from seqadd.only import Only
 
-FAST = [*SMALL, "cell=simple_rnn", "epochs=1"]
+FAST = [*WITHOUT_XLA, "epochs=1"]
 
 
 class Payload:

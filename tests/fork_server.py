@@ -1,0 +1,302 @@
+"""Runs seqadd's commands in processes forked from one that has imported everything, as ``subprocess`` runs programs.
+
+A new Python takes ten seconds of a processor to import TensorFlow and MLflow; a forked one takes none. Where no server
+was started, each command is a new Python: ``pytest --new-processes``. What a test says of a new Python itself (what it
+imports, the variables that it reads before its first line, signals while it starts) needs ``subprocess``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import gc
+import json
+import os
+import pickle
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import util
+from pathlib import Path
+from typing import Any, NoReturn
+
+#: The path of the server's socket.
+_VARIABLE = "SEQADD_TESTS_FORK_SERVER"
+_MAX_REQUEST = 1 << 20  # bytes
+
+
+def start_server(folder: Path) -> subprocess.Popen[bytes]:
+    """Starts the server of this process and of those that it starts; it imports when it is first asked.
+
+    It ends with this process, however that ends.
+
+    Args:
+        folder: for its socket.
+    """
+    path = folder / "fork_server"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        os.environ[_VARIABLE] = str(path)
+        return subprocess.Popen(
+            [sys.executable, __file__, str(listener.fileno())],
+            pass_fds=[listener.fileno()], stdin=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+
+def stop_server(server: subprocess.Popen[bytes]) -> None:
+    """Ends the server; commands that still run go on."""
+    del os.environ[_VARIABLE]
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], object] | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; takes and returns what ``subprocess.run`` does.
+
+    Args:
+        arguments: ``[sys.executable, "-m", MODULE, ...]`` or ``[sys.executable, "-c", PROGRAM, ...]``.
+        cwd: the folder that it runs in.
+        env: its environment; None for that of this process.
+        before: is called in the new process before anything else; can be pickled.
+        timeout: seconds after which it is killed and TimeoutExpired raised.
+    """
+    process = start(arguments, cwd=cwd, env=env, before=before)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(list(arguments), process.returncode, out, err)
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], object] | None = None,
+    start_new_session: bool = False,
+) -> Process | subprocess.Popen[str]:
+    """Starts a command; arguments as of ``run``."""
+    if _VARIABLE not in os.environ:
+        return subprocess.Popen(
+            arguments, cwd=cwd, env=env, preexec_fn=before, start_new_session=start_new_session,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    _, flag, program, *rest = arguments
+    return Process(_Command(flag, program, rest, str(cwd), dict(env or os.environ), start_new_session, before))
+
+
+class Process:
+    """A command that was started, with what tests need of ``subprocess.Popen``."""
+
+    def __init__(self, command: _Command) -> None:
+        (self.stdout, out), (self.stderr, err) = _pipe(), _pipe()
+        self.args = [sys.executable, command.flag, command.program, *command.arguments]
+        self.returncode: int | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(os.environ[_VARIABLE])
+        # First where to import from what the command is pickled by.
+        request = pickle.dumps((sys.path, pickle.dumps(command)))
+        socket.send_fds(self._connection, [request], [out, err])
+        os.close(out)
+        os.close(err)
+        self._said = self._connection.makefile("r")
+        self.pid = int(self._said.readline())
+
+    def poll(self) -> int | None:
+        """The exit code as ``subprocess`` has it, or None while the process runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode = int(self._said.readline())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for the end; returns the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: when the process still runs after so many seconds.
+        """
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Reads both outputs to their ends and waits for that of the process; raises as ``wait``."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        texts = ["", ""]
+
+        def read(index: int, stream: Any) -> None:
+            texts[index] = stream.read()
+
+        readers = [
+            threading.Thread(target=read, args=each, daemon=True) for each in enumerate((self.stdout, self.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        self.wait(None if deadline is None else max(1.0, deadline - time.monotonic()))
+        return texts[0], texts[1]
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _pipe() -> tuple[Any, int]:
+    reader, writer = os.pipe()
+    return open(reader, encoding="utf-8"), writer
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What a forked process is asked to be; sent pickled."""
+
+    flag: str
+    program: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    new_session: bool
+    before: Callable[[], object] | None
+
+    def run(self, out: int, err: int) -> NoReturn:
+        """Makes this process, fresh from the fork, one that runs the command, and ends it as Python would."""
+        if self.new_session:
+            os.setsid()
+        for descriptor, number in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.chdir(self.folder)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        tempfile.tempdir = None  # read anew
+        sys.path.insert(0, self.folder)
+        _lend_to_multiprocessing()
+        code: Any = None
+        try:
+            if self.before is not None:
+                self.before()
+            if self.flag == "-m":
+                sys.argv[:] = [self.program, *self.arguments]
+                runpy.run_module(self.program, run_name="__main__", alter_sys=True)
+            else:
+                sys.argv[:] = [self.flag, *self.arguments]
+                exec(compile(self.program, "<string>", "exec"), {"__name__": "__main__"})
+        except SystemExit as ended:
+            code = ended.code
+            if not isinstance(code, int | None):
+                print(code, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code if isinstance(code, int) else code is not None)
+
+
+def _lend_to_multiprocessing() -> None:
+    """Gives multiprocessing, if it starts a fork server, a process forked now instead of a Python that imports anew.
+
+    A sweep forks its jobs from such a server. This one is a child of the command, as the other would be.
+    """
+    ours, theirs = socket.socketpair()
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}  # as seqadd.jobs has them blocked in it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        message, descriptors, _, _ = socket.recv_fds(theirs, _MAX_REQUEST, 8)
+        if message:  # otherwise the command has ended without a fork server
+            numbers, program = json.loads(message)
+            out_of_the_way = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 1 + max(numbers)) for descriptor in descriptors]
+            for descriptor, number in zip(out_of_the_way, numbers, strict=True):
+                os.dup2(descriptor, number)
+            with suppress(SystemExit):
+                exec(program, {"__name__": "__main__"})
+        os._exit(0)
+    theirs.close()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    spawn = util.spawnv_passfds
+
+    def lend(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1]:
+            return spawn(path, arguments, descriptors)
+        socket.send_fds(ours, [json.dumps([descriptors, arguments[-1]]).encode()], descriptors)
+        return pid
+
+    util.spawnv_passfds = lend
+
+
+def _serve(listener: socket.socket) -> None:
+    """Forks a process for each command that is asked for, and one that waits for its end and tells of it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    imported = False
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        connection, _ = listener.accept()
+        request, descriptors, _, _ = socket.recv_fds(connection, _MAX_REQUEST, 2)
+        if not imported:
+            _import_everything()
+            imported = True
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            pid = os.fork()
+            if pid == 0:
+                connection.close()
+                sys.path[:], command = pickle.loads(request)
+                pickle.loads(command).run(*descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            connection.sendall(f"{pid}\n".encode())
+            connection.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.close()
+
+
+def _import_everything() -> None:
+    """All modules of commands. None of them computes or opens a store: threads that that starts survive no fork."""
+    import warnings
+
+    from seqadd.quiet import quiet_import_of_tensorflow
+
+    with quiet_import_of_tensorflow():
+        from seqadd import answer, inspect, jobs, models, reproduce, run, searches, table, training  # noqa: F401
+    # They are run as programs too, and Python wonders that they are imported already.
+    warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
+    gc.freeze()  # or each process would copy what it looks through for garbage
+
+
+if __name__ == "__main__":
+    sys.modules["fork_server"] = sys.modules["__main__"]  # by which name commands are pickled
+    _serve(socket.socket(fileno=int(sys.argv[1])))
