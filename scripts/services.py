@@ -126,6 +126,17 @@ def stop_postgres(folder: Path) -> None:
     raise ServiceError(f"PostgreSQL in {data} does not stop: {_last_line(data / 'log.txt')}")
 
 
+def missing() -> str | None:
+    """What this machine lacks for PostgreSQL and MLflow's server, and how it is had, in one line; None if nothing."""
+    try:
+        postgres_program("initdb")
+        postgres_user()
+        _check_libraries("postgresql+psycopg2", auth=True)
+    except ServiceError as error:
+        return str(error)
+    return None
+
+
 def postgres_program(name: str) -> str:
     """The path of a program of PostgreSQL's, of the newest version that Debian has installed or that is on the PATH.
 

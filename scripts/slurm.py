@@ -72,6 +72,16 @@ class CannotStart(RuntimeError):
     """Why there is no cluster, in one line."""
 
 
+def missing() -> str | None:
+    """What this machine lacks for a cluster and how it is had, in one line; None where it lacks nothing."""
+    programs = [program for program in PROGRAMS if shutil.which(program) is None]
+    if programs:
+        return f"Slurm is not installed (no {', '.join(programs)}): apt install slurm-wlm munge"
+    if os.geteuid() != 0:
+        return "Slurm cannot be started: slurmd must be root; start it as root, or in a container"
+    return None
+
+
 def start(folder: Path) -> dict[str, str]:
     """Starts a cluster that keeps all it has in a folder.
 
@@ -81,11 +91,9 @@ def start(folder: Path) -> dict[str, str]:
     Raises:
         CannotStart: without the programs, without root, or when it does not answer.
     """
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        raise CannotStart(f"{', '.join(missing)}: not installed; on Debian: apt install slurm-wlm munge")
-    if os.geteuid() != 0:
-        raise CannotStart("slurmd must be root; start it as root, or in a container")
+    lacks = missing()
+    if lacks is not None:
+        raise CannotStart(lacks)
     folder = folder.absolute()
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -16,12 +16,19 @@ from mlflow import MlflowClient
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import services
+import slurm
 
 T = TypeVar("T")
 
 
+def need(missing: Callable[[], str | None]) -> None:
+    """Skips a test whose service this machine does not have; the reason names all that it lacks, in one line."""
+    if missing() is not None:
+        pytest.skip("; ".join(lack for lack in (slurm.missing(), services.missing()) if lack is not None))
+
+
 def or_fail(do: Callable[[], T]) -> T:
-    """What it gives; a test that cannot have its services fails with the one line that says why."""
+    """What it gives; a test fails with one line where its services are installed and do not start."""
     try:
         return do()
     except services.ServiceError as error:
@@ -33,6 +40,7 @@ class Postgres:
     """A PostgreSQL that can be stopped, started again on the same port, and asked."""
 
     def __init__(self, folder: Path) -> None:
+        need(services.missing)
         self.folder = folder
         self.start()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import COMMAND, SMALL, client_of, runs_of, wait_for_lines
-from shared_server import Postgres, Server, services_folder
+from shared_server import Postgres, Server, need, services_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import slurm as cluster
@@ -34,6 +33,7 @@ ON_SLURM = ["-m", "hydra/launcher=slurm"]
 
 @pytest.fixture(scope="module", autouse=True)
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    need(cluster.missing)
     folder = tmp_path_factory.mktemp("slurm")
     environment = cluster.start(folder)
     os.environ.update(environment)
@@ -312,15 +312,3 @@ def test_what_slurm_refuses_is_one_line_and_nothing_is_submitted(
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
     assert slurm_says("squeue", "--noheader") == ""
-
-
-def test_without_slurms_commands_one_line_says_where_they_are(tmp_path: Path) -> None:
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "git").symlink_to(shutil.which("git") or "git")
-    refused = seqadd(tmp_path, *ON_SLURM, *SWEEP, PATH=str(programs))
-    assert refused.returncode == 2
-    assert refused.stderr == (
-        "seqadd: hydra/launcher=slurm: there is no sbatch on this machine; Slurm's are on the cluster's "
-        "login node: run it there, or without hydra/launcher=slurm\n"
-    )
