@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.stats import chi2_contingency
+from scipy.stats import chi2_contingency, chisquare
 
 from seqadd import addition, alphabet
 
@@ -186,3 +186,24 @@ def test_carries_are_those_of_adding_by_hand():
             carried = int(x) + int(y) + carried > 9
             count += carried
         assert count == carries
+
+
+def test_longer_sums_of_one_digit_have_each_pair_as_often_as_counting_all_of_them_says():
+    """One addend is 1 to 9 and the other 0 to 9, all equally likely, and either comes first: 1 + 0 half as often."""
+    expected = np.zeros((10, 10))
+    for longer in range(1, 10):
+        for other in range(10):
+            expected[longer, other] += 100
+            expected[other, longer] += 100
+    drawn = addition.draw_of_length(18_000, 1, np.random.default_rng(0))
+    counted = np.zeros((10, 10))
+    np.add.at(counted, tuple(drawn.T), 1)
+    possible = expected > 0
+    assert counted[~possible].sum() == 0  # 0 + 0 alone
+    assert chisquare(counted[possible], expected[possible]).pvalue > 0.001
+
+
+def test_of_longer_sums_the_longer_addend_comes_first_in_half():
+    a, b = addition.draw_of_length(4_000, 5, np.random.default_rng(0)).T
+    longer_first, shorter_first = (a > 9_999) & (b <= 9_999), (a <= 9_999) & (b > 9_999)
+    assert longer_first.sum() / (longer_first | shorter_first).sum() == pytest.approx(0.5, abs=0.03)

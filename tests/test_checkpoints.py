@@ -99,3 +99,12 @@ def test_what_only_one_fingerprint_has_is_compared_with_nothing(saved):
         checkpoints.load(path, {**FINGERPRINT, "flags": "--fast"})
     with pytest.raises(CheckpointError, match="its data is cd, that of this run none"):
         checkpoints.load(path, {"configuration": "ab"})
+
+
+def test_the_fingerprint_is_another_under_other_code_or_on_another_gpu(monkeypatch):
+    here = checkpoints.fingerprint_of(make_config(), "cd")
+    monkeypatch.setattr(checkpoints, "gpu_names", lambda: ["one of another kind"])
+    assert checkpoints.fingerprint_of(make_config(), "cd") != here
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoints, "code_digest", lambda: "0123456789abcdef")
+    assert checkpoints.fingerprint_of(make_config(), "cd") == {**here, "code": "0123456789abcdef"}

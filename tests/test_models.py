@@ -1,5 +1,7 @@
 """Shapes and names as the article prints them, and a step of each cell in each era computed by hand."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -229,3 +231,72 @@ def test_the_forget_bias_starts_at_one():
     assert bias.tolist() == [0] * 64 + [1] * 64 + [0] * 128
     np.testing.assert_allclose(recurrent_kernel @ recurrent_kernel.T, np.eye(64), atol=1e-5)
     assert np.abs(kernel).max() <= np.sqrt(6 / (12 + 256))  # Glorot's uniform limit
+
+
+# Models as a whole: a layer of theirs could follow another era than the configuration says.
+
+
+def states_by_hand(cell: str, era: str, weights: list[np.ndarray], inputs: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a recurrent layer after each step, as in the tests above; from a state of zeros."""
+    kernel, recurrent_kernel, bias = weights
+    gate, units = GATE[era], len(recurrent_kernel)
+    h, c = np.zeros(units), np.zeros(units)
+    outputs = []
+    for x in inputs:
+        if cell == "lstm":
+            i, f, g, o = np.split(x @ kernel + h @ recurrent_kernel + bias, 4)
+            c = gate(f) * c + gate(i) * np.tanh(g)
+            h = gate(o) * np.tanh(c)
+        elif cell == "gru":
+            of_input, of_state = bias if era == "keras3" else (bias, np.zeros(3 * units))
+            x_z, x_r, x_h = np.split(x @ kernel + of_input, 3)
+            h_z, h_r, h_h = np.split(h @ recurrent_kernel + of_state, 3)
+            z, r = gate(x_z + h_z), gate(x_r + h_r)
+            recurrent = r * h_h if era == "keras3" else (r * h) @ recurrent_kernel[:, 2 * units :]
+            h = z * h + (1 - z) * np.tanh(x_h + recurrent)
+        else:
+            h = np.tanh(x @ kernel + h @ recurrent_kernel + bias)
+        outputs.append(h)
+    return outputs
+
+
+@pytest.mark.parametrize(
+    ("cell", "era"),
+    [("lstm", "keras2"), ("lstm", "keras3"), ("gru", "keras2"), ("gru", "keras3"), ("simple_rnn", "keras2")],
+)
+def test_the_main_model_by_hand(cell, era):
+    model = models.build_model(
+        make_config(f"cell={cell}", f"era={era}", "encoder_units=3", "decoder_units=2"), 3, 2, 12
+    )
+    rng = np.random.default_rng(0)
+    for weights in model.weights:
+        weights.assign(2 * rng.normal(size=weights.shape))
+    question = np.eye(12, dtype=np.float32)[[2, 1, 11]]  # 0+9
+    encoder, _, decoder, *_ = model.layers
+    encoded = states_by_hand(cell, era, encoder.get_weights(), question)[-1]
+    features = states_by_hand(cell, era, decoder.get_weights(), [encoded] * 2)
+    np.testing.assert_allclose(model(question[None])[0], characters(model, features), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "recurrent"),
+    [
+        ("repeat_vector", 2),
+        ("aligned", 1),
+        ("encoder_decoder", 2),
+        ("attention", 2),
+        ("repeat_vector_stacked", 3),
+        ("readout", 2),
+        ("pooled", 3),
+    ],
+)
+def test_every_recurrent_layer_has_the_gates_of_its_era(architecture, recurrent):
+    chosen = make_config(f"architecture={architecture}")
+    x = np.linspace(-3, 3, 13, dtype=np.float32)
+    for era, gate in GATE.items():
+        # Of two characters each, which takes little time.
+        model = models.build_model(dataclasses.replace(chosen, era=era), 2, 2, 12)
+        cells = [layer.cell for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+        assert len(cells) == recurrent
+        for each in cells:
+            np.testing.assert_allclose(each.recurrent_activation(x), gate(x), atol=1e-6)

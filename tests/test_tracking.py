@@ -443,3 +443,15 @@ def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousan
     with recording(store) as run:
         run.log_history([{"epoch": epoch, **dict.fromkeys(names, epoch / 10)} for epoch in range(1, 121)])
     assert store.history(run.run_id, "metric_18") == {epoch: epoch / 10 for epoch in range(1, 121)}
+
+
+def test_a_run_that_failed_or_is_under_way_does_not_count_though_it_says_its_seed_and_epochs(store):
+    whole = {"params": {"seed": 0, "epochs": 1}, "tags": {"condition_hash": "ab"}}
+    with recording(store, **whole) as finished:
+        pass
+    with pytest.raises(ZeroDivisionError), recording(store, **whole) as failed:
+        1 / 0  # noqa: B018
+    with recording(store, **whole) as under_way:
+        found = store.of_condition("ab")
+    assert [run.run_id for run in found.finished] == [finished.run_id]
+    assert [run.run_id for run in found.unfinished] == [failed.run_id, under_way.run_id]

@@ -210,3 +210,29 @@ def test_where_xla_cannot_compile_training_says_so_once_and_gives_the_same():
     (line,) = said
     assert line.startswith("XLA cannot compile this model, trains on without it: ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("loss", ["categorical", "binary"])
+def test_losses_and_accuracies_of_given_probabilities_by_hand(loss):
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(12, 0.3), size=(5, 4))  # one of them is often above a half
+    ids = rng.integers(0, 12, size=(5, 4))
+    ids[:, :2] = probabilities[:, :2].argmax(axis=-1)
+    p, y = np.clip(probabilities, 1e-7, 1 - 1e-7), np.eye(12)[ids]
+    expected = [
+        -(y * np.log(p)).sum(axis=-1) if loss == "categorical" else -np.log(np.where(y == 1, p, 1 - p)).mean(axis=-1),
+        probabilities.argmax(axis=-1) == ids,
+        *([((probabilities > 0.5) == y).mean(axis=-1)] if loss == "binary" else []),
+    ]
+    measures = training._measures(make_config(f"loss={loss}"))
+    measured = measures(tf.constant(ids, tf.int32), tf.constant(probabilities, tf.float32))
+    np.testing.assert_allclose(measured, np.mean(expected, axis=-1), rtol=1e-4)
+
+
+def test_an_epoch_takes_the_sums_in_the_order_of_its_own_or_of_the_first():
+    config = make_config(*SMALL)
+    data = run.draw(config)
+    for epoch in (1, 2, 3):
+        for shuffle, ordered_as in (("each_epoch", epoch), ("once", 1)):
+            rows = training.rows_of_epoch(dataclasses.replace(config, shuffle=shuffle), data, [], epoch)
+            assert (rows == curricula.epoch_order(config.seed, ordered_as, 44)).all()
