@@ -1,6 +1,6 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test
-# make faults  sets up; the long tests: kills, crashes and lost servers, what XLA compiles; each command a new Python
+# make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make check   sets up; lint, format, types, known vulnerabilities of what is pinned
 #
@@ -20,6 +20,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
 faults: $(READY)
+	$(BIN)/python tests/mutations.py
 	$(BIN)/python -m pytest -m long -n 0 --new-processes
 
 integration: $(READY)

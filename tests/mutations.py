@@ -1,0 +1,901 @@
+"""Small mistakes, put into the code one at a time, and for each the test that must notice it.
+
+    python tests/mutations.py
+    python tests/mutations.py reset-gate epochs-told-twice
+
+Prints a line for each. The exit code is 1 where a mistake goes unnoticed, where its test fails without it, or where the
+text that it replaces is not found exactly once: whoever changes that code changes the table below. Works on a copy of
+the clone.
+
+A test notices a mistake by failing. A test that cannot be collected, or does not end, has noticed nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CLONE = Path(__file__).resolve().parents[1]
+SOURCES = Path("src", "seqadd")
+COPIED = ("src", "conf", "experiments", "tests", "pyproject.toml")
+
+#: Imported once, by the process that all tests are forked from; nothing of seqadd's, which is what changes.
+PRELOADED = (
+    "pytest",
+    "xdist.plugin",
+    "hydra",
+    "matplotlib.pyplot",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "pandas",
+    "rich.progress",
+    "scipy.stats",
+    "tensorflow",
+    "keras",
+)
+#: So that none of them starts a thread: a forked process would not have it, but the locks that it holds.
+ENVIRONMENT = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "KERAS_BACKEND": "tensorflow",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # looking for plugins takes a second
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+MOST_SECONDS = 300  # for each test; some mutations could make theirs wait for ever
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake and what must notice it.
+
+    Attributes:
+        name: on the command line and in the table.
+        file: below ``src/seqadd``.
+        old: a text that the file holds exactly once.
+        new: what takes its place.
+        test: below ``tests``, as pytest names it.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+def import_once() -> None:
+    """Imports what is slow to import and not changed by mutations; what TensorFlow says meanwhile is not shown."""
+    os.environ.update(ENVIRONMENT)
+    stderr = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        for name in PRELOADED:
+            importlib.import_module(name)
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    gc.freeze()  # pytest collects garbage at its end, and would look through all of this
+    assert "seqadd" not in sys.modules
+
+
+def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """Runs tests of the copy in a forked process.
+
+    Returns:
+        pytest's exit code, below 0 where a signal ended it, and what it printed.
+    """
+    output = copy.parent / "output"
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 3  # pytest's for an error inside it
+        try:
+            with output.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            os.chdir(copy)
+            sys.path[0] = os.environ["PYTHONPATH"] = str(copy / "src")  # also for processes that the tests start
+            signal.alarm(MOST_SECONDS * len(tests))
+            options = ["-x", "-q", "-p", "xdist.plugin", "-n", "0", "-p", "no:cacheprovider"]
+            options.append(f"--basetemp={copy.parent / 'temporary'}")
+            code = sys.modules["pytest"].main([*options, *(f"tests/{test}" for test in tests)])
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code, output.read_text(errors="replace")
+
+
+def write_source(path: Path, text: str) -> None:
+    """Writes a module. What Python has compiled of it goes, for Python tells it by its length and second alone."""
+    path.write_text(text, encoding="utf-8")
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
+
+
+def fits(mutation: Mutation) -> bool:
+    """Whether its file is there and holds its text exactly once."""
+    path = CLONE / SOURCES / mutation.file
+    return path.is_file() and path.read_text(encoding="utf-8").count(mutation.old) == 1
+
+
+def try_out(mutation: Mutation, copy: Path) -> str:
+    """``yes`` where the test notices the mutation; else ``NO``, and what happened instead of its passing."""
+    path = copy / SOURCES / mutation.file
+    whole = path.read_text(encoding="utf-8")
+    write_source(path, whole.replace(mutation.old, mutation.new))
+    try:
+        code, output = run_tests(copy, [mutation.test])
+    finally:
+        write_source(path, whole)
+    if code in (0, 1):
+        return "yes" if code else "NO"
+    last = (output.strip().splitlines() or [""])[-1]
+    return f"NO: pytest ended with {code}: {last}"
+
+
+def copy_to(copy: Path) -> None:
+    """Copies what the tests need of the clone."""
+    copy.mkdir()
+    for name in COPIED:
+        if (CLONE / name).is_dir():
+            shutil.copytree(CLONE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(CLONE / name, copy / name)
+
+
+def chosen(names: Sequence[str]) -> list[Mutation]:
+    """The mutations of these names, or all where none is given; ends the program where there is none of a name."""
+    known = {mutation.name: mutation for mutation in MUTATIONS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        sys.exit(f"no mutation is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in names] or MUTATIONS
+
+
+def main() -> int:
+    """Runs the mutations that the command line names; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which mutations; all where none is given")
+    mutations = chosen(parser.parse_args().names)
+    lost = [each for each in mutations if not fits(each)]
+    for each in lost:
+        print(f"{each.name}: {each.file} must hold this text exactly once; change the mutation: {each.old}")
+    if lost:
+        return 1
+    began = time.monotonic()
+    import_once()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder).resolve() / "copy"
+        copy_to(copy)
+        code, output = run_tests(copy, list(dict.fromkeys(each.test for each in mutations)))
+        if code != 0:
+            print(output)
+            print(f"Without a mutation the tests must pass; pytest ended with {code}.")
+            return 1
+        print(f"Without a mutation all these tests pass ({time.monotonic() - began:.0f} s).")
+        width = max(len(each.name) for each in mutations)
+        unnoticed = 0
+        for each in mutations:
+            start = time.monotonic()
+            noticed = try_out(each, copy)
+            unnoticed += noticed != "yes"
+            seconds = f"{time.monotonic() - start:.1f} s"
+            print(f"{each.name:{width}}  {each.file:18}  {noticed:3}  {seconds:>7}  {each.test}", flush=True)
+    print(f"{len(mutations)} mutations, {unnoticed} unnoticed, {time.monotonic() - began:.0f} s")
+    return 1 if unnoticed else 0
+
+
+#: In the order in which they are run.
+MUTATIONS = [
+    # The law of the sums: which are drawn, written, held out.
+    Mutation(
+        "no-leading-zeros",
+        "addition.py",
+        "numbers = rng.integers(0, 10**lengths)",
+        "numbers = rng.integers(np.where(lengths > 1, 10 ** (lengths - 1), 0), 10**lengths)",
+        "test_addition.py::test_the_law_is_the_articles",
+    ),
+    Mutation(
+        "longer-addend-first",
+        "addition.py",
+        "numbers = rng.integers(0, 10**lengths)",
+        "numbers = np.sort(rng.integers(0, 10**lengths))[:, ::-1]",
+        "test_addition.py::test_the_law_is_the_articles",
+    ),
+    Mutation(
+        "later-draws-first",
+        "addition.py",
+        "return addends[np.sort(first)]",
+        "return addends[np.sort(first)[::-1]]",
+        "test_addition.py::test_the_law_is_the_articles",
+    ),
+    Mutation(
+        "sums-come-twice-the-other-way-round",
+        "addition.py",
+        "key = addends.min(axis=1) * 10**digits + addends.max(axis=1)",
+        "key = addends[:, 0] * 10**digits + addends[:, 1]",
+        "test_addition.py::test_no_question_comes_twice_either_way_round",
+    ),
+    Mutation(
+        "longer-addend-of-longer-sums-first",
+        "addition.py",
+        "return rng.permuted(np.stack([longer, other], axis=1), axis=1)",
+        "return np.stack([longer, other], axis=1)",
+        "test_addition.py::test_longer_sums_of_one_digit_have_each_pair_as_often_as_counting_all_of_them_says",
+    ),
+    Mutation(
+        "longer-sums-that-are-not",
+        "addition.py",
+        "longer = rng.integers(10 ** (digits - 1), 10**digits, size=n)",
+        "longer = rng.integers(0, 10**digits, size=n)",
+        "test_curricula.py::test_addends_of_equal_lengths",
+    ),
+    Mutation(
+        "last-drawn-held-out",
+        "addition.py",
+        "addends = addends[rng.permutation(n_questions)]",
+        "addends = addends[np.arange(n_questions)]",
+        "test_addition.py::test_held_out_sums_follow_the_law_of_the_others",
+    ),
+    Mutation(
+        "held-out-sums-trained-on",
+        "addition.py",
+        "        questions[:split_at],\n        answers[:split_at],",
+        "        questions,\n        answers,",
+        "test_addition.py::test_a_tenth_is_held_out_and_not_trained_on",
+    ),
+    Mutation(
+        "held-out-count",
+        "addition.py",
+        "int(round(n_questions * held_out, 6))",
+        "int(n_questions * held_out)",
+        "test_addition.py::test_the_held_out_count_is_rounded_down",
+    ),
+    Mutation(
+        "carries-from-ten",
+        "addition.py",
+        "% powers).sum(axis=1) >= powers)",
+        "% powers).sum(axis=1) > powers)",
+        "test_addition.py::test_carries_are_those_of_adding_by_hand",
+    ),
+    Mutation(
+        "padding-not-reversed",
+        "addition.py",
+        "return question[::-1] if reverse else question",
+        "return question.rstrip()[::-1].ljust(len(question)) if reverse else question",
+        "test_addition.py::test_questions_are_padded_then_reversed_as_a_whole",
+    ),
+    Mutation(
+        "answers-padded-on-the-left",
+        "addition.py",
+        "str(a + b).ljust(length)",
+        "str(a + b).rjust(length)",
+        "test_addition.py::test_answers_are_padded_to_their_length",
+    ),
+    # The alphabet.
+    Mutation(
+        "blank-last-in-the-alphabet",
+        "alphabet.py",
+        'CHARACTERS = " +0123456789"',
+        'CHARACTERS = "+0123456789 "',
+        "test_alphabet.py::test_the_alphabet_is_sorted_as_the_articles_character_table",
+    ),
+    Mutation(
+        "plus-for-the-blank",
+        "alphabet.py",
+        'BLANK = CHARACTERS.index(" ")',
+        'BLANK = CHARACTERS.index("+")',
+        "test_encoder_decoder.py::test_an_answer_counts_up_to_the_blank_that_ends_it",
+    ),
+    # Eras, and the gates of every recurrent layer.
+    Mutation(
+        "slope-of-todays-hard-sigmoid",
+        "models.py",
+        "keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)",
+        "keras.ops.clip(x / 6 + 0.5, 0.0, 1.0)",
+        "test_models.py::test_the_gates_of_2018_are_not_todays_hard_sigmoid",
+    ),
+    Mutation(
+        "todays-gates-are-hard",
+        "models.py",
+        '"keras3": "sigmoid"',
+        '"keras3": "hard_sigmoid"',
+        "test_models.py::test_lstm_by_hand",
+    ),
+    Mutation(
+        "gates-of-2018-are-todays",
+        "models.py",
+        '{"keras2": hard_sigmoid_of_keras2,',
+        '{"keras2": "sigmoid",',
+        "test_models.py::test_lstm_by_hand",
+    ),
+    Mutation(
+        "reset-after-in-2018",
+        "models.py",
+        'GRU_RESET_AFTER = {"keras2": False',
+        'GRU_RESET_AFTER = {"keras2": True',
+        "test_models.py::test_gru_by_hand_in_keras2_resets_before_the_product",
+    ),
+    Mutation(
+        "decoder-of-another-era",
+        "models.py",
+        (
+            "            cell(config.decoder_units, config.era, return_sequences=True,"
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+        ),
+        (
+            '            cell(config.decoder_units, "keras3", return_sequences=True,'
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+        ),
+        "test_models.py::test_the_main_model_by_hand",
+    ),
+    Mutation(
+        "aligned-layer-of-another-era",
+        "models.py",
+        "CELLS[config.cell](config.encoder_units, config.era, return_sequences=True",
+        'CELLS[config.cell](config.encoder_units, "keras3", return_sequences=True',
+        "test_models.py::test_every_recurrent_layer_has_the_gates_of_its_era",
+    ),
+    Mutation(
+        "second-decoder-of-another-era",
+        "models.py",
+        'cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_3")',
+        'cell(config.decoder_units, "keras3", return_sequences=True, name=f"{config.cell}_3")',
+        "test_models.py::test_every_recurrent_layer_has_the_gates_of_its_era",
+    ),
+    Mutation(
+        "readout-decoder-of-another-era",
+        "models.py",
+        "decoder = cell(config.encoder_units, config.era,",
+        'decoder = cell(config.encoder_units, "keras3",',
+        "test_models.py::test_every_recurrent_layer_has_the_gates_of_its_era",
+    ),
+    Mutation(
+        "decoder-that-reads-its-answer-of-another-era",
+        "encoder_decoder.py",
+        "decoder = recurrent(units, return_sequences=True,",
+        'decoder = recurrent(units, era="keras3", return_sequences=True,',
+        "test_encoder_decoder.py::test_it_is_keras_own_layers_with_a_mask",
+    ),
+    Mutation(
+        "encoder-that-hands-over-of-another-era",
+        "encoder_decoder.py",
+        "units, return_sequences=score is not None, return_state=True",
+        'units, era="keras3", return_sequences=score is not None, return_state=True',
+        "test_models.py::test_every_recurrent_layer_has_the_gates_of_its_era",
+    ),
+    Mutation(
+        "encoder-decoder-always-of-2018",
+        "models.py",
+        "functools.partial(CELLS[config.cell], era=config.era)",
+        'functools.partial(CELLS[config.cell], era="keras2")',
+        "test_models.py::test_every_recurrent_layer_has_the_gates_of_its_era",
+    ),
+    # What a step computes, and its gradient.
+    Mutation(
+        "reset-gate",
+        "layers.py",
+        "None if state is None else reset * state",
+        "None if state is None else state",
+        "test_models.py::test_the_main_model_by_hand",
+    ),
+    Mutation(
+        "reset-gate-of-today",
+        "layers.py",
+        "self.weigh(inputs, None, of_new) + reset * from_state",
+        "self.weigh(inputs, None, of_new) + from_state",
+        "test_models.py::test_gru_by_hand_in_keras3_resets_after_the_product",
+    ),
+    Mutation(
+        "bias-of-the-state-forgotten",
+        "layers.py",
+        "return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units)], axis=0)",
+        "return of_inputs",
+        "test_models.py::test_gru_by_hand_in_keras3_resets_after_the_product",
+    ),
+    Mutation(
+        "input-and-forget-gate-exchanged",
+        "layers.py",
+        "i, f, g, o = tf.split",
+        "f, i, g, o = tf.split",
+        "test_models.py::test_lstm_by_hand",
+    ),
+    Mutation(
+        "no-gradient-through-time",
+        "layers.py",
+        "of_state = tf.matmul(of_product, weights[n:], transpose_b=True)",
+        "of_state = tf.zeros_like(state)",
+        "test_layers.py::test_an_initial_state_is_started_from",
+    ),
+    Mutation(
+        "initial-state-ignored",
+        "layers.py",
+        "states = initial_state\n",
+        "states = None\n",
+        "test_layers.py::test_an_initial_state_is_started_from",
+    ),
+    # The loss, and which rows and characters count.
+    Mutation(
+        "binary-loss-is-the-categorical",
+        "training.py",
+        '"binary": keras.losses.BinaryCrossentropy',
+        '"binary": keras.losses.CategoricalCrossentropy',
+        "test_training.py::test_losses_and_accuracies_of_given_probabilities_by_hand",
+    ),
+    Mutation(
+        "loss-of-a-batch-over-too-many-rows",
+        "training.py",
+        "else tf.reduce_sum(counts))",
+        "else float(batch_size))",
+        "test_training.py::test_two_epochs_equal_a_plain_keras_loop[cell=dense decoder_units=null]",
+    ),
+    Mutation(
+        "filling-of-the-last-batch-counts",
+        "training.py",
+        "tf.cast(at < n_train, tf.float32), told_here)",
+        "tf.ones(batch_size), told_here)",
+        "test_encoder_decoder.py::test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_batch",
+    ),
+    Mutation(
+        "loss-by-sums-where-characters-count",
+        "training.py",
+        "sums[-1] if config.free_lengths else",
+        "tf.reduce_sum(counts) if config.free_lengths else",
+        "test_encoder_decoder.py::test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_batch",
+    ),
+    Mutation(
+        "padding-counts-in-the-loss",
+        "training.py",
+        "tf.reduce_sum(each * counts, axis=-1)",
+        "tf.reduce_sum(each, axis=-1)",
+        "test_encoder_decoder.py::test_padding_adds_nothing_to_loss_or_accuracy",
+    ),
+    # Masks, and what a decoder reads.
+    Mutation(
+        "blank-that-ends-does-not-count",
+        "encoder_decoder.py",
+        "axis=1, exclusive=True)",
+        "axis=1)",
+        "test_encoder_decoder.py::test_an_answer_counts_up_to_the_blank_that_ends_it",
+    ),
+    Mutation(
+        "decoder-is-told-the-answer",
+        "encoder_decoder.py",
+        "tf.concat([begun, answers[:, :-1]], axis=1)",
+        "tf.concat([answers[:, :-1], begun], axis=1)",
+        "test_encoder_decoder.py::test_the_taught_decoder_reads_the_character_before",
+    ),
+    Mutation(
+        "blanks-are-read",
+        "layers.py",
+        "blank = sequences[:, at, BLANK, None] > 0.5",
+        "blank = sequences[:, at, BLANK, None] > 1.5",
+        "test_encoder_decoder.py::test_it_is_keras_own_layers_with_a_mask",
+    ),
+    Mutation(
+        "attention-looks-at-padding",
+        "attention.py",
+        "question[:, :, BLANK] < 0.5",
+        "question[:, :, BLANK] < 1.5",
+        "test_encoder_decoder.py::test_additive_attention_by_hand",
+    ),
+    Mutation(
+        "answer-goes-on-after-its-end",
+        "encoder_decoder.py",
+        "tf.where(ended > 0.5, blank, probabilities)",
+        "tf.where(ended > 1.5, blank, probabilities)",
+        "test_encoder_decoder.py::test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer",
+    ),
+    Mutation(
+        "told-and-not-told-exchanged",
+        "encoder_decoder.py",
+        "tf.where(told[:, at, None], right, said)",
+        "tf.where(told[:, at, None], said, right)",
+        "test_encoder_decoder.py::test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer",
+    ),
+    Mutation(
+        "beams-that-ended-are-mixed-up",
+        "encoder_decoder.py",
+        "ended = tf.gather(ended, came_from, batch_dims=1) | (characters == BLANK)",
+        "ended = ended | (characters == BLANK)",
+        "test_encoder_decoder.py::test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers",
+    ),
+    # The order of epochs.
+    Mutation(
+        "every-epoch-in-the-same-order",
+        "curricula.py",
+        "np.random.default_rng((seed, epoch)).permutation(n)",
+        "np.random.default_rng((seed, 1)).permutation(n)",
+        "test_training.py::test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch",
+    ),
+    Mutation(
+        "shuffled-once-or-not-is-the-same",
+        "training.py",
+        'ordered_as = epoch if config.shuffle == "each_epoch" else 1',
+        "ordered_as = epoch",
+        "test_training.py::test_an_epoch_takes_the_sums_in_the_order_of_its_own_or_of_the_first",
+    ),
+    Mutation(
+        "every-epoch-draws-the-same-sums",
+        "curricula.py",
+        "rng = np.random.default_rng((seed, epoch))\n",
+        "rng = np.random.default_rng(seed)\n",
+        "test_curricula.py::test_rows_follow_from_seed_and_epoch",
+    ),
+    Mutation(
+        "naive-waits-an-epoch-longer",
+        "curricula.py",
+        "since >= PATIENCE",
+        "since > PATIENCE",
+        "test_curricula.py::test_naive_goes_on_when_there_is_no_progress",
+    ),
+    Mutation(
+        "curriculum-forgets-the-epochs-before",
+        "training.py",
+        "at = curricula.stage(history, config.task.digits)",
+        "at = curricula.stage([], config.task.digits)",
+        "test_curricula.py::test_a_run_with_a_curriculum_goes_on_as_it_would_have",
+    ),
+    Mutation(
+        "told-at-the-same-places-in-every-epoch",
+        "training.py",
+        "np.random.default_rng((config.seed, epoch, 1))",
+        "np.random.default_rng((config.seed, 1, 1))",
+        "test_encoder_decoder.py::test_where_it_is_told_follows_from_seed_and_epoch_and_is_another_in_each",
+    ),
+    # Metrics.
+    Mutation(
+        "a-sum-is-right-with-one-right-character",
+        "metrics.py",
+        "return float(np.mean(np.all(predicted == answers, axis=1)))",
+        "return float(np.mean(np.any(predicted == answers, axis=1)))",
+        "test_metrics.py::test_exact_match_counts_sums_without_a_wrong_character",
+    ),
+    Mutation(
+        "accuracy-counts-padding-where-lengths-are-free",
+        "metrics.py",
+        "right if counts is None else right[counts]",
+        "right",
+        "test_metrics.py::test_accuracy_by_position_has_the_share_of_those_that_count_there",
+    ),
+    Mutation(
+        "position-over-all-sums",
+        "metrics.py",
+        "np.maximum(counts.sum(axis=0), 1)",
+        "len(counts)",
+        "test_metrics.py::test_accuracy_by_position_has_the_share_of_those_that_count_there",
+    ),
+    Mutation(
+        "by-carries-is-by-digits",
+        "training.py",
+        "metrics.exact_match_by(data.val_carries,",
+        "metrics.exact_match_by(data.val_digits,",
+        "test_training.py::test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole",
+    ),
+    Mutation(
+        "val-acc-with-help",
+        "training.py",
+        "guessed = model.answer(x) if isinstance(model, EncoderDecoder) else probabilities",
+        "guessed = probabilities",
+        "test_encoder_decoder.py::test_what_it_answers_on_its_own_does_not_depend_on_the_right_answers",
+    ),
+    Mutation(
+        "binary-accuracy-from-another-threshold",
+        "training.py",
+        "probabilities > 0.5",
+        "probabilities > 0.08",
+        "test_training.py::test_losses_and_accuracies_of_given_probabilities_by_hand",
+    ),
+    Mutation(
+        "longer-sums-are-not-tested",
+        "training.py",
+        "if len(data.longer_digits):",
+        "if False:",
+        "test_curricula.py::test_longer_sums_are_tested_and_not_learnt",
+    ),
+    # Going on: the optimizer's state, and which checkpoints are used.
+    Mutation(
+        "optimizer-begins-again",
+        "training.py",
+        '**{f"optimizer/{i}": variable for i, variable in enumerate(optimizer.variables)},',
+        "",
+        "test_curricula.py::test_a_run_with_a_curriculum_goes_on_as_it_would_have",
+    ),
+    Mutation(
+        "state-of-another-model-is-taken",
+        "training.py",
+        "if shapes != {name: array.shape for name, array in arrays.items()}:",
+        "if shapes.keys() != arrays.keys():",
+        "test_training.py::test_the_state_of_another_model_is_refused_and_changes_nothing",
+    ),
+    Mutation(
+        "checksum-not-compared",
+        "checkpoints.py",
+        "if hashlib.sha256(content).hexdigest().encode() != checksum:",
+        "if not checksum:",
+        "test_checkpoints.py::test_flipped_bytes_and_truncations_are_noticed_all_over_the_file",
+    ),
+    Mutation(
+        "checkpoint-of-another-training-is-used",
+        "checkpoints.py",
+        'if theirs != ours and not (key == "code" and theirs in same_numbers(ours)):',
+        "if theirs != ours and NOTHING in (theirs, ours):",
+        "test_checkpoints.py::test_the_checkpoint_of_another_training_is_refused",
+    ),
+    Mutation(
+        "checkpoint-of-other-code-is-used",
+        "checkpoints.py",
+        'key == "code" and theirs in same_numbers(ours)',
+        'key == "code"',
+        "test_checkpoints.py::test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_code_does_not",
+    ),
+    Mutation(
+        "fingerprint-without-the-sums",
+        "checkpoints.py",
+        '        "data": data_digest,\n',
+        "",
+        "test_checkpoints.py::test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_the_epochs",
+    ),
+    Mutation(
+        "fingerprint-without-the-code",
+        "checkpoints.py",
+        '        "code": code_digest(),\n',
+        "",
+        "test_checkpoints.py::test_the_fingerprint_is_another_under_other_code_or_on_another_gpu",
+    ),
+    Mutation(
+        "fingerprint-with-the-epochs",
+        "config.py",
+        '_hash({k: v for k, v in self.result_keys().items() if k != "epochs"})',
+        "_hash(self.result_keys())",
+        "test_checkpoints.py::test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_the_epochs",
+    ),
+    Mutation(
+        "checkpoint-may-hold-code",
+        "checkpoints.py",
+        "np.load(io.BytesIO(content), allow_pickle=False)",
+        "np.load(io.BytesIO(content), allow_pickle=True)",
+        "test_checkpoints.py::test_an_array_of_python_objects_is_not_loaded",
+    ),
+    Mutation(
+        "checkpoint-before-not-kept",
+        "files.py",
+        "            os.replace(path, keep)\n",
+        "            path.unlink()\n",
+        "faults/test_torn_writes.py::test_a_torn_checkpoint_is_named_and_the_one_before_is_used",
+    ),
+    Mutation(
+        "oldest-checkpoint-first",
+        "unfinished.py",
+        '_CHECKPOINTS = ("checkpoint", "checkpoint.before")',
+        '_CHECKPOINTS = ("checkpoint.before", "checkpoint")',
+        "faults/test_torn_writes.py::test_a_torn_checkpoint_is_named_and_the_one_before_is_used",
+    ),
+    # Verdicts.
+    Mutation(
+        "quantile-of-one-side",
+        "verdicts.py",
+        "stats.t.ppf((1 + CONFIDENCE) / 2,",
+        "stats.t.ppf(CONFIDENCE,",
+        "test_verdicts.py::test_the_prediction_interval_is_that_of_students_table",
+    ),
+    Mutation(
+        "interval-of-the-mean-for-one-more-run",
+        "verdicts.py",
+        "np.std(values, ddof=1) * np.sqrt(1 + 1 / n)",
+        "np.std(values, ddof=1) * np.sqrt(1 / n)",
+        "test_verdicts.py::test_the_prediction_interval_is_that_of_students_table",
+    ),
+    Mutation(
+        "deviation-of-a-population",
+        "verdicts.py",
+        "np.std(differences, ddof=1) / np.sqrt(n)",
+        "np.std(differences) / np.sqrt(n)",
+        "test_verdicts.py::test_the_interval_of_a_mean_is_that_of_students_table",
+    ),
+    Mutation(
+        "published-numbers-are-exact",
+        "verdicts.py",
+        "ROUNDING = 0.00005",
+        "ROUNDING = 0.0",
+        "test_verdicts.py::test_a_published_number_is_rounded_to_four_digits",
+    ),
+    Mutation(
+        "wide-intervals-decide",
+        "verdicts.py",
+        "WIDEST = 0.2",
+        "WIDEST = 1.0",
+        "test_verdicts.py::test_an_interval_wider_than_a_fifth_decides_only_what_is_outside",
+    ),
+    Mutation(
+        "negligible-on-the-wrong-side",
+        "verdicts.py",
+        "REPRODUCED if high <= negligible else",
+        "REPRODUCED if low <= negligible else",
+        "test_verdicts.py::test_a_difference_that_is_sure_but_below_a_hundredth_is_none",
+    ),
+    # Ceilings.
+    Mutation(
+        "numbers-equally-likely",
+        "ceilings.py",
+        "of_number = np.mean([(numbers < 10**length) / 10**length for length in range(1, digits + 1)], axis=0)",
+        "of_number = np.full(10**digits, 0.1**digits)",
+        "test_ceilings.py::test_the_law_of_draws_is_that_of_the_generator",
+    ),
+    Mutation(
+        "pairs-counted-one-way-round",
+        "ceilings.py",
+        "of_pair = np.where(a == b, draws.weights, 2 * draws.weights)",
+        "of_pair = draws.weights",
+        "test_ceilings.py::test_the_law_of_sets_is_the_mean_of_many_sets",
+    ),
+    Mutation(
+        "reader-that-forgets",
+        "ceilings.py",
+        "np.unique(before * N_CHARACTERS + questions[:, step], return_inverse=True)",
+        "np.unique(questions[:, step], return_inverse=True)",
+        "test_ceilings.py::test_whole_one_digit_law_against_counting_by_hand",
+    ),
+    Mutation(
+        "guess-the-rarest",
+        "ceilings.py",
+        "weight.reshape(-1, N_CHARACTERS).max(axis=1)",
+        "weight.reshape(-1, N_CHARACTERS).mean(axis=1)",
+        "test_ceilings.py::test_no_function_of_one_digit_questions_is_better_than_the_ceiling",
+    ),
+    # Which runs the table is of.
+    Mutation(
+        "conditions-differ-by-their-batch-too-little",
+        "config.py",
+        "return _hash(self.condition())",
+        'return _hash({k: v for k, v in self.condition().items() if k != "batch_size"})',
+        "test_table.py::test_other_runs_do_not_leak_in",
+    ),
+    Mutation(
+        "oldest-run-of-a-seed",
+        "table.py",
+        "run = self.runs.pop()",
+        "run = self.runs.pop(0)",
+        "test_table.py::test_of_one_seed_the_newest_run_that_reached_an_epoch_counts",
+    ),
+    Mutation(
+        "seeds-not-chosen",
+        "table.py",
+        "wanted = selection.seeds or sorted(by_seed)",
+        "wanted = sorted(by_seed)",
+        "test_table.py::test_several_seeds_give_mean_and_spread",
+    ),
+    Mutation(
+        "published-for-every-condition",
+        "table.py",
+        "named = [name for name in published.columns if name in keys]",
+        'named = [name for name in published.columns if name in ("cell", "epochs", "metric")]',
+        "test_table.py::test_published_numbers_stand_only_beside_their_own_condition",
+    ),
+    Mutation(
+        "unfinished-runs-count",
+        "tracking.py",
+        'finished = [run for run in found if run.status == "FINISHED" and run.is_whole]',
+        "finished = [run for run in found if run.is_whole]",
+        "test_tracking.py::test_a_run_that_failed_or_is_under_way_does_not_count_though_it_says_its_seed_and_epochs",
+    ),
+    Mutation(
+        "everybodys-runs",
+        "tracking.py",
+        "if only.user is not None:",
+        "if False:",
+        "test_table.py::test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own",
+    ),
+    Mutation(
+        "run-of-other-sums-is-finished",
+        "tracking.py",
+        'if run.tags.get("data_digest") == data_digest()), None)',
+        "if data_digest()), None)",
+        "test_tracking.py::test_a_run_is_the_one_wanted_only_if_its_sums_are_too",
+    ),
+    # What the store is told, and in which order.
+    Mutation(
+        "finished-before-its-artifacts",
+        "tracking.py",
+        '        if ending.status != "FINISHED":  # before what may not have room\n',
+        "        if ending.status:\n",
+        "test_tracking.py::test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice",
+    ),
+    Mutation(
+        "epochs-told-twice",
+        "tracking.py",
+        'for row, time_ms in rows if row["epoch"] > known]',
+        "for row, time_ms in rows]",
+        "test_tracking.py::test_a_killed_run_is_given_the_epochs_of_its_checkpoint",
+    ),
+    Mutation(
+        "forgotten-before-it-is-told",
+        "tracking.py",
+        (
+            "            self.client.set_terminated(run_id, ending.status, end_time)\n"
+            "            place.discard()\n"
+            "        elif"
+        ),
+        (
+            "            place.discard()\n"
+            "            self.client.set_terminated(run_id, ending.status, end_time)\n"
+            "        elif"
+        ),
+        "test_tracking.py::test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice",
+    ),
+    Mutation(
+        "killed-run-loses-its-checkpoints-epochs",
+        "tracking.py",
+        "checkpoint.history if checkpoint is not None else []",
+        "[]",
+        "test_tracking.py::test_a_killed_run_is_given_the_epochs_of_its_checkpoint",
+    ),
+    Mutation(
+        "interrupted-run-has-failed",
+        "tracking.py",
+        'run.end("KILLED" if killed else "FAILED",',
+        'run.end("FAILED",',
+        "test_tracking.py::test_a_run_that_is_interrupted_is_killed",
+    ),
+    Mutation(
+        "record-made-twice",
+        "tracking.py",
+        "may_be_there = True  # where",
+        "may_be_there = False  # where",
+        "test_tracking.py::test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_made_twice",
+    ),
+    Mutation(
+        "late-record-left-running",
+        "tracking.py",
+        'if late.info.status == "RUNNING":',
+        'if late.info.status == "SCHEDULED":',
+        "test_tracking.py::test_a_record_that_the_store_makes_too_late_is_not_left_running",
+    ),
+    Mutation(
+        "known-epochs-contradicted",
+        "tracking.py",
+        "return begun is not None and self.last_epoch(begun.info.run_id) == 0",
+        "return begun is not None",
+        "test_tracking.py::test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_contradicted",
+    ),
+    # Locks.
+    Mutation(
+        "live-run-is-killed",
+        "tracking.py",
+        ("                if free:\n                    self.tell(place)"),
+        "                self.tell(place)",
+        "test_tracking.py::test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone",
+    ),
+    Mutation(
+        "lock-of-another-process-ignored",
+        "unfinished.py",
+        "        except Timeout:\n            return False",
+        "        except Timeout:\n            return True",
+        "test_tracking.py::test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone",
+    ),
+    Mutation(
+        "torn-files-stay",
+        "unfinished.py",
+        "            torn.unlink()\n",
+        "            pass\n",
+        "faults/test_torn_writes.py::test_a_process_killed_while_it_writes_a_checkpoint_leaves_the_one_before_or_the_new_one",
+    ),
+]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
