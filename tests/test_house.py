@@ -23,7 +23,7 @@ FLOORS = [
     {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
     {"database", "logs"},
-    {"ceilings", "codes", "exits", "figures", "health", "only", "pages", "views"},
+    {"ceilings", "codes", "exits", "figures", "health", "hydra_keys", "only", "pages", "views"},
     {"checkpoints", "models"},
     {"locations", "predictions", "progress", "training", "unfinished"},
     {"tracking"},

@@ -8,39 +8,89 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from seqadd.config import Config
+    from seqadd.exits import RecordWaits
+    from seqadd.jobs import JobsFailed
     from seqadd.searches import Asked, Search
 
 
-def job_config(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Config:
-    """The checked configuration of one job of a sweep.
+class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra has not entered this one yet
+    """One job of a sweep: its overrides, what Hydra composes of them, and the checked configuration."""
+
+    overrides: list[str]
+    composed: DictConfig
+    config: Config
+
+    def returned(self, number: int, run_id: str) -> JobReturn:
+        """What Hydra's own launchers return of a job that went well; ``run_id`` is what its task gave."""
+        of_hydra = copy.deepcopy(OmegaConf.masked_copy(self.composed, "hydra"))
+        with open_dict(of_hydra):
+            of_hydra.hydra.job.id = str(number)
+            of_hydra.hydra.job.num = number
+            of_hydra.hydra.runtime.output_dir = os.getcwd()
+        result = JobReturn(
+            overrides=list(self.composed.hydra.overrides.task),
+            cfg=_without_hydra(self.composed),
+            hydra_cfg=of_hydra,
+            working_dir=os.getcwd(),
+            task_name=JobRuntime.instance().get("name"),
+            status=JobStatus.COMPLETED,
+        )
+        result.return_value = run_id
+        return result
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    """What is left for the program: all but Hydra's own node."""
+    cfg = copy.deepcopy(composed)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Job:
+    """One job of a sweep.
 
     Raises:
         ConfigError: naming the job, when its configuration cannot be run.
     """
     from seqadd.config import ConfigError, from_hydra
+    from seqadd.hydra_keys import check_job
 
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
-    choices = composed.hydra.runtime.choices
-    with open_dict(composed):
-        del composed["hydra"]
     try:
-        return from_hydra(composed, choices)
+        check_job(config, composed)
+        checked = from_hydra(_without_hydra(composed), composed.hydra.runtime.choices)
     except ConfigError as error:
         raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
+    return Job(list(overrides), composed, checked)
+
+
+def _check_program(config: DictConfig, plugin: object) -> None:
+    """Raises Hydra's own error, of one line, where another program uses a plugin of ours.
+
+    What each needs to know is in seqadd's configuration, and what it does is to train.
+    """
+    of = OmegaConf.get_type(config)
+    if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.Config":
+        name = type(plugin).__name__
+        raise CompactHydraException(f"hydra_plugins.seqadd_sweep.{name} is seqadd's, and runs nothing but seqadd.run")
 
 
 def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
@@ -60,7 +110,7 @@ class TrackedSweeper(BasicSweeper):
     """Hydra's basic sweeper, which checks every job before it starts one and records the sweep as a parent run.
 
     Args:
-        max_batch_size: as Hydra's own; not used.
+        max_batch_size: as Hydra's own: jobs given to the launcher together; None for all of them.
         params: values for keys, swept over: every combination is a job. What the command line says of a key counts.
         sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
     """
@@ -74,39 +124,98 @@ class TrackedSweeper(BasicSweeper):
         super().__init__(max_batch_size, params)
         self.sweeps = sweeps
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra's own.
+
+        Raises:
+            CompactHydraException: in another program than seqadd.
+            ConfigError: for a batch of less than one job.
+        """
+        _check_program(config, self)
+        _check_batch_size(self.max_batch_size)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
+        """Runs all jobs that are not finished; returns what became of each, in batches as they were launched.
+
+        Raises:
+            ConfigError: for a job that cannot be run, before any was started.
+            JobsFailed: naming the jobs that did not finish, when all have ended.
+        """
         assert self.config is not None
         assert self.hydra_context is not None
         launcher = self.launcher
         assert launcher is not None
 
+        from seqadd.exits import RecordWaits
+        from seqadd.jobs import JobsFailed
         from seqadd.sweeps import combinations, run_sweep
 
-        jobs = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
-        configs = [job_config(self.hydra_context, self.config, job) for job in jobs]
+        overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
+        jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
+        _check_no_run_twice(jobs)
+        configs = [job.config for job in jobs]
         if isinstance(launcher, CheckingLauncher):
-            launcher.check(jobs, configs)
+            launcher.check(overrides, configs)
 
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
             own = f"tracking.parent_run_id={parent_run_id}"
-            results = list(launcher.launch([[*jobs[index], own] for index in missing], 0))
-            for result in results:
-                _ = result.return_value  # raises what a job raised under another launcher
+            results: list[JobReturn] = []
+            failed: list[JobsFailed | RecordWaits] = []
+            for batch in self._batches(missing):
+                try:
+                    returned = launcher.launch([[*overrides[index], own] for index in batch], batch[0])
+                except (JobsFailed, RecordWaits) as error:  # the jobs of other batches run all the same
+                    failed.append(error)
+                    continue
+                for result in returned:
+                    _ = result.return_value  # raises what a job raised under another launcher
+                results += returned
+            if failed:
+                worst = next((error for error in failed if isinstance(error, JobsFailed)), failed[0])
+                raise worst if len(failed) == 1 else type(worst)("; ".join(map(str, failed)))
             return results
 
-        overrides = " ".join(each for each in arguments if not _is_private(each))
+        said = " ".join(each for each in arguments if not _is_private(each))
         results = run_sweep(
-            f"sweep {overrides}".rstrip(),
-            overrides,
-            {"overrides": overrides, "jobs": len(jobs)},
-            labels(jobs, jobs),
+            f"sweep {said}".rstrip(),
+            said,
+            {"overrides": said, "jobs": len(jobs)},
+            labels(overrides, overrides),
             configs,
             launch,
         )
-        return [
-            _job_return(job, result) if isinstance(result, str) else result
-            for job, result in zip(jobs, results, strict=True)
+        returns = [
+            jobs[index].returned(index, result) if isinstance(result, str) else result
+            for index, result in enumerate(results)
         ]
+        return [[returns[index] for index in batch] for batch in self._batches(range(len(jobs)))]
+
+    def _batches(self, indexes: Sequence[int]) -> Iterator[Sequence[int]]:
+        size = self.max_batch_size or len(indexes)
+        return (indexes[first : first + size] for first in range(0, len(indexes), size))
+
+
+def _check_batch_size(size: int | None) -> None:
+    """Raises ConfigError for a batch of less than one job."""
+    from seqadd.config import ConfigError, as_text
+
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ConfigError(f"hydra.sweeper.max_batch_size={as_text(size)}: must be an integer of at least 1, or null")
+
+
+def _check_no_run_twice(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError where two jobs are the same run, as ``seed=1,1`` names one twice."""
+    from seqadd.config import ConfigError
+
+    first: dict[tuple[str, str, str], Job] = {}
+    for job in jobs:
+        where = job.config.tracking
+        same = first.setdefault((job.config.config_hash(), where.uri, where.experiment), job)
+        if same is not job:
+            one, other = (" ".join(each.overrides) for each in (same, job))
+            which = f"{one}: two jobs" if one == other else f"{one} and {other}: two jobs"
+            raise ConfigError(f"{which} of the sweep are the same run; name it once (no job was started)")
 
 
 class CheckingLauncher(Launcher):
@@ -116,6 +225,16 @@ class CheckingLauncher(Launcher):
         self._sweep: Sequence[Sequence[str]] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra's own.
+
+        Raises:
+            CompactHydraException: in another program than seqadd.
+            ConfigError: for what was asked of a launcher and it cannot do.
+        """
+        from seqadd.hydra_keys import check_folders
+
+        _check_program(config, self)
+        check_folders(config)
         self.hydra_context = hydra_context
         self.config = config
 
@@ -136,9 +255,12 @@ class CheckingLauncher(Launcher):
             Interrupted: when somebody asked this process to stop.
         """
         # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
-        configs = [job_config(self.hydra_context, self.config, job) for job in job_overrides]
-        run_ids = self.run_all(labels(job_overrides, self._sweep or job_overrides), configs)
-        return [_job_return(job, run_id) for job, run_id in zip(job_overrides, run_ids, strict=True)]
+        jobs = [compose_job(self.hydra_context, self.config, job) for job in job_overrides]
+        run_ids = self.run_all(labels(job_overrides, self._sweep or job_overrides), [job.config for job in jobs])
+        return [
+            job.returned(number, run_id)
+            for number, (job, run_id) in enumerate(zip(jobs, run_ids, strict=True), start=initial_job_idx)
+        ]
 
     @abstractmethod
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
@@ -153,19 +275,20 @@ class ProcessLauncher(CheckingLauncher):
     """Runs each job in a fresh process on this machine, ``jobs`` of them at once.
 
     Args:
-        jobs: how many at once; None for as many as the machine has processors and memory for.
-
-    Raises:
-        ConfigError: for fewer than one job at once.
+        jobs: how many at once, at least one; None for as many as the machine has processors and memory for.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
+        super().__init__()
+        self.at_once = jobs
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.config import ConfigError
 
-        super().__init__()
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        jobs = self.at_once
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
-        self.at_once = jobs
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd import jobs
@@ -194,20 +317,24 @@ class SlurmLauncher(CheckingLauncher):
 
     Args:
         request: what is asked for each job, see ``seqadd.slurm.Request``.
-
-    Raises:
-        ConfigError: for what is no such request.
     """
 
     def __init__(self, **request: Any) -> None:
+        super().__init__()
+        self._asked = request
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.config import ConfigError
         from seqadd.slurm import Request
 
-        super().__init__()
-        options = request.pop("options", None) or {}
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        options = self._asked.get("options") or {}
         if not isinstance(options, Mapping):
             raise ConfigError(f"hydra.launcher.options={options}: must be options of sbatch, as {{nice: 100}}")
-        self.request = Request(**request, options=dict(options))
+        try:
+            self.request = Request(**{**self._asked, "options": dict(options)})
+        except TypeError as error:
+            raise ConfigError(f"hydra.launcher: {error}") from error
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd import slurm
@@ -220,10 +347,8 @@ class SlurmLauncher(CheckingLauncher):
         return slurm.run_all(names, configs, self.request)
 
 
-def _job_return(overrides: Sequence[str], run_id: str) -> JobReturn:
-    result = JobReturn(overrides=list(overrides), cfg=OmegaConf.create(), status=JobStatus.COMPLETED)
-    result.return_value = run_id
-    return result
+# Of a search, where the launcher does not ask for one when there is room.
+_TRIALS_AT_ONCE = 8
 
 
 class SearchSweeper(BasicSweeper):
@@ -232,26 +357,39 @@ class SearchSweeper(BasicSweeper):
     Hydra's own plugin for Optuna pins it below 3.
 
     Args:
-        max_batch_size: trials chosen together, where the launcher is none that asks for one when there is room.
+        max_batch_size: trials chosen and launched together; None for a launcher that can have one chosen whenever there
+            is room to do so, and for others to be given eight.
         params: values for keys, written as on the command line, which counts more.
         settings: see ``seqadd.searches.Settings``.
-
-    Raises:
-        ConfigError: without Optuna, and for settings that cannot be.
     """
 
-    def __init__(self, max_batch_size: int, params: dict[str, str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, max_batch_size: int | None = None, params: dict[str, str] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self._asked = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """As Hydra's own.
+
+        Raises:
+            CompactHydraException: in another program than seqadd.
+            ConfigError: without Optuna, and for settings that cannot be.
+        """
         from seqadd.config import ConfigError
 
-        super().__init__(max_batch_size, params)
+        _check_program(config, self)
         if importlib.util.find_spec("optuna") is None:
             raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'seqadd[search]'")
-        if isinstance(max_batch_size, bool) or not isinstance(max_batch_size, int) or max_batch_size < 1:
-            raise ConfigError(f"hydra.sweeper.max_batch_size={max_batch_size}: must be an integer of at least 1")
+        _check_batch_size(self.max_batch_size)
 
         from seqadd.searches import Settings
 
-        self.settings = Settings(**settings)
+        try:
+            self.settings = Settings(**self._asked)
+        except TypeError as error:
+            raise ConfigError(f"hydra.sweeper: {error}") from error
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
@@ -270,7 +408,7 @@ class SearchSweeper(BasicSweeper):
             launcher.check(corners, configs)
 
         def launch(search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
-            if isinstance(launcher, ProcessLauncher):
+            if isinstance(launcher, ProcessLauncher) and self.max_batch_size is None:
                 self._one_by_one(search, numbers, own, ended, launcher.at_once, configs)
             else:
                 self._in_batches(search, numbers, own, ended)
@@ -281,7 +419,7 @@ class SearchSweeper(BasicSweeper):
     def _config(self, overrides: Sequence[str]) -> Config:
         assert self.config is not None
         assert self.hydra_context is not None
-        return job_config(self.hydra_context, self.config, overrides)
+        return compose_job(self.hydra_context, self.config, overrides).config
 
     def _one_by_one(
         self,
@@ -328,7 +466,7 @@ class SearchSweeper(BasicSweeper):
 
         assert self.launcher is not None
         remaining = iter(numbers)
-        while batch := list(islice(remaining, self.max_batch_size)):
+        while batch := list(islice(remaining, self.max_batch_size or _TRIALS_AT_ONCE)):
             chosen: list[list[str]] = []
             for number in batch:
                 asked = search.ask(number)

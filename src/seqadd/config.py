@@ -443,6 +443,12 @@ def _in_one_line(error: Exception) -> str:
     if first_line.startswith("Ambiguous value for argument"):
         override = first_line.split("'", 1)[1].rstrip("'")
         return f"{override}: several values; sweep over them with -m {override}"
+    in_a_file = re.match(r"In '([^']+)': Could not override '([^']+)'", first_line)
+    if in_a_file and in_a_file[2] in GROUPS:
+        return (
+            f"{in_a_file[1]}.yaml: cannot choose {in_a_file[2]}, which is composed later; choose it on the command "
+            "line, or in a file of a group of your own, +experiment=NAME"
+        )
     if isinstance(error, OverrideParseException):
         return f"cannot read the override {error.override!r}, write KEY=VALUE: {first_line}"
     if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):

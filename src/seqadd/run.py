@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -25,7 +26,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet, checkpoints, codes, curricula
+from seqadd import addition, alphabet, checkpoints, codes, curricula, hydra_keys
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.database import check_database
 from seqadd.exits import Interrupted, Pruned, command, fail
@@ -282,27 +283,28 @@ class NoCallbacks(Callbacks):
     def __init__(self, config: DictConfig | None = None) -> None:
         super().__init__()
         if config is not None:
-            configure_no_log(config.hydra.job_logging)
-            for key in ("callbacks", "job.env_set"):
-                for name in OmegaConf.select(config.hydra, key) or {}:
-                    raise ConfigError(f"hydra.{key}.{name}: a configuration can name no code and set no environment")
+            hydra_keys.check(config)
 
 
 def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
     """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
-    if log_config is None or log_config.root is not None:
-        raise ConfigError("hydra.job_logging, hydra.hydra_logging: must be none; a configuration can name no code")
+    hydra_keys.refuse_logging(log_config)
 
 
 def check_command_line() -> None:
-    """Raises ConfigError for options that Hydra does not know; it would answer with its usage, and the whole line."""
+    """Raises ConfigError for options that Hydra does not know, and for a folder of files that it would not read.
+
+    Hydra would answer the first with its usage and the whole line, and the second not at all.
+    """
 
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}; options come before KEY=VALUE, see python -m seqadd.run --help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args()
+    options = parser.parse_args()
+    if options.config_dir is not None:
+        hydra_keys.check_hidden_files(Path(options.config_dir))
 
 
 def main() -> None:

@@ -105,10 +105,9 @@ def parent_run(
     go_on: bool,
 ) -> Iterator[TrackedRun]:
     """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``Store.record``."""
-    from seqadd.tracking import code_version
+    from seqadd.tracking import code_tags
 
-    commit, dirty = code_version()
-    said = {"git_commit": commit, "git_dirty": dirty, **(tags or {})}
+    said = {**code_tags(), **(tags or {})}
     with store.record(place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
         try:
             yield parent

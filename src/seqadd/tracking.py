@@ -970,7 +970,6 @@ def _experiment(client: MlflowClient, name: str, artifact_location: str | None, 
 
 def run_tags(config: Config) -> dict[str, str]:
     """What a run's record says beside its parameters: identity, code, versions, machine."""
-    commit, dirty = code_version()
     return {
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
@@ -979,9 +978,7 @@ def run_tags(config: Config) -> dict[str, str]:
         "era": config.era,
         "threads": str(config.threads),
         "jit": str(config.jit).lower(),
-        "git_commit": commit,
-        "git_dirty": dirty,
-        MLFLOW_GIT_COMMIT: commit,
+        **code_tags(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
@@ -997,6 +994,12 @@ def _slurm_tags() -> dict[str, str]:
 
     job = submitit.JobEnvironment()
     return {"slurm_job": job.job_id, "slurm_log": str(job.paths.stdout), "slurm_node": job.hostname}
+
+
+def code_tags() -> dict[str, str]:
+    """What any record says of the code that made it, MLflow's own tag included."""
+    commit, dirty = code_version()
+    return {"git_commit": commit, "git_dirty": dirty, MLFLOW_GIT_COMMIT: commit}
 
 
 @functools.cache

@@ -1,0 +1,216 @@
+"""Commands in strange hands: choices in files, keys without effect, odd callers, closed streams. Nothing is trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import quick_database, runs_of
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.types import HydraContext
+
+from seqadd import jobs, run
+from seqadd.config import packaged
+
+# What somebody's folder of files says to Hydra.
+FILES = {
+    "experiment/slurm": "defaults: [override /hydra/launcher: slurm]",
+    "experiment/node": "hydra: {launcher: {jobs: 1000}}",
+    "experiment/search": "defaults: [override /hydra/sweeper: optuna]\nhydra: {sweeper: {trials: 0}}",
+    "experiment/batches": "hydra: {sweeper: {max_batch_size: 0}}",
+    "experiment/log": "defaults: [override /hydra/job_logging: default]",
+    "experiment/verbose": "hydra: {verbose: true}",
+    "experiment/gone": "hydra: {launcher: {_target_: hydra_plugins.joblib.JoblibLauncher}}",
+    "experiment/multirun": "hydra: {mode: MULTIRUN, sweeper: {params: {epochs: '1,0'}}}",
+    "experiment/help": "defaults: [override /hydra/help: default]",
+    "experiment/plain": "batch_size: 20",
+    "task/cluster": "defaults: [override /hydra/launcher: slurm]\ntask: {digits: 3, n_questions: 2000, held_out: 0.1}",
+    "architecture/mine": "defaults: [override /cell: gru]\narchitecture: aligned",
+}
+NO_SLURM = "hydra/launcher=slurm: there is no sbatch on this machine"
+ONE_RUN = "has no effect on one run; add -m for a sweep"
+CHOICES = {
+    "-m +experiment=slurm seed=0,1": NO_SLURM,
+    "-m task=cluster seed=0,1": NO_SLURM,
+    "--config-name mine seed=0,1": NO_SLURM,
+    "+experiment=slurm": f"hydra/launcher=slurm: {ONE_RUN}",
+    "-m +experiment=slurm,plain": "hydra/launcher=slurm: is one for the whole sweep, processes; say it on the",
+    "-m task=cluster,three_digits": "hydra/launcher=slurm: is one for the whole sweep, processes; say it on the",
+    "-m +experiment=node": "hydra.launcher.jobs=1000: must be at most ",
+    "+experiment=node": f"hydra.launcher.jobs=1000: {ONE_RUN}",
+    "-m +experiment=node,plain": "hydra.launcher.jobs=1000: is one for the whole sweep, null; say it on the command",
+    "-m +experiment=search seed=0,1": "hydra.sweeper.trials=0: must be an integer of at least 1",
+    "+experiment=search": f"hydra/sweeper=optuna: {ONE_RUN}",
+    "-m +experiment=batches": "hydra.sweeper.max_batch_size=0: must be an integer of at least 1, or null",
+    "+experiment=log": "hydra.job_logging, hydra.hydra_logging: must be none",
+    "-m +experiment=log,plain": "hydra/job_logging=default: is one for the whole sweep, none; say it",
+    "+experiment=verbose": "hydra.verbose=true: has no effect; HYDRA_FULL_ERROR=1 shows a traceback",
+    "-m +experiment=gone": "hydra.launcher._target_=hydra_plugins.joblib.JoblibLauncher: no such launcher of Hydra is",
+    "+experiment=multirun": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0 ",
+    "-m architecture=mine": "architecture/mine.yaml: cannot choose cell, which is composed later; choose it on the",
+}
+
+
+@pytest.fixture
+def theirs(in_empty_folder: Path) -> Path:
+    folder = in_empty_folder / "theirs"
+    for name, text in FILES.items():
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# @package _global_\n{text}\n")
+    mine = "defaults: [config, override hydra/launcher: slurm, _self_]\nhydra: {mode: MULTIRUN}\n"
+    (folder / "mine.yaml").write_text(mine)
+    return folder
+
+
+@pytest.mark.parametrize("arguments", CHOICES)
+def test_what_a_file_chooses_takes_effect_or_is_refused(arguments, call, theirs):
+    code, out, err = call(run.main, "--config-dir", str(theirs), *arguments.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"seqadd: {CHOICES[arguments]}")
+    assert [path.name for path in theirs.parent.iterdir()] == ["theirs"]
+
+
+def test_a_file_chooses_the_text_of_help(call, theirs):
+    code, out, _ = call(run.main, "--config-dir", str(theirs), "+experiment=help", "--help")
+    assert code == 0
+    assert "run is powered by Hydra" in out
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "cell/lstm.yaml", "hydra/launcher/slurm.yaml"])
+def test_a_file_that_one_of_ours_would_hide_is_refused(name, call, in_empty_folder):
+    path = in_empty_folder / "theirs" / name
+    path.parent.mkdir(parents=True)
+    path.write_text((packaged("conf") / name).read_text())
+    assert call(run.main, "--config-dir", "theirs", "--cfg", "job")[0] == 0  # which says the same
+    path.write_text("epochs: 7\n")
+    code, _, err = call(run.main, "--config-dir", "theirs", "--cfg", "job")
+    wanted = f"seqadd: theirs/{name}: is not read, for seqadd has a file {name} of its own; give it another name\n"
+    assert (code, err) == (2, wanted)
+
+
+WITHOUT_EFFECT = {
+    "-m hydra.sweep.dir=out seed=0,1": "hydra.sweep.dir=out: has no effect on these jobs",
+    "-m hydra.sweep.subdir=out seed=0,1": "hydra.sweep.subdir=out: has no effect on these jobs",
+    "-m hydra.run.dir=out seed=0,1": "hydra.run.dir=out: has no effect on these jobs",
+    "-m hydra.job.chdir=true seed=0,1": "hydra.job.chdir=true: has no effect on these jobs",
+    "-m hydra.output_subdir=out seed=0,1": "hydra.output_subdir=out: has no effect on these jobs",
+    "-m hydra.verbose=true seed=0,1": "hydra.verbose=true: has no effect",
+    "hydra.verbose=[hydra]": "hydra.verbose=['hydra']: has no effect",
+    "hydra.sweep.dir=out": "hydra.sweep.dir=out: has no effect on one run",
+    "hydra.launcher.jobs=1": f"hydra.launcher.jobs=1: {ONE_RUN}",
+    "hydra/launcher=slurm": f"hydra/launcher=slurm: {ONE_RUN}",
+    "+hydra.sweeper.params.seed=1": f"hydra.sweeper.params.seed=1: {ONE_RUN}",
+    "-m hydra.sweeper.max_batch_size=-1 seed=0,1": "hydra.sweeper.max_batch_size=-1: must be an integer of at least 1",
+    "-m hydra.sweeper.max_batch_size=true seed=0,1": "hydra.sweeper.max_batch_size=true: must be an integer of at",
+    "-m seed=1,1": "seed=1: two jobs of the sweep are the same run; name it once (no job was started)",
+    "-m learning_rate=0.1,0.10 seed=0": "learning_rate=0.1 seed=0: two jobs of the sweep are the same run",
+    "-m cell=lstm,lstm": "cell=lstm: two jobs of the sweep are the same run",
+    "-m inspect.every=1,2": "inspect.every=1 and inspect.every=2: two jobs of the sweep are the same run",
+    "-m epochs=1 tracking.experiment=a,a": "epochs=1 tracking.experiment=a: two jobs of the sweep are the same run",
+    "-m hydra.launcher._target_=hydra_plugins.none.It": "hydra.launcher._target_=hydra_plugins.none.It: no such",
+    "-m hydra.launcher._target_=hydra_plugins.seqadd_sweep.TrackedSweeper": "hydra.launcher._target_=hydra_plugins.",
+    "-m hydra.sweeper._target_=os.mkdir": "hydra.sweeper._target_=os.mkdir: no such sweeper of Hydra is installed",
+    "-m hydra.launcher=null": "hydra.launcher=null: no such launcher of Hydra is installed; choose hydra/launcher, one",
+    "-m hydra/launcher=joblib": "hydra/launcher=joblib: must be one of basic, processes, slurm",
+    "-m hydra/launcher=slurm +hydra.launcher.node=1": "hydra.launcher: Request.__init__() got an unexpected keyword",
+    "-m hydra/sweeper=optuna +hydra.sweeper.n=1 seed=0,1": "hydra.sweeper: Settings.__init__() got an unexpected",
+}
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_EFFECT)
+def test_what_would_be_taken_and_ignored_is_refused(arguments, call, in_empty_folder):
+    code, out, err = call(run.main, *arguments.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"seqadd: {WITHOUT_EFFECT[arguments]}")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_what_says_the_same_as_the_default_is_no_choice(call):
+    same = ["hydra.run.dir=.", "hydra.sweep.dir=.", "hydra.job.chdir=false", "hydra.output_subdir=null"]
+    code, _, err = call(run.main, "-m", *same, "hydra.verbose=false", "epochs=0,1")
+    assert code == 2
+    assert err.startswith("seqadd: epochs=0: ")
+
+
+Trained = Callable[[list[str], list], list[str]]
+
+
+def swept(monkeypatch: pytest.MonkeyPatch, trained: Trained, *arguments: str, of_hydra: str) -> list[list[JobReturn]]:
+    """What a sweep returns to Hydra whose jobs train nothing: ``trained`` is given their names and configurations."""
+    monkeypatch.setattr(jobs, "run_all", lambda names, configs, at_once: trained(names, configs))
+    quick_database(Path.cwd())
+    with initialize_config_dir(str(packaged("conf")), version_base="1.3", job_name="run"):
+        config = compose("config", ["hydra.mode=MULTIRUN", of_hydra], return_hydra_config=True)
+        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=config, hydra_context=context, task_function=run.task_function
+        )
+        return sweeper.sweep(list(arguments))
+
+
+def test_a_sweep_returns_to_hydra_what_hydras_own_does(monkeypatch, in_empty_folder):
+    def trained(names: list[str], configs: list) -> list[str]:
+        launched.append(names)
+        return [f"run {config.seed}" for config in configs]
+
+    launched: list[list[str]] = []
+    max_two = "hydra.sweeper.max_batch_size=2"
+    batches = swept(monkeypatch, trained, "seed=0,1,2", "epochs=3", of_hydra=max_two)
+    assert launched == [["seed=0", "seed=1"], ["seed=2"]]
+    assert [[job.return_value for job in batch] for batch in batches] == [["run 0", "run 1"], ["run 2"]]
+    last = batches[1][0]
+    assert last.overrides[:2] == ["seed=2", "epochs=3"]
+    assert (last.cfg.seed, last.cfg.epochs, "hydra" in last.cfg) == (2, 3, False)
+    assert (last.hydra_cfg.hydra.job.name, last.hydra_cfg.hydra.job.num) == ("run", 2)
+    assert list(last.hydra_cfg.hydra.overrides.task) == last.overrides
+    assert (last.task_name, last.working_dir, last.status.name) == ("run", str(in_empty_folder), "COMPLETED")
+
+
+def test_a_failed_batch_leaves_the_others_running_and_its_jobs_are_named_at_the_end(monkeypatch, in_empty_folder):
+    def trained(names: list[str], configs: list) -> list[str]:
+        launched.append(names)
+        if names != ["seed=1"]:
+            raise jobs.JobsFailed(f"1 of 1 jobs failed: {names[0]}: no room")
+        return ["run 1"]
+
+    launched: list[list[str]] = []
+    with pytest.raises(jobs.JobsFailed) as failed:
+        swept(monkeypatch, trained, "seed=0,1,2", of_hydra="hydra.sweeper.max_batch_size=1")
+    assert launched == [["seed=0"], ["seed=1"], ["seed=2"]]
+    assert str(failed.value) == "1 of 1 jobs failed: seed=0: no room; 1 of 1 jobs failed: seed=2: no room"
+    (parent,) = runs_of(in_empty_folder)
+    assert parent.info.status == "FAILED"
+    assert parent.data.tags["mlflow.source.git.commit"] == parent.data.tags["git_commit"]
+
+
+@pytest.mark.parametrize(
+    "plugin",
+    ["launcher._target_=hydra_plugins.seqadd_sweep.ProcessLauncher"]
+    + [
+        pytest.param(each, marks=pytest.mark.long)
+        for each in (
+            "launcher._target_=hydra_plugins.seqadd_sweep.SlurmLauncher",
+            "sweeper._target_=hydra_plugins.seqadd_sweep.TrackedSweeper",
+            "sweeper._target_=hydra_plugins.seqadd_sweep.SearchSweeper",
+        )
+    ],
+)
+def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tmp_path):
+    program = (
+        "import hydra\n@hydra.main(config_path=None, version_base='1.3')\ndef program(cfg): print('ran')\nprogram()"
+    )
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py", "-m", f"hydra.{plugin}", "+a=1,2"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    name = plugin.partition("=")[2]
+    assert done.stderr.splitlines()[0] == f"{name} is seqadd's, and runs nothing but seqadd.run"
