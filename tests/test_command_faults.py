@@ -214,3 +214,28 @@ def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tm
     assert (done.returncode, done.stdout) == (1, "")
     name = plugin.partition("=")[2]
     assert done.stderr.splitlines()[0] == f"{name} is seqadd's, and runs nothing but seqadd.run"
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [("run", "run"), ("inspect", "inspect")]
+    + [
+        pytest.param(*each, marks=pytest.mark.long)
+        for each in [(name, name) for name in ("table", "reproduce", "answer")]
+        + [(name, "run") for name in ("models", "training", "alphabet", "config", "exits", "jobs")]
+    ],
+)
+def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command, tmp_path):
+    path = Path(run.__file__).with_name(f"{file}.py")
+    done = subprocess.run([sys.executable, path, "epochs=0"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"seqadd: no file of this folder is run by its path; from another folder: python -m seqadd.{command}\n"
+    )
+
+
+def test_a_command_in_the_folder_of_the_files_is_told_to_go_elsewhere():
+    folder = Path(run.__file__).parent
+    done = subprocess.run([sys.executable, "-m", "run"], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.endswith("from another folder: python -m seqadd.run\n")
