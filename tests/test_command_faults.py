@@ -239,3 +239,49 @@ def test_a_command_in_the_folder_of_the_files_is_told_to_go_elsewhere():
     done = subprocess.run([sys.executable, "-m", "run"], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.endswith("from another folder: python -m seqadd.run\n")
+
+
+def in_shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """What becomes of a line of a shell in which ``seqadd.`` stands for a command."""
+    line = line.replace("seqadd.", f"{sys.executable} -m seqadd.")
+    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True)
+
+
+FULL = "seqadd: not all of it could be printed: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("seqadd.run --help >/dev/full", 1, FULL),
+        ("seqadd.run epochs=0 >&- 2>&- <&-", 2, ""),
+        pytest.param("seqadd.run --cfg job >/dev/full", 1, FULL, marks=pytest.mark.long),
+        pytest.param("seqadd.run --version >&-", 0, "", marks=pytest.mark.long),
+        pytest.param("seqadd.table --help >/dev/full", 1, FULL, marks=pytest.mark.long),
+        pytest.param("seqadd.run epochs=0 2>/dev/full", 2, "", marks=pytest.mark.long),
+        pytest.param("seqadd.table --help | true", 0, "", marks=pytest.mark.long),
+    ],
+)
+def test_what_cannot_be_printed_is_said_where_it_can_be(line, code, said, tmp_path):
+    done = in_shell(tmp_path, line)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_a_file_that_is_opened_does_not_get_the_number_of_a_closed_stream(tmp_path):
+    program = """
+import os, subprocess, sys
+from seqadd.exits import command
+with command():
+    opened = open("database", "w")
+    print("a word")
+    print("another", file=sys.stderr)
+    os.write(1, b"of a library"), os.write(2, b"of a library")
+    subprocess.run(["sh", "-c", "echo of a process; echo of a process >&2"], check=True)
+    assert sys.stdin.read() == ""
+    opened.write(str(opened.fileno() > 2))
+"""
+    (tmp_path / "program.py").write_text(program)
+    for closed in (">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        done = in_shell(tmp_path, f"{sys.executable} program.py {closed}")
+        assert done.returncode == 0, (closed, done.stderr)
+        assert (tmp_path / "database").read_text() == "True"

@@ -175,7 +175,7 @@ def _asked(console: PatientConsole) -> Iterator[list[str]]:
 
 def main() -> None:
     """Command line of ``python -m seqadd.answer``."""
-    with command():
+    with command(prints=True):
         options = parse_arguments()
         from seqadd import trained
 

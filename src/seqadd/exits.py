@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -230,27 +230,91 @@ def _try(do: Callable[[], None]) -> None:
 
 
 @contextmanager
-def command() -> Iterator[None]:
+def command(*, prints: bool = False) -> Iterator[None]:
     """Around the whole of a command.
 
     Its exit code is 0, 1 (failed), 2 (refused), 3 (done, but the store does not know all of it yet), or 128 and the
     number of the signal that stopped it: 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        prints: whether to print is all that it does, so that it has failed where that cannot be done.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
     try:
-        with kept(), raising_on_signals():
+        with kept(), _patient_streams() as printed, raising_on_signals():
             try:
                 yield
-                sys.stdout.flush()
-                if log_file() is not None:
-                    _say(naming_the_log("seqadd: done, but libraries logged warnings"))
             except Exception as error:
                 fail(error)
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+            printed.flush()
+            if printed.error is not None:
+                _say(f"seqadd: not all of it could be printed: {printed.error.strerror}")
+                if prints:
+                    sys.exit(1)
+            if log_file() is not None:
+                _say(naming_the_log("seqadd: done, but libraries logged warnings"))
     except Interrupted as stopped:
         _say(f"seqadd: {stopped}")
         _end(stopped.exit_code)
+
+
+class _Patient:
+    """A stream to which a program can go on writing when nothing comes of it any more: nobody reads, or a disk is full.
+
+    Attributes:
+        error: why not, but for a reader who has had enough, as ``head`` has.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.error = error
+            _to_nowhere(self._stream.fileno())  # where what waits in its buffer goes too
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _patient_streams() -> Iterator[_Patient]:
+    """Inside the ``with``, to read and to print does not fail where a stream is closed or broken; gives the output.
+
+    A file or a database that is opened where a stream was closed would get its number, and so what libraries print.
+    """
+    for number in range(3):  # in this order, for each takes the lowest that is free
+        try:
+            os.fstat(number)
+        except OSError:
+            _to_nowhere(number)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # until Python ends
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
+    sys.stdout, sys.stderr = printed, _ = _Patient(before[0]), _Patient(before[1])  # type: ignore[assignment]
+    try:
+        yield printed
+    finally:
+        printed.flush()
+        sys.stdout, sys.stderr = before
 
 
 def _end(code: int) -> NoReturn:
@@ -281,6 +345,14 @@ def fail(error: Exception) -> NoReturn:
 
 def stop_printing() -> None:
     """What goes to standard output from now on goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    _to_nowhere(sys.stdout.fileno())
+
+
+def _to_nowhere(number: int) -> None:
+    """Has a file descriptor read nothing, and write to nowhere; processes that are started from here inherit it."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere == number:
+        os.set_inheritable(number, True)
+    else:
+        os.dup2(nowhere, number)
+        os.close(nowhere)

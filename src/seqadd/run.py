@@ -309,7 +309,9 @@ def check_command_line() -> None:
 
 def main() -> None:
     """Command line of ``python -m seqadd.run``; see ``seqadd.exits.command`` for its exit codes."""
-    with command():
+    options = {option.partition("=")[0] for option in sys.argv[1:] if option.startswith("-")}
+    shows_config = not options.isdisjoint(("--cfg", "-c", "--info", "-i"))
+    with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         check_command_line()
@@ -317,7 +319,6 @@ def main() -> None:
         hydra_internal.configure_log = configure_no_log  # type: ignore[attr-defined]
         hydra_utils.configure_log = configure_no_log
         shown = io.StringIO()
-        shows_config = any(option.partition("=")[0] in ("--cfg", "-c", "--info", "-i") for option in sys.argv)
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():
                 hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()

@@ -582,7 +582,7 @@ def main() -> None:
     """Command line of ``python -m seqadd.table``."""
     # To look for garbage again and again, among all that MLflow imports and makes, would take two seconds of five.
     gc.set_threshold(100_000, 50, 100)
-    with command():
+    with command(prints=True):
         options = parse_arguments()
         check_outputs(options)
         overrides = list(options.overrides)
