@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from importlib.metadata import version
+from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
@@ -16,7 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 
-from seqadd import jobs, run
+from seqadd import answer, inspect, jobs, reproduce, run, table
 from seqadd.config import packaged
 
 # What somebody's folder of files says to Hydra.
@@ -285,3 +291,89 @@ with command():
         done = in_shell(tmp_path, f"{sys.executable} program.py {closed}")
         assert done.returncode == 0, (closed, done.stderr)
         assert (tmp_path / "database").read_text() == "True"
+
+
+@pytest.mark.parametrize("option", ["--version", "--hydra-help", "--info=plugins", "-sc install=zsh"])
+def test_what_hydra_offers_is_not_refused(option, call, in_empty_folder):
+    code, out, err = call(run.main, *option.split())
+    assert (code, err) == (0, "")
+    assert {"--version": f"seqadd {version('seqadd')}, Hydra 1.3.", "--hydra-help": "Hydra (1.3."}.get(
+        option, ""
+    ) in out
+    assert list(in_empty_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [table, answer, inspect, reproduce])
+def test_every_command_says_its_version(command, call):
+    assert call(command.main, "--version") == (0, f"seqadd {version('seqadd')}\n", "")
+
+
+def test_a_pickle_is_not_run_again(call, in_empty_folder):
+    (in_empty_folder / "config.pickle").write_bytes(pickle.dumps({"it": "could be anything"}))
+    code, _, err = call(run.main, "--experimental-rerun", "config.pickle")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("seqadd: --experimental-rerun: reads a pickle, which may hold code")
+
+
+def test_a_job_does_not_run_the_script_that_starts_it(monkeypatch):
+    class Process:
+        def start(self) -> None:
+            told.update(spawn.get_preparation_data("job"))
+
+    told: dict[str, object] = {}
+    main = sys.modules["__main__"]
+    jobs._begin(Process())
+    assert told
+    assert not [key for key in told if "main" in key]
+    assert sys.modules["__main__"] is main
+
+
+def test_a_command_can_be_called_outside_the_main_thread(call, in_empty_folder):
+    answers: list[tuple[int, str, str]] = []
+    thread = threading.Thread(target=lambda: answers.append(call(run.main, "epochs=0")))
+    thread.start()
+    thread.join()
+    wanted = "seqadd: epochs=0: must be at least 1 (passes over the training set)\n"
+    assert answers == [(2, "", wanted)]
+
+
+def test_a_run_inside_another_use_of_hydra_is_told_so(call, in_empty_folder):
+    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+        code, _, err = call(run.main, "epochs=1")
+    assert code == 2
+    assert err.startswith("seqadd: Hydra is in use in this process already, by hydra.initialize or by another run")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_a_sweep_in_a_worker_of_a_pool_is_told_why_not(call, in_empty_folder, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    code, _, err = call(run.main, "-m", "seed=0,1")
+    assert code == 2
+    assert err.startswith("seqadd: this process is a worker of multiprocessing.Pool, which may start none itself")
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_a_command_of_a_notebook_draws_into_files_whatever_the_notebook_draws_with(tmp_path):
+    program = """
+import os
+from seqadd.exits import command
+with command():
+    from matplotlib.figure import Figure
+    Figure().savefig("figure.png")
+    print(os.environ["MPLBACKEND"])
+print(os.environ["MPLBACKEND"])
+"""
+    inline = "module://nowhere_installed.backend_inline"
+    environment = {**os.environ, "MPLBACKEND": inline}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (f"agg\n{inline}\n", "")
+
+
+@pytest.mark.parametrize("option", ["error", "error::DeprecationWarning"])
+def test_warnings_that_are_to_be_errors_are_refused_before_anything_is_done(option, call, monkeypatch):
+    monkeypatch.setattr(sys, "warnoptions", ["ignore::UserWarning", option])
+    code, _, err = call(run.main, "epochs=1")
+    assert code == 2
+    assert err.startswith(f"seqadd: -W {option}, PYTHONWARNINGS: would end commands in the middle")

@@ -15,7 +15,7 @@ import tensorflow as tf
 import yaml
 from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, runs_of, start, wait_for_lines
 
-from seqadd import checkpoints, models, run
+from seqadd import checkpoints, figures, models, run, training
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +166,32 @@ def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afres
     assert code == 0
     assert "of 1 epochs is not continued: its checkpoint is damaged: the checksum does not fit\n" in out
     assert "epoch 1/2" in out
+
+
+def test_other_threads_than_tensorflow_computes_with_already_are_refused_before_anything_is_recorded(
+    call, in_empty_folder
+):
+    training.use_threads(1)
+    tf.constant(1.0) + 1.0
+    code, out, err = call(run.main, *SMALL, "threads=2")
+    assert (code, out) == (2, "")
+    assert err == (
+        "seqadd: threads=2: TensorFlow has computed with others in this process already, and keeps to them; begin "
+        "another process for it\n"
+    )
+    assert list(in_empty_folder.iterdir()) == []
+
+
+def test_a_learning_curve_that_cannot_be_drawn_fails_no_run(call, in_empty_folder, monkeypatch):
+    def without_latex(*arguments: object, **settings: object) -> None:
+        raise RuntimeError("Failed to process string with tex because latex could not be found")
+
+    monkeypatch.setattr(figures, "learning_curve", without_latex)
+    code, out, err = call(run.main, *SMALL, "cell=simple_rnn", "epochs=1", "jit=false")
+    assert (code, err) == (0, "")
+    assert "no learning curve: Failed to process string with tex because latex could not be found\n" in out
+    (recorded,) = runs_of(in_empty_folder)
+    assert recorded.info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

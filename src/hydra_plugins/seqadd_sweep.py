@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import multiprocessing
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -294,6 +295,11 @@ class ProcessLauncher(CheckingLauncher):
         from seqadd import jobs
         from seqadd.config import ConfigError, check_machine
 
+        if multiprocessing.current_process().daemon:
+            raise ConfigError(
+                "this process is a worker of multiprocessing.Pool, which may start none itself; begin the sweep in "
+                "another, as concurrent.futures.ProcessPoolExecutor has them (no job was started)"
+            )
         for job, config in zip(sweep, configs, strict=True):
             try:
                 check_machine(config)

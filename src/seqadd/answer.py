@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from seqadd import addition, alphabet
 from seqadd.config import ConfigError
-from seqadd.exits import command
+from seqadd.exits import add_version, command
 from seqadd.only import add_options, whose
 from seqadd.progress import PatientConsole
 from seqadd.questions import read_question
@@ -67,6 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
     )
     add_options(parser)
+    add_version(parser)
     words = sys.argv[1:] if arguments is None else arguments
     # -5+7 is a question, though no sum, and no option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import atexit
 import gc
 import os
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -74,9 +76,14 @@ def raising_on_signals(say: Callable[[str], None] | None = _say) -> Iterator[Non
     Args:
         say: is told why, if the process ends so.
 
+    In another thread than the main one signals do what they do there, and nothing here.
+
     Raises:
         Interrupted: for a signal, also for one that had been blocked until now.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     # nohup and the like have it ignored, and mean it.
     numbers = [n for n in SIGNALS if n is signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -240,8 +247,9 @@ def command(*, prints: bool = False) -> Iterator[None]:
         prints: whether to print is all that it does, so that it has failed where that cannot be done.
     """
     try:
-        with kept(), _patient_streams() as printed, raising_on_signals():
+        with kept(), _patient_streams() as printed, _files_are_drawn(), raising_on_signals():
             try:
+                _refuse_warnings_as_errors()
                 yield
             except Exception as error:
                 fail(error)
@@ -258,6 +266,12 @@ def command(*, prints: bool = False) -> Iterator[None]:
     except Interrupted as stopped:
         _say(f"seqadd: {stopped}")
         _end(stopped.exit_code)
+
+
+def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Adds ``--version``, which every command has; ``more`` is what it says behind seqadd's own."""
+    said = f"seqadd {version('seqadd')}{more}"
+    parser.add_argument("--version", action="version", version=said, help="say the version and end")
 
 
 class _Patient:
@@ -315,6 +329,32 @@ def _patient_streams() -> Iterator[_Patient]:
     finally:
         printed.flush()
         sys.stdout, sys.stderr = before
+
+
+def _refuse_warnings_as_errors() -> None:
+    """Raises ConfigError where Python was told to make an error of every warning, of which libraries have some."""
+    for option in sys.warnoptions:
+        if option.rstrip(":") == "error" or option.startswith("error::DeprecationWarning"):
+            raise ConfigError(
+                f"-W {option}, PYTHONWARNINGS: would end commands in the middle, as libraries do warn; leave it out"
+            )
+
+
+@contextmanager
+def _files_are_drawn() -> Iterator[None]:
+    """Inside the ``with``, matplotlib and that of other processes needs nothing to show a figure in.
+
+    A notebook hands down to the commands that it starts what it draws with itself, which they may not have.
+    """
+    before = os.environ.get("MPLBACKEND")
+    if before is None or "matplotlib" in sys.modules or "IPython" in sys.modules:
+        yield
+        return
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        os.environ["MPLBACKEND"] = before
 
 
 def _end(code: int) -> NoReturn:

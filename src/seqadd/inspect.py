@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqadd.config import ConfigError, in_one_line
-from seqadd.exits import RecordWaits, command
+from seqadd.exits import RecordWaits, add_version, command
 from seqadd.only import add_options, whose
 from seqadd.progress import PatientConsole
 
@@ -79,6 +79,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help=f"do not put the files into the run's artifacts, {FOLDER}/ (of several runs: into none)",
     )
     add_options(parser)
+    add_version(parser)
     return parser.parse_intermixed_args(arguments)
 
 

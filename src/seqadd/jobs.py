@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from types import ModuleType
 
 from seqadd.config import Config, in_one_line
 from seqadd.exits import SIGNALS, Interrupted, Pruned, RecordWaits, raising_on_signals, signals_held
@@ -221,12 +222,25 @@ def _import_libraries(context: _Context) -> None:
         with _signals_blocked():  # in that process; a job unblocks them
             forkserver.ensure_running()
         first = context.Process(target=_nothing)
-        first.start()
+        _begin(first)
         first.join()
 
 
 def _nothing() -> None:
     pass
+
+
+def _begin(process: ForkServerProcess | SpawnProcess) -> None:
+    """Starts a process without what multiprocessing does first: to run the main module of this one in it again.
+
+    A job needs nothing of it, and where it is a script without ``if __name__ == "__main__"`` it would begin this sweep.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
@@ -246,7 +260,7 @@ def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerPro
     """The process of a job, and where its messages come from."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
-    process.start()
+    _begin(process)
     theirs.close()  # so that the end of the process is the end of the pipe
     return process, ours
 

@@ -5,7 +5,6 @@ The jobs run the code as it is now, and say so: whatever is edited or committed 
 
 import atexit
 import os
-import warnings
 
 from seqadd import checkpoints, run, tracking  # noqa: F401
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -17,6 +16,3 @@ tracking.code_version()  # remembered
 
 # When the sweep is over this process has nothing to tidy up, and Python would take a second for TensorFlow.
 atexit.register(os._exit, 0)
-
-# multiprocessing runs the main module of the sweep in every job, and Python wonders that it is imported already.
-warnings.filterwarnings("ignore", "'seqadd.run' found in sys.modules", RuntimeWarning)

@@ -24,7 +24,7 @@ from seqadd.claim_runs import Collection, committed, counting, found_runs, measu
 from seqadd.claims import Claim
 from seqadd.config import Config, ConfigError, Tracking, check_machine, known_keys, packaged
 from seqadd.database import NothingThere, check_database
-from seqadd.exits import command
+from seqadd.exits import add_version, command
 from seqadd.files import CannotWrite
 from seqadd.only import add_options, whose
 from seqadd.results import NotReproduced
@@ -148,6 +148,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="where the claims are (default: those of the article)",
     )
     add_options(parser)
+    add_version(parser)
     options = parser.parse_intermixed_args(arguments)
     options.overrides = [each for each in options.claims if "=" in each]
     options.claims = [each for each in options.claims if "=" not in each]

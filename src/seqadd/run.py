@@ -6,6 +6,7 @@ python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +24,7 @@ import hydra.core.utils as hydra_utils
 import numpy as np
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +32,7 @@ from omegaconf import DictConfig, OmegaConf
 from seqadd import addition, alphabet, checkpoints, codes, curricula, hydra_keys
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.database import check_database
-from seqadd.exits import Interrupted, Pruned, command, fail
+from seqadd.exits import Interrupted, Pruned, add_version, command, fail
 from seqadd.files import CannotWrite, replacing
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -50,7 +53,7 @@ def run(config: Config, report: Report) -> str:
         report: is told after every epoch.
 
     Raises:
-        ConfigError: when the store cannot be opened.
+        ConfigError: when the store cannot be opened, and when TensorFlow computes with other threads here already.
         CannotWrite: when a checkpoint or an artifact cannot be written.
         RecordWaits: when the store could not be told all of it.
         TrainingDiverged: when a loss is no longer finite.
@@ -65,6 +68,8 @@ def run(config: Config, report: Report) -> str:
     def say(text: str) -> None:
         report(Note(text))
 
+    if "tensorflow" in sys.modules:  # of whoever calls this, or of an earlier run in the same process
+        check_threads(config)
     if config.tracking.parent_run_id is None:
         store = tracking.open_store(config.tracking, say=say)
         store.settle()
@@ -135,8 +140,14 @@ def run(config: Config, report: Report) -> str:
                     trial.report(row)
                 record.tag("weights_sha256", training.weights_digest(model))
                 record.log_text(json.dumps(history, indent=1), "history.json")
-                with replacing(place.artifact("learning_curve.png")) as path:
-                    figures.learning_curve(history, title=run_name(config)).savefig(path)
+                try:
+                    with replacing(place.artifact("learning_curve.png")) as path:
+                        figures.learning_curve(history, title=run_name(config)).savefig(path)
+                except (
+                    RuntimeError,
+                    ValueError,
+                ) as error:  # as somebody's matplotlibrc can have it; no training fails so
+                    say(f"no learning curve: {in_one_line(error)}")
                 with replacing(place.artifact("model.weights.h5")) as path:
                     training.save_weights(model, path)
                 checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
@@ -152,6 +163,19 @@ def run(config: Config, report: Report) -> str:
                 record.log_history(history[record.epochs :])
                 raise
     return record.run_id
+
+
+def check_threads(config: Config) -> None:
+    """Raises ConfigError where TensorFlow has computed in this process already, with another number of threads."""
+    with quiet_import_of_tensorflow():
+        from seqadd import training
+    try:
+        training.use_threads(config.threads)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"threads={config.threads}: TensorFlow has computed with others in this process already, and keeps to "
+            "them; begin another process for it"
+        ) from error
 
 
 def draw(config: Config) -> addition.Dataset:
@@ -291,20 +315,27 @@ def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequen
     hydra_keys.refuse_logging(log_config)
 
 
-def check_command_line() -> None:
-    """Raises ConfigError for options that Hydra does not know, and for a folder of files that it would not read.
+def check_command_line() -> argparse.Namespace:
+    """The options of the command line; says the version and ends where that is asked for.
 
-    Hydra would answer the first with its usage and the whole line, and the second not at all.
+    Raises:
+        ConfigError: for options that Hydra does not know, where it would answer with its usage and the whole line; for
+            a folder of files that it would not read; for one that has it run code from a file.
     """
 
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}; options come before KEY=VALUE, see python -m seqadd.run --help")
 
-    parser = get_args_parser()
+    # Hydra's own parser, but for --version, which names Hydra's alone there.
+    parser = argparse.ArgumentParser(parents=[get_args_parser()], conflict_handler="resolve", add_help=False)
     parser.error = refuse  # type: ignore[method-assign]
+    add_version(parser, f", Hydra {version('hydra-core')}")
     options = parser.parse_args()
+    if options.experimental_rerun is not None:
+        raise ConfigError("--experimental-rerun: reads a pickle, which may hold code; write the overrides instead")
     if options.config_dir is not None:
         hydra_keys.check_hidden_files(Path(options.config_dir))
+    return options
 
 
 def main() -> None:
@@ -314,10 +345,17 @@ def main() -> None:
     with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
         # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        check_command_line()
+        asked = check_command_line()
+        if GlobalHydra.instance().is_initialized():
+            raise ConfigError(
+                "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
+                "a process of its own"
+            )
         hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
-        hydra_internal.configure_log = configure_no_log  # type: ignore[attr-defined]
-        hydra_utils.configure_log = configure_no_log
+        # Hydra's own help is composed of nothing that is ours, with Hydra's own log, which there is no need to make.
+        no_log = (lambda *_: None) if asked.hydra_help else configure_no_log
+        hydra_internal.configure_log = no_log  # type: ignore[attr-defined]
+        hydra_utils.configure_log = no_log
         shown = io.StringIO()
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():

@@ -30,7 +30,7 @@ from omegaconf import open_dict
 
 from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
 from seqadd.database import check_database
-from seqadd.exits import command
+from seqadd.exits import add_version, command
 from seqadd.files import replacing, write_whole
 from seqadd.only import EVERYBODY, Only, add_options, whose
 from seqadd.pages import plain
@@ -575,6 +575,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
     add_options(parser)
+    add_version(parser)
     return parser.parse_intermixed_args(arguments)
 
 

@@ -12,7 +12,7 @@ from conftest import SMALL, quick_database, runs_of
 
 pytestmark = pytest.mark.long
 
-FAST = [*SMALL, "cell=simple_rnn"]
+FAST = [*SMALL, "cell=simple_rnn", "jit=false"]
 
 
 def in_shell(folder: Path, line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -65,3 +65,60 @@ def test_every_command_that_looks_at_a_run_bears_closed_and_broken_streams(tmp_p
     for streams in ("<&-", "</dev/null"):
         done = in_shell(tmp_path, f"seqadd.answer run=latest {streams}")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SCRIPT = """
+import sys
+from seqadd import run
+print("the script runs")
+sys.argv[1:] = WORDS
+run.main()
+print("the script is over")
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "seed=0,1"]])
+def test_a_script_that_calls_main_needs_no_guard(words, tmp_path):
+    quick_database(tmp_path)
+    (tmp_path / "script.py").write_text(SCRIPT.replace("WORDS", repr([*words, *FAST, "epochs=1"])))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("the script runs") == done.stdout.count("the script is over") == 1
+    assert {each.info.status for each in runs_of(tmp_path)} == {"FINISHED"}
+
+
+def test_runs_and_sweeps_outside_the_main_thread_are_recorded(tmp_path):
+    quick_database(tmp_path)
+    program = f"""
+import sys, threading
+from seqadd import run
+for words in [], ["-m", "seed=1,2"]:
+    sys.argv[1:] = [*words, *{FAST}, "epochs=1"]
+    thread = threading.Thread(target=run.main)
+    thread.start()
+    thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each.info.status for each in runs_of(tmp_path)] == ["FINISHED"] * 4
+
+
+@pytest.mark.parametrize(
+    "handed_down",
+    [
+        "MPLBACKEND=module://matplotlib_inline.backend_inline",
+        "MPLBACKEND=nonsense",
+        "PYTHONWARNINGS=default",
+        "PYTHONOPTIMIZE=2",
+        "OMP_NUM_THREADS=abc OPENBLAS_NUM_THREADS=x",
+        "MLFLOW_RUN_ID=abc MLFLOW_EXPERIMENT_ID=77 MLFLOW_ENABLE_ASYNC_LOGGING=true",
+        "COLUMNS=abc LINES=0 TERM=nonsense FORCE_COLOR=1 JUPYTER_COLUMNS=x",
+        "HYDRA_MAIN_MODULE=somebody.else",
+        "TMPDIR=/nonexistent",
+    ],
+)
+def test_what_a_callers_environment_hands_down_ends_no_run(handed_down, tmp_path):
+    environment = dict(each.split("=", 1) for each in handed_down.split())
+    done = in_shell(tmp_path, "trap '' CHLD; umask 077; exec seqadd.run -m FAST epochs=1", **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [each.info.status for each in runs_of(tmp_path)] == ["FINISHED"] * 2
