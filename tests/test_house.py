@@ -27,7 +27,7 @@ FLOORS = [
     {"checkpoints", "models"},
     {"locations", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
-    {"snapshots", "trials"},
+    {"reconcile", "snapshots", "trials"},
     {"run", "table"},
     {"jobs", "preloaded", "sweeps", "trained"},
     {"searches", "slurm"},

@@ -431,7 +431,8 @@ def run_search(
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
     check_database(configs[0].tracking)
-    from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
+    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+        from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqadd.config import Config
 from seqadd.database import check_database
+from seqadd.exits import signals_held
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def run_sweep(
     """
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
         check_database(where)
-    from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
+    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+        from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()
