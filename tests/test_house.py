@@ -26,7 +26,7 @@ FLOORS = [
     {"models"},
     {"codes", "predictions", "progress", "training", "unfinished"},
     {"tracking"},
-    {"snapshots", "trials"},
+    {"reconcile", "snapshots", "trials"},
     {"run", "table"},
     {"jobs", "preloaded", "sweeps", "trained"},
     {"searches", "slurm"},

@@ -1,17 +1,23 @@
-"""How a command ends: with an exit code and, when something is wrong, one line; within five seconds of Ctrl-C."""
+"""How a command ends: with an exit code and, when something is wrong, one line; within five seconds of Ctrl-C.
+
+A process that is stopped while TensorFlow computes ends at once, and calls nothing of anybody else's on the way: no
+library in a second thread, no exit handlers. What the store must still be told is written to disk, and a small process
+that is started for it tells the store (``start_beside``).
+"""
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -23,13 +29,14 @@ from seqadd.config import ConfigError, in_one_line, without_passwords
 # How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
-#: How people and other programs ask this one to stop: Ctrl-C, ``kill``, a terminal that is closed.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+#: How people and other programs ask this one to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
 
 # A program that was asked to stop ends by itself; where it cannot, for it computes or waits for a server, it is ended.
 _SECONDS_TO_HEAR = 2.0
-_SECONDS_FOR_LAST_WORDS = 0.5
-_SECONDS_IN_ALL = 4.0
+_SECONDS_TO_TIDY_UP = 3.5  # from the signal
+_SECONDS_FOR_LAST_WORDS = 0.7
+_SECONDS_TO_SAY_SO = 0.3
 
 
 class Interrupted(BaseException):
@@ -124,8 +131,7 @@ _holding: list[None] = []
 _put_off: list[int] = []
 _may_end = threading.Event()
 _may_end.set()
-# Whether the main thread has heard of it and is tidying up, or the last words are said outside that thread. Never both:
-# what the one records of the run while the other ends the interpreter would be read and freed at once.
+# Whether the main thread has heard of it and is tidying up, or the process is being ended outside that thread.
 _heard, _taken_over = threading.Event(), threading.Event()
 _deciding = threading.RLock()  # which of them; a signal may come while the main thread has it
 
@@ -173,7 +179,8 @@ def last_words(say: Callable[[], None]) -> Iterator[None]:
     """Inside the ``with``, a process that has to be ended from outside its main thread does this before.
 
     Args:
-        say: is called in another thread, and not waited for longer than half a second.
+        say: is called in another thread, in which it may write to disk but call no library: the main thread computes.
+            It is not waited for longer than 0.7 seconds.
     """
     _last_words.append(say)
     try:
@@ -200,7 +207,7 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
         if not tidying_up:
             _taken_over.set()
     if tidying_up:
-        over.wait(began + _SECONDS_IN_ALL - _SECONDS_FOR_LAST_WORDS - time.monotonic())
+        over.wait(began + _SECONDS_TO_TIDY_UP - time.monotonic())
         with _deciding:
             if over.is_set():
                 os.close(reader)
@@ -208,16 +215,21 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
             _taken_over.set()
     try:
         gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
-        for words in [] if tidying_up else reversed(_last_words):  # the latest record first
-            _try(words)
+        _try(_say_last_words, _SECONDS_FOR_LAST_WORDS)
         if say is not None:
-            _try(lambda: say(f"seqadd: {Interrupted(number)}"))
+            _try(lambda: say(f"seqadd: {Interrupted(number)}"), _SECONDS_TO_SAY_SO)
     finally:
         os._exit(128 + number)
 
 
-def _try(do: Callable[[], None]) -> None:
-    """Does it in a thread of its own, whatever comes of it, and waits for it no longer than half a second."""
+def _say_last_words() -> None:
+    for words in list(_last_words):
+        with suppress(Exception):  # the next may fare better
+            words()
+
+
+def _try(do: Callable[[], None], seconds: float) -> None:
+    """Does it in a thread of its own, whatever comes of it, and waits for it no longer than so many seconds."""
 
     def without_errors() -> None:
         with suppress(Exception):  # there is nobody left to tell
@@ -225,7 +237,36 @@ def _try(do: Callable[[], None]) -> None:
 
     speaker = threading.Thread(target=without_errors, daemon=True)
     speaker.start()
-    speaker.join(_SECONDS_FOR_LAST_WORDS)
+    speaker.join(seconds)
+
+
+def start_beside(module: str, variables: Mapping[str, str]) -> None:
+    """Starts a process that outlives this one, and finds the end of its standard input when this one is gone.
+
+    It is no member of this process' group and session, so what stops them does not stop it; it reads and writes nothing
+    of this one's. ``posix_spawn`` runs nothing of any library in between.
+
+    Args:
+        module: has a function ``main``, which the process calls.
+        variables: of its environment, beside those of this process; others of this user alone can read them.
+    """
+    here = str(Path(__file__).parents[1])  # the last place to look at, where it is found nowhere else
+    program = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
+    reader, _kept_open = os.pipe()  # until this process ends, in whatever way
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-c", program, here],
+        {**os.environ, **variables},
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, reader, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=SIGNALS,
+    )
+    os.close(reader)
 
 
 @contextmanager
@@ -239,7 +280,7 @@ def command() -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
     try:
-        with raising_on_signals():
+        with raising_on_signals(), temporary_files_removed():
             try:
                 yield
                 sys.stdout.flush()
@@ -251,13 +292,31 @@ def command() -> Iterator[None]:
 
 
 def _end(code: int) -> NoReturn:
-    """Ends Python after what waits for its end, but does not have TensorFlow taken apart, which takes a second."""
+    """Ends Python; where TensorFlow is, at once: its threads may still compute with what exit handlers take apart."""
     if "tensorflow" not in sys.modules:
         sys.exit(code)
-    atexit._run_exitfuncs()
     with suppress(OSError, ValueError):  # nobody reads it
         sys.stdout.flush()
     os._exit(code)
+
+
+@contextmanager
+def temporary_files_removed() -> Iterator[None]:
+    """Removes what libraries leave in temporary folders for exit handlers to remove, as TensorFlow does six files.
+
+    Processes that are stopped, and jobs of a sweep, run no such handlers.
+    """
+    before = tempfile.tempdir
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="seqadd-", ignore_cleanup_errors=True)
+    except OSError:  # there is no room for one, which matters only to who needs it
+        yield
+        return
+    with folder as tempfile.tempdir, last_words(folder.cleanup):
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def fail(error: Exception) -> NoReturn:

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seqadd import addition, alphabet, checkpoints, codes, curricula
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
-from seqadd.exits import Interrupted, Pruned, command, fail
+from seqadd.exits import Interrupted, Pruned, command, fail, signals_held
 from seqadd.files import CannotWrite, replacing
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -55,8 +55,10 @@ def run(config: Config, report: Report) -> str:
         Pruned: when the search that it is a trial of gives it up.
         Interrupted: on Ctrl-C and SIGTERM.
     """
-    # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost.
-    from seqadd import tracking, trials
+    # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost. Signals are
+    # held wherever a library works: an exception out of the blue inside its compiled code can end the process.
+    with signals_held():
+        from seqadd import tracking, trials
 
     def say(text: str) -> None:
         report(Note(text))
@@ -95,22 +97,24 @@ def run(config: Config, report: Report) -> str:
             record.log_text(OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), "config.yaml")
             record.log_history(start.history)
             trial.begin(record.run_id, trial.values(start.history))
-            with quiet_import_of_tensorflow():
-                from seqadd import devices, figures, models, snapshots, training
+            with signals_held():
+                with quiet_import_of_tensorflow():
+                    from seqadd import devices, figures, models, snapshots, training
 
-            training.use_threads(config.threads)
-            record.tag("gpu", devices.use_gpus())
-            model = models.build_model(
-                config,
-                question_length=data.train_questions.shape[1],
-                answer_length=data.train_answers.shape[1],
-                n_characters=len(alphabet.CHARACTERS),
-            )
-            optimizer = training.make_optimizer(model, config)
-            history = start.history
-            if start.checkpoint is not None:
-                training.restore(model, optimizer, start.checkpoint.arrays)
+                training.use_threads(config.threads)
+                record.tag("gpu", devices.use_gpus())
+                model = models.build_model(
+                    config,
+                    question_length=data.train_questions.shape[1],
+                    answer_length=data.train_answers.shape[1],
+                    n_characters=len(alphabet.CHARACTERS),
+                )
+                optimizer = training.make_optimizer(model, config)
+                history = start.history
+                if start.checkpoint is not None:
+                    training.restore(model, optimizer, start.checkpoint.arrays)
 
+            @signals_held()
             def checkpoint() -> checkpoints.Checkpoint:
                 return checkpoints.Checkpoint(fingerprint, history, training.state(model, optimizer))
 
@@ -129,13 +133,14 @@ def run(config: Config, report: Report) -> str:
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
                     trial.report(row)
-                record.tag("weights_sha256", training.weights_digest(model))
-                record.log_text(json.dumps(history, indent=1), "history.json")
-                with replacing(place.artifact("learning_curve.png")) as path:
-                    figures.learning_curve(history, title=run_name(config)).savefig(path)
-                with replacing(place.artifact("model.weights.h5")) as path:
-                    training.save_weights(model, path)
-                checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
+                with signals_held():
+                    record.tag("weights_sha256", training.weights_digest(model))
+                    record.log_text(json.dumps(history, indent=1), "history.json")
+                    with replacing(place.artifact("learning_curve.png")) as path:
+                        figures.learning_curve(history, title=run_name(config)).savefig(path)
+                    with replacing(place.artifact("model.weights.h5")) as path:
+                        training.save_weights(model, path)
+                    checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
             except training.TrainingDiverged:
                 trial.diverged = True
                 raise

@@ -429,7 +429,8 @@ def run_search(
         JobsFailed: when trials failed that may not do so again, or none has finished.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
-    from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
+    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+        from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking)
     store.settle()

@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seqadd.config import Config
+from seqadd.exits import signals_held
 from seqadd.progress import PatientConsole
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def run_sweep(
         ConfigError: when the store cannot be opened.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
-    from seqadd import tracking  # here, because MLflow takes seconds that a refused configuration must not cost
+    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+        from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking)
     store.settle()

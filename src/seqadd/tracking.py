@@ -9,6 +9,7 @@ Signals are held during every call of MLflow's: one that were cut in two could l
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import hashlib
 import json
@@ -65,7 +66,7 @@ from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_h
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.machine import processor_name, processors
 from seqadd.only import EVERYBODY, Only
-from seqadd.unfinished import About, Ending, Unfinished, all_of
+from seqadd.unfinished import RECORDER, About, Ending, Unfinished, all_of
 
 # "Creating initial MLflow database tables..." says nothing to the person at the terminal.
 for _chatty in ("mlflow.store.db.utils", "alembic"):
@@ -95,9 +96,6 @@ PRUNED = "pruned"
 #: The tag by which the record of a search is found again.
 SEARCH = "search"
 
-# The tag by which a record is found again by whoever was about to make it.
-_RECORDER = "recorder"
-
 # What a server answers that wants a password, or another one, and where this user may not do this.
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -122,6 +120,7 @@ class Store:
         self._experiment = tracking.experiment
         self._said = f"tracking.uri={without_passwords(tracking.uri)}"
         path = sqlite_path(tracking.uri)
+        self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
         self._name = str(path) if path is not None else without_passwords(tracking.uri)
         if tracking.unfinished is not None:
             self._unfinished = Path(tracking.unfinished).absolute()
@@ -134,7 +133,7 @@ class Store:
     def unfinished(self, key: str) -> Unfinished:
         """Where a run keeps what it needs while it is not finished; the same key is the same run."""
         named = f"{self._name} {self._experiment} {key}"
-        return Unfinished(self._unfinished, hashlib.sha256(named.encode()).hexdigest()[:16])
+        return Unfinished(self._unfinished, hashlib.sha256(named.encode()).hexdigest()[:16], self._found_by)
 
     @contextmanager
     def record(
@@ -219,10 +218,10 @@ class Store:
             nonlocal may_be_there
             begun = self._begun_in(place) if may_be_there else None
             if begun is None:
-                if _RECORDER not in tags:
+                if RECORDER not in tags:
                     about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
                     place.begin(about, keep_checkpoints=go_on)
-                    tags[_RECORDER] = about.recorder
+                    tags[RECORDER] = about.recorder
                 may_be_there = True  # where the server makes it, and its answer comes too late
                 begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=tags, run_name=name)
             return begun.info
@@ -296,7 +295,7 @@ class Store:
 
     def reopen(self, place: Unfinished, run: RecordedRun) -> None:
         """Has a place go on with a run that is over, as if it had been begun there."""
-        about = About(self._name, self._experiment, run.tags[MLFLOW_RUN_NAME], run.tags[_RECORDER])
+        about = About(self._name, self._experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
         place.begin(about, keep_checkpoints=True)
 
     def _begun_in(self, place: Unfinished) -> Run | None:
@@ -306,7 +305,7 @@ class Store:
             return None
         # Of whatever experiment: who comes next to this store need not have the same one in mind.
         experiment = self.client.get_experiment_by_name(about.experiment)
-        wanted = f"tags.{_RECORDER} = '{about.recorder}'"
+        wanted = f"tags.{RECORDER} = '{about.recorder}'"
         found = self._search(wanted, experiment.experiment_id) if experiment is not None else []
         for late in found[:-1]:  # the server has made it when nobody waited for it any more, and another was made
             if late.info.status == "RUNNING":
@@ -655,9 +654,8 @@ class TrackedRun:
             raise
 
     def end_now(self) -> None:
-        """The last words of a process that is ended from outside."""
+        """The last words of a process that is ended from outside: to the disk alone, for its main thread computes."""
         self._place.end(self._ending("KILLED"))
-        self._store.client.set_terminated(self.run_id, "KILLED", _now())
 
     def _ending(self, status: str) -> Ending:
         n = min(len(self._history), len(self._times))  # another thread may ask in the middle of an epoch's record

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,8 +26,14 @@ from filelock import FileLock, Timeout
 
 from seqadd import checkpoints
 from seqadd.checkpoints import Checkpoint, CheckpointError
-from seqadd.exits import signals_held
+from seqadd.exits import last_words, signals_held, start_beside
 from seqadd.files import write_whole
+
+#: The tag by which a record is found again by whoever was about to make it.
+RECORDER = "recorder"
+
+#: The variable in which ``reconcile`` is told of what, as JSON; no argument, for an address may hold a password.
+RECONCILED = "SEQADD_RECONCILED"
 
 # A checkpoint is written this often, and more seldom where writing one takes more than a hundredth of that.
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
@@ -85,10 +91,13 @@ class Unfinished:
     Args:
         within: the folder of all of them, made when it is needed.
         key: a name that says which run it is: all processes that want the same run give the same.
+        store: by which ``reconcile`` finds the store, where a process that claims this has to be ended; None where
+            no store is told.
     """
 
-    def __init__(self, within: Path, key: str) -> None:
+    def __init__(self, within: Path, key: str, store: Mapping[str, Any] | None = None) -> None:
         self.path = within / key
+        self._reconciled = json.dumps({**store, "run": str(self.path)}) if store is not None else None
         # Another kind of lock, that a killed process would leave behind, is worse than none.
         self._lock = FileLock(within / f"{key}.lock", fallback_to_soft=False)
         self._checkpointed_at = 0.0
@@ -97,6 +106,8 @@ class Unfinished:
     @contextmanager
     def claimed(self, say: Callable[[str], None]) -> Iterator[Unfinished]:
         """Inside the ``with`` no other process works on this run; waits until the one that does is over.
+
+        Where this process has to be ended (see ``exits``), a small one tells the store what it leaves here.
 
         Args:
             say: is told, once, that it has to wait.
@@ -109,7 +120,8 @@ class Unfinished:
                 say("waits: another process is at it")
             time.sleep(_LOOKS_EVERY)
         try:
-            yield self
+            with last_words(self._have_it_reconciled):
+                yield self
         finally:
             self._release()
 
@@ -122,6 +134,10 @@ class Unfinished:
         finally:
             if free:
                 self._release()
+
+    def _have_it_reconciled(self) -> None:
+        if self._reconciled is not None:
+            start_beside("seqadd.reconcile", {RECONCILED: self._reconciled})
 
     def _acquire(self) -> bool:
         try:

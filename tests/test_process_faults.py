@@ -1,0 +1,103 @@
+"""Helper processes that die, processes that must be ended, and limits of the system."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import quick_database, runs_of, wait_for_lines
+
+# ---- A process that computes is ended, and the store told by another one ----
+
+#: An open record, in a main thread that does not hear of a signal, or does not come to its end afterwards.
+COMPUTES = """
+import sys, time
+from seqadd import tracking
+from seqadd.config import Tracking
+from seqadd.exits import command, signals_held
+
+def work():
+    print("computes", flush=True)
+    time.sleep(60)
+
+store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
+place = store.unfinished("one")
+with command(), place.claimed(print), store.record(place, "one", params={}, tags={}, go_on=True) as run:
+    run.log_epoch({"epoch": 1, "loss": 2.5})
+    run.log_epoch({"epoch": 2, "loss": 1.5})  # of which the store is told a second later
+    if "hears nothing" in sys.argv:
+        with signals_held():
+            work()
+    else:
+        try:
+            work()
+        finally:
+            work()
+"""
+
+
+def stopped_while_it_computes(folder: Path, *arguments: str) -> tuple[float, int, str]:
+    """Seconds, exit code, and what was said."""
+    quick_database(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPUTES, *arguments],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for_lines(process, "computes")
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    return time.monotonic() - began, process.returncode, err
+
+
+def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it does within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
+def statuses(folder: Path) -> set[str]:
+    return {run.info.status for run in runs_of(folder)}
+
+
+@pytest.mark.parametrize("main_thread", ["hears nothing", "tidies up for too long"])
+def test_of_a_process_that_must_be_ended_another_one_tells_the_store(main_thread, tmp_path):
+    seconds, code, err = stopped_while_it_computes(tmp_path, main_thread)
+    assert (code, err) == (143, "seqadd: stopped by SIGTERM\n")
+    assert seconds < 5
+    assert becomes_true(lambda: statuses(tmp_path) == {"KILLED"}, seconds=15)
+    # The epoch that only the disk knew; MLflow is imported for it, which takes a while on a busy machine.
+    assert becomes_true(lambda: runs_of(tmp_path)[0].data.metrics["loss"] == 1.5, seconds=60)
+
+
+def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_been_gone_on_with(
+    in_empty_folder, monkeypatch
+):
+    from seqadd import reconcile, tracking, unfinished
+    from seqadd.config import Tracking
+
+    quick_database(in_empty_folder)
+    store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
+    place = store.unfinished("one")
+    started: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(unfinished, "start_beside", lambda *asked: started.append(asked))
+    place._have_it_reconciled()
+    ((module, variables),) = started
+    assert module == reconcile.__name__
+    monkeypatch.setenv(*next(iter(variables.items())))
+    monkeypatch.setattr(reconcile, "_SECONDS_IN_ALL", 0)  # for this process goes on
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # as if that process were gone
+    with place.claimed(print), store.record(place, "one", params={}, tags={}) as run:
+        run.end_now()
+        reconcile.main()
+        assert statuses(in_empty_folder) == {"RUNNING"}
+    assert statuses(in_empty_folder) == {"FINISHED"}
