@@ -10,9 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import quick_database, runs_of, wait_for_lines
+from conftest import COMMAND, SMALL, processes_of, quick_database, runs_of, wait_for_lines
+
+FAST = [*SMALL, "cell=simple_rnn"]
 
 # ---- A process that computes is ended, and the store told by another one ----
 
@@ -101,3 +104,54 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
         reconcile.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
     assert statuses(in_empty_folder) == {"FINISHED"}
+
+
+# ---- A sweep whose helpers are killed ----
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What is seen of a sweep of two jobs, one after the other, of which the helpers are killed during the first."""
+    folder = tmp_path_factory.mktemp("sweep")
+    quick_database(folder)
+    process = subprocess.Popen(
+        [*COMMAND, "-m", *FAST, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, **THREADS_WANTED},
+    )  # fmt: skip
+    wait_for_lines(process, "epoch ")
+    servers = processes_of(process.pid)["servers"]
+    n_threads = [len(os.listdir(f"/proc/{server}/task")) for server in servers]
+    for helper in helpers_of(process.pid):
+        os.kill(helper, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    return {
+        "code": process.returncode,
+        "out": out,
+        "err": err,
+        "threads": n_threads,
+        "runs": runs_of(folder),
+    }
+
+
+#: Libraries that start threads when they are imported, asked to.
+THREADS_WANTED = {
+    "OPENBLAS_NUM_THREADS": "4",
+    "OMP_NUM_THREADS": "4",
+    "JE_ARROW_MALLOC_CONF": "background_thread:true",
+    "MLFLOW_DISABLE_TELEMETRY": "false",
+}
+
+
+def helpers_of(sweep: int) -> list[int]:
+    """The processes that multiprocessing has started for a sweep."""
+    return [int(child) for child in Path(f"/proc/{sweep}/task/{sweep}/children").read_text().split()]
+
+
+def test_jobs_are_forked_from_a_process_of_one_thread(sweep):
+    assert sweep["threads"] == [1]
+
+
+def test_a_sweep_whose_helpers_are_killed_goes_on_with_new_ones(sweep):
+    assert (sweep["code"], sweep["err"]) == (0, "")
+    assert sorted(run.info.status for run in sweep["runs"]) == ["FINISHED"] * 3
