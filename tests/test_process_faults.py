@@ -113,11 +113,13 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What is seen of a sweep of two jobs, one after the other, of which the helpers are killed during the first."""
     folder = tmp_path_factory.mktemp("sweep")
+    temporary = folder / ("as_batch_systems_make_them_" * 4)
+    temporary.mkdir()
     quick_database(folder)
     process = subprocess.Popen(
         [*COMMAND, "-m", *FAST, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, **THREADS_WANTED},
+        env={**os.environ, "TMPDIR": str(temporary), **THREADS_WANTED},
     )  # fmt: skip
     wait_for_lines(process, "epoch ")
     servers = processes_of(process.pid)["servers"]
@@ -131,6 +133,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "err": err,
         "threads": n_threads,
         "runs": runs_of(folder),
+        "left": list(temporary.iterdir()),
     }
 
 
@@ -155,3 +158,8 @@ def test_jobs_are_forked_from_a_process_of_one_thread(sweep):
 def test_a_sweep_whose_helpers_are_killed_goes_on_with_new_ones(sweep):
     assert (sweep["code"], sweep["err"]) == (0, "")
     assert sorted(run.info.status for run in sweep["runs"]) == ["FINISHED"] * 3
+
+
+def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
+    assert sweep["code"] == 0
+    assert sweep["left"] == []

@@ -6,18 +6,20 @@ hears of their exit codes, can be killed as any other. Then the next job gets a 
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any
@@ -53,6 +55,9 @@ _NO_THREADS = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+# An address of a socket has 107 bytes; multiprocessing puts so many of them behind the temporary folder.
+_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 class JobsFailed(RuntimeError):
@@ -271,6 +276,23 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@functools.cache
+def _choose_folder_of_sockets() -> None:
+    """Has multiprocessing put its socket into the temporary folder, however long the name of that is.
+
+    Batch systems make such folders, of a hundred characters and more.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = None  # the command's own is gone at its end, and these processes may serve another command
+    try:
+        tempfile.tempdir = tempfile.gettempdir()
+        if sys.platform == "linux" and len(os.fsencode(tempfile.tempdir)) > _LONGEST_FOLDER:
+            tempfile.tempdir = f"/proc/self/fd/{os.open(tempfile.tempdir, os.O_PATH | os.O_DIRECTORY)}"
+        util.get_temp_dir()  # which it remembers
+    finally:
+        tempfile.tempdir = before
+
+
 def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
     """The process of a job, and where its messages come from."""
     return _start_process(context, _work, (config,), f"seqadd {label}")
@@ -292,6 +314,7 @@ def _start_process(
     Raises:
         OSError: when it cannot be started.
     """
+    _choose_folder_of_sockets()
     for _ in range(_ATTEMPTS):
         ours, theirs = context.Pipe(duplex=False)
         try:
