@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,9 @@ from typing import Any
 
 import pytest
 from conftest import COMMAND, SMALL, processes_of, quick_database, runs_of, wait_for_lines
+
+from seqadd import config, machine
+from seqadd.files import write_whole
 
 FAST = [*SMALL, "cell=simple_rnn"]
 
@@ -163,3 +168,60 @@ def test_a_sweep_whose_helpers_are_killed_goes_on_with_new_ones(sweep):
 def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
     assert sweep["code"] == 0
     assert sweep["left"] == []
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "더하기" * 27 + ".csv", "x" * 255])
+def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_path):
+    write_whole(tmp_path / name, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+# ---- Limits of the system ----
+
+
+@pytest.mark.parametrize(
+    ("limit", "n_bytes", "said"),
+    [
+        (resource.RLIMIT_AS, 3_000_000 * 1024, "ulimit -v 3000000: a process may have 3.1 GB of address space, "),
+        (
+            resource.RLIMIT_DATA,
+            500_000 * 1024,
+            "ulimit -d 500000: a process may have 0.5 GB of memory to write to, and ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_a_limit_that_tensorflow_would_crash_at_is_named_before_anything_is_recorded(
+    arguments, limit, n_bytes, said, tmp_path
+):
+    done = subprocess.run(
+        [*COMMAND, *arguments, "cell=lstm"],
+        cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(limit, (n_bytes, n_bytes)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"seqadd: {said}")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_cannot_be_started_are_named(monkeypatch):
+    monkeypatch.setattr(config, "can_have_threads", lambda n: n < 20)
+    with pytest.raises(config.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
+        config.check_limits()
+
+
+def test_threads_are_counted_by_starting_them(monkeypatch):
+    assert machine.can_have_threads(10)
+    start = machine.threading.Thread.start
+
+    def start_five(thread):
+        if threading.active_count() > before + 5:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(machine.threading.Thread, "start", start_five)
+    assert machine.can_have_threads(5)
+    assert not machine.can_have_threads(10)
+    assert threading.active_count() == before

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from typing import Any
 
-from seqadd.config import Config, ConfigError, in_one_line
+from seqadd.config import Config, ConfigError, check_machine, in_one_line
 from seqadd.exits import (
     SIGNALS,
     Interrupted,
@@ -351,6 +351,7 @@ def _work(config: Config, connection: Connection) -> None:
                 with suppress(OSError):  # the sweep is gone, and this process is about to be told
                     connection.send(message)
 
+            check_machine(config)  # on a cluster this one is another than the sweep's
             try:
                 report(Finished(run(config, report)))
             except Pruned as pruned:

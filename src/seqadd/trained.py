@@ -22,7 +22,16 @@ from hydra import initialize_config_dir
 from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
-from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
+from seqadd.config import (
+    Config,
+    ConfigError,
+    Tracking,
+    as_text,
+    check_limits,
+    in_one_line,
+    known_result_keys,
+    packaged,
+)
 from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
 from seqadd.quiet import quiet_import_of_tensorflow
@@ -369,6 +378,7 @@ def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> t
 
 
 def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+    check_limits()
     with _artifact(store, from_run, name) as path:
         with quiet_import_of_tensorflow():
             from seqadd import models, training
