@@ -113,6 +113,126 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
 
 # ---- A sweep whose helpers are killed ----
 
+#: A sweep of jobs that train nothing: each does what its label says.
+SWEEP = """
+import os, signal, sys, threading, time
+from multiprocessing import forkserver, resource_tracker
+from seqadd import jobs
+from seqadd.exits import Interrupted, command, raising_on_signals
+from seqadd.jobs import Finished
+from seqadd.progress import Display, Note
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+def work(label, connection):
+    try:
+        with raising_on_signals(say=None):
+            threading.Thread(target=jobs._stop_with_the_sweep, args=(connection,), daemon=True).start()
+            if label == "is killed":
+                kill(os.getpid())
+            if label == "ends with 7":
+                os._exit(7)
+            if label == "closes its pipe":
+                connection.close()
+                kill(os.getpid())
+            if label == "says half a word":
+                os.write(connection.fileno(), b"ab")
+                kill(os.getpid())
+            if label in ("kills the fork server", "dies with the fork server"):
+                kill(os.getppid())
+            if label == "dies with the fork server":
+                kill(os.getpid())
+            if label.startswith("sleeps"):
+                connection.send(Note(f"process={os.getpid()}"))
+                time.sleep(60)
+            connection.send(Finished("1"))
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
+
+if __name__ == "__main__":
+    jobs._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
+    jobs._work, jobs._reconcile = work, lambda config: None
+    outcomes = {}
+
+    def queue():
+        for index, label in enumerate(labels):
+            if "new server" in label:
+                kill(forkserver._forkserver._forkserver_pid)
+            if "new tracker" in label:
+                kill(resource_tracker._resource_tracker._pid)
+            yield index, label
+
+    with command(), Display(labels, [1] * len(labels), 2) as display:
+        jobs.run_queue(display, labels, queue(), 2, outcomes.__setitem__)
+    for index, outcome in sorted(outcomes.items()):
+        print(f"outcome {labels[index]}: {outcome}")
+"""
+
+
+WITHOUT_A_WORD = "is gone without a word, and so is the process that it was forked from"
+
+
+def start_sweep(folder: Path, *labels: str, preloaded: str = "seqadd.jobs") -> subprocess.Popen[str]:
+    (folder / "sweep.py").write_text(SWEEP)
+    return subprocess.Popen(
+        [sys.executable, "sweep.py", preloaded, *labels],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
+    expected = {
+        "is fine": "finished, run 1",
+        "is killed": "its process was killed by SIGKILL",
+        "ends with 7": "its process ended with exit code 7",
+        "closes its pipe": "its process was killed by SIGKILL",
+        "says half a word": "its process was killed by SIGKILL",
+        "needs a new tracker": "finished, run 1",
+        "needs a new server": "finished, run 1",
+        "kills the fork server": "finished, run 1",
+        "needs a new server and a new tracker": "finished, run 1",
+        "dies with the fork server": f"its process {WITHOUT_A_WORD}",
+        "comes last": "finished, run 1",
+    }
+    out, err = start_sweep(tmp_path, *expected).communicate(timeout=300)
+    assert err == ""
+    lines = [line.removeprefix("outcome ") for line in out.splitlines() if line.startswith("outcome ")]
+    assert dict(line.split(": ", 1) for line in lines) == expected
+
+
+def test_a_process_that_is_killed_whenever_it_imports_libraries_is_named_in_one_line(tmp_path):
+    (tmp_path / "killed.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    out, err = start_sweep(tmp_path, "one", "two", preloaded="killed").communicate(timeout=60)
+    assert "outcome" not in out
+    assert err == (
+        "seqadd: no job could be started: the process that imports TensorFlow for all jobs was killed, 2 times; "
+        "is there memory enough?\n"
+    )
+
+
+def test_where_an_import_starts_a_thread_jobs_are_not_forked(tmp_path):
+    program = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    (tmp_path / "thread.py").write_text(program)
+    out, err = start_sweep(tmp_path, "one", "two", preloaded="thread").communicate(timeout=60)
+    assert "the process that jobs are forked from has 2 threads, so each job imports TensorFlow by itself" in out
+    assert out.count("outcome") == out.count(": finished, run 1") == 2
+    assert err == ""
+
+
+def test_jobs_that_have_lost_their_fork_server_are_stopped_with_their_sweep(tmp_path):
+    process = start_sweep(tmp_path, "sleeps", "sleeps with a new server")
+    assert process.stdout is not None
+    jobs: list[int] = []
+    while len(jobs) < 2:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        jobs += [int(word.removeprefix("process=")) for word in line.split() if word.startswith("process=")]
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, "seqadd: stopped by SIGTERM\n")
+    assert not any(Path(f"/proc/{job}").exists() for job in jobs)
+
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

@@ -46,8 +46,13 @@ _GRACE_SECONDS = 3.2
 _SECONDS_FOR_AN_EXIT_CODE = 5.0
 _LOST_EXIT_CODE = 255  # what multiprocessing makes of it
 
-# The process that jobs are forked from may be killed while it forks one; then another forks it.
+# The process that jobs are forked from may be killed while it forks one; then another forks it. A process that is being
+# killed may take a moment to be gone.
 _ATTEMPTS = 2
+_SECONDS_BETWEEN_ATTEMPTS = 1.0
+
+# What is imported in the process that jobs are forked from.
+_PRELOADED = ["seqadd.preloaded"]
 
 # What numpy, pyarrow and MLflow must be told, or they start threads as soon as they are imported.
 _NO_THREADS = {
@@ -230,7 +235,7 @@ def _context(say: Callable[[str], None]) -> _Context:
     if sys.platform != "linux":  # elsewhere even the libraries' import does not survive a fork
         return spawn
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqadd.preloaded"])
+    context.set_forkserver_preload(_PRELOADED)
     try:
         process, answer = _start_process(context, _count_threads_of_parent, (), "seqadd threads")
         with answer:
@@ -315,14 +320,14 @@ def _start_process(
         OSError: when it cannot be started.
     """
     _choose_folder_of_sockets()
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS if attempt else 0)
         ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(*arguments, theirs), name=name)
         try:
-            # The one of them unblocks signals when it starts, so it comes first.
-            with warnings.catch_warnings(action="ignore"):
-                resource_tracker.ensure_running()
-            process = context.Process(target=work, args=(*arguments, theirs), name=name)
-            with _environment(_NO_THREADS):
+            # Python warns of helpers that were killed.
+            with warnings.catch_warnings(action="ignore"), _environment(_NO_THREADS):
+                resource_tracker.ensure_running()  # which unblocks signals, so it comes first
                 with _signals_blocked():  # in what is started; a job unblocks them
                     if isinstance(context, ForkServerContext):
                         forkserver.ensure_running()
