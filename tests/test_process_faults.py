@@ -326,7 +326,7 @@ def test_a_limit_that_tensorflow_would_crash_at_is_named_before_anything_is_reco
 
 
 def test_threads_that_cannot_be_started_are_named(monkeypatch):
-    monkeypatch.setattr(config, "can_have_threads", lambda n: n < 20)
+    monkeypatch.setattr(config, "can_have_threads", lambda n: n < 6)
     with pytest.raises(config.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
         config.check_limits()
 

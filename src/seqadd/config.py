@@ -48,11 +48,12 @@ _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
 # Bytes that the libraries fill, and what a process needs beside what it fills where ulimit counts something else: the
 # address space, in which libraries and stacks of threads are reserved, and what can be written to. And its threads,
-# beside two for each processor. Measured on two processors: 3.1 to 3.3 GB, 0.8 to 1.0 GB, 22 threads.
+# beside two for each processor. Measured on two processors, without and with XLA: 2.3 and 3.4 GB, 0.6 and 1.1 GB, 6 and
+# 22 threads.
 _LIBRARIES = 0.8e9
 _LIMITED = {"-v": "address space", "-d": "memory to write to"}
-_RESERVED = {"-v": 2.5e9, "-d": 0.3e9}
-_THREADS = 20
+_RESERVED = {False: {"-v": 1.6e9, "-d": 0.1e9}, True: {"-v": 2.6e9, "-d": 0.3e9}}
+_THREADS = {False: 6, True: 20}
 
 
 class ConfigError(ValueError):
@@ -390,23 +391,25 @@ def check_machine(config: Config) -> None:
         )
     if config.threads > processors():
         raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
-    check_limits(sum(needed.values()))
+    check_limits(sum(needed.values()), jit=config.jit)
 
 
-def check_limits(n_bytes: float = _LIBRARIES) -> None:
+def check_limits(n_bytes: float = _LIBRARIES, *, jit: bool = False) -> None:
     """Raises ConfigError where ``ulimit`` leaves a process too little to compute; inside TensorFlow it would crash.
 
     Args:
         n_bytes: that it fills; by default with libraries alone.
+        jit: whether it compiles with XLA.
     """
     for option, there in limits().items():
-        needed = n_bytes + _RESERVED[option]
+        needed = n_bytes + _RESERVED[jit][option]
         if needed > there:
+            enough_without = jit and n_bytes + _RESERVED[False][option] <= there
             raise ConfigError(
                 f"ulimit {option} {there // 1024}: a process may have {_gigabytes(there)} of {_LIMITED[option]}, and "
-                f"this one needs {_gigabytes(needed)}; raise the limit"
+                f"this one needs {_gigabytes(needed)}; raise the limit{', or say jit=false' * enough_without}"
             )
-    n_threads = _THREADS + 2 * processors()
+    n_threads = _THREADS[jit] + 2 * processors()
     if not can_have_threads(n_threads):
         raise ConfigError(
             f"this process cannot start the {n_threads} threads that TensorFlow needs; raise ulimit -u, or pids.max of "
