@@ -37,14 +37,12 @@ from seqadd.exits import command
 
 PACKAGES = ("seqadd", "tensorflow", "mlflow")
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
-#: Writes one byte behind a block of memory: glibc as it is does not notice.
+#: Writes one byte behind a block of memory of libc's: glibc as it is does not notice.
 OVERFLOW = """
 import ctypes
-c = ctypes.CDLL(None)
-c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-block = c.malloc(ctypes.c_size_t(24))
-ctypes.memset(block + 24, 66, 1)
-c.free(block)
+block = ctypes.create_string_buffer(1001)
+ctypes.memset(ctypes.addressof(block) + 1001, 66, 1)
+del block
 """
 
 SHORT = ["cell=dense", "architecture=aligned", "task.digits=2", "task.n_questions=500", "batch_size=64"]
@@ -117,10 +115,15 @@ def stop(n: int, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:
             (os.killpg if group else os.kill)(process.pid, number)
         code = process.wait()
         ended = time.monotonic() - began
-        statuses, told = _statuses(folder, began)
-        while _is_there(process.pid):
+        gone, told = 0.0, 0.0
+        statuses = ["RUNNING"]
+        while not (gone and told) and time.monotonic() < began + SECONDS_TO_BE_TOLD:
+            statuses = _statuses(folder)
+            if not gone and not _is_there(process.pid):
+                gone = time.monotonic() - began
+            if not told and "RUNNING" not in statuses:
+                told = time.monotonic() - began
             time.sleep(0.05)
-        gone = time.monotonic() - began
         errors.seek(0)
         said_last = errors.read().strip().splitlines()
     # 0 where the signal came after the end of all work, and Python's own answer where it came before the first line.
@@ -133,23 +136,18 @@ def stop(n: int, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:
         "signal": number.name if group else f"{number.name} to the command alone",
         "exit_code": code,
         "seconds_to_exit": round(ended, 2),
-        "seconds_to_last_process": round(gone, 2),
-        "seconds_to_status": round(told, 2),
+        "seconds_to_last_process": round(gone or SECONDS_TO_BE_TOLD, 2),
+        "seconds_to_status": round(told or SECONDS_TO_BE_TOLD, 2),
         "statuses": " ".join(statuses),
         "load": round(os.getloadavg()[0], 1),
         "fault": "" if code in expected and "RUNNING" not in statuses else " / ".join(said_last)[-300:] or "?",
     }
 
 
-def _statuses(folder: Path, began: float) -> tuple[list[str], float]:
-    """The statuses of all runs as soon as none is RUNNING, and when that was."""
-    while True:
-        with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-            found = sorted(status for (status,) in database.execute("SELECT status FROM runs"))
-        passed = time.monotonic() - began
-        if "RUNNING" not in found or passed > SECONDS_TO_BE_TOLD:
-            return found, passed
-        time.sleep(0.1)
+def _statuses(folder: Path) -> list[str]:
+    """The statuses of all runs of a store."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return sorted(status for (status,) in database.execute("SELECT status FROM runs"))
 
 
 def _is_there(group: int) -> bool:

@@ -288,10 +288,10 @@ def command() -> Iterator[None]:
                 fail(error)
     except Interrupted as stopped:
         _say(f"seqadd: {stopped}")
-        _end(stopped.exit_code)
+        end(stopped.exit_code)
 
 
-def _end(code: int) -> NoReturn:
+def end(code: int) -> NoReturn:
     """Ends Python; where TensorFlow is, at once: its threads may still compute with what exit handlers take apart."""
     if "tensorflow" not in sys.modules:
         sys.exit(code)

@@ -30,6 +30,7 @@ from seqadd.exits import (
     Interrupted,
     Pruned,
     RecordWaits,
+    end,
     raising_on_signals,
     signals_held,
     temporary_files_removed,
@@ -362,7 +363,7 @@ def _work(config: Config, connection: Connection) -> None:
             except Pruned as pruned:
                 report(Finished(pruned.run_id, str(pruned)))
     except Interrupted as stopped:
-        sys.exit(stopped.exit_code)
+        end(stopped.exit_code)
     except Exception as error:
         with suppress(OSError):
             name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
