@@ -10,14 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMAND, SMALL, processes_of, quick_database, runs_of, wait_for_lines
+from conftest import COMMAND, SMALL, becomes_true, processes_of, quick_database, runs_of, wait_for_lines
 
-from seqadd import config, machine
+from seqadd import config, machine, tracking
 from seqadd.files import write_whole
 
 FAST = [*SMALL, "cell=simple_rnn"]
@@ -63,14 +62,6 @@ def stopped_while_it_computes(folder: Path, *arguments: str) -> tuple[float, int
     os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     return time.monotonic() - began, process.returncode, err
-
-
-def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it does within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return condition()
 
 
 def statuses(folder: Path) -> set[str]:
@@ -294,6 +285,36 @@ def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
 def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_path):
     write_whole(tmp_path / name, "whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("database", "said"),
+    [
+        ("m" * 241, "the name of .* has 241 bytes, a database's may have 240"),
+        ("d/" * 240 + "m", "the path of .* bytes"),
+    ],
+)
+def test_a_database_whose_name_sqlite_cannot_open_is_refused_in_one_line(database, said, in_empty_folder):
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(config.ConfigError, match=said) as refused:
+        tracking.open_store(config.Tracking(f"sqlite:///{database}", "seqadd", None, None, None, None))
+    assert "\n" not in str(refused.value)
+    assert not list(in_empty_folder.glob("m*"))
+
+
+@pytest.mark.parametrize("database", ["m" * 240, "d" * 200 + "/" + "d" * 100 + "/m"])
+def test_a_database_of_the_longest_name_works(database, in_empty_folder):
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    quick_database(in_empty_folder)
+    (in_empty_folder / "mlflow.db").rename(database)
+    store = tracking.open_store(config.Tracking(f"sqlite:///{database}", "seqadd", None, None, None, None))
+    place = store.unfinished("one")
+    long = "sweep " + "x" * 10_000  # is cut where MLflow has no room for it
+    with place.claimed(print), store.record(place, long, params={"overrides": long}, tags={"overrides": long}) as run:
+        pass
+    recorded = store.client.get_run(run.run_id)
+    assert (recorded.info.status, len(recorded.info.run_name)) == ("FINISHED", 250)
+    assert (len(recorded.data.params["overrides"]), len(recorded.data.tags["overrides"])) == (6000, 8000)
 
 
 # ---- Limits of the system ----
