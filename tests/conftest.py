@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,14 @@ def wait_for_lines(process: fork_server.Process | subprocess.Popen[str], wanted:
         line = process.stdout.readline()
         assert line, f"ended without saying {wanted!r}: {process.communicate()[1]}"
         n -= wanted in line
+
+
+def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it does within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
 
 
 def make_config(*overrides: str) -> Config:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import quick_database, runs_of, wait_for_lines
+from conftest import COMMAND, SMALL, becomes_true, make_config, processes_of, quick_database, runs_of, wait_for_lines
+
+from seqadd import config, machine, tracking
+from seqadd.files import write_whole
+
+FAST = [*SMALL, "cell=simple_rnn"]
 
 # ---- A process that computes is ended, and the store told by another one ----
 
@@ -57,14 +64,6 @@ def stopped_while_it_computes(folder: Path, *arguments: str) -> tuple[float, int
     return time.monotonic() - began, process.returncode, err
 
 
-def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it does within so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return condition()
-
-
 def statuses(folder: Path) -> set[str]:
     return {run.info.status for run in runs_of(folder)}
 
@@ -101,3 +100,269 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
         reconcile.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
     assert statuses(in_empty_folder) == {"FINISHED"}
+
+
+# ---- A sweep whose helpers are killed ----
+
+#: A sweep of jobs that train nothing: each does what its label says.
+SWEEP = """
+import os, signal, sys, threading, time
+from multiprocessing import forkserver, resource_tracker
+from seqadd import jobs
+from seqadd.exits import Interrupted, command, raising_on_signals
+from seqadd.jobs import Finished
+from seqadd.progress import Display, Note
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+
+def work(label, connection):
+    try:
+        with raising_on_signals(say=None):
+            threading.Thread(target=jobs._stop_with_the_sweep, args=(connection,), daemon=True).start()
+            if label == "is killed":
+                kill(os.getpid())
+            if label == "ends with 7":
+                os._exit(7)
+            if label == "closes its pipe":
+                connection.close()
+                kill(os.getpid())
+            if label == "says half a word":
+                os.write(connection.fileno(), b"ab")
+                kill(os.getpid())
+            if label in ("kills the fork server", "dies with the fork server"):
+                kill(os.getppid())
+            if label == "dies with the fork server":
+                kill(os.getpid())
+            if label.startswith("sleeps"):
+                connection.send(Note(f"process={os.getpid()}"))
+                time.sleep(60)
+            connection.send(Finished("1"))
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
+
+def main():
+    jobs._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
+    jobs._work, jobs._reconcile = work, lambda config: None
+    outcomes = {}
+
+    def queue():
+        for index, label in enumerate(labels):
+            if "new server" in label:
+                kill(forkserver._forkserver._forkserver_pid)
+            if "new tracker" in label:
+                kill(resource_tracker._resource_tracker._pid)
+            yield index, label
+
+    with command(), Display(labels, [1] * len(labels), 2) as display:
+        jobs.run_queue(display, labels, queue(), 2, outcomes.__setitem__)
+    for index, outcome in sorted(outcomes.items()):
+        print(f"outcome {labels[index]}: {outcome}")
+"""
+
+
+WITHOUT_A_WORD = "is gone without a word, and so is the process that it was forked from"
+
+
+def start_sweep(folder: Path, *labels: str, preloaded: str = "seqadd.jobs") -> subprocess.Popen[str]:
+    (folder / "sweep.py").write_text(SWEEP)
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sweep; sweep.main()", preloaded, *labels],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
+    expected = {
+        "is fine": "finished, run 1",
+        "is killed": "its process was killed by SIGKILL",
+        "ends with 7": "its process ended with exit code 7",
+        "closes its pipe": "its process was killed by SIGKILL",
+        "says half a word": "its process was killed by SIGKILL",
+        "needs a new tracker": "finished, run 1",
+        "needs a new server": "finished, run 1",
+        "kills the fork server": "finished, run 1",
+        "needs a new server and a new tracker": "finished, run 1",
+        "dies with the fork server": f"its process {WITHOUT_A_WORD}",
+        "comes last": "finished, run 1",
+    }
+    out, err = start_sweep(tmp_path, *expected).communicate(timeout=300)
+    assert err == ""
+    lines = [line.removeprefix("outcome ") for line in out.splitlines() if line.startswith("outcome ")]
+    assert dict(line.split(": ", 1) for line in lines) == expected
+
+
+def test_a_process_that_is_killed_whenever_it_imports_libraries_is_named_in_one_line(tmp_path):
+    (tmp_path / "killed.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    out, err = start_sweep(tmp_path, "one", "two", preloaded="killed").communicate(timeout=60)
+    assert "outcome" not in out
+    assert err == (
+        "seqadd: no job could be started: the process that imports TensorFlow for all jobs was killed, 2 times; "
+        "is there memory enough?\n"
+    )
+
+
+def test_where_an_import_starts_a_thread_jobs_are_not_forked(tmp_path):
+    program = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    (tmp_path / "thread.py").write_text(program)
+    out, err = start_sweep(tmp_path, "one", "two", preloaded="thread").communicate(timeout=60)
+    assert "the process that jobs are forked from has 2 threads, so each job imports TensorFlow by itself" in out
+    assert out.count("outcome") == out.count(": finished, run 1") == 2
+    assert err == ""
+
+
+def test_jobs_that_have_lost_their_fork_server_are_stopped_with_their_sweep(tmp_path):
+    process = start_sweep(tmp_path, "sleeps", "sleeps with a new server")
+    assert process.stdout is not None
+    jobs: list[int] = []
+    while len(jobs) < 2:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        jobs += [int(word.removeprefix("process=")) for word in line.split() if word.startswith("process=")]
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, "seqadd: stopped by SIGTERM\n")
+    assert not any(Path(f"/proc/{job}").exists() for job in jobs)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What is seen of a sweep of two jobs, one after the other, of which the helpers are killed during the first."""
+    folder = tmp_path_factory.mktemp("sweep")
+    temporary = folder / ("as_batch_systems_make_them_" * 4)
+    temporary.mkdir()
+    quick_database(folder)
+    process = subprocess.Popen(
+        [*COMMAND, "-m", *FAST, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(temporary), **THREADS_WANTED},
+    )  # fmt: skip
+    wait_for_lines(process, "epoch ")
+    servers = processes_of(process.pid)["servers"]
+    n_threads = [len(os.listdir(f"/proc/{server}/task")) for server in servers]
+    for helper in helpers_of(process.pid):
+        os.kill(helper, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    return {
+        "code": process.returncode,
+        "out": out,
+        "err": err,
+        "threads": n_threads,
+        "runs": runs_of(folder),
+        "left": list(temporary.iterdir()),
+    }
+
+
+#: Libraries that start threads when they are imported, asked to.
+THREADS_WANTED = {
+    "OPENBLAS_NUM_THREADS": "4",
+    "OMP_NUM_THREADS": "4",
+    "JE_ARROW_MALLOC_CONF": "background_thread:true",
+    "MLFLOW_DISABLE_TELEMETRY": "false",
+}
+
+
+def helpers_of(sweep: int) -> list[int]:
+    """The processes that multiprocessing has started for a sweep."""
+    return [int(child) for child in Path(f"/proc/{sweep}/task/{sweep}/children").read_text().split()]
+
+
+def test_jobs_are_forked_from_a_process_of_one_thread(sweep):
+    assert sweep["threads"] == [1]
+
+
+def test_a_sweep_whose_helpers_are_killed_goes_on_with_new_ones(sweep):
+    assert (sweep["code"], sweep["err"]) == (0, "")
+    assert sorted(run.info.status for run in sweep["runs"]) == ["FINISHED"] * 3
+
+
+def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
+    assert sweep["code"] == 0
+    assert sweep["left"] == []
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "더하기" * 27 + ".csv", "x" * 255])
+def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_path):
+    write_whole(tmp_path / name, "whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("database", "said"),
+    [
+        ("m" * 241, "the name of .* has 241 bytes, a database's may have 240"),
+        ("d/" * 240 + "m", "the path of .* bytes"),
+    ],
+)
+def test_a_database_whose_name_sqlite_cannot_open_is_refused_in_one_line(database, said, in_empty_folder):
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    with pytest.raises(config.ConfigError, match=said) as refused:
+        tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
+    assert "\n" not in str(refused.value)
+    assert not list(in_empty_folder.glob("m*"))
+
+
+@pytest.mark.parametrize("database", ["m" * 240, "d" * 200 + "/" + "d" * 100 + "/m"])
+def test_a_database_of_the_longest_name_works(database, in_empty_folder):
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    quick_database(in_empty_folder)
+    (in_empty_folder / "mlflow.db").rename(database)
+    store = tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
+    place = store.unfinished("one")
+    long = "sweep " + "x" * 10_000  # is cut where MLflow has no room for it
+    with place.claimed(print), store.record(place, long, params={"overrides": long}, tags={"overrides": long}) as run:
+        pass
+    recorded = store.client.get_run(run.run_id)
+    assert (recorded.info.status, len(recorded.info.run_name)) == ("FINISHED", 250)
+    assert (len(recorded.data.params["overrides"]), len(recorded.data.tags["overrides"])) == (6000, 8000)
+
+
+# ---- Limits of the system ----
+
+
+@pytest.mark.parametrize(
+    ("limit", "n_bytes", "said"),
+    [
+        (resource.RLIMIT_AS, 3_000_000 * 1024, "ulimit -v 3000000: a process may have 3.1 GB of address space, "),
+        (
+            resource.RLIMIT_DATA,
+            500_000 * 1024,
+            "ulimit -d 500000: a process may have 0.5 GB of memory to write to, and ",
+        ),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_a_limit_that_tensorflow_would_crash_at_is_named_before_anything_is_recorded(
+    arguments, limit, n_bytes, said, tmp_path
+):
+    done = subprocess.run(
+        [*COMMAND, *arguments, "cell=lstm"],
+        cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(limit, (n_bytes, n_bytes)),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"seqadd: {said}")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_that_cannot_be_started_are_named(monkeypatch):
+    monkeypatch.setattr(config, "can_have_threads", lambda n: n < 6)
+    with pytest.raises(config.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
+        config.check_limits()
+
+
+def test_threads_are_counted_by_starting_them(monkeypatch):
+    assert machine.can_have_threads(10)
+    start = machine.threading.Thread.start
+
+    def start_five(thread):
+        if threading.active_count() > before + 5:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(machine.threading.Thread, "start", start_five)
+    assert machine.can_have_threads(5)
+    assert not machine.can_have_threads(10)
+    assert threading.active_count() == before

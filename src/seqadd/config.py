@@ -23,7 +23,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
 from seqadd import addition
-from seqadd.machine import memory, processors
+from seqadd.machine import can_have_threads, limits, memory, processors
 from seqadd.questions import read_question
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
@@ -45,6 +45,15 @@ _BOOKKEEPING = ("inspect", "tracking", "force")
 _SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial")
 # Keys that make one run of a condition differ from the next: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
+
+# Bytes that the libraries fill, and what a process needs beside what it fills where ulimit counts something else: the
+# address space, in which libraries and stacks of threads are reserved, and what can be written to. And its threads,
+# beside two for each processor. Measured on two processors, without and with XLA: 2.3 and 3.4 GB, 0.6 and 1.1 GB, 6 and
+# 22 threads.
+_LIBRARIES = 0.8e9
+_LIMITED = {"-v": "address space", "-d": "memory to write to"}
+_RESERVED = {False: {"-v": 1.6e9, "-d": 0.1e9}, True: {"-v": 2.6e9, "-d": 0.3e9}}
+_THREADS = {False: 6, True: 20}
 
 
 class ConfigError(ValueError):
@@ -182,7 +191,7 @@ class Config:
             "encoder_units" if self.encoder_units >= decoder else "decoder_units": 4.0 * 5 * gates * weights,
             "batch_size": 4.0 * 1.5 * gates * activations * self.batch_size,
             "task.held_out": 4.0 * 1.5 * gates * max(self.encoder_units, decoder) * self.n_held_out,
-            "the libraries": 0.8e9,
+            "the libraries": _LIBRARIES,
         }
 
     def seconds_per_epoch(self) -> float:
@@ -386,6 +395,30 @@ def check_machine(config: Config) -> None:
         )
     if config.threads > processors():
         raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
+    check_limits(sum(needed.values()), jit=config.jit)
+
+
+def check_limits(n_bytes: float = _LIBRARIES, *, jit: bool = False) -> None:
+    """Raises ConfigError where ``ulimit`` leaves a process too little to compute; inside TensorFlow it would crash.
+
+    Args:
+        n_bytes: that it fills; by default with libraries alone.
+        jit: whether it compiles with XLA.
+    """
+    for option, there in limits().items():
+        needed = n_bytes + _RESERVED[jit][option]
+        if needed > there:
+            enough_without = jit and n_bytes + _RESERVED[False][option] <= there
+            raise ConfigError(
+                f"ulimit {option} {there // 1024}: a process may have {_gigabytes(there)} of {_LIMITED[option]}, and "
+                f"this one needs {_gigabytes(needed)}; raise the limit{', or say jit=false' * enough_without}"
+            )
+    n_threads = _THREADS[jit] + 2 * processors()
+    if not can_have_threads(n_threads):
+        raise ConfigError(
+            f"this process cannot start the {n_threads} threads that TensorFlow needs; raise ulimit -u, or pids.max of "
+            "its control group"
+        )
 
 
 def _gigabytes(n_bytes: float) -> str:

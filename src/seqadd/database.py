@@ -34,6 +34,10 @@ _SECONDS_FOR_A_LOCK = 20  # as MLflow waits
 _OF_MLFLOW = {"experiments", "runs", "metrics", "params", "tags"}
 _MOST_NAMED = 4
 
+# Bytes of a database's path that leave room for what SQLite, the lock and an unfinished file add to it: SQLite opens no
+# path of more than 512, and a name has 255 at most.
+_LONGEST_PATH, _LONGEST_NAME = 480, 240
+
 
 class NothingThere(ConfigError):
     """A store, or an experiment in it, that nobody has made yet."""
@@ -195,6 +199,12 @@ def check_database(tracking: Tracking, *, create: bool = True) -> None:
 
 
 def _check_file(path: Path, tracking: Tracking, *, create: bool) -> None:
+    for what, length, most in (
+        ("path", len(os.fsencode(path)), _LONGEST_PATH),
+        ("name", len(os.fsencode(path.name)), _LONGEST_NAME),
+    ):
+        if length > most:
+            raise ConfigError(f"the {what} of {path} has {length} bytes, a database's may have {most}")
     try:
         there = stat.S_ISDIR(path.parent.stat().st_mode)
     except OSError as error:

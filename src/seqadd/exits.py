@@ -306,7 +306,7 @@ def command(*, prints: bool = False) -> Iterator[None]:
                 _say(naming_the_log("seqadd: done, but libraries logged warnings"))
     except Interrupted as stopped:
         _say(f"seqadd: {stopped}")
-        _end(stopped.exit_code)
+        end(stopped.exit_code)
 
 
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -398,7 +398,7 @@ def _files_are_drawn() -> Iterator[None]:
         os.environ["MPLBACKEND"] = before
 
 
-def _end(code: int) -> NoReturn:
+def end(code: int) -> NoReturn:
     """Ends Python; where TensorFlow is, at once: its threads may still compute with what exit handlers take apart."""
     if "tensorflow" not in sys.modules:
         sys.exit(code)

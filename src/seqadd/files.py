@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Bytes of a file's name that are kept while it is written.
+_LONGEST_END = 200
+
 
 class CannotWrite(OSError):
     """A file that cannot be written, told in one line that names it; what was there before is as it was."""
@@ -24,8 +27,9 @@ def replacing(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     Raises:
         CannotWrite: naming ``path``; then what was there before is as it was.
     """
-    # Two may write at the same time; and what is written may depend on how the name ends.
-    unfinished = path.with_name(f"unfinished.{secrets.token_hex(4)}.{path.name}")
+    # Two may write at the same time; and what is written may depend on how the name ends. A name has 255 bytes at most.
+    end = os.fsencode(path.name)[-_LONGEST_END:].decode(errors="ignore")
+    unfinished = path.with_name(f"unfinished.{secrets.token_hex(4)}.{end}")
     try:
         yield unfinished
         _flush(unfinished)

@@ -1,10 +1,12 @@
 """The jobs of a sweep, a fresh process for each: started, watched, and told apart when one of them fails.
 
-What becomes of their records is ``tracking``'s affair.
+A job lives as long as its pipe: that is what the sweep watches, for the process that jobs are forked from, which alone
+hears of their exit codes, can be killed as any other. Then the next job gets a new one.
 """
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import select
@@ -13,16 +15,27 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 from types import ModuleType
+from typing import Any
 
-from seqadd.config import Config, in_one_line
-from seqadd.exits import SIGNALS, Interrupted, Pruned, RecordWaits, raising_on_signals, signals_held
+from seqadd.config import Config, ConfigError, check_machine, in_one_line
+from seqadd.exits import (
+    SIGNALS,
+    Interrupted,
+    Pruned,
+    RecordWaits,
+    end,
+    raising_on_signals,
+    signals_held,
+    temporary_files_removed,
+)
 from seqadd.logs import kept, naming_the_log
 from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
@@ -30,6 +43,29 @@ from seqadd.progress import Display, EpochDone, Note
 # How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
 # before that, and the sweep has the rest of five seconds.
 _GRACE_SECONDS = 3.2
+
+# A process whose pipe has ended is over in a moment. Its exit code is lost where the process is gone that it was forked
+# from.
+_SECONDS_FOR_AN_EXIT_CODE = 5.0
+_LOST_EXIT_CODE = 255  # what multiprocessing makes of it
+
+# The process that jobs are forked from may be killed while it forks one; then another forks it. A process that is being
+# killed may take a moment to be gone.
+_ATTEMPTS = 2
+_SECONDS_BETWEEN_ATTEMPTS = 1.0
+
+# What is imported in the process that jobs are forked from.
+_PRELOADED = ["seqadd.preloaded"]
+
+# What numpy, pyarrow and MLflow must be told, or they start threads as soon as they are imported.
+_NO_THREADS = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+# An address of a socket has 107 bytes; multiprocessing puts so many of them behind the temporary folder.
+_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 class JobsFailed(RuntimeError):
@@ -69,6 +105,7 @@ class _Job:
 class _Running:
     job: _Job
     process: ForkServerProcess | SpawnProcess
+    config: Config
 
 
 def run_all(
@@ -131,11 +168,11 @@ def run_queue(
         ended: is told how each job ended, before the next is asked for.
 
     Raises:
+        JobsFailed: when there is no process that jobs could be forked from.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
         Whatever ``queue`` and ``ended`` raise, likewise.
     """
     running: dict[Connection, _Running] = {}
-    context = _context()
 
     def over(job: _Job, outcome: Finished | Failed) -> None:
         ended(job.index, outcome)
@@ -143,7 +180,7 @@ def run_queue(
 
     count = f"{len(labels)} job{'s' * (len(labels) != 1)}"
     display.say(f"{count}, {min(at_once, len(labels))} at once")
-    _import_libraries(context)
+    context = _context(display.say)
     try:
         more = True
         while more or running:
@@ -157,7 +194,7 @@ def run_queue(
                 try:
                     with signals_held():  # a job that is started and not watched would be nobody's
                         process, messages = _start(context, job.label, config)
-                        running[messages] = _Running(job, process)
+                        running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
                     over(job, Failed(f"its process could not be started: {in_one_line(error)}"))
             for connection in wait(list(running)) if running else []:
@@ -165,9 +202,9 @@ def run_queue(
                 job = running[connection].job
                 if _receive(job, connection, display):
                     continue
-                over(job, _conclude(job, running.pop(connection).process))
+                over(job, _conclude(running.pop(connection)))
     except BaseException:  # whatever it is: without us nobody watches them
-        _stop([each.process for each in running.values()])
+        _stop(running)
         raise
 
 
@@ -199,35 +236,40 @@ def jobs_at_once(configs: Sequence[Config]) -> int:
 _Context = ForkServerContext | SpawnContext
 
 
-def _context() -> _Context:
+def _context(say: Callable[[str], None]) -> _Context:
     """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
 
     Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
-    store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it.
+    store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it. It has
+    one thread: a lock that another one held, and the memory that it was changing, would be held and half changed in
+    every job for good.
+
+    Args:
+        say: is told when jobs cannot be forked.
+
+    Raises:
+        JobsFailed: when there is no such process.
     """
-    if sys.platform != "linux":  # elsewhere even the libraries' import does not survive one
-        return multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
+    if sys.platform != "linux":  # elsewhere even the libraries' import does not survive a fork
+        return spawn
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqadd.preloaded"])
-    return context
+    context.set_forkserver_preload(_PRELOADED)
+    try:
+        process, answer = _start_process(context, _count_threads_of_parent, (), "seqadd threads")
+        with answer:
+            n_threads = int(answer.recv())
+        process.join()
+    except (OSError, EOFError) as error:
+        raise JobsFailed(f"no job could be started: {in_one_line(error)}") from error
+    if n_threads == 1:
+        return context
+    say(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
+    return spawn
 
 
-def _import_libraries(context: _Context) -> None:
-    """Waits until the process is there from which jobs are forked, so that starting one takes no time afterwards.
-
-    A signal that comes meanwhile leaves nothing behind but a process that is about to end.
-    """
-    if isinstance(context, ForkServerContext):
-        resource_tracker.ensure_running()  # a helper of the other; where it is started, it unblocks signals
-        with _signals_blocked():  # in that process; a job unblocks them
-            forkserver.ensure_running()
-        first = context.Process(target=_nothing)
-        _begin(first)
-        first.join()
-
-
-def _nothing() -> None:
-    pass
+def _count_threads_of_parent(connection: Connection) -> None:
+    connection.send(len(os.listdir(f"/proc/{os.getppid()}/task")))
 
 
 def _begin(process: ForkServerProcess | SpawnProcess) -> None:
@@ -256,20 +298,90 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Inside the ``with`` these variables are set."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@functools.cache
+def _choose_folder_of_sockets() -> None:
+    """Has multiprocessing put its socket into the temporary folder, however long the name of that is.
+
+    Batch systems make such folders, of a hundred characters and more.
+    """
+    before = tempfile.tempdir
+    tempfile.tempdir = None  # the command's own is gone at its end, and these processes may serve another command
+    try:
+        tempfile.tempdir = tempfile.gettempdir()
+        if sys.platform == "linux" and len(os.fsencode(tempfile.tempdir)) > _LONGEST_FOLDER:
+            tempfile.tempdir = f"/proc/self/fd/{os.open(tempfile.tempdir, os.O_PATH | os.O_DIRECTORY)}"
+        util.get_temp_dir()  # which it remembers
+    finally:
+        tempfile.tempdir = before
+
+
 def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
     """The process of a job, and where its messages come from."""
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(config, theirs), name=f"seqadd {label}")
-    _begin(process)
-    theirs.close()  # so that the end of the process is the end of the pipe
-    return process, ours
+    return _start_process(context, _work, (config,), f"seqadd {label}")
+
+
+def _start_process(
+    context: _Context, work: Callable[..., None], arguments: tuple[Any, ...], name: str
+) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
+    """A process that does some work, and the pipe through which its messages come.
+
+    Where jobs are forked, that needs two helpers of multiprocessing's: if one of them was killed, a new one is started.
+
+    Args:
+        context: says how.
+        work: is given these arguments, and the other end of the pipe.
+        arguments: to be pickled.
+        name: of the process.
+
+    Raises:
+        OSError: when it cannot be started.
+    """
+    _choose_folder_of_sockets()
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_SECONDS_BETWEEN_ATTEMPTS if attempt else 0)
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=work, args=(*arguments, theirs), name=name)
+        try:
+            # Python warns of helpers that were killed.
+            with warnings.catch_warnings(action="ignore"), _environment(_NO_THREADS):
+                resource_tracker.ensure_running()  # which unblocks signals, so it comes first
+                with _signals_blocked():  # in what is started; a job unblocks them
+                    if isinstance(context, ForkServerContext):
+                        forkserver.ensure_running()
+                    else:
+                        _begin(process)
+                if isinstance(context, ForkServerContext):
+                    _begin(process)  # when all is imported; until then a signal can be heard here
+            return process, ours
+        except (EOFError, ConnectionError):
+            ours.close()
+        finally:
+            theirs.close()  # so that the end of the process is the end of the pipe
+    raise OSError(
+        f"the process that imports TensorFlow for all jobs was killed, {_ATTEMPTS} times; is there memory enough?"
+    )
 
 
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     with kept():
         try:
-            with raising_on_signals(say=None), _temporary_files_removed():  # the sweep says it
+            with raising_on_signals(say=None), temporary_files_removed():  # the sweep says it
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.run import run
 
@@ -277,12 +389,13 @@ def _work(config: Config, connection: Connection) -> None:
                     with suppress(OSError):  # the sweep is gone, and this process is about to be told
                         connection.send(message)
 
+                check_machine(config)  # on a cluster this one is another than the sweep's
                 try:
                     report(Finished(run(config, report)))
                 except Pruned as pruned:
                     report(Finished(pruned.run_id, str(pruned)))
         except Interrupted as stopped:
-            sys.exit(stopped.exit_code)
+            end(stopped.exit_code)
         except Exception as error:
             with suppress(OSError):
                 name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
@@ -291,24 +404,19 @@ def _work(config: Config, connection: Connection) -> None:
             sys.exit(1)
 
 
-@contextmanager
-def _temporary_files_removed() -> Iterator[None]:
-    """What libraries leave for the end of Python, as TensorFlow does six files, a job would leave for good."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="seqadd-", ignore_cleanup_errors=True) as tempfile.tempdir:
-        try:
-            yield
-        finally:
-            tempfile.tempdir = before
-
-
 def _stop_with_the_sweep(connection: Connection) -> None:
     """Asks this process to stop when nobody is left to hear its messages, for a sweep can be killed in any way."""
-    if hasattr(select, "poll"):
-        waiting = select.poll()
-        waiting.register(connection, 0)  # only for the other end being closed, of which poll always tells
-        waiting.poll()
+    if _is_over(connection, timeout=None):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_over(connection: Connection, timeout: float | None) -> bool:
+    """Whether the process at the other end of a pipe is over, or is within so many seconds; None for however long."""
+    if not hasattr(select, "poll"):
+        return False
+    waiting = select.poll()
+    waiting.register(connection, 0)  # only for the other end being closed, of which poll always tells
+    return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
 
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
@@ -324,23 +432,58 @@ def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     return True
 
 
-def _conclude(job: _Job, process: ForkServerProcess | SpawnProcess) -> Finished | Failed:
+def _conclude(running: _Running) -> Finished | Failed:
     """How a job ended that will say no more."""
-    process.join()
+    running.process.join(_SECONDS_FOR_AN_EXIT_CODE)
+    job = running.job
     if job.outcome is None:
-        code = process.exitcode or 0
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        code = running.process.exitcode
+        if code is None or code == _LOST_EXIT_CODE:
+            how = "is gone without a word, and so is the process that it was forked from"
+        elif code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        else:
+            how = f"ended with exit code {code}"
         job.outcome = Failed(f"its process {how}")
+        _reconcile(running.config)
     return job.outcome
 
 
-def _stop(processes: Sequence[ForkServerProcess | SpawnProcess]) -> None:
+def _reconcile(config: Config) -> None:
+    """Tells the store of a job that could not: the other jobs may take hours yet."""
+    from seqadd import tracking
+
+    with suppress(ConfigError, *tracking.STORE_ERRORS):  # at the end of the sweep it is tried again
+        tracking.open_store(config.tracking).settle()
+
+
+def _stop(running: Mapping[Connection, _Running]) -> None:
     """Stops jobs: they may close their runs, and are killed if that takes too long."""
-    for process in processes:
-        process.terminate()
+    _signal(running, signal.SIGTERM)
+    left = list(running)
     deadline = time.monotonic() + _GRACE_SECONDS
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+    while left and time.monotonic() < deadline:
+        left = _without_those_that_are_over(left, deadline - time.monotonic())
+    _signal({connection: running[connection] for connection in left}, signal.SIGKILL)
+    while left:
+        left = _without_those_that_are_over(left)
+
+
+def _signal(running: Mapping[Connection, _Running], number: signal.Signals) -> None:
+    # Not by multiprocessing, which takes a job for dead when the process is that it was forked from.
+    for connection, each in running.items():
+        if each.process.pid is not None and not _is_over(connection, timeout=0):
+            with suppress(ProcessLookupError):
+                os.kill(each.process.pid, number)
+
+
+def _without_those_that_are_over(connections: list[Connection], timeout: float | None = None) -> list[Connection]:
+    """Waits for the next that the processes behind these pipes say, and leaves out those that say no more."""
+    over = []
+    for connection in wait(connections, timeout):
+        assert isinstance(connection, Connection)
+        try:
+            connection.recv()
+        except (EOFError, OSError):
+            over.append(connection)
+    return [connection for connection in connections if connection not in over]

@@ -1,9 +1,10 @@
-"""What the machine under this process has: processors, memory. No library of ours or of others is needed for that."""
+"""What this process may have of its machine: processors, memory, threads. Needs no library of ours or of others."""
 
 from __future__ import annotations
 
 import os
 import platform
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,6 +47,40 @@ def memory() -> int | None:
             with suppress(OSError, ValueError):  # not there, or "max"
                 limits.append(int((group / name).read_text()))
     return min(limits, default=None)
+
+
+def limits() -> dict[str, int]:
+    """Bytes that ``ulimit`` lets this process have, under the option that says so; empty where it limits nothing.
+
+    ``-v`` is the address space, of which a program may reserve far more than it fills; ``-d`` what it can write to.
+    """
+    found = {}
+    with suppress(ImportError):  # as on Windows, which has no such limits
+        import resource
+
+        for option, kind in (("-v", resource.RLIMIT_AS), ("-d", resource.RLIMIT_DATA)):
+            there, _ = resource.getrlimit(kind)
+            if there != resource.RLIM_INFINITY:
+                found[option] = there
+    return found
+
+
+def can_have_threads(n: int) -> bool:
+    """Whether this process can have so many more; ``ulimit -u`` limits them, and so do control groups."""
+    enough = threading.Event()
+    started = []
+    try:
+        for _ in range(n):
+            thread = threading.Thread(target=enough.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:  # can't start new thread
+        return False
+    finally:
+        enough.set()
+        for thread in started:
+            thread.join()
+    return True
 
 
 def _control_groups() -> list[Path]:

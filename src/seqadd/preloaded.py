@@ -4,7 +4,15 @@ The jobs run the code as it is now, and say so: whatever is edited or committed 
 """
 
 import atexit
+import ctypes
 import os
+import signal
+import sys
+
+# Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
+if sys.platform == "linux":
+    _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG, which processes that are forked from this one do not inherit
+    ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
 from seqadd import checkpoints, run, tracking  # noqa: F401
 from seqadd.quiet import quiet_import_of_tensorflow

@@ -90,6 +90,7 @@ _PAGE = 100  # runs, each with all that is known of it: a busy server must answe
 _REQUESTS_AT_ONCE = 8  # to a server
 _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
 _METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
+_LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters that MLflow's tables have room for
 _SECONDS_BETWEEN_REQUESTS = 1.0
 _MOST_SECONDS_BETWEEN_ATTEMPTS = 60.0
 _SECONDS_TO_COME_BACK = 600.0  # for a store that a job of a sweep cannot begin without
@@ -188,6 +189,7 @@ class Store:
             ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
             RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
         """
+        name = _shortened(name, _LONGEST_NAME)
         all_tags = {
             MLFLOW_RUN_NAME: name,
             MLFLOW_USER: user_name(),
@@ -258,8 +260,8 @@ class Store:
         self.client.update_run(run_id, status="RUNNING")
         self.client.log_batch(
             run_id,
-            params=[Param(name, as_text(value)) for name, value in params.items()],
-            tags=[RunTag(name, value) for name, value in tags.items()],
+            params=[Param(name, _shortened(as_text(value), _LONGEST_PARAM)) for name, value in params.items()],
+            tags=[RunTag(name, _shortened(value, _LONGEST_TAG)) for name, value in tags.items()],
         )
 
     def _try_artifacts(
@@ -760,6 +762,11 @@ def _patiently(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str
                 say(naming_the_log(f"waits for the store: {_briefly(error)}"))
         time.sleep(pause)
     return do()
+
+
+def _shortened(text: str, n: int) -> str:
+    """A text of at most so many characters: a sweep can have a long one."""
+    return text if len(text) <= n else f"{text[: n - 4]} ..."
 
 
 def _refuses(error: Exception) -> bool:

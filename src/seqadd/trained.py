@@ -23,7 +23,16 @@ from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.codes import same_numbers
-from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, known_result_keys, packaged
+from seqadd.config import (
+    Config,
+    ConfigError,
+    Tracking,
+    as_text,
+    check_limits,
+    in_one_line,
+    known_result_keys,
+    packaged,
+)
 from seqadd.database import check_database
 from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
@@ -374,6 +383,7 @@ def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> t
 
 
 def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+    check_limits()
     with _artifact(store, from_run, name) as path:
         with quiet_import_of_tensorflow():
             from seqadd import models, training
