@@ -22,7 +22,7 @@ FLOORS = [
     {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
     {"encoder_decoder"},
     {"activations", "config", "layers", "readout"},
-    {"ceilings", "codes", "exits", "figures", "health", "only", "pages", "views"},
+    {"arithmetic", "ceilings", "codes", "exits", "figures", "health", "only", "pages", "views"},
     {"checkpoints", "models"},
     {"predictions", "progress", "training", "unfinished"},
     {"tracking"},

@@ -412,8 +412,8 @@ def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
 def left_out(
     found: Sequence[Found], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
 ) -> list[str]:
-    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, not ours."""
-    unfinished, empty, strange = [], [], []
+    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, flags, not ours."""
+    unfinished, empty, strange, with_flags = [], [], [], []
     for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
         counted = {run.tags.get("config_hash") for run in here.runs.finished}
         for run in here.runs.unfinished:
@@ -427,10 +427,16 @@ def left_out(
             if wanted and int(run.params["epochs"]) >= min(epochs) and seed not in with_numbers:
                 empty.append(f"{column.label} seed {seed}")
         strange += [f"{column.label} run {run.run_id}" for run in here.runs.strange]
+        with_flags += [
+            f"{column.label} seed {run.params['seed']}"
+            for run in here.runs.with_flags
+            if selection.seeds is None or int(run.params["seed"]) in selection.seeds
+        ]
     reasons = {
         "not counted": unfinished,
         "finished, but without these metrics": empty,
         "not counted, for they do not say their seed and epochs": strange,
+        f"{len(with_flags)} not counted, made with flags that can alter numbers (--tag flags=... counts)": with_flags,
     }
     lines = []
     for reason, runs in reasons.items():
@@ -446,11 +452,11 @@ def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[st
     Raises:
         ConfigError: when no column has any.
     """
-    others = {
-        column.label: here.store.narrowed(EVERYBODY).condition_runs(column.config.condition_hash())
-        for column, here in zip(selection.columns, found, strict=True)
-        if not here.runs.finished
-    }
+    others = {}
+    for column, here in zip(selection.columns, found, strict=True):
+        if not here.runs.finished:
+            recorded = here.store.narrowed(EVERYBODY).of_condition(column.config.condition_hash())
+            others[column.label] = recorded.finished + recorded.with_flags
     if len(others) == len(found):
         every = [run for runs in others.values() for run in runs]
         raise ConfigError(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from hydra import initialize_config_dir
 
-from seqadd import alphabet, snapshots, views
+from seqadd import alphabet, arithmetic, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.codes import same_numbers
@@ -189,7 +189,8 @@ def load_runs(words: Sequence[str], only: Only = EVERYBODY) -> list[TrainedRun]:
     """All runs that the words choose, in their order, each once after each epoch asked for.
 
     Raises:
-        ConfigError: for words that choose nothing, or a store that is not there.
+        ConfigError: for words that choose nothing, a store that is not there, or a process that computes otherwise
+            than runs do.
         NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
     """
     choice = read_choice(words)
@@ -224,11 +225,13 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
 
 def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
     """As ``load_runs``, from a store that is open."""
+    arithmetic.check_libraries()
     found: list[tuple[RecordedRun, Config, int, str, str]] = []
     for run in _recorded(store, choice):
         config = config_of(run)
         for epoch in _epochs_of(store, run, config, choice.at):
             found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
+    arithmetic.check_flags()
     data: dict[str, Dataset] = {}
     loaded = []
     for run, config, epoch, weights_run, name in found:
@@ -254,19 +257,23 @@ def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
     selection = select(choice.overrides)
     found = []
     for column in selection.columns:
-        runs = store.condition_runs(column.config.condition_hash())
+        recorded = store.of_condition(column.config.condition_hash())
         for seed in selection.seeds or (None,):
             for epochs in choice.epochs or (None,):
-                fitting = [
-                    run
-                    for run in runs
-                    if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
-                ]
+                # Those made with flags where there are no others.
+                fitting = _fitting(recorded.finished, seed, epochs) or _fitting(recorded.with_flags, seed, epochs)
                 if not fitting:
+                    runs = recorded.finished + recorded.with_flags
                     raise NoSuchRun(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
                 # The longest, and of those the newest.
                 found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
     return found
+
+
+def _fitting(runs: Sequence[RecordedRun], seed: int | None, epochs: int | None) -> list[RecordedRun]:
+    return [
+        run for run in runs if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
+    ]
 
 
 def _words(store: Store) -> list[str]:
@@ -352,7 +359,7 @@ def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
 
 def _as_trained(one: RecordedRun, other: RecordedRun) -> bool:
     same_code = one.tags.get("code") in same_numbers(other.tags.get("code", "unknown"))
-    keys = ("data_digest", "machine", "tensorflow")
+    keys = ("data_digest", "machine", "tensorflow", "flags")
     return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
 
 
