@@ -12,8 +12,24 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config, runs_of
 from test_table import record
+from trained_runs import record_run
 
-from seqadd import arithmetic, checkpoints, curves, machine, reproduce, run, searches, table, tracking, trained
+from seqadd import (
+    answer,
+    arithmetic,
+    checkpoints,
+    codes,
+    curves,
+    inspect,
+    inspection_files,
+    machine,
+    reproduce,
+    run,
+    searches,
+    table,
+    tracking,
+    trained,
+)
 from seqadd.checkpoints import Checkpoint, CheckpointError
 from seqadd.config import ConfigError
 from seqadd.only import EVERYBODY, Only
@@ -301,3 +317,85 @@ def test_a_process_that_computes_otherwise_is_refused_before_anything_is_recorde
     assert "in this process: runs are computed with" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(in_empty_folder.iterdir()) == []
+
+
+HERE = codes.code_digest()
+OTHER_CODE = (
+    f"its weights are computed by other code than that which trained them: code {HERE} here, code another of commit"
+)
+
+
+@pytest.fixture(scope="module")
+def weights_by_other_code(tmp_path_factory):
+    """A folder with a store, and the ids of two runs in it: trained by other code, and by that which is here."""
+    folder = tmp_path_factory.mktemp("store")
+    commit = {"git_commit": "c0ffee" * 7, "git_dirty": "true"}
+    other = record_run(folder, "cell=simple_rnn", "epochs=1", code="another", **commit)
+    return folder, other, record_run(folder, "cell=gru", "epochs=1")
+
+
+@pytest.fixture
+def other_and_ours(weights_by_other_code, in_empty_folder, monkeypatch):
+    """Their ids, in the folder of their store."""
+    monkeypatch.chdir(weights_by_other_code[0])
+    return weights_by_other_code[1:]
+
+
+def test_in_a_notebook_weights_in_other_code_are_warned_of_and_those_in_their_own_are_not(other_and_ours, recwarn):
+    trained.load_run(f"run={other_and_ours[1]}")
+    assert not [each for each in recwarn if "its weights" in str(each.message)]
+    trained.load_runs([f"run={','.join(other_and_ours)}"])
+    (warned,) = [str(each.message) for each in recwarn if "its weights" in str(each.message)]
+    assert warned == f"run {other_and_ours[0]}: {OTHER_CODE} c0ffeec0ffee with changes there"
+
+
+def test_code_that_gives_the_same_numbers_is_not_warned_of(other_and_ours, monkeypatch):
+    monkeypatch.setattr(trained, "same_numbers", lambda *code: frozenset({HERE, "another"}))
+    assert trained.load_run(f"run={other_and_ours[0]}", say=pytest.fail).notes == []
+
+
+def test_answer_says_so_beside_its_answers(other_and_ours, call):
+    code, out, err = call(answer.main, f"run={other_and_ours[0]}", "5+7")
+    assert (code, out.count("\n")) == (0, 1)
+    assert err == f"seqadd: run {other_and_ours[0]}: {OTHER_CODE} c0ffeec0ffee with changes there\n"
+    assert call(answer.main, f"run={other_and_ours[1]}", "5+7")[2] == ""
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_inspect_says_so_in_the_terminal_and_on_its_page(several, other_and_ours, call, monkeypatch, tmp_path):
+    def no_picture(folder, figure, name, shows):  # they take seconds
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        return ""
+
+    monkeypatch.setattr(inspection_files._Folder, "picture", no_picture)
+    which = ",".join(other_and_ours) if several else other_and_ours[0]
+    code, out, err = call(inspect.main, f"run={which}", "--no-record", "--out", str(tmp_path / "page"))
+    assert (code, err) == (0, "")
+    assert out.count(OTHER_CODE) == 1
+    page = (tmp_path / "page" / inspection_files.PAGE).read_text()
+    assert page.count(OTHER_CODE) == 1
+
+
+def test_flags_that_the_weights_were_trained_with_and_are_not_computed_with_are_told(other_and_ours, monkeypatch):
+    found = trained.load_run(f"run={other_and_ours[1]}")
+    monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
+    assert found.notes == ["its weights are computed with other flags than they were trained with: see its tag flags"]
+
+
+def test_two_codes_of_one_commit_with_changes_are_told_apart_below_the_table(in_empty_folder):
+    for seed, (code, dirty) in enumerate([("aa11", "true"), ("bb22", "true"), ("cc33", "false")]):
+        record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, code=code, git_dirty=dirty)
+    selection = table.select(["cell=lstm"])
+    found = table.learning_curves(table.find(selection, EVERYBODY), selection, ["acc"], [10])
+    (line,) = [line for line in table.notes(found, selection, ["acc"]) if line.startswith("commit: ")]
+    assert line == ("commit: abcdef012345; abcdef012345 with changes, code aa11; abcdef012345 with changes, code bb22")
+
+
+def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_path, monkeypatch):
+    def trained_by(code, **tags):
+        return tracking.RecordedRun("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
+
+    monkeypatch.setattr(trained, "same_numbers", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code}))
+    assert trained._as_trained(trained_by("old"), trained_by(HERE))
+    assert not trained._as_trained(trained_by("another"), trained_by(HERE))
+    assert not trained._as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))

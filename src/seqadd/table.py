@@ -213,8 +213,8 @@ def learning_curves(
 
     Returns:
         One row for each value, with the columns ``column`` (its index in the selection), ``seed``, ``epoch`` (from
-        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``versions`` and ``machine``. Where a seed was run
-        more than once, the newest run that reached an epoch counts.
+        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``code``, ``versions`` and ``machine``. Where a
+        seed was run more than once, the newest run that reached an epoch counts.
     """
     import pandas as pd
 
@@ -238,7 +238,7 @@ def learning_curves(
         for curve in curves
         for (epoch, metric), (value, run) in curve.values.items()
     ]
-    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "versions", "machine"]
+    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "code", "versions", "machine"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -249,6 +249,7 @@ def _origin(run: RecordedRun) -> dict[str, str]:
         "run_id": run.run_id,
         "user": plain(run.user),
         "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
+        "code": plain(run.tags.get("code", "unknown")),
         "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
         "machine": plain(run.tags.get("machine", "unknown machine")),
     }
@@ -391,6 +392,9 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], on
     lines.append(f"seeds: {_listed(named)}")
     if curves["user"].nunique() > 1:
         lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
+    of_commit = curves.groupby("commit")["code"].transform("nunique")
+    # As where files were edited and not committed, or of packages without a commit.
+    curves = curves.assign(commit=curves["commit"].where(of_commit == 1, curves["commit"] + ", code " + curves["code"]))
     for what in ("commit", "versions", "machine"):
         lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
     return lines
