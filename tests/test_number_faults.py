@@ -23,6 +23,7 @@ from seqadd import (
     inspect,
     inspection_files,
     machine,
+    models,
     reproduce,
     run,
     searches,
@@ -31,7 +32,7 @@ from seqadd import (
     trained,
 )
 from seqadd.checkpoints import Checkpoint, CheckpointError
-from seqadd.config import ConfigError
+from seqadd.config import ConfigError, in_a_short_line
 from seqadd.only import EVERYBODY, Only
 
 FAST_MATH = "--xla_cpu_enable_fast_math=true"
@@ -399,3 +400,83 @@ def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_
     assert trained._as_trained(trained_by("old"), trained_by(HERE))
     assert not trained._as_trained(trained_by("another"), trained_by(HERE))
     assert not trained._as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))
+
+
+EAGER = """Exception encountered when calling Odd.call().
+
+\x1b[1m{{function_node __wrapped__Reshape_device_/job:localhost/replica:0/task:0/device:CPU:0}} Input to reshape is a \
+tensor with 15 values, but the requested shape has 21 [Op:Reshape] name: odd\x1b[0m
+
+Arguments received by Odd.call():
+  • x=tf.Tensor(shape=(3, 5), dtype=float32)"""
+TRACED = """in user code:
+
+    File "/somewhere/training.py", line 193, in train_batch  *
+        sums = tf.linalg.matvec(measures_of(ids, taught(model, x, ids)), counts)
+    File "/somewhere/models.py", line 4, in call
+        return tf.reshape(x, (-1, 7))
+
+    ValueError: Exception encountered when calling Odd.call().
+
+    \x1b[1mDimension size must be evenly divisible by 7 but is 15 for '{{node odd_1/Reshape}} = Reshape[T=DT_FLOAT, \
+Tshape=DT_INT32](x, odd_1/Reshape/shape)' with input shapes: [3,5], [2] and with input tensors computed as partial \
+shapes: input[1] = [?,7].\x1b[0m
+
+    Arguments received by Odd.call():
+      • x=tf.Tensor(shape=(3, 5), dtype=float32)
+"""
+IN_A_GRAPH = """Graph execution error:
+
+Detected at node Reshape defined at (most recent call last):
+  File "/somewhere/training.py", line 193, in train_batch
+
+  File "/somewhere/models.py", line 4, in call
+
+Input to reshape is a tensor with 15 values, but the requested shape has 21
+\t [[{{node odd_1/Reshape}}]] [Op:__inference_program_1234]"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            EAGER,
+            "Exception encountered when calling Odd.call().; "
+            "Input to reshape is a tensor with 15 values, but the requested shape has 21",
+        ),
+        (
+            TRACED,
+            "Exception encountered when calling Odd.call().; Dimension size must be evenly divisible by 7 but is 15 "
+            "with input shapes: [3,5], [2] and with input tensors computed as partial shapes: input[1] = [?...",
+        ),
+        (
+            IN_A_GRAPH,
+            "Graph execution error:; Input to reshape is a tensor with 15 values, but the requested shape has 21",
+        ),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 197 + "..."),
+        ("bell \x07 and\ttab", "bell and tab"),
+    ],
+)
+def test_a_failure_inside_a_model_is_one_short_line_without_colours_and_names_of_nodes(text, said):
+    assert in_a_short_line(ValueError(text)) == said
+    assert len(said) <= 200
+
+
+def test_what_is_said_in_our_own_words_is_not_cut():
+    assert in_a_short_line(ConfigError("x" * 300)) == "x" * 300
+
+
+def test_a_run_whose_model_fails_says_so_in_one_line(call, monkeypatch):
+    def fails(*arguments, **settings):
+        raise ValueError(TRACED)
+
+    monkeypatch.setattr(models, "build_model", fails)
+    code, _, err = call(run.main, *TINY)
+    assert code == 1
+    assert err.startswith("seqadd: ValueError: Exception encountered when calling Odd.call().; Dimension size must be")
+    assert err.endswith("...; HYDRA_FULL_ERROR=1 shows the traceback\n")
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+    (failed,) = runs_of(Path.cwd())
+    assert failed.info.status == "FAILED"

@@ -47,6 +47,18 @@ _SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial")
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
 
+_MOST_CHARACTERS = 200
+# What Keras and TensorFlow put around what is wrong in a model: colours, names of nodes, lines of files, arguments.
+_AROUND_AN_ERROR = re.compile(
+    r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]"
+    r"| for '\{\{node [^}]*\}\} = [^']*'|\{\{(function_)?node [^}]*\}\}|\[\[[^]]*\]\]|\[Op:[^]]*\]( name:.*)?"
+    r'|^in user code:|^ *File "[^"\n]*", line \d+, in .*\n( {8,}.*\n)?|^ *\w+Error: (?=Exception encountered)'
+    r"|^Detected at node .*$|<stack_traces unavailable>"
+    r"|\n *(Arguments received by|Stack trace for op definition|Original stack trace for)[\s\S]*",
+    re.MULTILINE,
+)
+
+
 class ConfigError(ValueError):
     """A run that cannot be, told in one line: key, value, limit and, where there is one, the remedy."""
 
@@ -425,6 +437,15 @@ def in_one_line(error: Exception) -> str:
     return without_passwords(_in_one_line(error))
 
 
+def in_a_short_line(error: Exception) -> str:
+    """As ``in_one_line``; of what a library says in the middle of its work the first 200 characters."""
+    said = in_one_line(error)
+    foreign = not isinstance(error, (HydraException, OmegaConfBaseException))
+    if foreign and not type(error).__module__.startswith("seqadd.") and len(said) > _MOST_CHARACTERS:
+        return f"{said[: _MOST_CHARACTERS - 3]}..."
+    return said
+
+
 def _in_one_line(error: Exception) -> str:
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
@@ -455,7 +476,8 @@ def _in_one_line(error: Exception) -> str:
         if said.endswith("is not Optional"):
             return f"{cause.full_key}: must not be null"
         return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    said = _AROUND_AN_ERROR.sub("", str(error))
+    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
 
 
 def _no_such_key(key: str) -> str:

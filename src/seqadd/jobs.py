@@ -20,7 +20,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
 
-from seqadd.config import Config, in_one_line
+from seqadd.config import Config, in_a_short_line, in_one_line
 from seqadd.exits import SIGNALS, Interrupted, Pruned, RecordWaits, raising_on_signals, signals_held
 from seqadd.machine import memory, processors
 from seqadd.progress import Display, EpochDone, Note
@@ -270,7 +270,7 @@ def _work(config: Config, connection: Connection) -> None:
     except Exception as error:
         with suppress(OSError):
             name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
-            connection.send(Failed(name + in_one_line(error), waits=isinstance(error, RecordWaits)))
+            connection.send(Failed(name + in_a_short_line(error), waits=isinstance(error, RecordWaits)))
         sys.exit(1)
 
 
