@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -325,6 +326,12 @@ def check(config: Config) -> None:
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
 
+    least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    if not least <= config.learning_rate <= most:
+        raise ConfigError(
+            f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}; as a float32, as the "
+            "weights are, it would be 0 or infinite"
+        )
     _check_decoder(config)
     if config.free_lengths and config.decoder_units != config.encoder_units:
         raise ConfigError(
