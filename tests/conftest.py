@@ -56,8 +56,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """One fork server for all of pytest-xdist's workers, which inherit its address."""
     if config.option.new_processes:
         return
-    # XLA's programs are the same, their machine code is optimised less, and compiled in two thirds of the time.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     if hasattr(config, "workerinput") or config.option.collectonly or sys.platform != "linux":
         return
     folder = Path(tempfile.mkdtemp())

@@ -2,5 +2,8 @@
 
 import os
 
-# The training epoch is a TensorFlow program, whatever backend this machine's keras.json names.
+# The training epoch is a TensorFlow program in float32, whatever this machine's keras.json says: Keras looks for it
+# where no file can be, and writes none there.
 os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
+os.environ.pop("KERAS_NNX_ENABLED", None)

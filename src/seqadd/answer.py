@@ -174,6 +174,11 @@ def _asked(console: PatientConsole) -> Iterator[list[str]]:
         yield batch
 
 
+def _say(text: str) -> None:
+    """What is no answer goes to standard error: line n of the output answers sum n."""
+    print(f"seqadd: {text}", file=sys.stderr)
+
+
 def main() -> None:
     """Command line of ``python -m seqadd.answer``."""
     with command(prints=True):
@@ -181,7 +186,7 @@ def main() -> None:
         from seqadd import trained
 
         console = PatientConsole(highlight=False, soft_wrap=True)
-        run = trained.load_run(*options.choice, only=whose(options))
+        run = trained.load_run(*options.choice, only=whose(options), say=_say)
         check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):
@@ -189,7 +194,7 @@ def main() -> None:
                 console.print(line, markup=False)  # an empty one too: line n answers sum n
                 if problem is not None:
                     refused += 1
-                    print(f"seqadd: {problem}", file=sys.stderr)
+                    _say(problem)
         if refused:
             sys.exit(2)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from seqadd import arithmetic
 from seqadd.codes import code_digest, same_numbers
 from seqadd.config import Config, in_one_line
 from seqadd.files import replacing
-from seqadd.machine import gpu_names, processor_name
+from seqadd.machine import gpu_names, instructions, processor_name
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
@@ -53,7 +54,11 @@ def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
 
     What is as it always was before there was a key for it is left out, so that earlier checkpoints stay good.
     """
-    gpus = gpu_names()
+    where_there_are = {
+        "instructions": instructions(),
+        "gpu": ", ".join(gpu_names()),
+        "flags": arithmetic.flags(),
+    }
     return {
         "configuration": config.trajectory_hash(),
         "data": data_digest,
@@ -61,7 +66,7 @@ def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
         **{package: version(package) for package in ("tensorflow", "keras", "numpy")},
         "processor": processor_name(),
         "compiler": "XLA" if config.jit else "none",
-        **({"gpu": ", ".join(gpus)} if gpus else {}),
+        **{key: value for key, value in where_there_are.items() if value},
     }
 
 
@@ -120,6 +125,8 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
 def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
     """Raises CheckpointError where numbers follow from something else; a key that one of them lacks is its default."""
     for key in {**expected, **found}:
+        if key == "instructions" and not (key in found and key in expected):
+            continue  # earlier checkpoints do not say them
         theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
         if theirs != ours and not (key == "code" and theirs in same_numbers(ours)):
             raise CheckpointError(f"its {key} is {theirs}, that of this run {ours}")

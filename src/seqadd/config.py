@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -54,6 +55,18 @@ _LIBRARIES = 0.8e9
 _LIMITED = {"-v": "address space", "-d": "memory to write to"}
 _RESERVED = {False: {"-v": 1.6e9, "-d": 0.1e9}, True: {"-v": 2.6e9, "-d": 0.3e9}}
 _THREADS = {False: 6, True: 20}
+
+
+_MOST_CHARACTERS = 200
+# What Keras and TensorFlow put around what is wrong in a model: colours, names of nodes, lines of files, arguments.
+_AROUND_AN_ERROR = re.compile(
+    r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]"
+    r"| for '\{\{node [^}]*\}\} = [^']*'|\{\{(function_)?node [^}]*\}\}|\[\[[^]]*\]\]|\[Op:[^]]*\]( name:.*)?"
+    r'|^in user code:|^ *File "[^"\n]*", line \d+, in .*\n( {8,}.*\n)?|^ *\w+Error: (?=Exception encountered)'
+    r"|^Detected at node .*$|<stack_traces unavailable>"
+    r"|\n *(Arguments received by|Stack trace for op definition|Original stack trace for)[\s\S]*",
+    re.MULTILINE,
+)
 
 
 class ConfigError(ValueError):
@@ -326,6 +339,12 @@ def check(config: Config) -> None:
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
 
+    least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    if not least <= config.learning_rate <= most:
+        raise ConfigError(
+            f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}; as a float32, as the "
+            "weights are, it would be 0 or infinite"
+        )
     _check_decoder(config)
     if config.free_lengths and config.decoder_units != config.encoder_units:
         raise ConfigError(
@@ -462,6 +481,15 @@ def in_one_line(error: Exception) -> str:
     return without_passwords(_in_one_line(error))
 
 
+def in_a_short_line(error: Exception) -> str:
+    """As ``in_one_line``; of what a library says in the middle of its work the first 200 characters."""
+    said = in_one_line(error)
+    foreign = not isinstance(error, (HydraException, OmegaConfBaseException))
+    if foreign and not type(error).__module__.startswith("seqadd.") and len(said) > _MOST_CHARACTERS:
+        return f"{said[: _MOST_CHARACTERS - 3]}..."
+    return said
+
+
 def _in_one_line(error: Exception) -> str:
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
@@ -498,7 +526,8 @@ def _in_one_line(error: Exception) -> str:
         if said.endswith("is not Optional"):
             return f"{cause.full_key}: must not be null"
         return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    said = _AROUND_AN_ERROR.sub("", str(error))
+    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
 
 
 def _no_such_key(key: str) -> str:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn, TextIO
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from seqadd.config import ConfigError, in_one_line, without_passwords
+from seqadd.config import ConfigError, in_a_short_line, without_passwords
 from seqadd.logs import kept, log_file, naming_the_log
 
 # How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
@@ -435,7 +435,7 @@ def fail(error: Exception) -> NoReturn:
         _say(without_passwords("".join(traceback.format_exception(error)).rstrip()))
     refused = isinstance(error, (ConfigError, HydraException, OmegaConfBaseException))
     ours = type(error).__module__.startswith("seqadd.")  # these say all there is to say
-    said = in_one_line(error)
+    said = in_a_short_line(error)
     if not (refused or ours):
         said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
     _say(f"seqadd: {naming_the_log(said)}")

@@ -296,6 +296,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print(text, markup=False)
 
     say(f"{run.name}, run {run.run_id}")
+    for note in run.notes:
+        console.print(note, style="yellow", markup=False)
     say(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
     for view, met in zip(inspection.views, inspection.met, strict=True):
         say()
@@ -321,6 +323,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """What tells them apart, in the terminal."""
     for run, label in zip(comparison.runs, comparison.labels, strict=True):
         console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
+        for note in run.notes:
+            console.print(f"{label}: {note}", style="yellow", markup=False)
     for each in comparison.views:
         console.print()
         for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):

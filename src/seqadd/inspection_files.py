@@ -135,6 +135,7 @@ def _about(run: TrainedRun, found: HeldOut) -> str:
         f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, commit {commit}, "
         f"TensorFlow {pages.plain(run.tags.get('tensorflow', 'unknown'))}. {measured}"
         f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
+        + "".join(f"\nNote: {note}.\n" for note in run.notes)
     )
 
 
@@ -290,6 +291,8 @@ def write_comparison(
         [[label, f"{pages.plain(run.name)}, `{pages.plain(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
          for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
     )  # fmt: skip
+    for label, run in zip(comparison.labels, comparison.runs, strict=True):
+        text += "".join(f"\nNote on {label}: {note}.\n" for note in run.notes)
     for each in comparison.views:
         text += _side_by_side(folder, comparison, each)
     text += "\n## What they get wrong\n\n"

@@ -25,7 +25,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnC
 from types import ModuleType
 from typing import Any
 
-from seqadd.config import Config, ConfigError, check_machine, in_one_line
+from seqadd.config import Config, ConfigError, check_machine, in_a_short_line, in_one_line
 from seqadd.exits import (
     SIGNALS,
     Interrupted,
@@ -399,7 +399,7 @@ def _work(config: Config, connection: Connection) -> None:
         except Exception as error:
             with suppress(OSError):
                 name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
-                said = naming_the_log(name + in_one_line(error))
+                said = naming_the_log(name + in_a_short_line(error))
                 connection.send(Failed(said, waits=isinstance(error, RecordWaits)))
             sys.exit(1)
 

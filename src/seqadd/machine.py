@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 from contextlib import suppress
 from pathlib import Path
+
+# Of a processor's flags those that say how vectors are computed: of x86, then of ARM.
+_VECTORS = re.compile(r"avx\w*|fma4?|f16c|xop|amx\w*|asimd\w*|sve\w*|sme\w*|bf16|i8mm|fphp|neon|vfpv\w*")
 
 
 def processors() -> int:
@@ -23,6 +27,22 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown processor"
+
+
+def instructions() -> str:
+    """The processor's instruction sets that arithmetic follows from, sorted: ``avx avx2 f16c fma``.
+
+    Compilers choose by them how sums are added up, and a name like "AMD EPYC" stands for many. Empty where the system
+    does not tell.
+    """
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return " ".join(sorted(filter(_VECTORS.fullmatch, set(value.split()))))
+    except OSError:
+        pass
+    return ""
 
 
 def gpu_names() -> list[str]:

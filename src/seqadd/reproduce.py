@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import claims, curves, report, results
+from seqadd import arithmetic, claims, curves, report, results
 from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, write
 from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
 from seqadd.claims import Claim
@@ -306,8 +306,14 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     else:
         whole = results.duration(sum(costs.values()))
         print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
+    conditions = {condition.config.condition_hash() for claim in chosen for condition in claim.conditions}
+    n = sum(run.tags.get("condition_hash") in conditions for run in (store.made_with_flags() if store else []))
+    if n:
+        print_line(f"{'left out':<20} {n} run{'s' * (n > 1)} made with flags that can alter numbers (tag flags)")
     if options.dry_run:
         return
+    if sum(costs.values()) and not only and arithmetic.flags():
+        raise ConfigError(f"{arithmetic.flags()}: a claim's runs are made without flags that can alter numbers")
     failed = []
     for position, claim in enumerate(chosen, start=1):
         epochs = Collection(claim, rows[claim.name], store, keeps=writes and not only)

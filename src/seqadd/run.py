@@ -29,7 +29,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet, checkpoints, codes, curricula, hydra_keys
+from seqadd import addition, alphabet, arithmetic, checkpoints, codes, curricula, hydra_keys
 from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
 from seqadd.database import check_database
 from seqadd.exits import Interrupted, Pruned, add_version, command, fail, signals_held
@@ -53,7 +53,7 @@ def run(config: Config, report: Report) -> str:
         report: is told after every epoch.
 
     Raises:
-        ConfigError: when the store cannot be opened, and when TensorFlow computes with other threads here already.
+        ConfigError: when the store cannot be opened, or this process computes otherwise than runs do.
         CannotWrite: when a checkpoint or an artifact cannot be written.
         RecordWaits: when the store could not be told all of it.
         TrainingDiverged: when a loss is no longer finite.
@@ -70,6 +70,7 @@ def run(config: Config, report: Report) -> str:
     def say(text: str) -> None:
         report(Note(text))
 
+    arithmetic.check_libraries()
     if "tensorflow" in sys.modules:  # of whoever calls this, or of an earlier run in the same process
         check_threads(config)
     if config.tracking.parent_run_id is None:
@@ -81,7 +82,7 @@ def run(config: Config, report: Report) -> str:
     digest = data.digest()
     with (
         trials.trial_of(config, store) as trial,
-        store.unfinished(config.config_hash()).claimed(say) as place,
+        store.unfinished(arithmetic.key_of(config.config_hash())).claimed(say) as place,
     ):
         store.tell(place)  # what a process that was killed could not
         if not config.force:
@@ -91,6 +92,8 @@ def run(config: Config, report: Report) -> str:
                 say(already_finished(finished, config))
                 trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
                 return finished.run_id
+        if config.tracking.parent_run_id is None:  # the sweep has tried them
+            arithmetic.check_flags()
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = find_start(store, place, config, fingerprint, say)
         with store.record(

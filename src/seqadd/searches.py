@@ -25,6 +25,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from seqadd import arithmetic
 from seqadd.config import (
     GROUPS,
     Config,
@@ -260,7 +261,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
 
 
 def identity(space: Space, config: Config, settings: Settings) -> str:
-    """16 hex digits that are the same for the same search, whatever number of trials is asked for.
+    """16 hex digits that are the same for the same search with the same flags, whatever number of trials is asked for.
 
     Args:
         space: what is searched.
@@ -271,6 +272,7 @@ def identity(space: Space, config: Config, settings: Settings) -> str:
         "space": space.written,
         "corner": config.config_hash(),
         **{key: value for key, value in vars(settings).items() if key != "trials"},
+        **({"flags": arithmetic.flags()} if arithmetic.flags() else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -426,7 +428,7 @@ def run_search(
         The id of the best trial's run.
 
     Raises:
-        ConfigError: when the store cannot be opened.
+        ConfigError: when the store cannot be opened, or TensorFlow does not run with this environment's flags.
         JobsFailed: when trials failed that may not do so again, or none has finished.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
@@ -450,6 +452,7 @@ def run_search(
                 place.discard()
                 return run_id
             store.reopen(place, earlier)
+        arithmetic.check_flags()
         params = {
             **{f"space.{key}": written for key, written in space.written.items()},
             "sampler": "Optuna's TPE",

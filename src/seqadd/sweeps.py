@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from seqadd import arithmetic
 from seqadd.config import Config
 from seqadd.database import check_database
 from seqadd.exits import signals_held
@@ -70,7 +71,7 @@ def run_sweep(
         For each job what ``launch`` returned, or the id of the run that was finished already.
 
     Raises:
-        ConfigError: when the store cannot be opened.
+        ConfigError: when the store cannot be opened, or TensorFlow does not run with this environment's flags.
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
@@ -81,7 +82,7 @@ def run_sweep(
     store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()
     # The same sweep again goes on under the same parent run.
-    place = store.unfinished(" ".join(["sweep", key, *[config.config_hash() for config in configs]]))
+    place = store.unfinished(arithmetic.key_of("sweep", key, *[config.config_hash() for config in configs]))
     with place.claimed(print_line):
         store.tell(place)
         there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
@@ -90,6 +91,8 @@ def run_sweep(
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
             if place.about() is None:  # and so is the sweep, or it never was one
                 return [there[index] for index in range(len(configs))]
+        else:
+            arithmetic.check_flags()
         with parent_run(store, place, name, params, go_on=not any(config.force for config in configs)) as parent:
             launched = launch(missing, parent.run_id) if missing else []
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}

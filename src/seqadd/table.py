@@ -216,8 +216,8 @@ def learning_curves(
 
     Returns:
         One row for each value, with the columns ``column`` (its index in the selection), ``seed``, ``epoch`` (from
-        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``versions`` and ``machine``. Where a seed was run
-        more than once, the newest run that reached an epoch counts.
+        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``code``, ``versions`` and ``machine``. Where a
+        seed was run more than once, the newest run that reached an epoch counts.
     """
     import pandas as pd
 
@@ -241,7 +241,7 @@ def learning_curves(
         for curve in curves
         for (epoch, metric), (value, run) in curve.values.items()
     ]
-    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "versions", "machine"]
+    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "code", "versions", "machine"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -252,6 +252,7 @@ def _origin(run: RecordedRun) -> dict[str, str]:
         "run_id": run.run_id,
         "user": plain(run.user),
         "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
+        "code": plain(run.tags.get("code", "unknown")),
         "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
         "machine": plain(run.tags.get("machine", "unknown machine")),
     }
@@ -394,6 +395,9 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], on
     lines.append(f"seeds: {_listed(named)}")
     if curves["user"].nunique() > 1:
         lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
+    of_commit = curves.groupby("commit")["code"].transform("nunique")
+    # As where files were edited and not committed, or of packages without a commit.
+    curves = curves.assign(commit=curves["commit"].where(of_commit == 1, curves["commit"] + ", code " + curves["code"]))
     for what in ("commit", "versions", "machine"):
         lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
     return lines
@@ -415,8 +419,8 @@ def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
 def left_out(
     found: Sequence[Found], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
 ) -> list[str]:
-    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, not ours."""
-    unfinished, empty, strange = [], [], []
+    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, flags, not ours."""
+    unfinished, empty, strange, with_flags = [], [], [], []
     for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
         counted = {run.tags.get("config_hash") for run in here.runs.finished}
         for run in here.runs.unfinished:
@@ -430,10 +434,16 @@ def left_out(
             if wanted and int(run.params["epochs"]) >= min(epochs) and seed not in with_numbers:
                 empty.append(f"{column.label} seed {seed}")
         strange += [f"{column.label} run {run.run_id}" for run in here.runs.strange]
+        with_flags += [
+            f"{column.label} seed {run.params['seed']}"
+            for run in here.runs.with_flags
+            if selection.seeds is None or int(run.params["seed"]) in selection.seeds
+        ]
     reasons = {
         "not counted": unfinished,
         "finished, but without these metrics": empty,
         "not counted, for they do not say their seed and epochs": strange,
+        f"{len(with_flags)} not counted, made with flags that can alter numbers (--tag flags=... counts)": with_flags,
     }
     lines = []
     for reason, runs in reasons.items():
@@ -449,11 +459,11 @@ def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[st
     Raises:
         ConfigError: when no column has any.
     """
-    others = {
-        column.label: here.store.narrowed(EVERYBODY).condition_runs(column.config.condition_hash())
-        for column, here in zip(selection.columns, found, strict=True)
-        if not here.runs.finished
-    }
+    others = {}
+    for column, here in zip(selection.columns, found, strict=True):
+        if not here.runs.finished:
+            recorded = here.store.narrowed(EVERYBODY).of_condition(column.config.condition_hash())
+            others[column.label] = recorded.finished + recorded.with_flags
     if len(others) == len(found):
         every = [run for runs in others.values() for run in runs]
         raise ConfigError(

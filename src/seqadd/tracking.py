@@ -68,7 +68,7 @@ from mlflow.utils.mlflow_tags import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from seqadd import database, locations
+from seqadd import arithmetic, database, locations
 from seqadd.addition import Dataset
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest
@@ -77,7 +77,7 @@ from seqadd.database import NothingThere, Unavailable, check_database, sqlite_pa
 from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
 from seqadd.files import CannotWrite, replacing, write_whole
 from seqadd.logs import naming_the_log
-from seqadd.machine import processor_name, processors
+from seqadd.machine import instructions, processor_name, processors
 from seqadd.only import EVERYBODY, Only
 from seqadd.unfinished import RECORDER, About, Ending, Unfinished, all_of
 
@@ -102,6 +102,8 @@ STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
 #: The tag with the epoch after which a search gave a run up.
 PRUNED = "pruned"
+#: The tag with the flags that a run was made with; without it, it was made without any.
+FLAGS = "flags"
 #: The tag by which the record of a search is found again.
 SEARCH = "search"
 
@@ -394,13 +396,13 @@ class Store:
         return max((point.step for point in self.client.get_metric_history(run_id, "loss")), default=0)
 
     def finished_run(self, config: Config, data_digest: Callable[[], str]) -> RecordedRun | None:
-        """The newest finished run of this configuration and these sums, or None.
+        """The newest finished run of this configuration and these sums, with the flags of this process, or None.
 
         Args:
             config: of the run.
             data_digest: gives the digest of its sums; not called where no run has the configuration.
         """
-        found = self._tagged("config_hash", config.config_hash(), _FINISHED)
+        found = _made_here(self._tagged("config_hash", config.config_hash(), _FINISHED))
         return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
 
     def narrowed(self, only: Only) -> Store:
@@ -414,11 +416,24 @@ class Store:
         found = self._tagged("condition_hash", condition_hash)
         strange = [run for run in found if run.status == "FINISHED" and not run.is_whole]
         finished = [run for run in found if run.status == "FINISHED" and run.is_whole]
-        return Recorded(finished, [run for run in found if run.status != "FINISHED"], strange)
+        asked_for = FLAGS in dict(self.only.tags)
+        return Recorded(
+            [run for run in finished if asked_for or not run.flags],
+            [run for run in found if run.status != "FINISHED"],
+            strange,
+            [run for run in finished if run.flags and not asked_for],
+        )
 
     def condition_runs(self, condition_hash: str) -> list[RecordedRun]:
-        """The finished runs of one condition, oldest first; without those that do not say their seed and epochs."""
+        """The finished runs of one condition that count, oldest first; see ``Recorded``."""
         return self.of_condition(condition_hash).finished
+
+    def made_with_flags(self) -> list[RecordedRun]:
+        """The finished runs of all conditions that ``Recorded`` says are made with flags, oldest first."""
+        if FLAGS in dict(self.only.tags):
+            return []
+        wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.only)])
+        return [_recorded(run) for run in self._search(wanted)]
 
     def finished_search(self, search: str) -> RecordedRun | None:
         """The newest record of a search that is finished, or None."""
@@ -448,8 +463,8 @@ class Store:
         return [run for run in found if run.is_whole]
 
     def shorter_runs(self, config: Config) -> list[RecordedRun]:
-        """The finished runs that the configuration goes on from with more epochs; the longest first."""
-        runs = self.same_training(config.trajectory_hash())
+        """The finished runs that the configuration goes on from with more epochs, here; the longest first."""
+        runs = _made_here(self.same_training(config.trajectory_hash()))
         shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
         return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
 
@@ -559,6 +574,11 @@ class RecordedRun:
         return all(re.fullmatch("[0-9]{1,10}", self.params.get(key, "")) for key in ("seed", "epochs"))
 
     @property
+    def flags(self) -> str:
+        """What it was made with, see ``arithmetic.flags``."""
+        return self.tags.get(FLAGS, "")
+
+    @property
     def user(self) -> str:
         """Who recorded it."""
         return self.tags.get(MLFLOW_USER, "unknown")
@@ -572,11 +592,13 @@ class Recorded:
         finished: those that count.
         unfinished: under way, failed or killed.
         strange: finished, but they do not say which seed and how many epochs, as if another program had written them.
+        with_flags: finished, but made with flags that can alter numbers; they count where this tag is asked for.
     """
 
     finished: list[RecordedRun]
     unfinished: list[RecordedRun]
     strange: list[RecordedRun]
+    with_flags: list[RecordedRun]
 
 
 def _recorded(run: Run) -> RecordedRun:
@@ -584,6 +606,12 @@ def _recorded(run: Run) -> RecordedRun:
     return RecordedRun(
         run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), frozenset(data.metrics)
     )
+
+
+def _made_here(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
+    """Those with the flags of this process."""
+    flags = arithmetic.flags()
+    return [run for run in runs if run.flags == flags]
 
 
 _FINISHED = "attributes.status = 'FINISHED'"
@@ -987,6 +1015,7 @@ def run_tags(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
+        **{name: value for name, value in (("instructions", instructions()), (FLAGS, arithmetic.flags())) if value},
         **_slurm_tags(),
     }
 

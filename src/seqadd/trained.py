@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from hydra import initialize_config_dir
 
-from seqadd import alphabet, snapshots, views
+from seqadd import alphabet, arithmetic, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
-from seqadd.codes import same_numbers
+from seqadd.codes import code_digest, same_numbers
 from seqadd.config import (
     Config,
     ConfigError,
@@ -35,6 +36,7 @@ from seqadd.config import (
 )
 from seqadd.database import check_database
 from seqadd.only import EVERYBODY, Only
+from seqadd.pages import plain
 from seqadd.questions import as_people_write, read_question
 from seqadd.quiet import quiet_import_of_tensorflow
 from seqadd.run import draw, run_name
@@ -82,6 +84,22 @@ class TrainedRun:
         """What a person would call it."""
         ended = self.epoch == self.config.epochs
         return run_name(self.config) + ("" if ended else f", after epoch {self.epoch}")
+
+    @property
+    def notes(self) -> list[str]:
+        """Why its weights may compute other numbers here than where they were trained, a line each; mostly none."""
+        said = []
+        code = self.tags.get("code", "unknown")
+        if code not in same_numbers():
+            commit = plain(self.tags.get("git_commit", "unknown"))[:12]
+            changed = " with changes" if self.tags.get("git_dirty") == "true" else ""
+            said.append(
+                f"its weights are computed by other code than that which trained them: code {code_digest()} here, code "
+                f"{plain(code)} of commit {commit}{changed} there"
+            )
+        if self.tags.get("flags", "") != arithmetic.flags():
+            said.append("its weights are computed with other flags than they were trained with: see its tag flags")
+        return said
 
     def write(self, questions: Sequence[str]) -> Ids:
         """Questions as the model reads them: padded, and back to front if it was trained so.
@@ -181,30 +199,45 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def load_run(*choice: str, only: Only = EVERYBODY) -> TrainedRun:
+def load_run(*choice: str, only: Only = EVERYBODY, say: Callable[[str], None] = warnings.warn) -> TrainedRun:
     """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
 
     In a store that many share, ``load_run("run=latest", only=Only(user="anna"))``.
 
+    Args:
+        choice: the words that choose it.
+        only: whose runs count.
+        say: is told the run's ``notes``.
+
     Raises:
         ConfigError, NoSuchRun: as ``load_runs``; also when several runs are chosen.
     """
-    found = load_runs(choice, only)
+    found = load_runs(choice, only, say)
     if len(found) > 1:
         raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
     return found[0]
 
 
-def load_runs(words: Sequence[str], only: Only = EVERYBODY) -> list[TrainedRun]:
+def load_runs(
+    words: Sequence[str], only: Only = EVERYBODY, say: Callable[[str], None] = warnings.warn
+) -> list[TrainedRun]:
     """All runs that the words choose, in their order, each once after each epoch asked for.
 
+    Args:
+        words: see ``read_choice``.
+        only: whose runs count.
+        say: is told each run's ``notes``.
+
     Raises:
-        ConfigError: for words that choose nothing, or a store that is not there.
+        ConfigError: for words that choose nothing, a store that is not there, or a process that computes otherwise
+            than runs do.
         NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
     """
     choice = read_choice(words)
-    store = open_store_of(choice, only)
-    return load_from(store, choice)
+    loaded = load_from(open_store_of(choice, only), choice)
+    for line in dict.fromkeys(f"run {run.run_id}: {note}" for run in loaded for note in run.notes):
+        say(line)
+    return loaded
 
 
 def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
@@ -235,12 +268,14 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
 
 
 def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
-    """As ``load_runs``, from a store that is open."""
+    """As ``load_runs``, from a store that is open; the runs' ``notes`` are left to be read."""
+    arithmetic.check_libraries()
     found: list[tuple[RecordedRun, Config, int, str, str]] = []
     for run in _recorded(store, choice):
         config = config_of(run)
         for epoch in _epochs_of(store, run, config, choice.at):
             found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
+    arithmetic.check_flags()
     data: dict[str, Dataset] = {}
     loaded = []
     for run, config, epoch, weights_run, name in found:
@@ -266,19 +301,23 @@ def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
     selection = select(choice.overrides)
     found = []
     for column in selection.columns:
-        runs = store.condition_runs(column.config.condition_hash())
+        recorded = store.of_condition(column.config.condition_hash())
         for seed in selection.seeds or (None,):
             for epochs in choice.epochs or (None,):
-                fitting = [
-                    run
-                    for run in runs
-                    if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
-                ]
+                # Those made with flags where there are no others.
+                fitting = _fitting(recorded.finished, seed, epochs) or _fitting(recorded.with_flags, seed, epochs)
                 if not fitting:
+                    runs = recorded.finished + recorded.with_flags
                     raise NoSuchRun(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
                 # The longest, and of those the newest.
                 found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
     return found
+
+
+def _fitting(runs: Sequence[RecordedRun], seed: int | None, epochs: int | None) -> list[RecordedRun]:
+    return [
+        run for run in runs if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
+    ]
 
 
 def _words(store: Store) -> list[str]:
@@ -364,7 +403,7 @@ def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
 
 def _as_trained(one: RecordedRun, other: RecordedRun) -> bool:
     same_code = one.tags.get("code") in same_numbers(other.tags.get("code", "unknown"))
-    keys = ("data_digest", "machine", "tensorflow")
+    keys = ("data_digest", "machine", "tensorflow", "flags")
     return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from seqadd.config import Config, ConfigError, in_one_line
+from seqadd.config import Config, ConfigError, in_a_short_line
 from seqadd.exits import Pruned, RecordWaits, signals_held
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def trial_of(config: Config, store: Store) -> Iterator[Trial]:
         trial.tell("COMPLETE")
         raise
     except Exception as error:
-        trial.tell("FAIL", in_one_line(error))
+        trial.tell("FAIL", in_a_short_line(error))
         raise
     else:
         trial.tell("COMPLETE")
