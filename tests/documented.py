@@ -1,0 +1,146 @@
+"""The commands that README and docs tell people to type, how each is made small, and those that no test runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+CLONE = Path(__file__).parents[1]
+# docs/report.md is written by a program: one pair of commands for each claim, which are checked below.
+DOCUMENTS = [CLONE / "README.md", *sorted(set((CLONE / "docs").glob("*.md")) - {CLONE / "docs" / "report.md"})]
+
+_BEGINNINGS = (
+    "python ", "make ", "pip ", "seqadd-run ", "mlflow ui", "apt ", "pg_dump ", "eval ", "source ", "export ", "read ",
+    "scancel ", "scontrol ", "sinfo", "MLFLOW_TRACKING_URI=",
+)  # fmt: skip
+
+#: Commands that no test runs, and why.
+NOT_RUN = {
+    "make PYTHON=python3.12 table": "sets up a second environment: a gigabyte from the package index",
+    "make check": "CI runs it; it asks the package index about vulnerabilities",
+    "make lock": "needs uv, and asks the package index for what is newest",
+    "apt install slurm-wlm munge": "changes the machine, as root",
+    "apt install postgresql": "changes the machine, as root",
+    "apt install slurm-wlm munge postgresql": "changes the machine, as root",
+    "pip install 'tensorflow[and-cuda]'": "two gigabytes from the package index, for a GPU that is not there",
+    "python benchmarks/compare.py": "needs torch and jax, two gigabytes from the package index",
+    "python scripts/same_numbers.py": "writes into experiments/, and after a change of code trains some of every claim",
+}
+
+_OF_SLURM = "integration/test_slurm.py"
+_DISTURBED = f"{_OF_SLURM}::test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ran_through"
+#: Commands that other tests run, with what they need: ``file::test``.
+ELSEWHERE = {
+    'eval "$(seqadd-run -sc install=bash)"': "test_house.py::test_shell_completion_of_the_installed_command",
+    "seqadd-run cell=<TAB>": "test_house.py::test_shell_completion_of_the_installed_command",
+    "mlflow ui": "faults/test_server.py::test_the_ui_as_the_readme_starts_it_listens_on_loopback_only",
+    "scancel JOB": f"{_OF_SLURM}::test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone",
+    "scancel --signal=KILL": _DISTURBED,
+    "scontrol requeue JOB": _DISTURBED,
+}
+
+# What a person would write in place of these.
+_PLACEHOLDERS = {
+    "architecture=NAME": "architecture=pooled",
+    "cell=<name>": "cell=gru",
+    "--experiments FOLDER": f"--experiments {CLONE}/experiments",
+    "tracking.uri=...": "tracking.uri=http://127.0.0.1:5000",
+    "https://mlflow.example.org": "http://127.0.0.1:5000",
+}
+# A training of seconds that says nothing of where and how it is done. The last value of a key counts.
+_SMALL = (
+    "task.digits=3 task.n_questions=60 task.held_out=0.2 batch_size=20 encoder_units=6 decoder_units=6 epochs=10 "
+    "jit=false"
+)
+
+
+def commands_of(document: Path) -> list[str]:
+    """The commands of a page in its order, each once: lines of its blocks, and what stands in a line as code."""
+    lines = document.read_text(encoding="utf-8").split("\n")
+    found = []
+    for index, line in enumerate(lines):
+        if line.startswith("    "):
+            command = line.strip().removeprefix("$ ")
+            while command.endswith("\\"):
+                index += 1
+                command = f"{command[:-1].rstrip()} {lines[index].strip()}"
+            found.append(command)
+        else:
+            # A span may be broken over two lines; what is no code is no command either.
+            rest = " ".join([line, *lines[index + 1 : index + 2]]) if line.count("`") % 2 else line
+            found += re.findall(r"`([^`]+)`", rest)
+    return list(dict.fromkeys(each for each in found if each.startswith(_BEGINNINGS)))
+
+
+def needs_services(command: str) -> bool:
+    """Whether it is for Slurm, PostgreSQL or a shared MLflow server."""
+    signs = ("slurm", "/srv/seqadd", "127.0.0.1:5000", "example.org", "database.txt", "tracking.uri=...", "store.py")
+    words = command == "sinfo" or command.startswith(("export ", "read "))
+    return words or (not command.startswith("pip ") and any(sign in command for sign in signs))
+
+
+def every_command() -> Iterator[str]:
+    """All commands of all pages, each once."""
+    yield from dict.fromkeys(command for document in DOCUMENTS for command in commands_of(document))
+
+
+def in_full(command: str) -> str:
+    """The command as a person would type it, who fills in what it leaves open."""
+    for open_part, filled in _PLACEHOLDERS.items():
+        command = command.replace(open_part, filled)
+    return command.replace(" experiments/", f" {CLONE}/experiments/")
+
+
+def made_small(command: str) -> str:
+    """The same command with less to do: the smallest model, one seed, no claim trained, a quick benchmark."""
+    command = in_full(command)
+    command = re.sub(r"python (scripts|benchmarks)/", rf"python {CLONE}/\1/", command)
+    if "seqadd.run " in command and not command.endswith(("--help", "task.digits=2")):
+        sweep = "run -m " in command or "--config-name" in command
+        trials = " hydra.sweeper.trials=2" if "optuna" in command else ""
+        small = _SMALL if "optuna" not in command else "task.digits=3 task.n_questions=500 epochs=1 jit=false"
+        return f"{command} {small}{' seed=0' if sweep and not trials else ''}{trials}"
+    if re.search(r"seqadd\.(table|inspect) .*(cell|era)=", command):
+        return f"{command} {_SMALL}"
+    if "seqadd.reproduce" in command and "--check" not in command:
+        return f"{command} --dry-run"
+    if "benchmarks/" in command:
+        return f"{command} {'--rounds 1' if 'architectures' in command else '--quick'} --out results.csv"
+    if command.startswith("pip "):
+        # The libraries are there; what is tried is that the package can be built, and has such extras.
+        where = " ".join(command.split()[2:]).replace("'.[", f"'{CLONE}[").replace(" .", f" {CLONE}")
+        where = str(CLONE) if where == "." else where
+        options = "--no-index --no-deps --no-build-isolation --ignore-installed --prefix installed"
+        return f"python -m pip install {options} {where}"
+    if command == "make table":
+        return f"{command} --file {CLONE}/Makefile READY={CLONE}/Makefile BIN=small"
+    if command.startswith("make "):  # of tests, which are only looked for
+        return (
+            f"PYTEST_ADDOPTS='--collect-only -qq -p no:cacheprovider' {command} -C {CLONE} READY=Makefile BIN=$PWD/bin"
+        )
+    if command.startswith("source "):
+        return f"python -m venv --without-pip .venv && {command} && test $(which python) = $PWD/.venv/bin/python"
+    return command
+
+
+def run_in(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What becomes of it in a shell where this Python is ``python``, and ``small/python`` one of small trainings."""
+    programs = folder / "bin"
+    for name, script in (("bin", f'exec {sys.executable} "$@"'), ("small", f'exec {sys.executable} "$@" {_SMALL}')):
+        if not (folder / name).exists():
+            (folder / name).mkdir()
+            (folder / name / "python").write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name / "python").chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        input="535+61\n",  # for what asks
+        capture_output=True,
+        text=True,
+    )

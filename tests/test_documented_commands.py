@@ -1,0 +1,129 @@
+"""Every command that README and docs tell people to type is run by a test, as small as it can be, or says why not."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import make_config
+from documented import (
+    CLONE,
+    DOCUMENTS,
+    ELSEWHERE,
+    NOT_RUN,
+    commands_of,
+    every_command,
+    in_full,
+    made_small,
+    needs_services,
+    run_in,
+)
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from seqadd import answer, claims, inspect, reproduce, table
+from seqadd.config import packaged
+from seqadd.sweeps import combinations
+
+PARSERS = {
+    "seqadd.table": table.parse_arguments,
+    "seqadd.inspect": inspect.parse_arguments,
+    "seqadd.answer": answer.parse_arguments,
+    "seqadd.reproduce": reproduce.parse_arguments,
+}
+
+#: What ends otherwise than well, and how; ``--check`` says whether the clone's results are those of its code.
+CODES = {
+    "python -m seqadd.run task.digits=2": (2,),
+    "python -m seqadd.table --user anna --commit 4265967": (2,),
+    "python -m seqadd.table --user anna --commit 5feceb66": (2,),
+    "python -m seqadd.table --user nobody": (2,),
+    "python -m seqadd.reproduce --check": (0, 1),
+}
+#: What somebody has done before, on the page or in their mind.
+BEFORE = {
+    "python -m seqadd.inspect": "python -m seqadd.run",
+    "python -m seqadd.table tracking.experiment=ours,theirs cell=lstm": "python -m seqadd.run -m "
+    "tracking.experiment=ours,theirs cell=lstm",
+    "python -m seqadd.inspect cell=lstm loss=binary seed=1": "python -m seqadd.run cell=lstm loss=binary seed=1",
+    "python -m seqadd.inspect run=latest epoch=all question=723+477": "python -m seqadd.run cell=lstm inspect.every=5",
+}
+
+
+def test_what_is_not_run_says_why_and_is_in_a_document():
+    assert len(NOT_RUN) <= 10
+    assert all(len(reason.split()) > 3 for reason in NOT_RUN.values())
+    assert {*NOT_RUN, *ELSEWHERE, *BEFORE, *CODES} <= set(every_command())
+
+
+@pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
+def test_what_another_test_runs_has_that_test(test):
+    file, _, name = test.partition("::")
+    assert f"def {name}(" in (CLONE / "tests" / file).read_text()
+
+
+def test_the_commands_that_are_found_are_those_that_a_reader_finds():
+    found = commands_of(CLONE / "README.md")
+    assert "make table" in found
+    assert "python -m seqadd.run task.digits=2" in found  # with what it says in the next line
+    assert any(
+        each.startswith("python -m seqadd.run -m hydra/sweeper=optuna") and "choice(64" in each for each in found
+    )
+    assert "make PYTHON=python3.12 table" in found  # in the middle of a line
+
+
+SEQADD = [each for each in every_command() if "-m seqadd." in each]
+
+
+@pytest.mark.parametrize("command", [each for each in SEQADD if "seqadd.run" not in each])
+def test_every_documented_option_is_there(command):
+    _, _, module, *arguments = shlex.split(in_full(command))
+    PARSERS[module](arguments)
+
+
+def test_every_documented_key_is_there_and_its_values_go_together():
+    for command in SEQADD:
+        _, _, module, *arguments = shlex.split(in_full(command))
+        overrides = [each for each in arguments if not each.startswith(("-", "hydra"))]
+        if module != "seqadd.run" or "--config-name" in arguments or "interval" in command or "digits=2" in command:
+            continue
+        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+            jobs = combinations(GlobalHydra.instance().config_loader(), {}, None, overrides)
+        make_config(*jobs[0])
+
+
+def test_the_report_names_for_each_claim_what_trains_it():
+    report = (CLONE / "docs" / "report.md").read_text()
+    for claim in claims.read_all(packaged("experiments")):
+        assert f"    python -m seqadd.reproduce {claim.name}\n" in report
+        assert f"`python -m seqadd.run --config-dir experiments/{claim.name} --config-name sweep`" in report
+
+
+RUN_HERE = [
+    pytest.param(document, command, id=f"{document.stem}: {command}")
+    for document in DOCUMENTS
+    for command in commands_of(document)
+    if not (command in NOT_RUN or command in ELSEWHERE or needs_services(command))
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader, who goes on in it from page to page."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("document", "command"), RUN_HERE)
+def test_a_documented_command_does_what_it_says(document, command, place):
+    for before in [BEFORE[command]] if command in BEFORE else []:
+        done = run_in(place, made_small(before), USER="anna")
+        assert done.returncode == 0, done.stderr
+    done = run_in(place, made_small(command), USER="anna")
+    assert done.returncode in CODES.get(command, (0,)), (made_small(command), done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "does not provide the extra" not in done.stderr
+    if done.returncode and command.startswith("python -m seqadd."):
+        assert done.stderr.count("\n") == 1
+        assert done.stderr.strip() in document.read_text() or "--user" in command or "--check" in command
