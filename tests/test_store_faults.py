@@ -333,8 +333,8 @@ def make_store_of(revision: str, path: Path) -> None:
         path,
         "INSERT INTO experiments (experiment_id, name, lifecycle_stage, artifact_location) "
         f"VALUES (0, 'Default', 'active', '{path.parent}/mlruns/0'), (1, 'seqadd', 'active', '{folder}')",
-        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, start_time) "
-        f"VALUES ('{run_id}', 'an old run', 'FINISHED', 'active', 1, '{folder}/{run_id}/artifacts', 1)",
+        "INSERT INTO runs (run_uuid, name, user_id, status, lifecycle_stage, experiment_id, artifact_uri, start_time) "
+        f"VALUES ('{run_id}', 'an old run', 'anna', 'FINISHED', 'active', 1, '{folder}/{run_id}/artifacts', 1)",
         "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) "
         f"VALUES ('loss', 0.5, 1, '{run_id}', 1, 0)",
     )
