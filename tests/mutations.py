@@ -162,7 +162,7 @@ def chosen(names: Sequence[str]) -> list[Mutation]:
     known = {mutation.name: mutation for mutation in MUTATIONS}
     unknown = [name for name in names if name not in known]
     if unknown:
-        sys.exit(f"no mutation is called {', '.join(unknown)}; there are {', '.join(known)}")
+        sys.exit(f"no mutation is called {', '.join(unknown)}; their names stand in {__file__}")
     return [known[name] for name in names] or MUTATIONS
 
 
