@@ -107,6 +107,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
                 os.dup2(file.fileno(), 2)
             os.chdir(copy)
             sys.path[0] = os.environ["PYTHONPATH"] = str(copy / "src")  # also for processes that the tests start
+            tempfile.tempdir = os.environ["TMPDIR"] = str(copy.parent)  # what they leave behind goes with the copy
             signal.alarm(MOST_SECONDS * len(tests))
             options = ["-x", "-q", "-p", "xdist.plugin", "-n", "0", "-p", "no:cacheprovider"]
             options.append(f"--basetemp={copy.parent / 'temporary'}")
