@@ -926,7 +926,7 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
         if runs:
             raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
     try:
-        locations.check_writable(location)
+        locations.make_writable(location)
     except OSError as error:
         in_its_place = locations.local_path(location) == locations.local_path(
             locations.artifact_location(path, experiment.name)
