@@ -22,6 +22,7 @@ os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 
 import fork_server
 import pytest
+import submitit  # noqa: F401 - whose import closes what others log to; with TensorFlow before it, pytest's own stream
 from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from mlflow.entities import Run
