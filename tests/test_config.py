@@ -100,6 +100,7 @@ def test_a_refusal_and_help_import_neither_tensorflow_nor_mlflow(tmp_path: Path)
         program = (
             "import sys; from seqadd import run\n"
             f"sys.argv[1:] = {arguments}\n"
+            "code = 0\n"
             "try: run.main()\n"
             "except SystemExit as ended: code = ended.code\n"
             "print(code, sorted({'tensorflow', 'keras', 'mlflow', 'pandas', 'matplotlib'} & set(sys.modules)))"

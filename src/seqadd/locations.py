@@ -61,17 +61,28 @@ def local_path(location: str) -> Path | None:
     return Path(url2pathname(split.path if split.scheme else location))
 
 
-def make_writable(location: str) -> None:
-    """Makes the folder for artifacts if it is not there; what lies on no disk here is not looked at.
+def check_writable(location: str) -> None:
+    """Looks whether artifacts can be written there, and leaves nothing; what lies on no disk here is not looked at.
 
     Raises:
-        OSError: when they cannot be written there.
+        OSError: when they cannot.
+    """
+    folder = local_path(location)
+    if folder is not None:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+
+
+def make_folder(location: str) -> None:
+    """Makes the folder for artifacts, if it is to be on a disk of this machine.
+
+    Raises:
+        OSError: when it cannot be made.
     """
     folder = local_path(location)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
 
 
 def moved_artifacts(database: Path, run_id: str, uri: str) -> Path | None:

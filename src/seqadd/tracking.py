@@ -921,12 +921,13 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
     """Raises ConfigError where the artifacts of an experiment cannot go where its store remembers to put them."""
     location = experiment.artifact_location
     said = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
-    if locations.is_moved(path, location):
-        runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1)
-        if runs:
-            raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
+    elsewhere = locations.is_moved(path, location)
+    if elsewhere and client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1):
+        raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
     try:
-        locations.make_writable(location)
+        locations.check_writable(location)
+        if elsewhere:  # with its first run: from then on it would look as if the store was moved
+            locations.make_folder(location)
     except OSError as error:
         in_its_place = locations.local_path(location) == locations.local_path(
             locations.artifact_location(path, experiment.name)
