@@ -28,7 +28,7 @@ NOT_RUN = {
     "apt install slurm-wlm munge postgresql": "changes the machine, as root",
     "pip install 'tensorflow[and-cuda]'": "two gigabytes from the package index, for a GPU that is not there",
     "python benchmarks/compare.py": "needs torch and jax, two gigabytes from the package index",
-    "python scripts/same_numbers.py OLD_COMMIT": "writes into experiments/, and after a change of code trains some of every claim",
+    "python scripts/same_numbers.py OLD_COMMIT": "trains two epochs of every condition, twice",
 }
 
 _OF_SLURM = "integration/test_slurm.py"
