@@ -419,11 +419,35 @@ def temporary_files_removed() -> Iterator[None]:
     except OSError:  # there is no room for one, which matters only to who needs it
         yield
         return
-    with folder as tempfile.tempdir, last_words(folder.cleanup):
+    with folder as tempfile.tempdir, last_words(folder.cleanup), _matplotlib_can_write(Path(folder.name)):
         try:
             yield
         finally:
             tempfile.tempdir = before
+
+
+@contextmanager
+def _matplotlib_can_write(folder: Path) -> Iterator[None]:
+    """Inside the ``with``, matplotlib keeps its list of fonts in ``folder`` where it can write to no home.
+
+    It would log a warning, and make a folder of its own for an exit handler to remove.
+    """
+    places = (("XDG_CONFIG_HOME", "~/.config"), ("XDG_CACHE_HOME", "~/.cache"))
+    asked_for = [Path(os.environ.get(name) or os.path.expanduser(default)) for name, default in places]
+    if "MPLCONFIGDIR" in os.environ or all(_can_be_made(place / "matplotlib") for place in asked_for):
+        yield
+        return
+    os.environ["MPLCONFIGDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["MPLCONFIGDIR"]
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether a folder is there and can be written to, or can be made."""
+    there = next((each for each in (folder, *folder.parents) if each.exists()), Path())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def fail(error: Exception) -> NoReturn:
