@@ -27,6 +27,7 @@ from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from seqadd import claims
 from seqadd.config import Config, packaged
 from seqadd.exits import SIGNALS
 from seqadd.table import composed
@@ -165,6 +166,12 @@ def make_config(*overrides: str) -> Config:
 def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | None) -> Config:
     with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
         return composed(list(overrides))
+
+
+@functools.cache  # Hydra composes for ten seconds
+def our_claims() -> tuple[claims.Claim, ...]:
+    """The claims of ``experiments/``, in their order."""
+    return tuple(claims.read_all(packaged("experiments")))
 
 
 @pytest.fixture

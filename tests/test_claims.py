@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from claim_folders import PUBLISHED, SETTINGS, SWEEP, make_claim
+from conftest import our_claims
 
 from seqadd import claims
 from seqadd.claims import BEGIN, END
@@ -118,7 +119,7 @@ def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
 
 
 def test_the_articles_claims_are_read_in_the_articles_order_and_then_our_own():
-    every = claims.read_all(packaged("experiments"))
+    every = our_claims()
     assert [claim.name for claim in every] == [
         "cells", "gru_500", "batch_size", "dense", "aligned_lstm", "reversal", "binary_loss", "ninety_nine_percent",
         "keras_example", "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained",

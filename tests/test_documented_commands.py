@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import make_config
+from conftest import make_config, our_claims
 from documented import (
     CLONE,
     DOCUMENTS,
@@ -22,7 +22,7 @@ from documented import (
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seqadd import answer, claims, inspect, reproduce, table
+from seqadd import answer, inspect, reproduce, table
 from seqadd.config import packaged
 from seqadd.sweeps import combinations
 
@@ -95,7 +95,7 @@ def test_every_documented_key_is_there_and_its_values_go_together():
 
 def test_the_report_names_for_each_claim_what_trains_it():
     report = (CLONE / "docs" / "report.md").read_text()
-    for claim in claims.read_all(packaged("experiments")):
+    for claim in our_claims():
         assert f"    python -m seqadd.reproduce {claim.name}\n" in report
         assert f"`python -m seqadd.run --config-dir experiments/{claim.name} --config-name sweep`" in report
 

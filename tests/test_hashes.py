@@ -7,10 +7,9 @@ null by default, and null means what was before there was the key; what changes 
 import csv
 from pathlib import Path
 
-from conftest import make_config
+from conftest import make_config, our_claims
 
-from seqadd import claims, config
-from seqadd.config import packaged
+from seqadd import config
 
 #: The keys that a run's result follows from in commit be10b21.
 KEYS = (
@@ -24,11 +23,7 @@ def test_every_condition_of_the_claims_has_the_hashes_that_it_had():
     with Path(__file__).with_name("condition_hashes.csv").open(newline="") as lines:
         then = {(line["claim"], line["condition"]): line for line in csv.DictReader(lines)}
     assert len(then) == 62
-    now = {
-        (claim.name, condition.label): condition.config
-        for claim in claims.read_all(packaged("experiments"))
-        for condition in claim.conditions
-    }
+    now = {(claim.name, condition.label): condition.config for claim in our_claims() for condition in claim.conditions}
     for key, line in then.items():
         condition = now[key]
         assert (condition.seed, condition.epochs) == (int(line["seed"]), int(line["epochs"])), key

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMAND, SMALL, becomes_true, make_config, processes_of, quick_database, runs_of, wait_for_lines
+from conftest import (
+    COMMAND,
+    SMALL,
+    WITHOUT_XLA,
+    becomes_true,
+    make_config,
+    processes_of,
+    quick_database,
+    runs_of,
+    wait_for_lines,
+)
 
 from seqadd import config, machine, tracking
 from seqadd.files import write_whole
@@ -241,7 +251,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     temporary.mkdir()
     quick_database(folder)
     process = subprocess.Popen(
-        [*COMMAND, "-m", *FAST, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
+        [*COMMAND, "-m", *WITHOUT_XLA, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "TMPDIR": str(temporary), **THREADS_WANTED},
     )  # fmt: skip

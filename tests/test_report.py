@@ -4,8 +4,9 @@ import re
 
 import browser
 import pytest
+from conftest import our_claims
 
-from seqadd import claims, pages, report
+from seqadd import pages, report
 from seqadd.config import ConfigError, packaged
 
 PAGE = report.place(packaged("experiments")) / "report.html"
@@ -37,8 +38,7 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
 
 
 def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():
-    experiments = packaged("experiments")
-    ours = [claim for claim in claims.read_all(experiments) if claim.settings.ours]
+    ours = [claim for claim in our_claims() if claim.settings.ours]
     assert [claim.name for claim in ours] == [
         "era", "architectures", "second_script", "teacher_forcing", "longer_than_trained", "curricula",
         "almost_every_sum",

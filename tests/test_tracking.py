@@ -256,15 +256,15 @@ with store.unfinished(sys.argv[1]).claimed(print) as place:
 """
 
 
-def test_eight_processes_at_once_on_a_folder_without_a_store_all_record_their_run(tmp_path):
-    processes = [fork_server.start([sys.executable, "-c", FIRST_OF_MANY, str(i)], cwd=tmp_path) for i in range(8)]
-    assert [process.wait() for process in processes] == [0] * 8
+def test_four_processes_at_once_on_a_folder_without_a_store_all_record_their_run(tmp_path):
+    processes = [fork_server.start([sys.executable, "-c", FIRST_OF_MANY, str(i)], cwd=tmp_path) for i in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = {
         experiment.name: [run.info.status for run in client.search_runs([experiment.experiment_id])]
         for experiment in client.search_experiments()
     }
-    assert runs == {"seqadd": ["FINISHED"] * 8, "Default": []}
+    assert runs == {"seqadd": ["FINISHED"] * 4, "Default": []}
 
 
 def test_a_run_says_which_code_and_machine_made_it():

@@ -101,6 +101,7 @@ def test_a_server_that_is_not_there_is_named_within_ten_seconds_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_and_comes_back_gets_every_epoch_once_and_in_order(running_server, tmp_path):
     process = start(tmp_path, *FAST, "epochs=5000", f"tracking.uri={running_server.uri}")
     wait_for_lines(process, "epoch ", n=2)
