@@ -224,9 +224,9 @@ def header(packages: tuple[str, ...]) -> list[str]:
     Args:
         packages: whose versions to name.
     """
-    from seqadd import machine, tracking
+    from seqadd import codes, machine
 
-    commit, dirty = tracking.code_version()
+    commit, dirty = codes.code_version()
     if dirty == "true":
         dirty = str(_changed_beside_results()).lower()
     versions = ", ".join(f"{package} {version(package)}" for package in packages)

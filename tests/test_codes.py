@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqadd import codes
-from seqadd.codes import MODULES, code_digest, digest_of, same_numbers
+from seqadd.codes import MODULES, code_digest, code_version, digest_of, origin, same_numbers
 
 SOURCES = {name: Path(codes.__file__).with_name(f"{name}.py").read_text() for name in MODULES}
 
@@ -97,3 +97,88 @@ def test_sameness_goes_both_ways_and_on(pairs, same, tmp_path):
 
 def test_code_is_the_same_as_itself(tmp_path):
     assert same_numbers(path=tmp_path / "none.csv") == {code_digest()}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=ann", "-c", "user.email=ann@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def installed_in(monkeypatch):
+    """Lays the code into a folder, as far as ``code_version`` looks, and has it be the code that runs."""
+
+    def lay(package: Path) -> Path:
+        package.mkdir(parents=True)
+        (package / "codes.py").touch()
+        monkeypatch.setattr(codes, "__file__", str(package / "codes.py"))
+        return package / "codes.py"
+
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    return lay
+
+
+def clone_in(folder: Path, lay) -> str:
+    """A clone with the code that runs; returns its commit."""
+    lay(folder / "src" / "seqadd")
+    git(folder, "init")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "code")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def test_code_that_differs_from_its_commit_is_called_dirty_and_other_files_do_not_count(tmp_path, installed_in):
+    commit = clone_in(tmp_path, installed_in)
+    (tmp_path / "notes.txt").touch()
+    assert code_version.__wrapped__() == (commit, "false")
+    Path(codes.__file__).write_text("a change")
+    assert code_version.__wrapped__() == (commit, "true")
+
+
+def test_a_commit_is_not_taken_from_a_repository_that_a_hook_of_gits_names(tmp_path, installed_in, monkeypatch):
+    commit = clone_in(tmp_path / "clone", installed_in)
+    git(tmp_path, "init", "other")
+    git(tmp_path / "other", "commit", "--allow-empty", "-m", "theirs")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert code_version.__wrapped__() == (commit, "false")
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["lib/site-packages/seqadd", "src/seqadd", "vendor/seqadd", "seqadd-main/src/seqadd"],
+)
+def test_the_commit_of_somebody_elses_repository_is_not_that_of_the_code_in_it(package, tmp_path, installed_in):
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "theirs")
+    installed_in(tmp_path / package)
+    assert code_version.__wrapped__() == ("unknown", "unknown")
+
+
+def test_without_git_without_a_repository_and_before_a_first_commit_no_commit_is_known(
+    tmp_path, installed_in, monkeypatch
+):
+    installed_in(tmp_path / "src" / "seqadd")
+    assert code_version.__wrapped__() == ("unknown", "unknown")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    assert code_version.__wrapped__() == ("unknown", "unknown")
+    git(tmp_path, "commit", "-m", "code")
+    assert code_version.__wrapped__()[1] == "false"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code_version.__wrapped__() == ("unknown", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"git_commit": "4265967abcdef0123", "git_dirty": "false", "code": "ab"}, "4265967abcde"),
+        ({"git_commit": "4265967abcdef0123", "git_dirty": "true", "code": "ab"}, "4265967abcde with changes"),
+        ({"git_commit": "unknown", "git_dirty": "unknown", "seqadd": "0.1.0", "code": "ab"},
+         "unknown (seqadd 0.1.0, code ab)"),
+        ({"code": "ab"}, "unknown (code ab)"),
+        ({}, "unknown"),
+    ],
+)  # fmt: skip
+def test_where_no_commit_is_known_version_and_digest_stand_in(tags, said):
+    assert origin(tags) == said

@@ -275,6 +275,65 @@ def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(r
     assert do(tmp_path, "--check").returncode == 2
 
 
+def by_commit(small: Path, commit: str) -> None:
+    """Has a claim's results say that code of this commit made them."""
+    rows = curves.read(small / curves.NAME)
+    curves.write(small / curves.NAME, rows.assign(commit=commit))
+
+
+@pytest.mark.parametrize("commit", ["unknown (seqadd 0.1.0, code 0123456789abcdef)", "unknown", "abc with changes"])
+def test_check_is_content_with_runs_of_no_commit_where_the_digest_is_that_of_the_code_here(
+    commit, reproduced, call, in_empty_folder
+):
+    """An installed package knows no commit, and somebody's own claim need have none."""
+    small = alone(in_empty_folder, reproduced[0])
+    by_commit(small, commit)
+    assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
+    assert commit in (small / "README.md").read_text()
+    code, out, err = call(reproduce.main, "--experiments", "experiments", "--check")
+    assert (code, err) == (0, ""), out
+
+
+@pytest.mark.parametrize("changed_here", ["true", "false", "unknown"])
+def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_changes(
+    changed_here, reproduced, call, in_empty_folder, monkeypatch
+):
+    """To reproduce them again would change nothing, and once the changes are committed a commit has that code."""
+    small = alone(in_empty_folder, reproduced[0])
+    by_commit(small, "abc with changes")
+    assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
+    monkeypatch.setattr(claim_files, "packaged", lambda name: packaged(name) if name == "conf" else small.parent)
+    monkeypatch.setattr(claim_files, "code_version", lambda: ("abc", changed_here))
+    code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
+    if changed_here == "true":
+        assert code == 1
+        assert "small                runs.csv: 4 runs are by code that no commit has: commit src, conf and" in out
+        assert err == "seqadd: what is said above is by code that is not committed; commit it and check again\n"
+    else:
+        assert (code, err) == (0, ""), out
+
+
+def test_check_says_which_command_brings_what_is_wrong_up_to_date(reproduced, call, in_empty_folder, monkeypatch):
+    small = alone(in_empty_folder, reproduced[0])
+    (small / "table.md").unlink()
+    check = "--experiments", "experiments", "--check", "small"
+    assert "; python -m seqadd.reproduce --experiments experiments brings it" in call(reproduce.main, *check)[2]
+    monkeypatch.setattr(reproduce, "_is_packed", lambda experiments: True)
+    assert "copy experiments, and python -m seqadd.reproduce --experiments COPY" in call(reproduce.main, *check)[2]
+
+
+def test_the_report_links_to_no_file_that_is_not_there(reproduced, call, in_empty_folder):
+    small = alone(in_empty_folder, reproduced[0])
+    with (small / "README.md").open("a") as file:
+        file.write("\nSee [verdicts](../../docs/verdicts.md#a-limit) and [this](table.md).\n")
+    assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
+    said = (small.parent / "report.md").read_text()
+    assert "\nSee verdicts and [this](small/table.md).\n" in said
+    links = re.findall(r"(?<!!)\]\(([^)#]+)\)", said)
+    assert links
+    assert all((small.parent / link).is_file() for link in links), links
+
+
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -298,6 +357,9 @@ SPOILED = {
     ),
     "line 2: val_acc: the store has another for seed 0": other_value,
     "reproduced.csv is not what follows from the curves; table.md": other_curve,
+    "curves.csv.gz: 2 runs are not those that sweep.yaml and the defaults give now": lambda small: replace(
+        small / "sweep.yaml", "reverse: false,", "reverse: false, learning_rate: 0.5,"
+    ),
     "curves.csv.gz: Not a gzipped file": lambda small: (small / curves.NAME).write_bytes(b"junk"),
     "curves.csv.gz: lacks the column machine": lambda small: (small / curves.NAME).write_bytes(
         gzip.compress(gzip.decompress((small / curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1))

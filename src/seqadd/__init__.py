@@ -2,6 +2,8 @@
 
 import os
 
+__version__ = "0.1.0"
+
 # The training epoch is a TensorFlow program in float32, whatever this machine's keras.json says: Keras looks for it
 # where no file can be, and writes none there.
 os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -16,7 +16,7 @@ from seqadd import claim_figures, curves, results
 from seqadd.ceilings import Law, law_of_sets, of_law, of_set, reader_of
 from seqadd.claim_runs import collected, counting, found_runs, measured, runs_in, values_of
 from seqadd.claims import Claim
-from seqadd.codes import same_numbers
+from seqadd.codes import code_version, same_numbers
 from seqadd.config import Config, ConfigError, packaged
 from seqadd.files import replacing, write_whole
 from seqadd.run import draw
@@ -178,10 +178,14 @@ def check_folder(claim: Claim) -> list[str]:
     """
     try:
         rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
-        epochs = counting(claim, curves.read(claim.folder / curves.NAME), by_any_code=True)
+        every = curves.read(claim.folder / curves.NAME)
+        epochs = counting(claim, every, by_any_code=True)
     except ConfigError as error:
         return [str(error)]
     said = _check_runs(claim, runs)
+    others = len(every.drop_duplicates(["condition", "seed"])) - len(runs_in(claim, epochs))
+    if others:
+        said.append(f"{curves.NAME}: {others} runs are not those that sweep.yaml and the defaults give now")
     if len(rows) != len(claim.statements):
         return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
     values = [results.written_values(text) for text in rows["values"]]
@@ -219,9 +223,22 @@ def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
         said.append(
             f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
         )
-    if any("with changes" in commit or commit == "unknown" for commit in runs["commit"]):
-        said.append("runs.csv: some runs are by code that no commit has")
     return said
+
+
+def uncommitted(claim: Claim) -> list[str]:
+    """What of a result of this project's own clone is by code that no commit has, in one line; else nothing.
+
+    Outside a clone, and of claims of somebody's own, the digest of the code says which it was: see ``check_folder``.
+    """
+    if claim.folder.resolve().parent != packaged("experiments") or code_version()[1] != "true":
+        return []
+    try:
+        changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()
+    except ConfigError:
+        return []  # check_folder says so
+    said = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
+    return [said] if changed else []
 
 
 def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:

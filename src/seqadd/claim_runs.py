@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seqadd import claim_figures, claims, curves, results
 from seqadd.claims import Claim
-from seqadd.codes import same_numbers
+from seqadd.codes import origin, same_numbers
 from seqadd.config import Config
 from seqadd.pages import plain
 
@@ -130,7 +130,6 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
     for (index, seed), run in missing.items():
         condition = claim.conditions[index]
         (epochs,) = (job.epochs for job in condition.jobs if job.seed == seed)
-        changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
         about: dict[str, str | int] = {
             "condition": condition.label,
             "condition_hash": condition.config.condition_hash(),
@@ -139,7 +138,7 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
             "weights_sha256": plain(run.tags.get("weights_sha256", "unknown")),
             "data_digest": plain(run.tags.get("data_digest", "unknown")),
             "code": plain(run.tags.get("code", "unknown")),
-            "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
+            "commit": plain(origin(run.tags)),
             "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
             "machine": plain(run.tags.get("machine", "unknown machine")),
         }

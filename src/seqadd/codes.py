@@ -1,4 +1,4 @@
-"""The code that decides a run's numbers: its digest, and which other code gives the same numbers. Trains nothing.
+"""The code that runs: its commit, the digest of what decides numbers, and which other code gives the same numbers.
 
 The digest is taken of what computes, so that a comment, a docstring, another layout or another import from seqadd
 leaves it as it is. ``scripts/same_numbers.py`` trains the code of another commit and the code that is here on one
@@ -12,7 +12,9 @@ import ast
 import csv
 import functools
 import hashlib
-from collections.abc import Iterable
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from seqadd.config import packaged
@@ -85,6 +87,52 @@ _SOURCES = tuple(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-
 def code_digest() -> str:
     """The digest of the code that runs."""
     return digest_of(_SOURCES)
+
+
+# What names another repository than the one around a folder, as a hook of git's does for the commands that it starts.
+_OF_ANOTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"}
+
+
+@functools.cache
+def code_version() -> tuple[str, str]:
+    """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
+    here = Path(__file__).resolve()
+    clone = here.parents[2]
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(clone), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
+        done.check_returncode()
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository, also just where a clone has it.
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(top).resolve() != clone:
+            return "unknown", "unknown"
+        git("ls-files", "--error-unmatch", f":/src/seqadd/{here.name}")
+        # Results that are written while others are being trained do not make another code of it.
+        changed = git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml")
+        return commit, str(bool(changed)).lower()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "unknown", "unknown"
+
+
+def origin(tags: Mapping[str, str]) -> str:
+    """Which code made a record, in words: its commit, or version and digest where none is known.
+
+    Example:
+        >>> origin({"git_commit": "4265967abcdef0123", "git_dirty": "true"})
+        '4265967abcde with changes'
+        >>> origin({"git_commit": "unknown", "seqadd": "0.1.0", "code": "0123456789abcdef"})
+        'unknown (seqadd 0.1.0, code 0123456789abcdef)'
+    """
+    commit = tags.get("git_commit", "unknown")
+    if commit != "unknown":
+        return commit[:12] + (" with changes" if tags.get("git_dirty") == "true" else "")
+    known = [f"{name} {tags[name]}" for name in ("seqadd", "code") if name in tags]
+    return f"unknown ({', '.join(known)})" if known else "unknown"
 
 
 def file() -> Path:

@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -26,6 +25,7 @@ from typing import Any, NoReturn, TextIO
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+import seqadd
 from seqadd.config import ConfigError, in_a_short_line, without_passwords
 from seqadd.logs import kept, log_file, naming_the_log
 
@@ -311,7 +311,7 @@ def command(*, prints: bool = False) -> Iterator[None]:
 
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Adds ``--version``, which every command has; ``more`` is what it says behind seqadd's own."""
-    said = f"seqadd {version('seqadd')}{more}"
+    said = f"seqadd {seqadd.__version__}{more}"
     parser.add_argument("--version", action="version", version=said, help="say the version and end")
 
 

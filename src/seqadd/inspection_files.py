@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from seqadd import alphabet, figures, health, heatmaps, pages, predictions, views
+from seqadd.codes import origin
 from seqadd.config import without_passwords
 from seqadd.files import CannotWrite, write_whole
 from seqadd.heatmaps import Heatmap
@@ -128,12 +129,12 @@ def _listed(runs: Sequence[TrainedRun]) -> str:
 
 
 def _about(run: TrainedRun, found: HeldOut) -> str:
-    commit = pages.plain(run.tags.get("git_commit", "unknown"))[:12]
     reached = {name: curve[run.epoch] for name, curve in run.history.items() if run.epoch in curve}
     measured = "".join(f"{name} {value:.4f}, " for name, value in reached.items())
+    tensorflow = pages.plain(run.tags.get("tensorflow", "unknown"))
     return (
-        f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, commit {commit}, "
-        f"TensorFlow {pages.plain(run.tags.get('tensorflow', 'unknown'))}. {measured}"
+        f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, "
+        f"commit {pages.plain(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
         f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
         + "".join(f"\nNote: {note}.\n" for note in run.notes)
     )

@@ -14,13 +14,13 @@ if sys.platform == "linux":
     _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG, which processes that are forked from this one do not inherit
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
-from seqadd import checkpoints, run, tracking  # noqa: F401
+from seqadd import checkpoints, codes, run, tracking  # noqa: F401
 from seqadd.quiet import quiet_import_of_tensorflow
 
 with quiet_import_of_tensorflow():
     from seqadd import devices, figures, models, training  # noqa: F401
 
-tracking.code_version()  # remembered
+codes.code_version()  # remembered
 
 # When the sweep is over this process has nothing to tidy up, and Python would take a second for TensorFlow.
 atexit.register(os._exit, 0)

@@ -32,7 +32,7 @@ model to add three-digit numbers, and of the Keras example that it builds on, be
 A published number is *reproduced* where it lies inside the interval into which one more run falls in 95 of 100 cases,
 *not reproduced* where it lies outside, *undecided* where the interval is too wide to say anything. A claimed direction
 is *reproduced* where the 95 % interval of the difference, paired over seeds, lies on its side of zero. What that means,
-and what it does not: [verdicts](verdicts.md).
+and what it does not: {page}.
 
 `python -m seqadd.reproduce` brings all of it up to date, `python -m seqadd.reproduce CLAIM` one claim.
 
@@ -58,7 +58,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     done = [claim for claim in chosen if _has_results(claim)]
     rows = {claim.name: results.read_rows(claim.folder) for claim in done}
     runs = {claim.name: results.read_runs(claim.folder) for claim in done}
-    text = _top(done, rows, runs)
+    text = _top(done, rows, runs, place(experiments))
     lines = [[f"[{claim.name}](#{pages.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
@@ -76,7 +76,7 @@ def _has_results(claim: Claim) -> bool:
     )
 
 
-def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame]) -> str:
+def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame], where: Path) -> str:
     import pandas as pd
 
     if not done:
@@ -92,6 +92,7 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
         runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
         cost=results.duration(results.seconds(every)),
         commits=", ".join(sorted(set(every["commit"]))),
+        page="[verdicts](verdicts.md)" if (where / "verdicts.md").is_file() else "docs/verdicts.md of seqadd's sources",
     )
 
 
@@ -105,7 +106,13 @@ def _part(claim: Claim, experiments: Path) -> str:
     text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
     up = Path("..") / experiments.name if place(experiments) != experiments else Path()
     here = (up / claim.name).as_posix()
-    return re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
+    text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
+    # Of what is only in a clone, or in other claims' folders, the words are left.
+    return re.sub(
+        r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+)[^)]*\)",
+        lambda link: link[0] if (place(experiments) / link[2]).exists() else link[1],
+        text,
+    )
 
 
 def write(experiments: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import statistics
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqadd import arithmetic, claims, curves, report, results
-from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, write
+from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, uncommitted, write
 from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
 from seqadd.claims import Claim
 from seqadd.config import Config, ConfigError, Tracking, check_machine, known_keys, packaged
@@ -205,7 +206,7 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     store = _store_that_is_there(chosen[0].jobs[0].tracking, named=bool(options.overrides))
     if store is not None:
         store = store.narrowed(whose(options))
-    wrong = 0
+    wrong = without_commit = 0
     for claim in chosen:
         said = check_folder(claim)
         held = "no store here"
@@ -213,13 +214,30 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
             of_store, n = check_store(store, claim)
             said, held = said + of_store, f"{n} of its {len(claim.jobs)} runs held against the store"
         wrong += len(said)
+        changed = uncommitted(claim)
+        without_commit += len(changed)
+        said += changed
         print_line(f"{claim.name:<20} {f'ok ({held})' if not said else '; '.join(said)}")
     if not options.claims and not _is_packed(options.experiments):
         said = report.check(options.experiments, chosen)
         wrong += len(said)
         print_line(f"{'report':<20} {'ok' if not said else '; '.join(said)}")
     if wrong:
-        raise NotReproduced("what is said above does not follow; python -m seqadd.reproduce brings it up to date")
+        raise NotReproduced(f"what is said above does not follow; {_remedy(options)}")
+    if without_commit:  # which to reproduce them again would not change
+        raise NotReproduced("what is said above is by code that is not committed; commit it and check again")
+
+
+def _remedy(options: argparse.Namespace) -> str:
+    """What brings results up to date that a check has found wrong."""
+    if _is_packed(options.experiments):
+        return (
+            f"what an installed package holds stays as it is: copy {options.experiments}, and python -m "
+            "seqadd.reproduce --experiments COPY brings the copy up to date"
+        )
+    own = options.experiments.resolve() != packaged("experiments")
+    where = f" --experiments {shlex.quote(str(options.experiments))}" if own else ""
+    return f"python -m seqadd.reproduce{where} brings it up to date"
 
 
 def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | None:

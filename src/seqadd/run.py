@@ -34,6 +34,7 @@ from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one
 from seqadd.database import check_database
 from seqadd.exits import Interrupted, Pruned, add_version, command, fail, signals_held
 from seqadd.files import CannotWrite, replacing
+from seqadd.pages import plain
 from seqadd.progress import Display, EpochDone, Note, Report
 from seqadd.quiet import quiet_import_of_tensorflow
 
@@ -216,8 +217,8 @@ def data_digest(config: Config) -> str:
 
 def already_finished(run: RecordedRun, config: Config) -> str:
     """What to tell a person whose run is there."""
-    commit = run.tags.get("git_commit", "unknown")[:12]
-    other = "" if run.tags.get("code") in codes.same_numbers() else f" by other code, commit {commit}"
+    by_other_code = run.tags.get("code") not in codes.same_numbers()
+    other = f" by other code, commit {plain(codes.origin(run.tags))}" if by_other_code else ""
     return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
         ", and only then takes the snapshots of inspect.every" if config.inspect.every is not None else ""
     )

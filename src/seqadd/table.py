@@ -28,6 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import open_dict
 
+from seqadd.codes import origin
 from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
 from seqadd.database import check_database
 from seqadd.exits import add_version, command
@@ -247,11 +248,10 @@ def learning_curves(
 
 def _origin(run: RecordedRun) -> dict[str, str]:
     """Where a run's numbers come from, in words that can act in no terminal and no file."""
-    changed = " with changes" if run.tags.get("git_dirty") == "true" else ""
     return {
         "run_id": run.run_id,
         "user": plain(run.user),
-        "commit": plain(run.tags.get("git_commit", "unknown"))[:12] + changed,
+        "commit": plain(origin(run.tags)),
         "code": plain(run.tags.get("code", "unknown")),
         "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
         "machine": plain(run.tags.get("machine", "unknown machine")),
@@ -396,7 +396,7 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], on
     if curves["user"].nunique() > 1:
         lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
     of_commit = curves.groupby("commit")["code"].transform("nunique")
-    # As where files were edited and not committed, or of packages without a commit.
+    # As where files were edited and not committed.
     curves = curves.assign(commit=curves["commit"].where(of_commit == 1, curves["commit"] + ", code " + curves["code"]))
     for what in ("commit", "versions", "machine"):
         lines.append(f"{what}: {_listed(_by_runs(curves, what))}")

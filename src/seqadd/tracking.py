@@ -20,7 +20,6 @@ import platform
 import re
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 import textwrap
 import time
@@ -68,10 +67,11 @@ from mlflow.utils.mlflow_tags import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
+import seqadd
 from seqadd import arithmetic, database, locations
 from seqadd.addition import Dataset
 from seqadd.checkpoints import Checkpoint
-from seqadd.codes import code_digest
+from seqadd.codes import code_digest, code_version
 from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
 from seqadd.database import NothingThere, Unavailable, check_database, sqlite_path, sqlite_uri
 from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
@@ -1008,13 +1008,12 @@ def run_tags(config: Config) -> dict[str, str]:
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
         "trajectory_hash": config.trajectory_hash(),
-        "code": code_digest(),
         "era": config.era,
         "threads": str(config.threads),
         "jit": str(config.jit).lower(),
         **code_tags(),
         "python": platform.python_version(),
-        **{package: version(package) for package in ("seqadd", "tensorflow", "keras", "numpy", "mlflow")},
+        **{package: version(package) for package in ("tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
         **{name: value for name, value in (("instructions", instructions()), (FLAGS, arithmetic.flags())) if value},
         **_slurm_tags(),
@@ -1034,29 +1033,14 @@ def _slurm_tags() -> dict[str, str]:
 def code_tags() -> dict[str, str]:
     """What any record says of the code that made it, MLflow's own tag included."""
     commit, dirty = code_version()
-    return {"git_commit": commit, "git_dirty": dirty, MLFLOW_GIT_COMMIT: commit}
-
-
-@functools.cache
-def code_version() -> tuple[str, str]:
-    """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
-    here = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
-        done.check_returncode()
-        return done.stdout.strip()
-
-    try:
-        # An installed package may lie inside somebody else's repository.
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != here.parents[1]:
-            return "unknown", "unknown"
-        # Results that are written while others are being trained do not make another code of it.
-        return git("rev-parse", "HEAD"), str(
-            bool(git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml"))
-        ).lower()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown", "unknown"
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        MLFLOW_GIT_COMMIT: commit,
+        # Outside a clone these two stand in for the commit.
+        "seqadd": seqadd.__version__,
+        "code": code_digest(),
+    }
 
 
 def user_name() -> str:
