@@ -16,9 +16,10 @@ from typing import Any
 import bench
 import pandas as pd
 
-from seqadd import curricula, models, run, table, training
-from seqadd.exits import command
-from seqadd.files import write_whole
+from seqadd import curricula, models, run, training
+from seqadd.cli.entry import command
+from seqadd.config import composition
+from seqadd.system.files import write_file
 
 CONDITIONS = [
     ["architecture=repeat_vector"],
@@ -43,7 +44,7 @@ class Contestant:
 
     def __init__(self, overrides: list[str]) -> None:
         self.name = " ".join(overrides).replace("architecture=", "")
-        self.config = table.select(overrides).columns[0].config
+        self.config = composition.compose_selection(overrides).columns[0].config
         self._data = run.draw(self.config)
         model = models.build_model(self.config, self.config.question_length, self.config.answer_length, 12)
         self.parameters = model.count_params()
@@ -107,7 +108,7 @@ def main() -> None:
     with command():
         found = measure(rounds)
         print(found.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
-        write_whole(bench.RESULTS / "architectures.csv", found.to_csv(index=False, float_format="%.4f"))
+        write_file(bench.RESULTS / "architectures.csv", found.to_csv(index=False, float_format="%.4f"))
 
 
 if __name__ == "__main__":

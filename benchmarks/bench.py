@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from seqadd.files import replacing
+from seqadd.system.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -224,7 +224,8 @@ def header(packages: tuple[str, ...]) -> list[str]:
     Args:
         packages: whose versions to name.
     """
-    from seqadd import codes, machine
+    from seqadd import codes
+    from seqadd.system import hardware
 
     commit, dirty = codes.code_version()
     if dirty == "true":
@@ -232,8 +233,8 @@ def header(packages: tuple[str, ...]) -> list[str]:
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return [
         f"- date: {datetime.now().astimezone().isoformat(timespec='minutes')}",
-        f"- machine: {platform.system()} {platform.machine()}, {machine.processor_name()}, "
-        f"{machine.processors()} processors",
+        f"- machine: {platform.system()} {platform.machine()}, {hardware.processor_name()}, "
+        f"{hardware.processors()} processors",
         f"- versions: Python {platform.python_version()}, {versions}",
         f"- commit: {commit}" + (", with changes that are not committed" if dirty == "true" else ""),
     ]
@@ -262,7 +263,7 @@ def _changed_beside_results() -> bool:
 def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Puts a file in place in one go: ``write`` makes it under another name beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         write(unfinished)
 
 

@@ -37,8 +37,8 @@ import floor
 import peers
 from peers import CONTESTANTS, GATES, Setting
 
-from seqadd.exits import command
-from seqadd.machine import processors
+from seqadd.cli.entry import command
+from seqadd.system.hardware import processors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -364,7 +364,7 @@ def figure(rows: Rows, machine: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from seqadd.figures import COLOURS
+    from seqadd.reporting.figures import COLOURS
 
     colours = dict(zip(CONTESTANTS, COLOURS, strict=False))
     dashes: dict[bool, Any] = {False: "-", True: (0, (2, 1.5))}

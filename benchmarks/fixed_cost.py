@@ -22,7 +22,7 @@ from typing import Any
 
 import bench
 
-from seqadd.exits import command
+from seqadd.cli.entry import command
 
 ROUNDS = 5
 PACKAGES = ("seqadd", "tensorflow", "keras", "mlflow", "hydra-core", "numpy")
@@ -56,7 +56,7 @@ def timed_run(started: float) -> None:
         setattr(owner, name, marked)
 
     from seqadd import run
-    from seqadd.progress import EpochDone
+    from seqadd.cli.progress import EpochDone
 
     epochs: list[float] = []
 
@@ -67,14 +67,14 @@ def timed_run(started: float) -> None:
 
     def timed_alone(config: Any) -> str:
         over("Python, Hydra, the configuration")
-        from seqadd import quiet as seqadd_quiet
         from seqadd import tracking
+        from seqadd.system import tensorflow_setup as seqadd_quiet
 
         over("importing MLflow")
         mark_around(tracking, "open_store", "other", "opening the store")
         mark_around(run, "draw", "opening the store", "drawing and writing the sums")
         mark_around(run, "find_start", "looking for earlier runs", "looking for earlier runs")
-        quiet = seqadd_quiet.quiet_import_of_tensorflow
+        quiet = seqadd_quiet.quiet_import
 
         class Quiet:
             def __enter__(self) -> None:

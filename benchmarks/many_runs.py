@@ -40,8 +40,9 @@ import bench
 import sqlalchemy
 
 from seqadd import table
-from seqadd.config import Config, as_text
-from seqadd.exits import command
+from seqadd.cli.entry import command
+from seqadd.config import composition
+from seqadd.config.schema import Config, override_text
 
 ROUNDS = 5
 RUNS = 10_000
@@ -95,7 +96,9 @@ class Made:
 def conditions() -> Iterator[Config]:
     """Those of the sweeps."""
     for cell, era, reverse in itertools.product(("lstm", "gru", "simple_rnn"), ("keras2", "keras3"), (True, False)):
-        (column,) = table.select([f"cell={cell}", f"era={era}", f"reverse={as_text(reverse)}"]).columns
+        (column,) = composition.compose_selection(
+            [f"cell={cell}", f"era={era}", f"reverse={override_text(reverse)}"]
+        ).columns
         sizes = itertools.product((64, 128, 256, 1024), (32, 64, 96, 128), (1e-4, 3e-4, 1e-3, 3e-3, 1e-2))
         for batch_size, units, rate in sizes:
             yield dataclasses.replace(column.config, batch_size=batch_size, encoder_units=units, learning_rate=rate)
@@ -103,7 +106,7 @@ def conditions() -> Iterator[Config]:
 
 def made_up(n_runs: int) -> list[Made]:
     """So many runs, in the order in which they began."""
-    article = [column.config for column in table.select(table.ARTICLE_COLUMNS).columns]
+    article = [column.config for column in composition.compose_selection(table.ARTICLE_COLUMNS).columns]
     jobs = [
         (people_round, "seqadd", dataclasses.replace(config, seed=seed, epochs=200))
         for people_round in range(math.ceil(n_runs / 10 / len(article) / len(SEEDS)))
@@ -168,7 +171,11 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
             insert(
                 "params",
                 "key, value, run_uuid",
-                [(key, as_text(value), run.run_id) for run in some for key, value in run.config.result_keys().items()],
+                [
+                    (key, override_text(value), run.run_id)
+                    for run in some
+                    for key, value in run.config.result_keys().items()
+                ],
             )
         of_metric = "key, value, timestamp, step, is_nan, run_uuid"
         for metric in METRICS:

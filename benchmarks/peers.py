@@ -95,7 +95,9 @@ class Seqadd:
     """seqadd's own training epoch, without its evaluation."""
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
-        from seqadd import machine, models, table, training
+        from seqadd import models, training
+        from seqadd.config import composition
+        from seqadd.system import hardware
 
         overrides = {
             "cell": setting.cell,
@@ -104,9 +106,11 @@ class Seqadd:
             "decoder_units": setting.decoder_units,
             "batch_size": setting.batch_size,
             "task.n_questions": setting.n_questions,
-            "threads": threads or machine.processors(),
+            "threads": threads or hardware.processors(),
         }
-        self._config = table.select([f"{key}={value}" for key, value in overrides.items()]).columns[0].config
+        self._config = (
+            composition.compose_selection([f"{key}={value}" for key, value in overrides.items()]).columns[0].config
+        )
         training.use_threads(self._config.threads)
         lengths = data.train_questions.shape[1], data.train_answers.shape[1]
         self._model = models.build_model(self._config, *lengths, N_CHARACTERS)

@@ -21,7 +21,7 @@ from typing import Any
 import bench
 import numpy as np
 
-from seqadd.exits import command
+from seqadd.cli.entry import command
 
 PACKAGES = ("seqadd", "tensorflow", "keras", "numpy")
 #: What is trained, with how many seconds of it are timed.
@@ -44,9 +44,10 @@ EPOCHS = (1, 10, 20)
 
 def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     """Configuration, sums, model and optimizer, in this process."""
-    from seqadd import alphabet, models, run, table, training
+    from seqadd import alphabet, models, run, training
+    from seqadd.config import composition
 
-    config = table.select(overrides).columns[0].config
+    config = composition.compose_selection(overrides).columns[0].config
     training.use_threads(config.threads)
     data = run.draw(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
@@ -56,7 +57,8 @@ def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
 
 def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, float], Any, None]:
     """Work of a process: trains so long, with checkpoints, and yields what they took."""
-    from seqadd import checkpoints, training
+    from seqadd import training
+    from seqadd.checkpoints import Checkpoint
     from seqadd.unfinished import About, Unfinished
 
     config, data, model, optimizer = _prepared(overrides)
@@ -69,11 +71,11 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
             began, saving, saves = 0.0, 0.0, 0
             for row in training.train(model, optimizer, data, config, history):
                 if row["epoch"] == 1:  # which carries the compilation
-                    place.save(checkpoints.Checkpoint({}, history, training.state(model, optimizer)))
+                    place.save(Checkpoint({}, history, training.state(model, optimizer)))
                     began = time.perf_counter()
                 elif place.checkpoint_is_due():
                     start = time.perf_counter()
-                    place.save(checkpoints.Checkpoint({}, history, training.state(model, optimizer)))
+                    place.save(Checkpoint({}, history, training.state(model, optimizer)))
                     saving += time.perf_counter() - start
                     saves += 1
                 passed = time.perf_counter() - began

@@ -34,7 +34,7 @@ import peers
 
 from seqadd import addition, alphabet, curricula
 from seqadd.addition import Dataset
-from seqadd.exits import command
+from seqadd.cli.entry import command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,10 +96,11 @@ def memory_over_epochs(epochs: int) -> Generator[float, Any, None]:
 
 def _ready(curve: str, value: int) -> tuple[Any, Any, Dataset]:
     """Configuration, model and sums of a point, in this process, at one thread."""
-    from seqadd import models, table, training
+    from seqadd import models, training
+    from seqadd.config import composition
 
     overrides = [f"encoder_units={value}", f"decoder_units={value}"] if curve == "units" else []
-    config = table.select(["cell=lstm", "threads=1", *overrides]).columns[0].config
+    config = composition.compose_selection(["cell=lstm", "threads=1", *overrides]).columns[0].config
     training.use_threads(config.threads)
     digits = value if curve == "digits" else DIGITS
     data = make_sums(value if curve == "questions" else N_QUESTIONS, digits)
@@ -149,7 +150,7 @@ def figure(rows: Rows, machine: str) -> Figure:
     """Three panels of seconds with their fits, both axes logarithmic, and one of memory over epochs."""
     from matplotlib.figure import Figure
 
-    from seqadd.figures import COLOURS
+    from seqadd.reporting.figures import COLOURS
 
     picture = Figure(figsize=(9, 6.4), layout="constrained")
     panels = picture.subplots(2, 2).flat

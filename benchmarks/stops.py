@@ -33,7 +33,7 @@ from typing import Any
 
 import bench
 
-from seqadd.exits import command
+from seqadd.cli.entry import command
 
 PACKAGES = ("seqadd", "tensorflow", "mlflow")
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}

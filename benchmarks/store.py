@@ -31,7 +31,7 @@ import bench
 import sqlalchemy
 
 from seqadd import tracking
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 
 sys.path.insert(0, str(bench.CLONE / "scripts"))
 import services
@@ -48,11 +48,13 @@ _CONTEXT = multiprocessing.get_context("fork")
 
 def real_epoch() -> Generator[dict[str, float], Any, None]:
     """Work of a process: trains the first epoch of the default configuration, and yields what is logged of it."""
-    from seqadd import alphabet, models, run, table, training
+    from seqadd import alphabet, models, training
+    from seqadd.config import composition
+    from seqadd.run import draw
 
-    config = table.select([]).columns[0].config
+    config = composition.compose_selection([]).columns[0].config
     training.use_threads(config.threads)
-    data = run.draw(config)
+    data = draw(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
     model = models.build_model(config, *lengths, len(alphabet.CHARACTERS))
     yield next(training.train(model, training.make_optimizer(model, config), data, config, []))
@@ -184,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()  # not within seqadd.exits.command, which would end it while it stops the server
+    main()  # not within seqadd.cli.entry.command, which would end it while it stops the server

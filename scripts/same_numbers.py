@@ -27,9 +27,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from seqadd import claims, codes, machine, results, tracking
-from seqadd.config import Config, ConfigError, as_text, packaged
-from seqadd.files import write_whole
+from seqadd import claims, codes, results, tracking
+from seqadd.config import cost
+from seqadd.config.schema import Config, override_text
+from seqadd.errors import ConfigError
+from seqadd.system import hardware
+from seqadd.system.files import resource_dir, write_file
 
 _EPOCHS = 2
 _SECONDS_OF_A_LONG_EPOCH = 30.0
@@ -42,12 +45,12 @@ Numbers = tuple[dict[int, float], str]
 def jobs_of(old: Path) -> list[Config]:
     """A short run of each condition, those that several claims share once, without claims that ``old`` has not."""
     jobs: dict[str, Config] = {}
-    for claim in claims.read_all(packaged("experiments")):
+    for claim in claims.read_all(resource_dir("experiments")):
         if not (old / "experiments" / claim.name / "sweep.yaml").is_file():
             print(f"{claim.name}: not compared, the other commit does not have it")
             continue
         for condition in claim.conditions:
-            seconds = max(condition.config.seconds_per_epoch(), _measured_seconds(claim, condition.label))
+            seconds = max(cost.seconds_per_epoch(condition.config), _measured_seconds(claim, condition.label))
             epochs = 1 if seconds > _SECONDS_OF_A_LONG_EPOCH else _EPOCHS
             jobs.setdefault(
                 condition.config.condition_hash(),
@@ -71,7 +74,9 @@ def train(clone: Path, jobs: list[Config], folder: Path) -> None:
         subprocess.CalledProcessError: when a run did not finish.
     """
     # A key that is null is left out: the other commit may not have it yet, and its groups say what has no value.
-    overrides = [{key: as_text(value) for key, value in job.result_keys().items() if value is not None} for job in jobs]
+    overrides = [
+        {key: override_text(value) for key, value in job.result_keys().items() if value is not None} for job in jobs
+    ]
     sweep = {"defaults": ["config", "_self_"], "hydra": {"mode": "MULTIRUN", "sweeper": {"sweeps": overrides}}}
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(sweep), folder / "sweep.yaml")
@@ -124,7 +129,7 @@ def contents_digest(clone: Path) -> str:
 
 def here() -> str:
     """What numbers follow from beside code and configuration: processor and libraries, in words."""
-    return ", ".join([machine.processor_name(), *(f"{name} {version(name)}" for name in ("tensorflow", "keras"))])
+    return ", ".join([hardware.processor_name(), *(f"{name} {version(name)}" for name in ("tensorflow", "keras"))])
 
 
 def main() -> int:
@@ -166,8 +171,8 @@ def main() -> int:
     if old_digest not in codes.same_numbers(digest):
         lines = codes.file().read_text(encoding="utf-8").splitlines() if codes.file().is_file() else []
         lines = lines or [",".join(codes.COLUMNS)]
-        lines.append(f"{digest},{old_digest},{len(jobs)},{machine.processor_name()}")
-        write_whole(codes.file(), "\n".join(lines) + "\n")
+        lines.append(f"{digest},{old_digest},{len(jobs)},{hardware.processor_name()}")
+        write_file(codes.file(), "\n".join(lines) + "\n")
         print(f"{codes.file().name} says so now")
     return 0
 

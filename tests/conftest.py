@@ -28,9 +28,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from seqadd import claims
-from seqadd.config import Config, packaged
-from seqadd.exits import SIGNALS
-from seqadd.table import composed
+from seqadd.config.composition import compose_config
+from seqadd.config.schema import Config
+from seqadd.system.files import resource_dir
+from seqadd.system.signals import SIGNALS
 
 # Where whoever runs the tests records their own runs is not where tests do.
 OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
@@ -164,14 +165,14 @@ def make_config(*overrides: str) -> Config:
 
 @functools.cache  # Hydra takes a tenth of a second
 def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | None) -> Config:
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-        return composed(list(overrides))
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+        return compose_config(list(overrides))
 
 
 @functools.cache  # Hydra composes for ten seconds
 def our_claims() -> tuple[claims.Claim, ...]:
     """The claims of ``experiments/``, in their order."""
-    return tuple(claims.read_all(packaged("experiments")))
+    return tuple(claims.read_all(resource_dir("experiments")))
 
 
 @pytest.fixture

@@ -288,10 +288,12 @@ def _import_everything() -> None:
     """All modules of commands. None of them computes or opens a store: threads that that starts survive no fork."""
     import warnings
 
-    from seqadd.quiet import quiet_import_of_tensorflow
+    from seqadd.system.tensorflow_setup import quiet_import
 
-    with quiet_import_of_tensorflow():
-        from seqadd import answer, inspect, jobs, models, reproduce, run, searches, table, training  # noqa: F401
+    with quiet_import():
+        from seqadd import (
+            training,  # noqa: F401
+        )
     # They are run as programs too, and Python wonders that they are imported already.
     warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
     gc.freeze()  # or each process would copy what it looks through for garbage

@@ -7,7 +7,8 @@ import pytest
 from conftest import make_config
 
 from seqadd import checkpoints
-from seqadd.checkpoints import Checkpoint, CheckpointError
+from seqadd.checkpoints import Checkpoint
+from seqadd.errors import CheckpointError
 
 FINGERPRINT = {"configuration": "ab", "data": "cd"}
 HISTORY = [{"epoch": 1, "acc": 0.1}, {"epoch": 2, "acc": 1 / 3}]

@@ -9,7 +9,8 @@ from conftest import our_claims
 
 from seqadd import claims
 from seqadd.claims import BEGIN, END
-from seqadd.config import ConfigError, packaged
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
 
 
 def test_a_claims_conditions_are_the_jobs_of_its_sweep_by_what_differs_but_the_seed(tmp_path):
@@ -113,7 +114,7 @@ def test_a_file_that_is_missing_is_named(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["Übung", "a (b), c", "it's", 'a"b'])
 def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
-    shutil.copytree(packaged("conf"), tmp_path / name / "conf")
+    shutil.copytree(resource_dir("conf"), tmp_path / name / "conf")
     monkeypatch.setattr(claims, "packaged", lambda folder: tmp_path / name / folder)
     assert claims.read(make_claim(tmp_path / name / "experiments")).name == "small"
 

@@ -22,8 +22,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 
-from seqadd import answer, inspect, jobs, reproduce, run, table
-from seqadd.config import packaged
+from seqadd import answer, errors, inspect, jobs, reproduce, run, table
+from seqadd.system.files import resource_dir
 
 # What somebody's folder of files says to Hydra.
 FILES = {
@@ -94,7 +94,7 @@ def test_a_file_chooses_the_text_of_help(call, theirs):
 def test_a_file_that_one_of_ours_would_hide_is_refused(name, call, in_empty_folder):
     path = in_empty_folder / "theirs" / name
     path.parent.mkdir(parents=True)
-    path.write_text((packaged("conf") / name).read_text())
+    path.write_text((resource_dir("conf") / name).read_text())
     assert call(run.main, "--config-dir", "theirs", "--cfg", "job")[0] == 0  # which says the same
     path.write_text("epochs: 7\n")
     code, _, err = call(run.main, "--config-dir", "theirs", "--cfg", "job")
@@ -153,7 +153,7 @@ def swept(monkeypatch: pytest.MonkeyPatch, trained: Trained, *arguments: str, of
     """What a sweep returns to Hydra whose jobs train nothing: ``trained`` is given their names and configurations."""
     monkeypatch.setattr(jobs, "run_all", lambda names, configs, at_once: trained(names, configs))
     quick_database(Path.cwd())
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3", job_name="run"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3", job_name="run"):
         config = compose("config", ["hydra.mode=MULTIRUN", of_hydra], return_hydra_config=True)
         context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
         sweeper = Plugins.instance().instantiate_sweeper(
@@ -184,11 +184,11 @@ def test_a_failed_batch_leaves_the_others_running_and_its_jobs_are_named_at_the_
     def trained(names: list[str], configs: list) -> list[str]:
         launched.append(names)
         if names != ["seed=1"]:
-            raise jobs.JobsFailed(f"1 of 1 jobs failed: {names[0]}: no room")
+            raise errors.JobsFailed(f"1 of 1 jobs failed: {names[0]}: no room")
         return ["run 1"]
 
     launched: list[list[str]] = []
-    with pytest.raises(jobs.JobsFailed) as failed:
+    with pytest.raises(errors.JobsFailed) as failed:
         swept(monkeypatch, trained, "seed=0,1,2", of_hydra="hydra.sweeper.max_batch_size=1")
     assert launched == [["seed=0"], ["seed=1"], ["seed=2"]]
     assert str(failed.value) == "1 of 1 jobs failed: seed=0: no room; 1 of 1 jobs failed: seed=2: no room"
@@ -338,7 +338,7 @@ def test_a_command_can_be_called_outside_the_main_thread(call, in_empty_folder):
 
 
 def test_a_run_inside_another_use_of_hydra_is_told_so(call, in_empty_folder):
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         code, _, err = call(run.main, "epochs=1")
     assert code == 2
     assert err.startswith("seqadd: Hydra is in use in this process already, by hydra.initialize or by another run")

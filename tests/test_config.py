@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import make_config
 
-from seqadd import config, run
-from seqadd.config import ConfigError
-from seqadd.machine import processors
+from seqadd import run
+from seqadd.config import schema, validation
+from seqadd.errors import ConfigError
+from seqadd.system import files
+from seqadd.system.hardware import processors
 
 REFUSALS = {
     "epochs=0": "epochs=0: must be at least 1 (passes over the training set)",
@@ -67,21 +69,23 @@ REFUSALS = {
 
 
 def test_what_needs_more_memory_than_there_is_is_refused_with_the_key_that_asks_for_most(monkeypatch):
-    monkeypatch.setattr(config, "memory", lambda: 2_000_000_000)
-    config.check_machine(make_config("batch_size=45000"))
+    monkeypatch.setattr(schema, "memory", lambda: 2_000_000_000)
+    validation.check_machine(make_config("batch_size=45000"))
     # 4 bytes x 1.5 x 4 gates x (7 x 512 + 4 x 512) x 45,000 = 6.08 GB; weights, questions, validation: 0.15 GB
     too_much = make_config("batch_size=45000", "encoder_units=512", "decoder_units=512")
     with pytest.raises(ConfigError) as refused:
-        config.check_machine(too_much)
+        validation.check_machine(too_much)
     assert str(refused.value) == (
         "batch_size=45000: this run needs at least 7.0 GB of memory, this machine has 2.0 GB; lower batch_size"
     )
     # Nothing in it is a square of the width: 4 bytes x 5 x 100,000 x 13 = 26 MB of weights.
-    config.check_machine(make_config("cell=dense", "encoder_units=100000", "batch_size=100", "task.n_questions=1000"))
+    validation.check_machine(
+        make_config("cell=dense", "encoder_units=100000", "batch_size=100", "task.n_questions=1000")
+    )
 
 
 def test_a_table_of_runs_that_this_machine_could_not_do_is_shown(monkeypatch):
-    monkeypatch.setattr(config, "memory", lambda: 1)
+    monkeypatch.setattr(schema, "memory", lambda: 1)
     assert make_config("cell=lstm").cell == "lstm"
 
 
@@ -117,7 +121,7 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert code == 0
     assert "cell: dense, gru, lstm, simple_rnn" in out
     assert out.count("\n  python -m seqadd.run") == 3
-    for name, field in config._described_keys():
+    for name, field in schema.described_keys():
         if name not in ("tracking.parent_run_id", "tracking.search", "tracking.trial"):
             assert any(line.split()[:1] == [name] for line in out.splitlines()), name
             assert field.metadata["meaning"].split()[0] in out
@@ -146,9 +150,9 @@ def test_the_default_is_the_articles_main_model():
     assert default.answer_length == 4
 
 
-@pytest.mark.parametrize("group", config.GROUPS)
+@pytest.mark.parametrize("group", schema.GROUPS)
 def test_every_choice_of_every_group_can_be_run(group):
-    choices = [path.stem for path in (config.packaged("conf") / group).glob("*.yaml")]
+    choices = [path.stem for path in (files.resource_dir("conf") / group).glob("*.yaml")]
     assert choices
     for choice in choices:
         make_config(f"{group}={choice}")
@@ -182,8 +186,8 @@ def test_hashes_tell_runs_and_conditions_apart():
 
 def test_a_key_that_is_null_leaves_hashes_as_they_were_before_there_was_such_a_key(monkeypatch):
     before = make_config().config_hash()
-    keys = config.Config.result_keys
-    monkeypatch.setattr(config.Config, "result_keys", lambda self: {**keys(self), "beam_width": None})
+    keys = schema.Config.result_keys
+    monkeypatch.setattr(schema.Config, "result_keys", lambda self: {**keys(self), "beam_width": None})
     assert make_config().config_hash() == before
 
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import SMALL, make_config
 
 from seqadd import addition, alphabet, curricula, models, run, training
-from seqadd.config import ConfigError
+from seqadd.errors import ConfigError
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
 

@@ -23,8 +23,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from seqadd import answer, inspect, reproduce, table
-from seqadd.config import packaged
-from seqadd.sweeps import combinations
+from seqadd.config.composition import combinations
+from seqadd.system.files import resource_dir
 
 PARSERS = {
     "seqadd.table": table.parse_arguments,
@@ -88,7 +88,7 @@ def test_every_documented_key_is_there_and_its_values_go_together():
         overrides = [each for each in arguments if not each.startswith(("-", "hydra"))]
         if module != "seqadd.run" or "--config-name" in arguments or "interval" in command or "digits=2" in command:
             continue
-        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             jobs = combinations(GlobalHydra.instance().config_loader(), {}, None, overrides)
         make_config(*jobs[0])
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from conftest import SMALL, make_config
 
 from seqadd import alphabet, layers, models, run, training
-from seqadd.config import ConfigError
 from seqadd.encoder_decoder import EncoderDecoder, counted, previous
+from seqadd.errors import ConfigError
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
 

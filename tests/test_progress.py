@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from seqadd.progress import Display, EpochDone
+from seqadd.cli.progress import Display, EpochDone
 
 METRICS = {"loss": 1.25, "acc": 0.5, "val_acc": 0.4375, "val_loss": 1.3}
 
@@ -15,7 +15,7 @@ METRICS = {"loss": 1.25, "acc": 0.5, "val_acc": 0.4375, "val_loss": 1.3}
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time that the display believes; a test moves it on."""
     now = [0.0]
-    monkeypatch.setattr("seqadd.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("seqadd.cli.progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -6,10 +6,12 @@ import browser
 import pytest
 from conftest import our_claims
 
-from seqadd import pages, report
-from seqadd.config import ConfigError, packaged
+from seqadd import report
+from seqadd.errors import ConfigError
+from seqadd.reporting import markup
+from seqadd.system.files import resource_dir
 
-PAGE = report.place(packaged("experiments")) / "report.html"
+PAGE = report.place(resource_dir("experiments")) / "report.html"
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="no browser")
@@ -28,13 +30,13 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
 
     folder = make_claim(tmp_path / "experiments")
     strange = 'Machine: <img src=x onerror="alert(1)"> [x](javascript:alert(1))'
-    page = pages.page(strange, "</title><b>", folder, set(), {})
+    page = markup.page(strange, "</title><b>", folder, set(), {})
     assert "<b>" not in page
     assert "<img" not in page
     assert not [link for link in re.findall(r'href="([^"]*)"', page) if "javascript" in link]
     (folder / "secret.txt").write_text("secret")
     with pytest.raises(ConfigError, match=r"secret.txt: is shown, and is none of the pictures that belong here"):
-        pages.page("![x](secret.txt)", "", folder, {folder / "curves.png"}, {})
+        markup.page("![x](secret.txt)", "", folder, {folder / "curves.png"}, {})
 
 
 def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():

@@ -14,7 +14,8 @@ from conftest import client_of, our_claims, quick_database, runs_of
 from PIL import Image
 
 from seqadd import claim_files, claim_runs, claims, curves, report, reproduce, results
-from seqadd.config import ConfigError, packaged
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
 
 COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
 
@@ -302,7 +303,7 @@ def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_chan
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, "abc with changes")
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
-    monkeypatch.setattr(claim_files, "packaged", lambda name: packaged(name) if name == "conf" else small.parent)
+    monkeypatch.setattr(claim_files, "packaged", lambda name: resource_dir(name) if name == "conf" else small.parent)
     monkeypatch.setattr(claim_files, "code_version", lambda: ("abc", changed_here))
     code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
     if changed_here == "true":
@@ -464,10 +465,10 @@ def test_a_folder_without_claims_is_refused(call, in_empty_folder):
 @pytest.mark.long
 def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
     """As the READMEs say; refused here, by a value that no job can have, after all jobs were composed."""
-    for name in claims.names(packaged("experiments")):
+    for name in claims.names(resource_dir("experiments")):
         done = subprocess.run(
-            [sys.executable, "-m", "seqadd.run", "--config-dir", str(packaged("experiments") / name), "--config-name",
-             "sweep", "threads=0"],
+            [sys.executable, "-m", "seqadd.run", "--config-dir", str(resource_dir("experiments") / name),
+             "--config-name", "sweep", "threads=0"],
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 2
@@ -476,7 +477,7 @@ def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
 
 
 def test_the_readme_says_of_the_table_what_its_results_say():
-    rows = results.read_rows(packaged("experiments") / "cells")
+    rows = results.read_rows(resource_dir("experiments") / "cells")
     n = results.counts(rows)
     said = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
     none = n["not reproduced"] or "none"
@@ -485,12 +486,14 @@ def test_the_readme_says_of_the_table_what_its_results_say():
     assert any(f"commit {commit})" in said for commit in commits)
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in packaged("experiments").glob("*/reproduced.csv")))
+@pytest.mark.parametrize(
+    "name", sorted(path.parent.name for path in resource_dir("experiments").glob("*/reproduced.csv"))
+)
 def test_what_is_committed_follows_from_values_runs_and_code(name):
     (claim,) = (claim for claim in our_claims() if claim.name == name)
     assert claim_files.check_folder(claim) == []
 
 
 def test_the_committed_report_is_what_the_folders_say():
-    experiments = packaged("experiments")
+    experiments = resource_dir("experiments")
     assert report.check(experiments, list(our_claims())) == []

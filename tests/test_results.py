@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from claim_folders import make_claim
 
-from seqadd import claims, pages, results
+from seqadd import claims, results
+from seqadd.reporting import markup
 
 
 def runs_by(commit: str = "abc") -> pd.DataFrame:
@@ -80,7 +81,7 @@ def test_runs_that_claims_share_cost_once():
 
 
 def test_what_others_wrote_to_a_store_cannot_act():
-    assert pages.plain('<b>&"\n![a](b)|`') == "?b??????a?(b)??"
+    assert markup.sanitize('<b>&"\n![a](b)|`') == "?b??????a?(b)??"
 
 
 def test_costs_are_of_one_processor_and_in_words(tmp_path):

@@ -15,7 +15,8 @@ import tensorflow as tf
 import yaml
 from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, runs_of, start, wait_for_lines
 
-from seqadd import checkpoints, figures, models, run, training
+from seqadd import checkpoints, models, run, training
+from seqadd.reporting import figures
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from conftest import SMALL, client_of, make_config, quick_database, runs_of
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seqadd import figures, run, searches, trials
-from seqadd.config import Config, packaged
-from seqadd.exits import Interrupted, Pruned
-from seqadd.jobs import JobsFailed
+from seqadd import run, searches, trials
+from seqadd.config.schema import Config
+from seqadd.errors import Interrupted, JobsFailed, Pruned, TrainingDiverged
+from seqadd.reporting import figures
 from seqadd.searches import Search, Settings, Space, read_space, run_search
+from seqadd.system.files import resource_dir
 from seqadd.tracking import Store, open_store
-from seqadd.training import TrainingDiverged
 
 optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
@@ -30,7 +30,7 @@ SETTINGS = Settings(trials=6, metric="val_acc", seed=0, pruner="median", startup
 
 
 def space_of(*arguments: str, **params: str) -> Space:
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return read_space(GlobalHydra.instance().config_loader(), params, arguments)
 
 

@@ -21,10 +21,12 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import database, inspect, locations, logs, reproduce, run, table, tracking
-from seqadd.config import ConfigError, Tracking
-from seqadd.database import NothingThere, check_database, read_schema, sqlite_path, sqlite_uri
+from seqadd import database, errors, inspect, locations, reproduce, run, table, tracking
+from seqadd.config.schema import Tracking
+from seqadd.database import check_database, read_schema, sqlite_path, sqlite_uri
+from seqadd.errors import ConfigError, StoreNotFound
 from seqadd.only import Only
+from seqadd.system import library_log
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
 BEFORE = "4465047574b1"  # the schema of MLflow 2.16
@@ -170,7 +172,7 @@ def test_a_reader_of_a_store_of_its_own_schema_makes_no_file(in_empty_folder):
 
 def test_an_empty_file_is_a_store_that_nobody_has_made(in_empty_folder):
     (in_empty_folder / "mlflow.db").touch()
-    with pytest.raises(NothingThere, match="no store here"):
+    with pytest.raises(StoreNotFound, match="no store here"):
         tracking.open_store(HERE, create=False)
     assert (in_empty_folder / "mlflow.db").read_bytes() == b""
     assert tracking.open_store(HERE).experiment_id == "1"
@@ -225,7 +227,7 @@ def test_a_locked_database_is_waited_for_and_then_named(in_empty_folder, monkeyp
     monkeypatch.setattr(database, "_SECONDS_FOR_A_LOCK", 0.1)
     with closing(sqlite3.connect("mlflow.db")) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(database.Unavailable, match=r"mlflow\.db is locked by another process"):
+        with pytest.raises(errors.StoreUnavailable, match=r"mlflow\.db is locked by another process"):
             check_database(HERE)
     check_database(HERE)
 
@@ -544,7 +546,7 @@ def test_a_store_that_was_moved_is_read_and_nothing_is_written_where_it_was(move
     store = tracking.open_store(HERE, create=False)
     store.settle()
     assert note_of(store, run_id) == "a note"
-    with pytest.raises(tracking.StoreMoved, match=r"tracking\.relocate=true"):
+    with pytest.raises(errors.StoreMoved, match=r"tracking\.relocate=true"):
         store.log_folder(run_id, folder / "mlruns", "more")
     with pytest.raises(ConfigError) as refused:
         tracking.open_store(HERE)
@@ -676,24 +678,24 @@ def test_where_no_log_can_be_written_the_line_names_none(call, monkeypatch):
 
 def test_a_log_that_no_line_names_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    with logs.kept():
+    with library_log.capture_logs():
         logging.getLogger("alembic").warning("something")
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
-    with logs.kept():
+    with library_log.capture_logs():
         logging.getLogger("mlflow").info("something")
-        assert logs.log_file() is None
+        assert library_log.log_file() is None
 
 
 def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder, capfd):
     quick_database(in_empty_folder)
     store = tracking.open_store(HERE)
-    with logs.kept(), closing(sqlite3.connect("mlflow.db")) as connection:
+    with library_log.capture_logs(), closing(sqlite3.connect("mlflow.db")) as connection:
         connection.execute("DROP TABLE params")
         with pytest.raises(ConfigError, match="cannot begin a run: "), recording(store, params={"a": 1}):
             pytest.fail("has begun")
-        assert "no such table: params" in logs.log_file().read_text()
-        logs.log_file().unlink()
+        assert "no such table: params" in library_log.log_file().read_text()
+        library_log.log_file().unlink()
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,7 +13,9 @@ from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
 from seqadd import table, tracking
-from seqadd.config import Config, ConfigError
+from seqadd.config import composition
+from seqadd.config.schema import Config
+from seqadd.errors import ConfigError
 from seqadd.only import EVERYBODY, Only
 
 
@@ -35,7 +37,7 @@ def record(
 
 
 def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=EVERYBODY) -> list[list[str]]:
-    selection = table.select(overrides)
+    selection = composition.compose_selection(overrides)
     curves = table.learning_curves(table.find(selection, only), selection, metrics, epochs)
     published = table.read_published(table.parse_arguments([]).published)
     return table.lay_out(table.summarize(curves, selection, published, epochs, metrics), selection)
@@ -335,7 +337,7 @@ def test_a_wrong_argument_is_refused(arguments, said, call, in_empty_folder):
 
 def test_an_epochs_override_that_is_a_condition_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="epochs are the table's rows"):
-        table.select(["cell=lstm", "epochs=10,50"])
+        composition.compose_selection(["cell=lstm", "epochs=10,50"])
 
 
 def test_the_table_never_imports_tensorflow(in_empty_folder):

@@ -22,9 +22,10 @@ import seqadd
 from seqadd import tracking
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest
-from seqadd.config import ConfigError, Tracking
-from seqadd.exits import SIGNALS, Interrupted, RecordWaits, raising_on_signals
+from seqadd.config.schema import Tracking
+from seqadd.errors import ConfigError, DeliveryPending, Interrupted
 from seqadd.only import Only
+from seqadd.system.signals import SIGNALS, signals_as_exceptions
 from seqadd.unfinished import About
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
@@ -192,7 +193,7 @@ def test_a_signal_while_a_record_is_closed_waits_until_it_is(store, monkeypatch)
     monkeypatch.setattr(store.client, "set_terminated", interrupted_end)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with pytest.raises(Interrupted), raising_on_signals(), recording(store) as run:
+        with pytest.raises(Interrupted), signals_as_exceptions(), recording(store) as run:
             pass
     finally:
         for number, handler in before.items():
@@ -353,8 +354,8 @@ def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_n
 
 
 def test_a_sweep_whose_jobs_wait_for_the_store_is_finished_all_the_same(store):
-    with pytest.raises(RecordWaits), recording(store) as sweep:
-        raise RecordWaits("two jobs wait")
+    with pytest.raises(DeliveryPending), recording(store) as sweep:
+        raise DeliveryPending("two jobs wait")
     assert status_of(store, sweep.run_id) == "FINISHED"
 
 

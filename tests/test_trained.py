@@ -9,9 +9,10 @@ from hydra.errors import HydraException
 from trained_runs import model_of, record_run
 
 from seqadd import activations, trained
-from seqadd.config import ConfigError, as_text, in_one_line
+from seqadd.config.messages import one_line
+from seqadd.config.schema import override_text
+from seqadd.errors import ConfigError, RunNotFound
 from seqadd.only import Only
-from seqadd.trained import NoSuchRun
 
 MISSING = "0" * 32
 
@@ -49,7 +50,7 @@ SMALL_GRU = ["cell=gru", "task.digits=1", "task.n_questions=55", "task.held_out=
 
 def test_a_run_comes_back_with_its_weights_and_its_sums(store):
     run = trained.load_run(f"run={store['lstm']}")
-    expected = model_of(*[f"{key}={as_text(value)}" for key, value in run.config.result_keys().items()])
+    expected = model_of(*[f"{key}={override_text(value)}" for key, value in run.config.result_keys().items()])
     for weights, other in zip(run.model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, other)
     assert run.config.cell == "lstm"
@@ -75,9 +76,9 @@ def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_f
     assert trained.load_run("run=latest").run_id == ids["ben"]
     assert trained.load_run("run=latest", only=anna).run_id == ids["anna"]
     assert trained.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
-    with pytest.raises(NoSuchRun, match="run=latest --user carl: no run is finished in this experiment yet"):
+    with pytest.raises(RunNotFound, match="run=latest --user carl: no run is finished in this experiment yet"):
         trained.load_run("run=latest", only=carl)
-    with pytest.raises(NoSuchRun, match="seed=0: no such run is finished in this store") as refused:
+    with pytest.raises(RunNotFound, match="seed=0: no such run is finished in this store") as refused:
         trained.load_run(*SMALL_GRU, "seed=0", only=carl)
     assert "--user carl" in str(refused.value)
     with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: run= names a run; leave the other out"):
@@ -109,7 +110,7 @@ def test_weights_by_other_code_or_of_other_sums_are_not_those_of_the_same_traini
     monkeypatch.chdir(tmp_path)
     record_run(tmp_path, "cell=gru", "epochs=2", code="another")
     longer = record_run(tmp_path, "cell=gru", "epochs=4")
-    with pytest.raises(NoSuchRun, match=f"epoch=2: run {longer} keeps no weights of it, but of 4; "):
+    with pytest.raises(RunNotFound, match=f"epoch=2: run {longer} keeps no weights of it, but of 4; "):
         trained.load_run(f"run={longer}", "epoch=2")
 
 
@@ -156,7 +157,7 @@ def test_whether_a_sum_was_trained_on(store):
 def test_words_that_choose_nothing(words, said, store):
     with pytest.raises((ConfigError, HydraException)) as refused:
         trained.load_run(*words)
-    assert said in in_one_line(refused.value)
+    assert said in one_line(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_words_that_choose_nothing(words, said, store):
 )
 def test_a_run_that_is_not_there(words, said, store):
     names = {key.replace(" ", "_"): value for key, value in store.items()}
-    with pytest.raises(NoSuchRun) as refused:
+    with pytest.raises(RunNotFound) as refused:
         trained.load_runs([word.format(**names) for word in words])
     assert said.format(**names) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -202,7 +203,7 @@ def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
     (artifacts / others["damaged"] / "artifacts" / trained.WEIGHTS).write_bytes(b"no such file")
     shutil.rmtree(artifacts / others["has no weights"] / "artifacts")
     for said, run_id in others.items():
-        with pytest.raises(NoSuchRun, match=said) as refused:
+        with pytest.raises(RunNotFound, match=said) as refused:
             trained.load_run(f"run={run_id}")
         assert str(refused.value).startswith(f"run={run_id}: ")
         assert "\n" not in str(refused.value)
@@ -215,13 +216,13 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
     run_id = broken(tmp_path)
     store = tracking.open_store(make_config().tracking)
     store.client.set_terminated(run_id, "KILLED")
-    with pytest.raises(NoSuchRun, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
+    with pytest.raises(RunNotFound, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
         trained.load_run(f"run={run_id}")
-    with pytest.raises(NoSuchRun, match="run=latest: no run is finished in this experiment yet"):
+    with pytest.raises(RunNotFound, match="run=latest: no run is finished in this experiment yet"):
         trained.load_run("run=latest")
     sweep = store.client.create_run(store.experiment_id).info.run_id
     store.client.set_terminated(sweep, "FINISHED")
-    with pytest.raises(NoSuchRun, match=f"run={sweep}: is a sweep, or not a run of seqadd's"):
+    with pytest.raises(RunNotFound, match=f"run={sweep}: is a sweep, or not a run of seqadd's"):
         trained.load_run(f"run={sweep}")
 
 
@@ -237,6 +238,6 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
 def test_parameters_that_somebody_else_wrote(params, said):
     from seqadd.tracking import RecordedRun
 
-    with pytest.raises(NoSuchRun) as refused:
+    with pytest.raises(RunNotFound) as refused:
         trained.config_of(RecordedRun("ab", "FINISHED", params, {}))
     assert said in str(refused.value)

@@ -12,7 +12,8 @@ import tensorflow as tf
 from conftest import SMALL, make_config
 
 from seqadd import addition, alphabet, curricula, metrics, models, run, training
-from seqadd.config import Config
+from seqadd.config.schema import Config
+from seqadd.errors import TrainingDiverged
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
 
@@ -159,7 +160,7 @@ def test_under_the_binary_loss_a_model_that_says_nothing_has_a_binary_accuracy_o
 
 
 def test_a_loss_that_is_no_number_ends_training_and_says_what_to_do():
-    with pytest.raises(training.TrainingDiverged, match=r"loss is nan after epoch \d; lower learning_rate=1e\+38"):
+    with pytest.raises(TrainingDiverged, match=r"loss is nan after epoch \d; lower learning_rate=1e\+38"):
         list(train(*prepare(*WITHOUT_XLA, "learning_rate=1e38", "epochs=5")))
 
 

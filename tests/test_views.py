@@ -10,8 +10,9 @@ from conftest import make_config
 from matplotlib.colors import Normalize
 from trained_runs import model_of
 
-from seqadd import alphabet, figures, heatmaps, views
-from seqadd.config import Config
+from seqadd import alphabet, views
+from seqadd.config.schema import Config
+from seqadd.reporting import figures, heatmaps
 
 
 def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, views.View]:

@@ -25,9 +25,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
-    from seqadd.config import Config
-    from seqadd.exits import RecordWaits
-    from seqadd.jobs import JobsFailed
+    from seqadd.config.schema import Config
     from seqadd.searches import Asked, Search
 
 
@@ -71,8 +69,9 @@ def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequ
     Raises:
         ConfigError: naming the job, when its configuration cannot be run.
     """
-    from seqadd.config import ConfigError, from_hydra
-    from seqadd.hydra_keys import check_job
+    from seqadd.config.composition import from_hydra
+    from seqadd.config.hydra_setup import check_job
+    from seqadd.errors import ConfigError
 
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     try:
@@ -89,7 +88,7 @@ def _check_program(config: DictConfig, plugin: object) -> None:
     What each needs to know is in seqadd's configuration, and what it does is to train.
     """
     of = OmegaConf.get_type(config)
-    if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.Config":
+    if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.schema.Config":
         name = type(plugin).__name__
         raise CompactHydraException(f"hydra_plugins.seqadd_sweep.{name} is seqadd's, and runs nothing but seqadd.run")
 
@@ -148,9 +147,9 @@ class TrackedSweeper(BasicSweeper):
         launcher = self.launcher
         assert launcher is not None
 
-        from seqadd.exits import RecordWaits
-        from seqadd.jobs import JobsFailed
-        from seqadd.sweeps import combinations, run_sweep
+        from seqadd.config.composition import combinations
+        from seqadd.errors import DeliveryPending, JobsFailed
+        from seqadd.sweeps import run_sweep
 
         overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
@@ -162,11 +161,11 @@ class TrackedSweeper(BasicSweeper):
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
             own = f"tracking.parent_run_id={parent_run_id}"
             results: list[JobReturn] = []
-            failed: list[JobsFailed | RecordWaits] = []
+            failed: list[JobsFailed | DeliveryPending] = []
             for batch in self._batches(missing):
                 try:
                     returned = launcher.launch([[*overrides[index], own] for index in batch], batch[0])
-                except (JobsFailed, RecordWaits) as error:  # the jobs of other batches run all the same
+                except (JobsFailed, DeliveryPending) as error:  # the jobs of other batches run all the same
                     failed.append(error)
                     continue
                 for result in returned:
@@ -199,15 +198,18 @@ class TrackedSweeper(BasicSweeper):
 
 def _check_batch_size(size: int | None) -> None:
     """Raises ConfigError for a batch of less than one job."""
-    from seqadd.config import ConfigError, as_text
+    from seqadd.config.schema import override_text
+    from seqadd.errors import ConfigError
 
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ConfigError(f"hydra.sweeper.max_batch_size={as_text(size)}: must be an integer of at least 1, or null")
+        raise ConfigError(
+            f"hydra.sweeper.max_batch_size={override_text(size)}: must be an integer of at least 1, or null"
+        )
 
 
 def _check_no_run_twice(jobs: Sequence[Job]) -> None:
     """Raises ConfigError where two jobs are the same run, as ``seed=1,1`` names one twice."""
-    from seqadd.config import ConfigError
+    from seqadd.errors import ConfigError
 
     first: dict[tuple[str, str, str], Job] = {}
     for job in jobs:
@@ -232,7 +234,7 @@ class CheckingLauncher(Launcher):
             CompactHydraException: in another program than seqadd.
             ConfigError: for what was asked of a launcher and it cannot do.
         """
-        from seqadd.hydra_keys import check_folders
+        from seqadd.config.hydra_setup import check_folders
 
         _check_program(config, self)
         check_folders(config)
@@ -284,7 +286,7 @@ class ProcessLauncher(CheckingLauncher):
         self.at_once = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from seqadd.config import ConfigError
+        from seqadd.errors import ConfigError
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         jobs = self.at_once
@@ -292,8 +294,9 @@ class ProcessLauncher(CheckingLauncher):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-        from seqadd import jobs
-        from seqadd.config import ConfigError, check_machine
+        from seqadd.config.validation import check_machine
+        from seqadd.errors import ConfigError
+        from seqadd.jobs import jobs_at_once
 
         if multiprocessing.current_process().daemon:
             raise ConfigError(
@@ -305,7 +308,7 @@ class ProcessLauncher(CheckingLauncher):
                 check_machine(config)
             except ConfigError as error:
                 raise ConfigError(f"{error} (job {' '.join(job)}; no job was started)") from error
-        most = jobs.jobs_at_once(configs)
+        most = jobs_at_once(configs)
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
                 f"hydra.launcher.jobs={self.at_once}: must be at most {most}, for which this machine has the "
@@ -313,9 +316,9 @@ class ProcessLauncher(CheckingLauncher):
             )
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
-        from seqadd import jobs
+        from seqadd.jobs import run_all
 
-        return jobs.run_all(names, configs, self.at_once)
+        return run_all(names, configs, self.at_once)
 
 
 class SlurmLauncher(CheckingLauncher):
@@ -330,7 +333,7 @@ class SlurmLauncher(CheckingLauncher):
         self._asked = request
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from seqadd.config import ConfigError
+        from seqadd.errors import ConfigError
         from seqadd.slurm import Request
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -382,7 +385,7 @@ class SearchSweeper(BasicSweeper):
             CompactHydraException: in another program than seqadd.
             ConfigError: without Optuna, and for settings that cannot be.
         """
-        from seqadd.config import ConfigError
+        from seqadd.errors import ConfigError
 
         _check_program(config, self)
         if importlib.util.find_spec("optuna") is None:
@@ -437,12 +440,12 @@ class SearchSweeper(BasicSweeper):
         corners: Sequence[Config],
     ) -> None:
         """Has each trial chosen when there is a core for it, knowing all that the others have brought until then."""
-        from seqadd import jobs
-        from seqadd.config import ConfigError
-        from seqadd.progress import Display
+        from seqadd.cli.progress import Display
+        from seqadd.errors import ConfigError
+        from seqadd.jobs import Failed, Finished, jobs_at_once, run_queue
 
         names = [f"trial {number}" for number in numbers]
-        at_once = at_once or jobs.jobs_at_once(corners)
+        at_once = at_once or jobs_at_once(corners)
         with Display(names, [corners[0].epochs] * len(names), at_once) as display:
 
             def queue() -> Iterator[tuple[int, Config]]:
@@ -455,20 +458,18 @@ class SearchSweeper(BasicSweeper):
                         ended(number, str(error), final=True)
                         display.end(index, str(error))
 
-            def over(index: int, outcome: jobs.Finished | jobs.Failed) -> None:
+            def over(index: int, outcome: Finished | Failed) -> None:
                 ended(numbers[index], str(outcome))
                 if len(names) == 1:  # of which the display shows no end
                     display.say(f"{names[0]}  {outcome}")
 
             if numbers:
-                jobs.run_queue(display, names, queue(), at_once, over)
+                run_queue(display, names, queue(), at_once, over)
 
     def _in_batches(self, search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
         """Has as many trials chosen together as the launcher is given at once, and waits for the last of them."""
-        from seqadd.config import ConfigError
-        from seqadd.exits import RecordWaits
-        from seqadd.jobs import JobsFailed
-        from seqadd.sweeps import print_line
+        from seqadd.cli.console import print_line
+        from seqadd.errors import ConfigError, DeliveryPending, JobsFailed
 
         assert self.launcher is not None
         remaining = iter(numbers)
@@ -487,7 +488,7 @@ class SearchSweeper(BasicSweeper):
             try:
                 if chosen:
                     self.launcher.launch(chosen, batch[0])
-            except (JobsFailed, RecordWaits) as error:  # what became of each trial its process has told the study
+            except (JobsFailed, DeliveryPending) as error:  # what became of each trial its process has told the study
                 print_line(str(error))
             for number in batch:
                 ended(number)

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from seqadd import alphabet
 from seqadd.alphabet import Ids
-from seqadd.quiet import quiet_import_of_tensorflow
-
-with quiet_import_of_tensorflow():  # a notebook may import this module first
-    import keras
+from seqadd.system.tensorflow_setup import quiet_import
 
 if TYPE_CHECKING:
     import pandas as pd
+
+with quiet_import():  # a notebook may import this module first
+    import keras
 
 Array = npt.NDArray[np.floating[Any]]
 

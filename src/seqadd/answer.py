@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from seqadd import addition, alphabet
-from seqadd.config import ConfigError
-from seqadd.exits import add_version, command
+from seqadd.cli.console import SafeConsole
+from seqadd.cli.entry import add_version, command
+from seqadd.errors import ConfigError
 from seqadd.only import add_options, whose
-from seqadd.progress import PatientConsole
 from seqadd.questions import read_question
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def lines_of(
             yield f"{text}  p={p:.4f}", None
 
 
-def _asked(console: PatientConsole) -> Iterator[list[str]]:
+def _asked(console: SafeConsole) -> Iterator[list[str]]:
     """Questions from standard input, many at once where it is a file; at a terminal one after another."""
     if sys.stdin.isatty():
         console.print("a sum a line, as 535+61; Ctrl-D ends", style="dim")
@@ -185,7 +185,7 @@ def main() -> None:
         options = parse_arguments()
         from seqadd import trained
 
-        console = PatientConsole(highlight=False, soft_wrap=True)
+        console = SafeConsole(highlight=False, soft_wrap=True)
         run = trained.load_run(*options.choice, only=whose(options), say=_say)
         check_options(run, options.beam, options.max_length)
         refused = 0

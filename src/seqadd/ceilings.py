@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from seqadd import addition, alphabet
 from seqadd.alphabet import Ids
-from seqadd.config import Config
+from seqadd.config.schema import Config
 
 N_CHARACTERS = len(alphabet.CHARACTERS)
 

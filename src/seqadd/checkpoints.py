@@ -17,21 +17,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seqadd import arithmetic
 from seqadd.codes import code_digest, same_numbers
-from seqadd.config import Config, in_one_line
-from seqadd.files import replacing
-from seqadd.machine import gpu_names, instructions, processor_name
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config
+from seqadd.errors import CheckpointError
+from seqadd.system import numeric_flags
+from seqadd.system.files import atomic_write
+from seqadd.system.hardware import gpu_names, instructions, processor_name
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
 
 #: What a key of a fingerprint is where it is left out.
 NOTHING = "none"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used, told in one line."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
     where_there_are = {
         "instructions": instructions(),
         "gpu": ", ".join(gpu_names()),
-        "flags": arithmetic.flags(),
+        "flags": numeric_flags.flags(),
     }
     return {
         "configuration": config.trajectory_hash(),
@@ -86,7 +84,7 @@ def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> Non
     arrays = {_ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8), **checkpoint.arrays}
     np.savez(archive, **arrays)  # type: ignore[arg-type]
     content = archive.getvalue()
-    with replacing(path, keep=keep) as unfinished:
+    with atomic_write(path, keep=keep) as unfinished:
         unfinished.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
@@ -116,7 +114,7 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         found = Checkpoint(dict(about["fingerprint"]), about["history"], arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"its checkpoint is not what it should be: {in_one_line(error)}") from error
+        raise CheckpointError(f"its checkpoint is not what it should be: {one_line(error)}") from error
     if expected is not None:
         _check_fingerprint(found.fingerprint, expected)
     return found

@@ -1,4 +1,4 @@
-"""Which lines a claim's figures show, by what its ``claim.yaml`` says -> ``seqadd.figures``."""
+"""Which lines a claim's figures show, by what its ``claim.yaml`` says -> ``seqadd.reporting.figures``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from seqadd import figures
 from seqadd.claims import Claim, Condition, FigureSettings, Kind, Over, base_metric, is_fraction, labels_of
-from seqadd.config import Config, as_text
+from seqadd.config.schema import Config, override_text
+from seqadd.reporting import figures
 from seqadd.results import written_values
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ KINDS: dict[Kind, Callable[..., Figure]] = {
 
 
 def _value(condition: Condition, key: str) -> str:
-    return as_text(condition.config.flat()[key])
+    return override_text(condition.config.flat()[key])
 
 
 def _labels(conditions: Sequence[Condition]) -> list[str]:

@@ -17,10 +17,11 @@ from seqadd.ceilings import Law, law_of_sets, of_law, of_set, reader_of
 from seqadd.claim_runs import collected, counting, found_runs, measured, runs_in, values_of
 from seqadd.claims import Claim
 from seqadd.codes import code_version, same_numbers
-from seqadd.config import Config, ConfigError, packaged
-from seqadd.files import replacing, write_whole
+from seqadd.config.composition import compose_config
+from seqadd.config.schema import Config
+from seqadd.errors import ConfigError
 from seqadd.run import draw
-from seqadd.table import composed
+from seqadd.system.files import atomic_write, resource_dir, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +53,8 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
         if reader is not None:
             named[reader, condition.label] = condition.jobs
     for spec in claim.settings.ceilings:
-        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-            named[spec.reader, " ".join(spec.overrides)] = [composed(list(spec.overrides))]
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            named[spec.reader, " ".join(spec.overrides)] = [compose_config(list(spec.overrides))]
     laws: dict[tuple[int, int], Law] = {}
     rows = []
     for (reader, label), jobs in named.items():
@@ -100,7 +101,7 @@ def write(claim: Claim, epochs: pd.DataFrame, ceilings: pd.DataFrame) -> pd.Data
     for name, figure in drawn.items():
         save(figure, claim.folder / name, what_is_shown(claim, name, written, epochs))
     for name, text in written.items():  # README.md last: it says that all the rest is there
-        write_whole(claim.folder / name, text)
+        write_file(claim.folder / name, text)
     return rows
 
 
@@ -134,7 +135,7 @@ def save(figure: Figure, path: Path, shown: str) -> None:
     figure.savefig(drawn, dpi=110, format="png")
     about.add_text(_SHOWN, shown)
     picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         picture.save(unfinished, "PNG", optimize=True, pnginfo=about)
 
 
@@ -231,7 +232,7 @@ def uncommitted(claim: Claim) -> list[str]:
 
     Outside a clone, and of claims of somebody's own, the digest of the code says which it was: see ``check_folder``.
     """
-    if claim.folder.resolve().parent != packaged("experiments") or code_version()[1] != "true":
+    if claim.folder.resolve().parent != resource_dir("experiments") or code_version()[1] != "true":
         return []
     try:
         changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()

@@ -7,11 +7,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seqadd import claim_figures, claims, curves, results
+from seqadd import claim_figures, claims, results
 from seqadd.claims import Claim
 from seqadd.codes import origin, same_numbers
-from seqadd.config import Config
-from seqadd.pages import plain
+from seqadd.config.schema import Config
+from seqadd.curves import NAME, of_run, read, read_all, write
+from seqadd.reporting.markup import sanitize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,10 +89,10 @@ def committed(chosen: Sequence[Claim]) -> dict[str, pd.DataFrame]:
     """
     import pandas as pd
 
-    files = {folder: curves.read_all(folder) for folder in {claim.folder.parent for claim in chosen}}
+    files = {folder: read_all(folder) for folder in {claim.folder.parent for claim in chosen}}
     found = {}
     for claim in chosen:
-        own = curves.read(claim.folder / curves.NAME)
+        own = read(claim.folder / NAME)
         found[claim.name] = counting(claim, pd.concat([files[claim.folder.parent], own], ignore_index=True))
     return found
 
@@ -135,14 +136,14 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
             "condition_hash": condition.config.condition_hash(),
             "seed": seed,
             # Of a longer run: those at its end.
-            "weights_sha256": plain(run.tags.get("weights_sha256", "unknown")),
-            "data_digest": plain(run.tags.get("data_digest", "unknown")),
-            "code": plain(run.tags.get("code", "unknown")),
-            "commit": plain(origin(run.tags)),
-            "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
-            "machine": plain(run.tags.get("machine", "unknown machine")),
+            "weights_sha256": sanitize(run.tags.get("weights_sha256", "unknown")),
+            "data_digest": sanitize(run.tags.get("data_digest", "unknown")),
+            "code": sanitize(run.tags.get("code", "unknown")),
+            "commit": sanitize(origin(run.tags)),
+            "versions": sanitize(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
+            "machine": sanitize(run.tags.get("machine", "unknown machine")),
         }
-        parts.append(curves.of_run({name: histories[run.run_id, name] for name in run.metrics}, epochs, about))
+        parts.append(of_run({name: histories[run.run_id, name] for name in run.metrics}, epochs, about))
     return counting(claim, pd.concat(parts, ignore_index=True)) if missing else rows
 
 
@@ -180,7 +181,7 @@ class Collection:
         if self._store is not None and self.missing:
             self.rows = collected(self._store, self.claim, found_runs(self._store, self.claim), self.rows)
         if self._keeps and len(self.rows):
-            curves.write(self.claim.folder / curves.NAME, self.rows)
+            write(self.claim.folder / NAME, self.rows)
 
 
 def measured(claim: Claim, rows: pd.DataFrame) -> Measured:

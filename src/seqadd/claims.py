@@ -25,9 +25,14 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from seqadd import ceilings, verdicts
-from seqadd.config import Config, ConfigError, as_text, check, from_hydra, in_one_line, known_keys, packaged
-from seqadd.sweeps import combinations
+from seqadd import verdicts
+from seqadd.ceilings import MOST_DIGITS, READERS, reader_of
+from seqadd.config.composition import combinations, from_hydra
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, known_keys, override_text
+from seqadd.config.validation import validate
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
 from seqadd.table import is_metric
 
 #: Columns of published.csv beside the keys of the configuration that a statement is about.
@@ -243,18 +248,18 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
     try:
         readme = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{folder / 'README.md'}: cannot read it: {in_one_line(error)}") from error
+        raise ConfigError(f"{folder / 'README.md'}: cannot read it: {one_line(error)}") from error
     marked = readme.count(BEGIN) == readme.count(END) == 1 and readme.index(BEGIN) < readme.index(END)
     if not readme.startswith("# ") or not marked:
         raise ConfigError(f"{folder / 'README.md'}: must begin with a heading and have once each {BEGIN} and {END}")
     for condition in conditions:
         digits = condition.config.task.digits
-        if ceilings.reader_of(condition.config) is not None and digits > ceilings.MOST_DIGITS:
+        if reader_of(condition.config) is not None and digits > MOST_DIGITS:
             raise ConfigError(
                 f"{folder / 'sweep.yaml'}: task.digits={digits}: the ceiling of an aligned model can be computed for "
-                f"{ceilings.MOST_DIGITS} digits at most"
+                f"{MOST_DIGITS} digits at most"
             )
-        if ceilings.reader_of(condition.config) is not None and condition.config.task.equal_lengths:
+        if reader_of(condition.config) is not None and condition.config.task.equal_lengths:
             raise ConfigError(
                 f"{folder / 'sweep.yaml'}: task.equal_lengths=true: the ceiling of an aligned model can be "
                 "computed for addends of any lengths only"
@@ -273,7 +278,7 @@ def _settings(path: Path) -> Settings:
     try:
         settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path)))
     except (AttributeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
-        raise ConfigError(f"{path}: {in_one_line(error)}") from error
+        raise ConfigError(f"{path}: {one_line(error)}") from error
     if settings.fewest_seeds < 2:
         raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
     keys = [
@@ -296,15 +301,15 @@ def _settings(path: Path) -> Settings:
             if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
                 raise ConfigError(f"{path}: {name}: at: {moment}: must be epochs: N or updates: N")
     for each in settings.ceilings:
-        if each.reader not in ceilings.READERS:
-            raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(ceilings.READERS)}")
+        if each.reader not in READERS:
+            raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(READERS)}")
     return settings
 
 
 def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
     """The runs of ``sweep.yaml``, composed by Hydra as ``python -m seqadd.run`` composes them."""
     path = folder / "sweep.yaml"
-    conf = json.dumps(f"file://{packaged('conf')}", ensure_ascii=False)  # quoted: a path may have any letter in it
+    conf = json.dumps(f"file://{resource_dir('conf')}", ensure_ascii=False)  # quoted: a path may have any letter in it
     search = f"hydra.searchpath=[{conf}]"
     jobs: dict[str, list[Config]] = {}
     try:
@@ -324,10 +329,10 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
                 config = composed[without_seed]
                 if seeds:
                     config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))
-                check(config)
+                validate(config)
                 jobs.setdefault(config.condition_hash(), []).append(config)
     except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
-        raise ConfigError(f"{path}: {in_one_line(error)}") from error
+        raise ConfigError(f"{path}: {one_line(error)}") from error
     if not jobs:
         raise ConfigError(f"{path}: hydra.sweeper gives no job")
     labels = labels_of([of_condition[0] for of_condition in jobs.values()])
@@ -340,7 +345,7 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
 
 def labels_of(configs: Sequence[Config]) -> list[str]:
     """What tells each of some conditions from the others: ``gru``; ``cell=gru batch_size=64`` where it takes more."""
-    keys = [{key: as_text(value) for key, value in config.condition().items()} for config in configs]
+    keys = [{key: override_text(value) for key, value in config.condition().items()} for config in configs]
     # Where the cell decides it (dense has no decoder), what follows from it need not be said.
     differing = [key for key in keys[0] if len({each[key] for each in keys}) > 1]
     for key in [key for key in differing if "null" in {each[key] for each in keys}]:  # what some have not follows
@@ -360,7 +365,7 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot read it: {in_one_line(error)}") from error
+        raise ConfigError(f"{path}: cannot read it: {one_line(error)}") from error
     missing = set(STATEMENT) - set(rows.columns)
     strange = set(rows.columns) - set(STATEMENT) - set(known_keys())
     if missing or strange:
@@ -415,7 +420,7 @@ def _find(conditions: Sequence[Condition], keys: dict[str, str], epochs: int, wh
     found = [
         index
         for index, condition in enumerate(conditions)
-        if all(as_text(condition.config.flat().get(key)) == value for key, value in keys.items())
+        if all(override_text(condition.config.flat().get(key)) == value for key, value in keys.items())
     ]
     if len(found) != 1:
         named = " ".join(f"{key}={value}" for key, value in keys.items())

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from seqadd.config import packaged
+from seqadd.system.files import resource_dir
 
 #: Columns of the file of equal codes: of each pair, how many conditions were compared, and on which machine.
 COLUMNS = ("code", "same_as", "conditions", "machine")
@@ -137,7 +137,7 @@ def origin(tags: Mapping[str, str]) -> str:
 
 def file() -> Path:
     """The file of equal codes."""
-    return packaged("experiments") / "same_numbers.csv"
+    return resource_dir("experiments") / "same_numbers.csv"
 
 
 def same_numbers(code: str | None = None, path: Path | None = None) -> frozenset[str]:

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd.config import ConfigError, in_one_line, packaged
-from seqadd.files import write_whole
+from seqadd.config.messages import one_line
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def load_curves(claim: str, experiments: Path | None = None) -> pd.DataFrame:
         >>> curves = load_curves("cells")
         >>> curves[curves["epoch"] == 200].groupby("condition")["val_acc"].mean()
     """
-    path = (experiments or packaged("experiments")) / claim / NAME
+    path = (experiments or resource_dir("experiments")) / claim / NAME
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file; python -m seqadd.reproduce {claim} makes it")
     return read(path)
@@ -84,7 +85,7 @@ def read(path: Path) -> pd.DataFrame:
         kinds = dict.fromkeys(columns, "float64") | dict.fromkeys({"condition", *RUN}, "str") | _NUMBERS
         return pd.read_csv(io.StringIO(text), dtype=kinds)  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        said = f"{path}: {in_one_line(error)}; restore the file, or delete it and reproduce the claim"
+        said = f"{path}: {one_line(error)}; restore the file, or delete it and reproduce the claim"
         raise ConfigError(said) from error
 
 
@@ -108,7 +109,7 @@ def write(path: Path, rows: pd.DataFrame) -> None:
     text = as_text(rows)
     if path.is_file() and as_text(read(path)) == text:
         return
-    write_whole(path, gzip.compress(text.encode(), mtime=0))
+    write_file(path, gzip.compress(text.encode(), mtime=0))
 
 
 def as_text(rows: pd.DataFrame) -> str:

@@ -22,8 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import unquote
 
-from seqadd.config import ConfigError, Tracking, without_passwords
-from seqadd.files import CannotWrite, replacing
+from seqadd.config.schema import Tracking
+from seqadd.errors import CannotWrite, ConfigError, StoreNotFound, StoreUnavailable, redact_credentials
+from seqadd.system.files import atomic_write
 
 _SCHEME = re.compile(r"sqlite(\+pysqlite)?:///?")
 _HEADER = b"SQLite format 3\0"
@@ -37,14 +38,6 @@ _MOST_NAMED = 4
 # Bytes of a database's path that leave room for what SQLite, the lock and an unfinished file add to it: SQLite opens no
 # path of more than 512, and a name has 255 at most.
 _LONGEST_PATH, _LONGEST_NAME = 480, 240
-
-
-class NothingThere(ConfigError):
-    """A store, or an experiment in it, that nobody has made yet."""
-
-
-class Unavailable(ConfigError):
-    """A store that does not answer, is locked, or lies on a disk that is gone; some time later it may do better."""
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -134,7 +127,7 @@ def read_schema(path: Path) -> Schema | None:
             raise ConfigError(f"{path} is a link to {os.readlink(path)}, where there is nothing") from None
         return None
     except OSError as error:
-        raise Unavailable(f"{path} cannot be read: {error.strerror}") from error
+        raise StoreUnavailable(f"{path} cannot be read: {error.strerror}") from error
     if not header:
         return None
     if not header.startswith(_HEADER):
@@ -148,7 +141,9 @@ def read_schema(path: Path) -> Schema | None:
             # The process that wrote it was killed, and the next to write has to undo what it had begun.
             return _read_schema(path, as_it_is=True)
         if error.sqlite_errorname.startswith("SQLITE_BUSY"):
-            raise Unavailable(f"{path} is locked by another process, for {_SECONDS_FOR_A_LOCK} seconds now") from error
+            raise StoreUnavailable(
+                f"{path} is locked by another process, for {_SECONDS_FOR_A_LOCK} seconds now"
+            ) from error
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
@@ -172,7 +167,7 @@ def check_database(tracking: Tracking, *, create: bool = True) -> None:
         NothingThere: when there is no store and ``create`` is false.
         ConfigError: when it cannot be opened.
     """
-    said = f"tracking.uri={without_passwords(tracking.uri)}"
+    said = f"tracking.uri={redact_credentials(tracking.uri)}"
     path = sqlite_path(tracking.uri)
     # Compared with True, because a key that was not given is a word.
     for key, asked in (("relocate", tracking.relocate is True), ("migrate", tracking.migrate is True)):
@@ -192,7 +187,7 @@ def check_database(tracking: Tracking, *, create: bool = True) -> None:
         _check_file(path, tracking, create=create)
     except UnicodeEncodeError:
         raise ConfigError(f"{said}: a store cannot lie where a folder's name is not UTF-8: {str(path)!r}") from None
-    except NothingThere:
+    except StoreNotFound:
         raise
     except ConfigError as error:
         raise type(error)(f"{said}: {error}") from error
@@ -209,15 +204,15 @@ def _check_file(path: Path, tracking: Tracking, *, create: bool) -> None:
         there = stat.S_ISDIR(path.parent.stat().st_mode)
     except OSError as error:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            raise Unavailable(f"{path.parent} cannot be read: {error.strerror}") from error
+            raise StoreUnavailable(f"{path.parent} cannot be read: {error.strerror}") from error
         there = False
     if not there:
         as_written = Path(_SCHEME.sub("", tracking.uri, count=1)).absolute().parent
         hint = "; in a URI, % is written %25" if as_written != path.parent and as_written.is_dir() else ""
-        raise Unavailable(f"there is no folder {path.parent}{hint}")
+        raise StoreUnavailable(f"there is no folder {path.parent}{hint}")
     schema = read_schema(path)
     if schema is None and not create:
-        raise NothingThere(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
+        raise StoreNotFound(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
     if schema is not None:
         check_schema(str(path), sqlite_uri(path), schema, create=create, migrate=tracking.migrate is True)
     # SQLite keeps what it needs to undo a change beside the file.
@@ -267,7 +262,7 @@ def copy_beside(path: Path, why: str) -> Path:
     while copy.exists():
         copy = path.with_name(f"{path.name}.before-{why}-{number}")
         number += 1
-    with replacing(copy) as unfinished:
+    with atomic_write(copy) as unfinished:
         _copy(path, unfinished)
     return copy
 

@@ -8,7 +8,22 @@ What notebooks call is in ``seqadd.trained`` and ``seqadd.activations``.
 
 from __future__ import annotations
 
+import argparse
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqadd.cli.console import SafeConsole
+from seqadd.cli.entry import add_version, command
+from seqadd.config.messages import one_line
+from seqadd.errors import ConfigError, DeliveryPending
+from seqadd.only import add_options, whose
+
+if TYPE_CHECKING:
+    from seqadd.tracking import Store
+    from seqadd.trained import TrainedRun
 
 # Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
 # nearly everything imports: so here it is noticed, whichever file it was and before anything is done.
@@ -20,21 +35,6 @@ if not __package__:
         file=sys.stderr,
     )
     sys.exit(2)
-
-import argparse
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from seqadd.config import ConfigError, in_one_line
-from seqadd.exits import RecordWaits, add_version, command
-from seqadd.only import add_options, whose
-from seqadd.progress import PatientConsole
-
-if TYPE_CHECKING:
-    from seqadd.tracking import Store
-    from seqadd.trained import TrainedRun
 
 #: The folder that looks go into, and the name of a run's artifact with them.
 FOLDER = "inspect"
@@ -122,7 +122,7 @@ def main() -> None:
         if options.out is not None:
             inspection_files.check_folder(options.out)
         choice = trained.read_choice(words)
-        console = PatientConsole(highlight=False, soft_wrap=True)
+        console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("looking for the run") as status:
             store = trained.open_store_of(choice, whose(options))
             runs = trained.load_from(store, choice)
@@ -151,9 +151,10 @@ def main() -> None:
                     _record(store, runs[0], Path(gathered), name, console)
 
 
-def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: PatientConsole) -> None:
+def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: SafeConsole) -> None:
     """Puts the files into the artifacts of the run that they are of; those of several runs belong to none of them."""
-    from seqadd.tracking import STORE_ERRORS, StoreMoved
+    from seqadd.errors import StoreMoved
+    from seqadd.tracking import STORE_ERRORS
 
     artifact = FOLDER if name == run.run_id[:8] else f"{FOLDER}_{name}"
     try:
@@ -161,8 +162,8 @@ def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: P
     except StoreMoved as error:
         console.print(f"not put into the run's artifacts: {error}", markup=False)
     except STORE_ERRORS as error:
-        raise RecordWaits(
-            f"run {run.run_id}: the files could not be put into its artifacts: {in_one_line(error)[:200]}"
+        raise DeliveryPending(
+            f"run {run.run_id}: the files could not be put into its artifacts: {one_line(error)[:200]}"
         ) from error
 
 

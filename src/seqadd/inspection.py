@@ -13,10 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from seqadd import alphabet, health, predictions, views
-from seqadd.config import ConfigError
+from seqadd import alphabet, health, predictions
+from seqadd.errors import ConfigError
 from seqadd.trained import TrainedRun
-from seqadd.views import Asked, View
+from seqadd.views import Asked, View, ask, look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Asked]:
         ConfigError: for one that is no sum, or too long for its task.
     """
     try:
-        return list({asked.text: asked for asked in (views.ask(run.config, each) for each in questions)}.values())
+        return list({asked.text: asked for asked in (ask(run.config, each) for each in questions)}.values())
     except ValueError as error:
         raise ConfigError(f"{error} (run {run.run_id})") from error
 
@@ -143,7 +143,7 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
     saturation, said = _saturation(run)
     return Inspection(
         run,
-        views.look(run.model, asked),
+        look(run.model, asked),
         [run.met(each.text) for each in asked],
         found,
         weights,
@@ -198,7 +198,7 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
     chosen = choose_questions(found[-1], questions, errors, min(run.config.task.digits for run in runs))
     if not chosen:
         raise ConfigError("question=: no held-out sum of the last run is short enough for all of them; ask for one")
-    by_run = [views.look(run.model, ask_all(run, chosen)) for run in runs]
+    by_run = [look(run.model, ask_all(run, chosen)) for run in runs]
     saturation, warnings = [], []
     for run, of_run in zip(runs, found, strict=True):
         table, said = _saturation(run)

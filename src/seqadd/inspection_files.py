@@ -13,12 +13,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from seqadd import alphabet, figures, health, heatmaps, pages, predictions, views
+from seqadd import alphabet, health, predictions, views
 from seqadd.codes import origin
-from seqadd.config import without_passwords
-from seqadd.files import CannotWrite, write_whole
-from seqadd.heatmaps import Heatmap
+from seqadd.errors import CannotWrite, redact_credentials
 from seqadd.inspection import CHARACTERS_HEADER, Comparison, HeldOut, Inspection, accuracies, characters, say_view
+from seqadd.reporting import figures, heatmaps, markup
+from seqadd.reporting.heatmaps import Heatmap
+from seqadd.system.files import write_file
 from seqadd.trained import TrainedRun
 from seqadd.views import View
 
@@ -64,7 +65,7 @@ class _Folder:
     def page(self, text: str, title: str) -> None:
         """Writes the page of a text in Markdown, which shows pictures of this folder."""
         pictures = {(self.path / name).resolve() for name in self.pictures}
-        (self.path / PAGE).write_text(pages.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
+        (self.path / PAGE).write_text(markup.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
 
 
 def check_folder(path: Path) -> None:
@@ -89,7 +90,7 @@ def publish(gathered: Path, path: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CannotWrite(f"cannot write {target.parent}: {error.strerror or error}") from error
-        write_whole(target, file.read_bytes())
+        write_file(target, file.read_bytes())
     return path / PAGE
 
 
@@ -105,7 +106,7 @@ def write_inspection(
         store: the words that say where runs are, as ``tracking.uri=...``; they stand in the page.
     """
     folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
-    text = f"# {pages.plain(run.name)}, from inside\n\n{_about(run, found)}\n"
+    text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for view, met in zip(inspection.views, inspection.met, strict=True):
         text += _question(folder, view, met)
@@ -117,10 +118,10 @@ def write_inspection(
 
 def _again(runs: Sequence[TrainedRun], shown: Sequence[View], store: str) -> str:
     """The command that makes the same page."""
-    ids = dict.fromkeys(pages.plain(run.run_id) for run in runs)
+    ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
     questions = ",".join(view.asked.text for view in shown)
-    words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", without_passwords(store)]).rstrip()
+    words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", redact_credentials(store)]).rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
 
 
@@ -131,10 +132,10 @@ def _listed(runs: Sequence[TrainedRun]) -> str:
 def _about(run: TrainedRun, found: HeldOut) -> str:
     reached = {name: curve[run.epoch] for name, curve in run.history.items() if run.epoch in curve}
     measured = "".join(f"{name} {value:.4f}, " for name, value in reached.items())
-    tensorflow = pages.plain(run.tags.get("tensorflow", "unknown"))
+    tensorflow = markup.sanitize(run.tags.get("tensorflow", "unknown"))
     return (
-        f"Run `{pages.plain(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, "
-        f"commit {pages.plain(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
+        f"Run `{markup.sanitize(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, "
+        f"commit {markup.sanitize(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
         f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
         + "".join(f"\nNote: {note}.\n" for note in run.notes)
     )
@@ -157,7 +158,7 @@ def _question(folder: _Folder, view: View, met: str) -> str:
     verdict = "right" if view.right else "wrong"
     text = f"## {view.asked.text.replace('+', ' + ')}\n\n{said.replace(verdict, f'**{verdict}**')}\n\n"
     lines = [[*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in characters(view)]
-    text += pages.table(CHARACTERS_HEADER, lines)
+    text += markup.table(CHARACTERS_HEADER, lines)
     panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
     sheet = heatmaps.sheet(panels, said)
     text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {view.asked.text}")
@@ -179,7 +180,7 @@ def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
     )  # fmt: skip
     hardest = predictions.hardest(found.sums, _HARDEST)
     text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers it thinks least probable.\n\n"
-    text += pages.table(
+    text += markup.table(
         ["question", "right is", "p", "says", "p", "", "least sure at place", "carries"],
         [
             [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
@@ -247,7 +248,7 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
     table = weights_table(inspection.weights)
     folder.table(table, "weights")
     (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8")
-    text = "## Weights\n\n" + pages.table(
+    text = "## Weights\n\n" + markup.table(
         ["array", "shape", "mean", "std", "least", "greatest"],
         [
             [row["name"], row["shape"], *(f"{row[key]:.4f}" for key in ("mean", "std", "least", "greatest"))]
@@ -266,7 +267,7 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
         "0.1 and above 0.9, states and candidates beyond -0.9 and 0.9. A unit is *stuck* that is beyond the same limit "
         "in more than 99 of 100 steps; it *never moves* where its values differ by less than 0.01.\n\n"
     )
-    text += pages.table(
+    text += markup.table(
         ["layer", "of its", "units", "near the lower", "near the upper", "stuck", "never move"],
         [
             [row["layer"], row["part"], str(row["units"]), f"{row['low']:.3f}", f"{row['high']:.3f}",
@@ -286,10 +287,10 @@ def write_comparison(
     Args: as ``write_inspection``.
     """
     folder = _Folder(path, say)
-    text = f"# {pages.plain(_title(comparison))}\n\n"
-    text += pages.table(
+    text = f"# {markup.sanitize(_title(comparison))}\n\n"
+    text += markup.table(
         ["", "run", "held-out sums right"],
-        [[label, f"{pages.plain(run.name)}, `{pages.plain(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
+        [[label, f"{markup.sanitize(run.name)}, `{markup.sanitize(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
          for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
     )  # fmt: skip
     for label, run in zip(comparison.labels, comparison.runs, strict=True):
@@ -299,7 +300,7 @@ def write_comparison(
     text += "\n## What they get wrong\n\n"
     text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
     header, lines = accuracies(comparison.labels, comparison.held_out)
-    text += pages.table(header, lines) + "\n## Saturation\n\n"
+    text += markup.table(header, lines) + "\n## Saturation\n\n"
     folder.table(pd.DataFrame(lines, columns=["of", *header[1:]]), "accuracies")
     text += "The share of values near their limits, and units that are stuck, over the held-out sums.\n\n"
     text += _saturations(folder, comparison)
@@ -335,7 +336,7 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[View])
         lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
     answer = alphabet.decode(each[0].asked.answer[None])[0].strip()
     text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
-    text += pages.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
+    text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
 
     # A layer is compared with that of the same name in the others, where its cell is called by another name too.
     names = [
@@ -384,7 +385,7 @@ def _saturations(folder: _Folder, comparison: Comparison) -> str:
     each = [summary.assign(of=label) for summary, label in zip(comparison.saturation, comparison.labels, strict=True)]
     every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
     folder.table(every, "saturation")
-    return pages.table(
+    return markup.table(
         ["", "layer", "of its", "near a limit", "stuck", "never move"],
         [
             [row["of"], row["layer"], row["part"], f"{row['low'] + row['high']:.3f}",

@@ -25,20 +25,17 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnC
 from types import ModuleType
 from typing import Any
 
-from seqadd.config import Config, ConfigError, check_machine, in_a_short_line, in_one_line
-from seqadd.exits import (
-    SIGNALS,
-    Interrupted,
-    Pruned,
-    RecordWaits,
-    end,
-    raising_on_signals,
-    signals_held,
-    temporary_files_removed,
-)
-from seqadd.logs import kept, naming_the_log
-from seqadd.machine import memory, processors
-from seqadd.progress import Display, EpochDone, Note
+from seqadd.cli.entry import end
+from seqadd.cli.progress import Display, EpochDone, Note
+from seqadd.config import cost
+from seqadd.config.messages import one_line, short_line
+from seqadd.config.schema import Config
+from seqadd.config.validation import check_machine
+from seqadd.errors import ConfigError, DeliveryPending, Interrupted, JobsFailed, Pruned
+from seqadd.system.files import temporary_folder
+from seqadd.system.hardware import memory, processors
+from seqadd.system.library_log import capture_logs, with_log_path
+from seqadd.system.signals import SIGNALS, defer_signals, signals_as_exceptions
 
 # How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
 # before that, and the sweep has the rest of five seconds.
@@ -66,10 +63,6 @@ _NO_THREADS = {
 
 # An address of a socket has 107 bytes; multiprocessing puts so many of them behind the temporary folder.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
-
-
-class JobsFailed(RuntimeError):
-    """Some jobs of a sweep did not finish; the others did."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ def run_each(
     """As ``run_all``, but returns how each job ended, and raises for none of them."""
     if at_once is None:
         at_once = jobs_at_once(configs)
-    costs = [config.seconds_per_epoch() for config in configs]
+    costs = [cost.seconds_per_epoch(config) for config in configs]
     outcomes: dict[int, Finished | Failed] = {}
 
     def over(index: int, outcome: Finished | Failed) -> None:
@@ -192,11 +185,11 @@ def run_queue(
                 job = _Job(index, labels[index])
                 display.start(index)
                 try:
-                    with signals_held():  # a job that is started and not watched would be nobody's
+                    with defer_signals():  # a job that is started and not watched would be nobody's
                         process, messages = _start(context, job.label, config)
                         running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
-                    over(job, Failed(f"its process could not be started: {in_one_line(error)}"))
+                    over(job, Failed(f"its process could not be started: {one_line(error)}"))
             for connection in wait(list(running)) if running else []:
                 assert isinstance(connection, Connection)
                 job = running[connection].job
@@ -219,7 +212,7 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[Finished | Failed]) -> lis
     if failed:
         said = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
         if all(outcome.waits for outcome in failed.values()):
-            raise RecordWaits(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {said}")
+            raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {said}")
         raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {said}")
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, Finished)]
 
@@ -229,7 +222,7 @@ def jobs_at_once(configs: Sequence[Config]) -> int:
     at_once = processors() // max(config.threads for config in configs)
     there = memory()
     if there is not None:
-        at_once = min(at_once, int(there / max(sum(config.memory_needed().values()) for config in configs)))
+        at_once = min(at_once, int(there / max(sum(cost.memory_needed(config).values()) for config in configs)))
     return max(1, at_once)
 
 
@@ -261,7 +254,7 @@ def _context(say: Callable[[str], None]) -> _Context:
             n_threads = int(answer.recv())
         process.join()
     except (OSError, EOFError) as error:
-        raise JobsFailed(f"no job could be started: {in_one_line(error)}") from error
+        raise JobsFailed(f"no job could be started: {one_line(error)}") from error
     if n_threads == 1:
         return context
     say(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
@@ -379,9 +372,9 @@ def _start_process(
 
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
-    with kept():
+    with capture_logs():
         try:
-            with raising_on_signals(say=None), temporary_files_removed():  # the sweep says it
+            with signals_as_exceptions(say=None), temporary_folder():  # the sweep says it
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.run import run
 
@@ -398,9 +391,9 @@ def _work(config: Config, connection: Connection) -> None:
             end(stopped.exit_code)
         except Exception as error:
             with suppress(OSError):
-                name = "" if isinstance(error, RecordWaits) else f"{type(error).__name__}: "
-                said = naming_the_log(name + in_a_short_line(error))
-                connection.send(Failed(said, waits=isinstance(error, RecordWaits)))
+                name = "" if isinstance(error, DeliveryPending) else f"{type(error).__name__}: "
+                said = with_log_path(name + short_line(error))
+                connection.send(Failed(said, waits=isinstance(error, DeliveryPending)))
             sys.exit(1)
 
 

@@ -1,6 +1,6 @@
 """Cells and architectures -> keras.Model. Knows nothing of training.
 
-To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config``, a file in ``conf/cell/``.
+To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config.schema``, a file in ``conf/cell/``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from seqadd import layers
-from seqadd.config import Config
+from seqadd.config.schema import Config
 from seqadd.encoder_decoder import EncoderDecoder
 from seqadd.readout import ReadoutDecoder
 

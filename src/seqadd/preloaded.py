@@ -3,22 +3,24 @@
 The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
 """
 
+from __future__ import annotations
+
 import atexit
 import ctypes
 import os
 import signal
 import sys
 
+from seqadd import codes
+from seqadd.system.tensorflow_setup import quiet_import
+
 # Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
 if sys.platform == "linux":
     _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG, which processes that are forked from this one do not inherit
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
-from seqadd import checkpoints, codes, run, tracking  # noqa: F401
-from seqadd.quiet import quiet_import_of_tensorflow
-
-with quiet_import_of_tensorflow():
-    from seqadd import devices, figures, models, training  # noqa: F401
+with quiet_import():
+    from seqadd import training  # noqa: F401
 
 codes.code_version()  # remembered
 

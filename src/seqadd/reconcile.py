@@ -17,7 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 from seqadd.unfinished import RECONCILED, RECORDER, Unfinished
 
 # A store that does not answer until then hears of it by the next command.

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import claims, pages, results, verdicts
+from seqadd import claims, results, verdicts
 from seqadd.claims import BEGIN, END, Claim
-from seqadd.config import ConfigError, packaged
-from seqadd.files import write_whole
+from seqadd.errors import ConfigError
+from seqadd.reporting import markup
+from seqadd.system.files import resource_dir, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ and what it does not: {page}.
 def place(experiments: Path) -> Path:
     """Where the report of a folder of claims is: that of this project's own in ``docs``, any other in the folder."""
     docs = experiments.resolve().parent / "docs"
-    return docs if experiments.resolve() == packaged("experiments") and docs.is_dir() else experiments
+    return docs if experiments.resolve() == resource_dir("experiments") and docs.is_dir() else experiments
 
 
 def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
@@ -59,15 +60,15 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     rows = {claim.name: results.read_rows(claim.folder) for claim in done}
     runs = {claim.name: results.read_runs(claim.folder) for claim in done}
     text = _top(done, rows, runs, place(experiments))
-    lines = [[f"[{claim.name}](#{pages.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
+    lines = [[f"[{claim.name}](#{markup.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               results.in_words(rows[claim.name]), results.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
     lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
-    text += pages.table(["claim", "", "verdicts", "cost"], lines)
+    text += markup.table(["claim", "", "verdicts", "cost"], lines)
     for claim in done:
         text += "\n" + _part(claim, experiments)
     pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
-    return text, pages.page(text, "The article's claims, run again", place(experiments), pictures, _MARKED)
+    return text, markup.page(text, "The article's claims, run again", place(experiments), pictures, _MARKED)
 
 
 def _has_results(claim: Claim) -> bool:
@@ -126,7 +127,7 @@ def write(experiments: Path) -> list[Path]:
         return []
     paths = [place(experiments) / name for name in _NAMES]
     for path, text in zip(paths, build(experiments, every), strict=True):
-        write_whole(path, text)
+        write_file(path, text)
     return paths
 
 

@@ -19,18 +19,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import arithmetic, claims, curves, report, results
+from seqadd import claims, curves, report, results
 from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, uncommitted, write
 from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
 from seqadd.claims import Claim
-from seqadd.config import Config, ConfigError, Tracking, check_machine, known_keys, packaged
-from seqadd.database import NothingThere, check_database
-from seqadd.exits import add_version, command
-from seqadd.files import CannotWrite
+from seqadd.cli.console import print_line
+from seqadd.cli.entry import add_version, command
+from seqadd.config import cost
+from seqadd.config.schema import Config, Tracking, known_keys
+from seqadd.config.validation import check_machine
+from seqadd.database import check_database
+from seqadd.errors import CannotWrite, ConfigError, NotReproduced, StoreNotFound
 from seqadd.only import add_options, whose
-from seqadd.results import NotReproduced
 from seqadd.run import data_digest
-from seqadd.sweeps import print_line, run_sweep
+from seqadd.sweeps import run_sweep
+from seqadd.system import numeric_flags
+from seqadd.system.files import resource_dir
 
 if TYPE_CHECKING:
     from seqadd.tracking import Store
@@ -59,7 +63,7 @@ def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, tr
         left = job.epochs - max(trained.get(job.trajectory_hash(), 0), *behind, 0)
         if left > 0:
             trained[job.trajectory_hash()] = job.epochs
-            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], job.seconds_per_epoch())
+            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], cost.seconds_per_epoch(job))
     return needed
 
 
@@ -75,7 +79,8 @@ def train(store: Store, runs: Collection, at_once: int | None) -> None:
         JobsFailed: when some did not finish.
         RecordWaits: when the store could not be told.
     """
-    from seqadd import jobs, tracking
+    from seqadd import tracking
+    from seqadd.jobs import Failed, Finished, run_all
 
     claim = runs.claim
     where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
@@ -87,8 +92,8 @@ def train(store: Store, runs: Collection, at_once: int | None) -> None:
     there = runs_in(claim, runs.rows)
     finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
 
-    def ended(_: int, outcome: jobs.Finished | jobs.Failed) -> None:
-        if isinstance(outcome, jobs.Finished):
+    def ended(_: int, outcome: Finished | Failed) -> None:
+        if isinstance(outcome, Finished):
             # What cannot be kept now is asked for again when all have ended.
             with suppress(*tracking.STORE_ERRORS, CannotWrite):
                 runs.collect()
@@ -99,7 +104,7 @@ def train(store: Store, runs: Collection, at_once: int | None) -> None:
             place = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
             by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
             chosen.append(dataclasses.replace(configs[n], tracking=place, force=by_other_code))
-        return jobs.run_all([names[n] for n in missing], chosen, at_once, ended)
+        return run_all([names[n] for n in missing], chosen, at_once, ended)
 
     run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,
               finished)  # fmt: skip
@@ -144,7 +149,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--experiments",
         type=Path,
-        default=packaged("experiments"),
+        default=resource_dir("experiments"),
         metavar="FOLDER",
         help="where the claims are (default: those of the article)",
     )
@@ -235,7 +240,7 @@ def _remedy(options: argparse.Namespace) -> str:
             f"what an installed package holds stays as it is: copy {options.experiments}, and python -m "
             "seqadd.reproduce --experiments COPY brings the copy up to date"
         )
-    own = options.experiments.resolve() != packaged("experiments")
+    own = options.experiments.resolve() != resource_dir("experiments")
     where = f" --experiments {shlex.quote(str(options.experiments))}" if own else ""
     return f"python -m seqadd.reproduce{where} brings it up to date"
 
@@ -247,7 +252,7 @@ def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | Non
         from seqadd import tracking
 
         return tracking.open_store(where, create=False)
-    except NothingThere:
+    except StoreNotFound:
         if named:
             raise
         return None
@@ -282,7 +287,8 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
 
 
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    from seqadd import jobs
+    from seqadd import errors
+    from seqadd.jobs import jobs_at_once
 
     only, writes = whose(options), not options.dry_run and options.seeds is None
     if options.seeds is not None:
@@ -292,7 +298,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
             check_machine(condition.config)
     if writes:
         _check_writable(options, chosen)
-    most = jobs.jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
+    most = jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
     if options.jobs is not None and options.jobs > most:
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
     at_once = options.jobs or most
@@ -330,8 +336,8 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         print_line(f"{'left out':<20} {n} run{'s' * (n > 1)} made with flags that can alter numbers (tag flags)")
     if options.dry_run:
         return
-    if sum(costs.values()) and not only and arithmetic.flags():
-        raise ConfigError(f"{arithmetic.flags()}: a claim's runs are made without flags that can alter numbers")
+    if sum(costs.values()) and not only and numeric_flags.flags():
+        raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
     failed = []
     for position, claim in enumerate(chosen, start=1):
         epochs = Collection(claim, rows[claim.name], store, keeps=writes and not only)
@@ -342,7 +348,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
             print_line(f"[{position}/{len(chosen)}] {claim.title} (all claims: about {left} left)")
             try:
                 train(store, epochs, options.jobs)
-            except jobs.JobsFailed as error:
+            except errors.JobsFailed as error:
                 failed.append(f"{claim.name}: {error}")
             epochs.collect()
         if writes and not epochs.missing:

@@ -9,9 +9,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqadd import pages, verdicts
+from seqadd import verdicts
 from seqadd.claims import BEGIN, END, UNTIL, Claim, Statement, is_fraction
-from seqadd.config import ConfigError, in_one_line, known_keys
+from seqadd.config.messages import one_line
+from seqadd.config.schema import known_keys
+from seqadd.errors import ConfigError
+from seqadd.reporting import markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +140,7 @@ def from_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         rows = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot read it: {in_one_line(error)}") from error
+        raise ConfigError(f"{path}: cannot read it: {one_line(error)}") from error
     missing = [column for column in columns if column not in rows.columns]
     if missing:
         raise ConfigError(f"{path}: lacks the column {', '.join(missing)}")
@@ -196,7 +199,7 @@ def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
         said = f"`{row['metric']}` {row['value']}; {_mean(row)}, **{row['verdict']}**"
         line.setdefault(row[key], []).append(said)
     header = ["epochs", *others, *(f"{column}: published; measured" for column in columns)]
-    return pages.table(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
+    return markup.table(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
 
 
 def _down(claim: Claim, rows: pd.DataFrame) -> str:
@@ -226,7 +229,7 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
         ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
         ([*what, "measured", "seeds", "seeds that have it"], of_others),
     ]
-    return "\n".join(pages.table(header, lines) for header, lines in parts if lines)
+    return "\n".join(markup.table(header, lines) for header, lines in parts if lines)
 
 
 def ceilings_table(ceilings: pd.DataFrame) -> str:
@@ -238,7 +241,7 @@ def ceilings_table(ceilings: pd.DataFrame) -> str:
         counted = [_range(part.min(), part.max()) for part in parts]
         lines.append([str(reader).replace("_", " "), str(label), _short(law), *counted])
     header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
-    return "\n" + pages.table(header, lines) if lines else ""
+    return "\n" + markup.table(header, lines) if lines else ""
 
 
 def _bold(verdict: str) -> str:
@@ -260,10 +263,6 @@ def _short(number: str, sign: str = "", digits: int = 4) -> str:
     """So many digits behind the point, and fewer for large numbers."""
     value = float(number)
     return f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.0f}"
-
-
-class NotReproduced(RuntimeError):
-    """A committed result does not follow from the store or the code, or runs are missing."""
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int]:

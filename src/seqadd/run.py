@@ -11,7 +11,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,24 +19,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
-import hydra._internal.hydra as hydra_internal
-import hydra.core.utils as hydra_utils
 import numpy as np
-from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd import addition, alphabet, arithmetic, checkpoints, codes, curricula, hydra_keys
-from seqadd.config import Config, ConfigError, check_machine, from_hydra, in_one_line, packaged, without_passwords
+from seqadd import addition, alphabet, checkpoints, codes, curricula
+from seqadd.cli.entry import add_version, command, fail
+from seqadd.cli.progress import Display, EpochDone, Note, Report
+from seqadd.config import hydra_setup
+from seqadd.config.composition import from_hydra
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config
+from seqadd.config.validation import check_machine
 from seqadd.database import check_database
-from seqadd.exits import Interrupted, Pruned, add_version, command, fail, signals_held
-from seqadd.files import CannotWrite, replacing
-from seqadd.pages import plain
-from seqadd.progress import Display, EpochDone, Note, Report
-from seqadd.quiet import quiet_import_of_tensorflow
+from seqadd.errors import (
+    CannotWrite,
+    CheckpointError,
+    ConfigError,
+    Interrupted,
+    Pruned,
+    TrainingDiverged,
+    redact_credentials,
+)
+from seqadd.reporting.markup import sanitize
+from seqadd.system import numeric_flags
+from seqadd.system.files import atomic_write, resource_dir
+from seqadd.system.signals import defer_signals
+from seqadd.system.tensorflow_setup import quiet_import
 
 if TYPE_CHECKING:
     from seqadd.tracking import RecordedRun, Store
@@ -65,13 +77,13 @@ def run(config: Config, report: Report) -> str:
         check_database(config.tracking)
     # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost. Signals are
     # held wherever a library works: an exception out of the blue inside its compiled code can end the process.
-    with signals_held():
+    with defer_signals():
         from seqadd import tracking, trials
 
     def say(text: str) -> None:
         report(Note(text))
 
-    arithmetic.check_libraries()
+    numeric_flags.check_libraries()
     if "tensorflow" in sys.modules:  # of whoever calls this, or of an earlier run in the same process
         check_threads(config)
     if config.tracking.parent_run_id is None:
@@ -83,7 +95,7 @@ def run(config: Config, report: Report) -> str:
     digest = data.digest()
     with (
         trials.trial_of(config, store) as trial,
-        store.unfinished(arithmetic.key_of(config.config_hash())).claimed(say) as place,
+        store.unfinished(numeric_flags.key_with_flags(config.config_hash())).claimed(say) as place,
     ):
         store.tell(place)  # what a process that was killed could not
         if not config.force:
@@ -94,7 +106,7 @@ def run(config: Config, report: Report) -> str:
                 trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
                 return finished.run_id
         if config.tracking.parent_run_id is None:  # the sweep has tried them
-            arithmetic.check_flags()
+            numeric_flags.check_flags()
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = find_start(store, place, config, fingerprint, say)
         with store.record(
@@ -110,12 +122,14 @@ def run(config: Config, report: Report) -> str:
             record.log_dataset(config, data, digest)
             record.log_history(start.history)
             trial.begin(record.run_id, trial.values(start.history))
-            with signals_held():
-                with quiet_import_of_tensorflow():
-                    from seqadd import devices, figures, models, snapshots, training
+            with defer_signals():
+                with quiet_import():
+                    from seqadd import models, snapshots, training
+                    from seqadd.reporting import figures
+                    from seqadd.system import tensorflow_setup
 
                 training.use_threads(config.threads)
-                record.tag("gpu", devices.use_gpus())
+                record.tag("gpu", tensorflow_setup.use_gpus())
                 model = models.build_model(
                     config,
                     question_length=data.train_questions.shape[1],
@@ -127,7 +141,7 @@ def run(config: Config, report: Report) -> str:
                 if start.checkpoint is not None:
                     training.restore(model, optimizer, start.checkpoint.arrays)
 
-            @signals_held()
+            @defer_signals()
             def checkpoint() -> checkpoints.Checkpoint:
                 return checkpoints.Checkpoint(fingerprint, history, training.state(model, optimizer))
 
@@ -146,18 +160,18 @@ def run(config: Config, report: Report) -> str:
                     if place.checkpoint_is_due():
                         place.save(checkpoint())
                     trial.report(row)
-                with signals_held():
+                with defer_signals():
                     record.tag("weights_sha256", training.weights_digest(model))
                     record.log_text(json.dumps(history, indent=1), "history.json")
                     try:
-                        with replacing(place.artifact("learning_curve.png")) as path:
+                        with atomic_write(place.artifact("learning_curve.png")) as path:
                             figures.learning_curve(history, title=run_name(config)).savefig(path)
                     except (RuntimeError, ValueError) as error:  # as somebody's matplotlibrc can have it
-                        say(f"no learning curve: {in_one_line(error)}")
-                    with replacing(place.artifact("model.weights.h5")) as path:
+                        say(f"no learning curve: {one_line(error)}")
+                    with atomic_write(place.artifact("model.weights.h5")) as path:
                         training.save_weights(model, path)
                     checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
-            except training.TrainingDiverged:
+            except TrainingDiverged:
                 trial.diverged = True
                 raise
             except Pruned as pruned:
@@ -173,7 +187,7 @@ def run(config: Config, report: Report) -> str:
 
 def check_threads(config: Config) -> None:
     """Raises ConfigError where TensorFlow has computed in this process already, with another number of threads."""
-    with quiet_import_of_tensorflow():
+    with quiet_import():
         from seqadd import training
     try:
         training.use_threads(config.threads)
@@ -218,7 +232,7 @@ def data_digest(config: Config) -> str:
 def already_finished(run: RecordedRun, config: Config) -> str:
     """What to tell a person whose run is there."""
     by_other_code = run.tags.get("code") not in codes.same_numbers()
-    other = f" by other code, commit {plain(codes.origin(run.tags))}" if by_other_code else ""
+    other = f" by other code, commit {sanitize(codes.origin(run.tags))}" if by_other_code else ""
     return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
         ", and only then takes the snapshots of inspect.every" if config.inspect.every is not None else ""
     )
@@ -263,7 +277,7 @@ def find_start(
         try:
             with store.artifact_of(shorter.run_id, CHECKPOINT) as path:
                 found = checkpoints.load(path, fingerprint)
-        except (checkpoints.CheckpointError, FileNotFoundError) as error:
+        except (CheckpointError, FileNotFoundError) as error:
             say(f"{which} is not continued: {error}")
         else:
             if len(found.history) != epochs:
@@ -307,20 +321,6 @@ def task_function(cfg: DictConfig) -> str:
         fail(error)  # here, because Hydra would print a line of its own before it handed the error over
 
 
-class NoCallbacks(Callbacks):
-    """In place of Hydra's own, which runs whatever code a configuration names there: it may come from a stranger."""
-
-    def __init__(self, config: DictConfig | None = None) -> None:
-        super().__init__()
-        if config is not None:
-            hydra_keys.check(config)
-
-
-def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
-    """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
-    hydra_keys.refuse_logging(log_config)
-
-
 def check_command_line() -> argparse.Namespace:
     """The options of the command line; says the version and ends where that is asked for.
 
@@ -340,12 +340,12 @@ def check_command_line() -> argparse.Namespace:
     if options.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: reads a pickle, which may hold code; write the overrides instead")
     if options.config_dir is not None:
-        hydra_keys.check_hidden_files(Path(options.config_dir))
+        hydra_setup.check_hidden_files(Path(options.config_dir))
     return options
 
 
 def main() -> None:
-    """Command line of ``python -m seqadd.run``; see ``seqadd.exits.command`` for its exit codes."""
+    """Command line of ``python -m seqadd.run``; see ``seqadd.cli.entry.command`` for its exit codes."""
     options = {option.partition("=")[0] for option in sys.argv[1:] if option.startswith("-")}
     shows_config = not options.isdisjoint(("--cfg", "-c", "--info", "-i"))
     with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
@@ -357,18 +357,16 @@ def main() -> None:
                 "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
                 "a process of its own"
             )
-        hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
-        # Hydra's own help is composed of nothing that is ours, with Hydra's own log, which there is no need to make.
-        no_log = (lambda *_: None) if asked.hydra_help else configure_no_log
-        hydra_internal.configure_log = no_log  # type: ignore[attr-defined]
-        hydra_utils.configure_log = no_log
+        hydra_setup.replace_internals(hydra_help=asked.hydra_help)
         shown = io.StringIO()
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():
-                hydra.main(config_path=str(packaged("conf")), config_name="config", version_base="1.3")(task_function)()
-            print(without_passwords(shown.getvalue()), end="")
+                hydra.main(config_path=str(resource_dir("conf")), config_name="config", version_base="1.3")(
+                    task_function
+                )()
+            print(redact_credentials(shown.getvalue()), end="")
         except ValueError as error:  # Hydra's own for an override that it can read and not use, as in task=null
-            raise ConfigError(in_one_line(error)) from error
+            raise ConfigError(one_line(error)) from error
 
 
 if __name__ == "__main__":

@@ -25,21 +25,14 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from seqadd import arithmetic
-from seqadd.config import (
-    GROUPS,
-    Config,
-    ConfigError,
-    as_text,
-    kind_of_key,
-    known_keys,
-    known_result_keys,
-    without_passwords,
-)
+from seqadd.cli.console import print_line
+from seqadd.config.schema import GROUPS, Config, kind_of_key, known_keys, known_result_keys, override_text
 from seqadd.database import check_database
-from seqadd.exits import signals_held
-from seqadd.files import replacing
-from seqadd.sweeps import parent_run, print_line
+from seqadd.errors import ConfigError, redact_credentials
+from seqadd.sweeps import parent_run
+from seqadd.system import numeric_flags
+from seqadd.system.files import atomic_write
+from seqadd.system.signals import defer_signals
 from seqadd.table import METRICS, is_metric
 from seqadd.trials import ERROR, FINAL, JOURNAL, MEDIAN, NONE, RUN_ID, fail, open_study, place_of
 
@@ -86,7 +79,7 @@ class Settings:
             if key == "warmup_epochs" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ConfigError(f"hydra.sweeper.{key}={as_text(value)}: must be an integer of at least {low}")
+                raise ConfigError(f"hydra.sweeper.{key}={override_text(value)}: must be an integer of at least {low}")
         if not is_metric(str(self.metric)):
             raise ConfigError(
                 f"hydra.sweeper.metric={self.metric}: must be one of {', '.join(METRICS)}, val_acc_position_N, "
@@ -142,7 +135,7 @@ class Space:
 
     def own_overrides(self, values: Mapping[str, Any]) -> list[str]:
         """Those of them that not all trials have."""
-        return [f"{key}={as_text(value)}" for key, value in self.in_order(values).items()]
+        return [f"{key}={override_text(value)}" for key, value in self.in_order(values).items()]
 
     def in_order(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values of a trial in the order in which the person named the keys; Optuna has one of its own."""
@@ -272,7 +265,7 @@ def identity(space: Space, config: Config, settings: Settings) -> str:
         "space": space.written,
         "corner": config.config_hash(),
         **{key: value for key, value in vars(settings).items() if key != "trials"},
-        **({"flags": arithmetic.flags()} if arithmetic.flags() else {}),
+        **({"flags": numeric_flags.flags()} if numeric_flags.flags() else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -300,7 +293,7 @@ class Search:
         self.space = space
         self.settings = settings
 
-    @signals_held()
+    @defer_signals()
     def begin(self, config: Config) -> None:
         """Prepares the study for a command that goes on with it; nobody else may be at it.
 
@@ -332,7 +325,7 @@ class Search:
         new = range(len(trials), len(trials) + max(0, self.settings.trials - counted))
         return [*begun, *waiting, *new]
 
-    @signals_held()
+    @defer_signals()
     def ask(self, number: int) -> Asked:
         """The trial of a number that is missing; in the order of ``missing``."""
         import numpy as np
@@ -351,7 +344,7 @@ class Search:
     def _asked(self, number: int, params: Mapping[str, Any]) -> Asked:
         return Asked(number, self.space.overrides(params), in_short(self.space.in_order(params)))
 
-    @signals_held()
+    @defer_signals()
     def ended(self, number: int, error: str, *, final: bool = False) -> None:
         """A trial's process is over. Where it could not tell the study, it has failed.
 
@@ -433,7 +426,7 @@ def run_search(
         Whatever ``launch`` raises; the parent run then has failed, or was killed.
     """
     check_database(configs[0].tracking)
-    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+    with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
         from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
@@ -452,7 +445,7 @@ def run_search(
                 place.discard()
                 return run_id
             store.reopen(place, earlier)
-        arithmetic.check_flags()
+        numeric_flags.check_flags()
         params = {
             **{f"space.{key}": written for key, written in space.written.items()},
             "sampler": "Optuna's TPE",
@@ -492,7 +485,7 @@ def _fetch_journal(store: Store, run: RecordedRun, journal: Path) -> bool:
     try:
         with store.artifact_of(run.run_id, JOURNAL) as path:
             journal.parent.mkdir(exist_ok=True)
-            with replacing(journal) as copy:
+            with atomic_write(journal) as copy:
                 shutil.copyfile(path, copy)
     except FileNotFoundError as error:
         print_line(f"search {run.run_id} is not continued: {error}")
@@ -502,9 +495,9 @@ def _fetch_journal(store: Store, run: RecordedRun, journal: Path) -> bool:
 
 def _record(search: Search, parent: TrackedRun, journal: Path) -> None:
     """Gives the search's record what was found, a picture of it, and the study, which more trials go on from."""
-    from seqadd import figures
+    from seqadd.reporting import figures
 
-    with replacing(parent.artifact(JOURNAL)) as copy:
+    with atomic_write(parent.artifact(JOURNAL)) as copy:
         shutil.copyfile(journal, copy)
     for state, trials in (
         ("finished", search.finished()), ("pruned", search.pruned()), ("diverged", search.diverged()),
@@ -530,7 +523,7 @@ def _record(search: Search, parent: TrackedRun, journal: Path) -> None:
         least=settings.direction == "minimize",
         logarithmic=[key for key, each in search.space.keys.items() if getattr(each, "log", False)],
     )
-    with replacing(parent.artifact("search.png")) as path:
+    with atomic_write(parent.artifact("search.png")) as path:
         figure.savefig(path, dpi=120)
 
 
@@ -540,7 +533,7 @@ def _report(search: Search) -> str:
     Raises:
         JobsFailed: when trials failed that may not do so again, or none has finished.
     """
-    from seqadd.jobs import JobsFailed
+    from seqadd.errors import JobsFailed
 
     best, lost = search.best(), search.lost()
     counted = {"finished": search.finished(), "pruned": search.pruned(), "diverged": search.diverged(), "failed": lost}
@@ -558,7 +551,7 @@ def _report(search: Search) -> str:
     print_line(f"      {' '.join(search.space.own_overrides(best.params))}")
     kept = [each for each in search.space.overrides(best.params) if each.partition("=")[0] != "seed"]
     command = shlex.join([*kept, f"seed={','.join(map(str, range(_SEEDS)))}"])
-    print_line(without_passwords(f"with more seeds: python -m seqadd.run -m {command}"))
+    print_line(redact_credentials(f"with more seeds: python -m seqadd.run -m {command}"))
     if lost:
         raise JobsFailed(f"{len(lost)} of {search.settings.trials} trials failed: {why}{again}")
     return run_id

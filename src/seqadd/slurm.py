@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from seqadd import jobs
-from seqadd.config import Config, ConfigError, in_one_line
-from seqadd.exits import Interrupted, raising_on_signals, signals_held
-from seqadd.files import write_whole
-from seqadd.jobs import Failed, Finished
-from seqadd.progress import PatientConsole
+from seqadd.cli.console import SafeConsole
+from seqadd.config import cost
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config
+from seqadd.errors import ConfigError, Interrupted
+from seqadd.jobs import Failed, Finished, run_each, run_ids
+from seqadd.system.files import write_file
+from seqadd.system.signals import defer_signals, signals_as_exceptions
 
 if TYPE_CHECKING:
     from submitit import Job
@@ -111,12 +113,14 @@ class Request:
 
     def minutes_for(self, configs: Sequence[Config]) -> int:
         """The time limit of each of these jobs."""
-        longest = max(config.epochs * config.seconds_per_epoch() for config in configs)
+        longest = max(config.epochs * cost.seconds_per_epoch(config) for config in configs)
         return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest / 60)
 
     def memory_for(self, configs: Sequence[Config]) -> float:
         """The memory of each of these jobs in gigabytes."""
-        return self.memory_gb or math.ceil(_TIMES_AS_MUCH * max(sum(c.memory_needed().values()) for c in configs) / 1e9)
+        return self.memory_gb or math.ceil(
+            _TIMES_AS_MUCH * max(sum(cost.memory_needed(c).values()) for c in configs) / 1e9
+        )
 
     def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
         """Options of sbatch that say what these jobs need; True for one that takes no value."""
@@ -173,7 +177,7 @@ def check(request: Request, configs: Sequence[Config]) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # an address with a password in it may be in there
     except OSError as error:
-        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {in_one_line(error)}") from error
+        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {one_line(error)}") from error
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be written; name a folder of your own")
 
@@ -211,8 +215,8 @@ class _Work:
 
     def __call__(self, label: str, config: Config) -> Finished | Failed:
         try:
-            with raising_on_signals():
-                (outcome,) = jobs.run_each([label], [config], at_once=1)
+            with signals_as_exceptions():
+                (outcome,) = run_each([label], [config], at_once=1)
             return outcome
         except Interrupted as stopped:  # which is no result: Slurm may have requeued the job
             # A job that ends by itself in the time that a preempted one is given is not requeued.
@@ -241,7 +245,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
         RecordWaits: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM; the jobs go on.
     """
-    say = PatientConsole(highlight=False, soft_wrap=True)
+    say = SafeConsole(highlight=False, soft_wrap=True)
     folder = Path(request.folder).absolute()
     there = _still_there(folder, configs)
     missing = [index for index in range(len(configs)) if index not in there]
@@ -251,7 +255,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
         at_once = _longest_array()
         for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
             # A job that is submitted and not written down would be submitted again.
-            with signals_held(however_long=True):
+            with defer_signals(however_long=True):
                 new = _submit(folder, [labels[n] for n in some], [configs[n] for n in some], request)
                 there |= dict(zip(some, new, strict=True))
                 _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
@@ -269,7 +273,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
             markup=False,
         )
         raise
-    return jobs.run_ids(labels, outcomes)
+    return run_ids(labels, outcomes)
 
 
 def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[Job[Any]]:
@@ -289,7 +293,7 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
         with _set_here(wanted), redirect_stderr(io.StringIO()):  # on which submitit repeats what sbatch says
             return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
-        raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {in_one_line(error)}") from error
+        raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
 
 
 @contextmanager
@@ -337,7 +341,7 @@ def _written_down(folder: Path) -> dict[str, str]:
 
 def _write_down(folder: Path, submitted: dict[str, str]) -> None:
     with FileLock(folder / f"{_SUBMITTED}.lock"):
-        write_whole(folder / _SUBMITTED, json.dumps({**_written_down(folder), **submitted}, indent=1))
+        write_file(folder / _SUBMITTED, json.dumps({**_written_down(folder), **submitted}, indent=1))
 
 
 def _ids(of_jobs: Any) -> str:
@@ -369,7 +373,7 @@ class _Watched:
     state: str = "PENDING"
 
 
-def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: PatientConsole) -> list[Finished | Failed]:
+def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: SafeConsole) -> list[Finished | Failed]:
     """Waits for all jobs, and shows what their logs say meanwhile."""
     waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
     outcomes: dict[int, Finished | Failed] = {}
@@ -389,7 +393,7 @@ def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: Patient
     return [outcomes[index] for index in by_index]
 
 
-def _look(watched: _Watched, state: str, say: PatientConsole) -> None:
+def _look(watched: _Watched, state: str, say: SafeConsole) -> None:
     """Shows what is new of a job; its state is empty where Slurm does not answer."""
     if state != "gone":
         watched.last_seen = time.monotonic()

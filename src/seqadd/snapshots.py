@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from seqadd import alphabet, views
 from seqadd.addition import Dataset
-from seqadd.config import Config
-from seqadd.exits import signals_held
-from seqadd.files import replacing
+from seqadd.config.schema import Config
 from seqadd.questions import as_people_write
+from seqadd.system.files import atomic_write
+from seqadd.system.signals import defer_signals
 
 if TYPE_CHECKING:
     import keras
@@ -57,16 +57,17 @@ def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun)
     def take(epoch: int) -> None:
         if epoch % every and epoch != config.epochs:
             return
-        from seqadd import heatmaps, training
+        from seqadd import training
+        from seqadd.reporting import heatmaps
 
-        with signals_held():  # an exception out of the blue inside TensorFlow or matplotlib comes out as another
+        with defer_signals():  # an exception out of the blue inside TensorFlow or matplotlib comes out as another
             (view,) = views.look(model, [asked])
             panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
             picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
-            with replacing(record.artifact(name_of(epoch, "weights.h5"))) as path:
+            with atomic_write(record.artifact(name_of(epoch, "weights.h5"))) as path:
                 training.save_weights(model, path)
             drawn = record.artifact(name_of(epoch, "png"))
-            with replacing(drawn) as path:
+            with atomic_write(drawn) as path:
                 picture.savefig(path, dpi=80)
             record.show_image(drawn, IMAGES, epoch)
 

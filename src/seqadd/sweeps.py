@@ -7,42 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from seqadd import arithmetic
-from seqadd.config import Config
+from seqadd.cli.console import print_line
+from seqadd.config.schema import Config
 from seqadd.database import check_database
-from seqadd.exits import signals_held
-from seqadd.progress import PatientConsole
+from seqadd.system import numeric_flags
+from seqadd.system.signals import defer_signals
 
 if TYPE_CHECKING:
     from seqadd.tracking import Store, TrackedRun
     from seqadd.unfinished import Unfinished
 
 T = TypeVar("T")
-
-
-def combinations(
-    loader: ConfigLoader, params: Mapping[str, str], sweeps: Sequence[Mapping[str, str]] | None, others: Sequence[str]
-) -> list[list[str]]:
-    """The overrides of each job of a sweep, no job twice.
-
-    Args:
-        loader: Hydra's, which knows what is a config group.
-        params: values for keys, written as on the command line: every combination is a job.
-        sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
-        others: overrides that count more than both.
-    """
-    parser = OverridesParser.create(config_loader=loader)
-    jobs: list[list[str]] = []
-    for own in sweeps or [{}]:
-        written = [f"{key}={value}" for each in (params, own) for key, value in each.items()]
-        # Of a key that is named more than once the last counts.
-        (product,) = BasicSweeper.split_arguments(parser.parse_overrides([*written, *others]), None)
-        jobs += [list(job) for job in product if list(job) not in jobs]
-    return jobs
 
 
 def run_sweep(
@@ -76,13 +51,13 @@ def run_sweep(
     """
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
         check_database(where)
-    with signals_held():  # here, because MLflow takes seconds that a refused configuration must not cost
+    with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
         from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
     store.settle()
     # The same sweep again goes on under the same parent run.
-    place = store.unfinished(arithmetic.key_of("sweep", key, *[config.config_hash() for config in configs]))
+    place = store.unfinished(numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs]))
     with place.claimed(print_line):
         store.tell(place)
         there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
@@ -92,7 +67,7 @@ def run_sweep(
             if place.about() is None:  # and so is the sweep, or it never was one
                 return [there[index] for index in range(len(configs))]
         else:
-            arithmetic.check_flags()
+            numeric_flags.check_flags()
         with parent_run(store, place, name, params, go_on=not any(config.force for config in configs)) as parent:
             launched = launch(missing, parent.run_id) if missing else []
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
@@ -133,8 +108,3 @@ def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]
                 print_line(f"{name}  {already_finished(run, config)}")
                 found[index] = run.run_id
     return found
-
-
-def print_line(text: str) -> None:
-    """Says something to the person at the terminal, if there still is one."""
-    PatientConsole(highlight=False, soft_wrap=True).print(text, markup=False)

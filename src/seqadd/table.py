@@ -14,7 +14,6 @@ import argparse
 import collections
 import gc
 import html
-import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -22,20 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import open_dict
-
+from seqadd.cli.console import SafeConsole
+from seqadd.cli.entry import add_version, command
 from seqadd.codes import origin
-from seqadd.config import Config, ConfigError, as_text, from_hydra, known_keys, packaged, without_passwords
+from seqadd.config.composition import Selection, compose_selection
+from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.database import check_database
-from seqadd.exits import add_version, command
-from seqadd.files import replacing, write_whole
+from seqadd.errors import ConfigError, redact_credentials
 from seqadd.only import EVERYBODY, Only, add_options, whose
-from seqadd.pages import plain
-from seqadd.progress import PatientConsole
+from seqadd.reporting.markup import sanitize
+from seqadd.system.files import atomic_write, resource_dir, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,76 +64,6 @@ def is_metric(name: str) -> bool:
 _PUBLISHED = {"epochs", "metric", "value"}
 _MOST_NAMED = 8  # in a line below the table; of the others it says how many there are
 _FIGURES = (".png", ".svg", ".pdf")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One condition: what it is called in the table, the overrides that choose it, and its configuration."""
-
-    label: str
-    overrides: tuple[str, ...]
-    config: Config
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What the table shows: a column for each condition, and the seeds wanted, None for all there are."""
-
-    columns: list[Column]
-    seeds: tuple[int, ...] | None
-
-
-def select(overrides: Sequence[str]) -> Selection:
-    """The columns that the overrides of a sweep stand for.
-
-    Args:
-        overrides: as for ``python -m seqadd.run -m``; values swept over give one column each. ``seed`` picks the
-            seeds that are averaged over.
-
-    Raises:
-        ConfigError: for a condition that cannot be run, or ``epochs``, which are the rows.
-    """
-    seeds: tuple[int, ...] | None = None
-    choices: list[list[tuple[str, str, bool]]] = []
-    columns = []
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        for override in parser.parse_overrides(list(overrides)):
-            key, values = override.get_key_element(), _values(override)
-            if key == "epochs":
-                raise ConfigError(f"epochs={','.join(values)}: epochs are the table's rows; choose them with --epochs")
-            if key == "seed":
-                if not all(value.isdecimal() for value in values):
-                    raise ConfigError(f"seed={','.join(values)}: must be integers of at least 0")
-                seeds = tuple(int(value) for value in values)
-            else:
-                choices.append([(key, value, len(values) > 1) for value in values])
-        for combination in itertools.product(*choices):
-            own = [f"{key}={value}" for key, value, _ in combination]
-            config = composed(own)
-            written = {key: as_text(value) for key, value in config.flat().items()}
-            swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
-            if len(swept) > 1:
-                label = " ".join(f"{key}={value}" for key, value in swept.items())
-            else:
-                label = next(iter(swept.values()), config.cell)
-            columns.append(Column(label, tuple(own), config))
-    return Selection(columns, seeds)
-
-
-def composed(overrides: list[str]) -> Config:
-    """The checked configuration that these overrides give; inside ``hydra.initialize_config_dir``."""
-    cfg = compose("config", overrides, return_hydra_config=True)
-    choices = cfg.hydra.runtime.choices
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return from_hydra(cfg, choices)
-
-
-def _values(override: Override) -> list[str]:
-    if override.is_sweep_override():
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [str(override.get_value_element_as_str())]
 
 
 @dataclass(frozen=True)
@@ -250,11 +175,11 @@ def _origin(run: RecordedRun) -> dict[str, str]:
     """Where a run's numbers come from, in words that can act in no terminal and no file."""
     return {
         "run_id": run.run_id,
-        "user": plain(run.user),
-        "commit": plain(origin(run.tags)),
-        "code": plain(run.tags.get("code", "unknown")),
-        "versions": plain(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
-        "machine": plain(run.tags.get("machine", "unknown machine")),
+        "user": sanitize(run.user),
+        "commit": sanitize(origin(run.tags)),
+        "code": sanitize(run.tags.get("code", "unknown")),
+        "versions": sanitize(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
+        "machine": sanitize(run.tags.get("machine", "unknown machine")),
     }
 
 
@@ -289,7 +214,11 @@ def read_published(path: Path) -> pd.DataFrame:
 
 def published_value(published: pd.DataFrame, config: Config, epochs: int, metric: str) -> float | None:
     """The number published for this condition, or None; every key that the file names must agree."""
-    keys = {**{key: as_text(value) for key, value in config.flat().items()}, "epochs": str(epochs), "metric": metric}
+    keys = {
+        **{key: override_text(value) for key, value in config.flat().items()},
+        "epochs": str(epochs),
+        "metric": metric,
+    }
     named = [name for name in published.columns if name in keys]
     fits = (published[named] == [keys[name] for name in named]).all(axis=1)
     values = published.loc[fits, "value"]
@@ -322,7 +251,7 @@ def summarize(
                 rows.append(
                     {
                         "column": index,
-                        **{key: as_text(value) for key, value in column.config.condition().items()},
+                        **{key: override_text(value) for key, value in column.config.condition().items()},
                         "epochs": n_epochs,
                         "metric": metric,
                         "seeds": len(values),
@@ -376,7 +305,7 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], on
     """What the table's numbers are and where they come from, a line each."""
     first, *others = [column.config.condition() for column in selection.columns]
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
-    condition = " ".join(f"{key}={as_text(value)}" for key, value in shared.items())
+    condition = " ".join(f"{key}={override_text(value)}" for key, value in shared.items())
     lines = [f"({', '.join(metrics)}) after so many epochs; every column: {condition}"]
     experiments = {column.config.tracking.experiment for column in selection.columns}
     if any(override.startswith("tracking.experiment=") for override in selection.columns[0].overrides):
@@ -426,7 +355,7 @@ def left_out(
         for run in here.runs.unfinished:
             wanted = selection.seeds is None or run.params.get("seed", "") in map(str, selection.seeds)
             if wanted and run.tags.get("config_hash") not in counted:
-                unfinished.append(f"{column.label} seed {plain(run.params.get('seed', 'unknown'))} {run.status}")
+                unfinished.append(f"{column.label} seed {sanitize(run.params.get('seed', 'unknown'))} {run.status}")
         with_numbers = set(curves.loc[curves["column"] == index, "seed"])
         for run in here.runs.finished:
             seed = int(run.params["seed"])
@@ -482,7 +411,7 @@ def _whose(runs: Sequence[RecordedRun], only: Only) -> str:
     }
     said = []
     for what, each in values.items():
-        counts = collections.Counter(map(plain, each)).most_common()
+        counts = collections.Counter(map(sanitize, each)).most_common()
         said.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
     return f"of all {len(runs)} there are: {'; '.join(said)}"
 
@@ -577,7 +506,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--published",
         type=Path,
-        default=packaged("experiments") / "cells" / "published.csv",
+        default=resource_dir("experiments") / "cells" / "published.csv",
         metavar="FILE",
         help="published numbers (default: the article's table)",
     )
@@ -599,7 +528,7 @@ def main() -> None:
         overrides = list(options.overrides)
         if not any(override.startswith("cell=") for override in overrides):
             overrides = ARTICLE_COLUMNS + overrides
-        selection = select(overrides)
+        selection = compose_selection(overrides)
         published = read_published(options.published)
 
         only = whose(options)
@@ -613,17 +542,17 @@ def main() -> None:
         below += left_out(found, selection, curves, options.epochs) + of_others
 
         if options.markdown:
-            write_whole(options.markdown, to_markdown(lines, below))
+            write_file(options.markdown, to_markdown(lines, below))
         if options.csv:
-            write_whole(options.csv, to_csv(summary))
+            write_file(options.csv, to_csv(summary))
         if options.figure:
-            from seqadd import figures
+            from seqadd.reporting import figures
 
             labels = [column.label for column in selection.columns]
-            with replacing(options.figure) as path:
+            with atomic_write(options.figure) as path:
                 figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(path, dpi=150)
 
-        console = PatientConsole(highlight=False)
+        console = SafeConsole(highlight=False)
         if not console.is_terminal:
             console.width = 1000  # a file or a pipe has no edge to wrap at
         console.print(to_terminal(lines))
@@ -632,7 +561,7 @@ def main() -> None:
         for index in [] if only else summary.loc[summary["seeds"] == 0, "column"].unique():
             column = selection.columns[index]
             command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
-            said = without_passwords(f"to fill what is missing of {column.label}: {command_line}")
+            said = redact_credentials(f"to fill what is missing of {column.label}: {command_line}")
             console.print(said, markup=False)
 
 

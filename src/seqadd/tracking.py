@@ -33,25 +33,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
-# A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Its bars over every download would cut into the progress.
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# At a run's end it would print the server's address, with the password that may be in it.
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-# It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-# It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
-os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
-
 import sqlalchemy
+from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import (
-    Dataset as MlflowDataset,
-)
+from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
@@ -68,18 +53,43 @@ from mlflow.utils.mlflow_tags import (
 from sqlalchemy.exc import SQLAlchemyError
 
 import seqadd
-from seqadd import arithmetic, database, locations
+from seqadd import database, locations
 from seqadd.addition import Dataset
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest, code_version
-from seqadd.config import Config, ConfigError, Tracking, as_text, in_one_line, without_passwords
-from seqadd.database import NothingThere, Unavailable, check_database, sqlite_path, sqlite_uri
-from seqadd.exits import Interrupted, Pruned, RecordWaits, last_words, signals_held
-from seqadd.files import CannotWrite, replacing, write_whole
-from seqadd.logs import naming_the_log
-from seqadd.machine import instructions, processor_name, processors
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, Tracking, override_text
+from seqadd.database import check_database, sqlite_path, sqlite_uri
+from seqadd.errors import (
+    CannotWrite,
+    ConfigError,
+    DeliveryPending,
+    Interrupted,
+    Pruned,
+    StoreMoved,
+    StoreNotFound,
+    StoreUnavailable,
+    redact_credentials,
+)
 from seqadd.only import EVERYBODY, Only
+from seqadd.system import numeric_flags
+from seqadd.system.files import atomic_write, write_file
+from seqadd.system.hardware import instructions, processor_name, processors
+from seqadd.system.library_log import with_log_path
+from seqadd.system.signals import defer_signals, on_forced_exit
 from seqadd.unfinished import RECORDER, About, Ending, Unfinished, all_of
+
+# A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Its bars over every download would cut into the progress.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# At a run's end it would print the server's address, with the password that may be in it.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+# It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+# It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
+os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
 
 # Seconds that a server may take to answer: many runs that begin or end at once can keep it busy for some. Fewer where
 # it has not shown yet that it is there, and while a training waits.
@@ -117,10 +127,6 @@ _T = TypeVar("_T")
 _U = TypeVar("_U")
 
 
-class StoreMoved(OSError):
-    """Artifacts cannot be recorded, for the store was moved and they would go where it was before."""
-
-
 # What a folder of this machine answers, and will answer again.
 _REFUSALS_HERE = (StoreMoved, PermissionError, FileNotFoundError, NotADirectoryError)
 
@@ -140,10 +146,10 @@ class Store:
         self.client = client
         self.experiment_id = str(experiment.experiment_id)
         self._experiment = tracking.experiment
-        self._said = f"tracking.uri={without_passwords(tracking.uri)}"
+        self._said = f"tracking.uri={redact_credentials(tracking.uri)}"
         self._database = path = sqlite_path(tracking.uri)
         self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
-        self._name = str(path) if path is not None else without_passwords(tracking.uri)
+        self._name = str(path) if path is not None else redact_credentials(tracking.uri)
         if tracking.unfinished is not None:
             self._unfinished = Path(tracking.unfinished).absolute()
         elif path is not None:
@@ -203,7 +209,7 @@ class Store:
             all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
         run: TrackedRun | None = None
         try:
-            with signals_held():
+            with defer_signals():
                 pauses = _pauses() if parent_run_id is not None else _SECONDS_BEFORE_ATTEMPTS
                 try:
                     info = _patiently(self._beginning(place, name, all_tags, go_on=go_on), pauses, say)
@@ -213,20 +219,20 @@ class Store:
                     raise ConfigError(f"{self._said}: cannot begin a run: {_briefly(error)}") from error
                 if texts:
                     self._try_artifacts(run.run_id, place, texts, pauses, say)
-            with last_words(run.end_now):
+            with on_forced_exit(run.end_now):
                 yield run
-            with signals_held():
+            with defer_signals():
                 run.end("FINISHED")
-        except RecordWaits:  # the jobs of a sweep are trained, all of them
+        except DeliveryPending:  # the jobs of a sweep are trained, all of them
             if run is not None:
-                with signals_held(), suppress(*STORE_ERRORS):
+                with defer_signals(), suppress(*STORE_ERRORS):
                     run.end("FINISHED")
                     self.tell(place)
             raise
         except BaseException as error:
             if run is not None:
                 killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
-                with signals_held(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
+                with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
                     explained = killed or isinstance(error, ConfigError)  # which says all there is to say
                     run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
                     self.tell(place)
@@ -234,7 +240,7 @@ class Store:
         try:
             _patiently(functools.partial(self.tell, place), _SECONDS_BEFORE_ATTEMPTS)
         except STORE_ERRORS as error:
-            raise RecordWaits(
+            raise DeliveryPending(
                 f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
                 f"waits in {place.path}, the next command tells it"
             ) from error
@@ -262,7 +268,7 @@ class Store:
         self.client.update_run(run_id, status="RUNNING")
         self.client.log_batch(
             run_id,
-            params=[Param(name, _shortened(as_text(value), _LONGEST_PARAM)) for name, value in params.items()],
+            params=[Param(name, _shortened(override_text(value), _LONGEST_PARAM)) for name, value in params.items()],
             tags=[RunTag(name, _shortened(value, _LONGEST_TAG)) for name, value in tags.items()],
         )
 
@@ -280,7 +286,7 @@ class Store:
             ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
         """
         for name, text in texts.items():
-            write_whole(place.artifact(name), text)
+            write_file(place.artifact(name), text)
         try:
             _patiently(functools.partial(self.log_folder, run_id, place.artifacts), pauses, say)
         except STORE_ERRORS as error:
@@ -297,7 +303,7 @@ class Store:
                 if free:
                     self.tell(place)
 
-    @signals_held()
+    @defer_signals()
     def tell(self, place: Unfinished) -> None:
         """Tells the store what waits in a place that this process has claimed.
 
@@ -440,7 +446,7 @@ class Store:
         found = self._tagged(SEARCH, search, _FINISHED)
         return found[-1] if found else None
 
-    @signals_held()
+    @defer_signals()
     def run(self, run_id: str) -> RecordedRun | None:
         """The run of this id, of whatever experiment; None if the store has none, or it was deleted."""
         try:
@@ -477,24 +483,24 @@ class Store:
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
-                with signals_held():
+                with defer_signals():
                     moved = self._moved_artifacts(run_id)
                     if moved is None:
                         path = Path(self.client.download_artifacts(run_id, name, folder))
                     else:
                         path = Path(moved.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
             except (MlflowException, OSError) as error:
-                raise FileNotFoundError(f"the store does not give {name}: {in_one_line(error)}") from error
+                raise FileNotFoundError(f"the store does not give {name}: {one_line(error)}") from error
             yield path
 
-    @signals_held()
+    @defer_signals()
     def artifacts(self, run_id: str, folder: str) -> list[str]:
         """The paths of the artifacts in a run's folder, in order; none where there is no such folder."""
         moved = self._moved_artifacts(run_id)
         found = self.client.list_artifacts(run_id, folder) if moved is None else moved.list_artifacts(folder)
         return sorted(each.path for each in found if not each.is_dir)
 
-    @signals_held()
+    @defer_signals()
     def log_folder(self, run_id: str, folder: Path, name: str | None = None) -> None:
         """Records a folder with all that is in it as the artifact ``name`` of a run, or as all of its artifacts.
 
@@ -520,7 +526,7 @@ class Store:
         wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.only)])
         return [_recorded(run) for run in self._search(wanted)]
 
-    @signals_held()
+    @defer_signals()
     def _search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
         """The runs of the experiment, or of another, that a filter fits, oldest first; or the newest of them alone."""
         runs: list[Run] = []
@@ -539,7 +545,7 @@ class Store:
             if newest or not token:
                 return runs
 
-    @signals_held()
+    @defer_signals()
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """A metric's value after each epoch, epochs counted from 1, in their order."""
         values = self.client.get_metric_history(run_id, metric)
@@ -549,7 +555,7 @@ class Store:
         """As ``history``, for many runs and metrics: ``[(run_id, metric), ...]``."""
         return self.each(lambda one: self.history(*one), wanted)
 
-    @signals_held()
+    @defer_signals()
     def each(self, ask: Callable[[_T], _U], things: Iterable[_T]) -> list[_U]:
         """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
         if self._database is not None:
@@ -610,7 +616,7 @@ def _recorded(run: Run) -> RecordedRun:
 
 def _made_here(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     """Those with the flags of this process."""
-    flags = arithmetic.flags()
+    flags = numeric_flags.flags()
     return [run for run in runs if run.flags == flags]
 
 
@@ -669,7 +675,7 @@ class TrackedRun:
         """Records the metrics of an epoch, with its ``epoch``, from 1; the store gets them within a second or two."""
         self.log_history([row])
 
-    @signals_held()
+    @defer_signals()
     def _tell_epochs(self) -> None:
         if time.monotonic() < self._next_request:
             return
@@ -682,7 +688,7 @@ class TrackedRun:
             self._known = None  # it may have got them all the same
             if not self._pause:
                 how = "takes nothing" if _refuses(error) else "does not answer"
-                self._say(naming_the_log(f"the store {how}, goes on without it: {_briefly(error)}"))
+                self._say(with_log_path(f"the store {how}, goes on without it: {_briefly(error)}"))
             self._pause = min(max(1.0, 2 * self._pause), _MOST_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
@@ -697,7 +703,7 @@ class TrackedRun:
         """Records a tag, at the run's end."""
         self._tags[name] = value
 
-    @signals_held()
+    @defer_signals()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
         """Records the data set as an input of the run; at its end if the store does not answer now."""
         self._dataset = {
@@ -714,7 +720,7 @@ class TrackedRun:
         """Where to write the artifact ``name``, which the store gets at the run's end."""
         return self._place.artifact(name)
 
-    @signals_held()
+    @defer_signals()
     def show_image(self, path: Path, name: str, epoch: int) -> None:
         """Shows a picture on MLflow's page now, as a step of the images ``name``; not while the store is away."""
         from PIL import Image
@@ -730,7 +736,7 @@ class TrackedRun:
         Raises:
             CannotWrite: when it cannot be kept until then.
         """
-        write_whole(self._place.artifact(name), text)
+        write_file(self._place.artifact(name), text)
 
     def end(self, status: str, traceback_text: str | None = None) -> None:
         """Writes down how the run ended. From now on whoever comes next can tell the store.
@@ -740,7 +746,7 @@ class TrackedRun:
         """
         try:
             if traceback_text is not None:
-                self.log_text(without_passwords(traceback_text), "traceback.txt")
+                self.log_text(redact_credentials(traceback_text), "traceback.txt")
             self._place.end(self._ending(status))
         except CannotWrite:
             with suppress(*STORE_ERRORS):
@@ -787,7 +793,7 @@ def _patiently(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str
                 raise
             if not said:
                 said = True
-                say(naming_the_log(f"waits for the store: {_briefly(error)}"))
+                say(with_log_path(f"waits for the store: {_briefly(error)}"))
         time.sleep(pause)
     return do()
 
@@ -803,7 +809,7 @@ def _refuses(error: Exception) -> bool:
 
 def _briefly(error: Exception) -> str:
     """What a store says is wrong; about servers it says a great deal, and little that helps."""
-    said = in_one_line(error).partition("; [SQL: ")[0]
+    said = one_line(error).partition("; [SQL: ")[0]
     code = getattr(error, "error_code", None)
     if code == "UNAUTHENTICATED":
         wrong = "refuses the password" if os.environ.get("MLFLOW_TRACKING_PASSWORD") else "wants a password"
@@ -826,7 +832,7 @@ def _now() -> int:
     return int(1000 * (_BEGAN + time.monotonic()))
 
 
-@signals_held()
+@defer_signals()
 def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], None] = lambda text: None) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
 
@@ -842,7 +848,7 @@ def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], 
     """
     check_database(tracking, create=create)
     path = sqlite_path(tracking.uri)
-    said = f"tracking.uri={without_passwords(tracking.uri)}"
+    said = f"tracking.uri={redact_credentials(tracking.uri)}"
     try:
         if path is None:
             if tracking.uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
@@ -864,7 +870,7 @@ def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], 
                 _check_location(client, path, experiment)
             return Store(client, experiment, tracking)
     except STORE_ERRORS as error:
-        raise Unavailable(f"{said}: cannot open the store: {_briefly(error)}") from error
+        raise StoreUnavailable(f"{said}: cannot open the store: {_briefly(error)}") from error
 
 
 def _prepare_database(path: Path, tracking: Tracking, say: Callable[[str], None]) -> None:
@@ -902,7 +908,7 @@ def _check_server_database(uri: str, create: bool) -> None:
     try:
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     except ImportError as error:
-        raise ConfigError(f"tracking.uri={without_passwords(uri)}: {error}; install it") from error
+        raise ConfigError(f"tracking.uri={redact_credentials(uri)}: {error}; install it") from error
     with engine.connect() as connection:
         tables = frozenset(sqlalchemy.inspect(connection).get_table_names())
         revisions = (
@@ -912,9 +918,9 @@ def _check_server_database(uri: str, create: bool) -> None:
         )
     schema = database.Schema(tables, frozenset(revisions))
     if schema.is_mlflows:
-        database.check_schema("the database", without_passwords(uri), schema, create=create, migrate=False)
+        database.check_schema("the database", redact_credentials(uri), schema, create=create, migrate=False)
     elif not create:
-        raise NothingThere(f"tracking.uri={without_passwords(uri)}: no store here; python -m seqadd.run makes one")
+        raise StoreNotFound(f"tracking.uri={redact_credentials(uri)}: no store here; python -m seqadd.run makes one")
 
 
 def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
@@ -945,9 +951,9 @@ def open_store_patiently(tracking: Tracking, say: Callable[[str], None]) -> Stor
     for pause in _pauses():
         try:
             return open_store(tracking)
-        except Unavailable as error:
+        except StoreUnavailable as error:
             if pause == 1.0:
-                say(naming_the_log(f"waits for the store: {error}"))
+                say(with_log_path(f"waits for the store: {error}"))
         time.sleep(pause)
     return open_store(tracking)
 
@@ -972,7 +978,7 @@ def _make_database(path: Path) -> None:
     ours = f"{glob.escape(path.name)}*"
     for killed in path.parent.glob(f"unfinished.*.{ours}"):  # while it made one; nobody else does, under the lock
         killed.unlink()
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         try:
             SqlAlchemyStore(sqlite_uri(unfinished), (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
         finally:
@@ -983,7 +989,7 @@ def _make_database(path: Path) -> None:
 def _experiment(client: MlflowClient, name: str, artifact_location: str | None, create: bool) -> Experiment:
     found = client.get_experiment_by_name(name)
     if found is None and not create:
-        raise NothingThere(f"tracking.experiment={name}: no such experiment in this store")
+        raise StoreNotFound(f"tracking.experiment={name}: no such experiment in this store")
     if found is None:
         try:
             # The UI would otherwise open it as an experiment with language models.
@@ -1015,7 +1021,7 @@ def run_tags(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
-        **{name: value for name, value in (("instructions", instructions()), (FLAGS, arithmetic.flags())) if value},
+        **{name: value for name, value in (("instructions", instructions()), (FLAGS, numeric_flags.flags())) if value},
         **_slurm_tags(),
     }
 

@@ -20,27 +20,23 @@ import numpy as np
 import numpy.typing as npt
 from hydra import initialize_config_dir
 
-from seqadd import alphabet, arithmetic, snapshots, views
+from seqadd import alphabet, snapshots, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.codes import code_digest, same_numbers
-from seqadd.config import (
-    Config,
-    ConfigError,
-    Tracking,
-    as_text,
-    check_limits,
-    in_one_line,
-    known_result_keys,
-    packaged,
-)
+from seqadd.config.composition import compose_config, compose_selection
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, Tracking, known_result_keys, override_text
+from seqadd.config.validation import check_limits
 from seqadd.database import check_database
+from seqadd.errors import ConfigError, RunNotFound
 from seqadd.only import EVERYBODY, Only
-from seqadd.pages import plain
 from seqadd.questions import as_people_write, read_question
-from seqadd.quiet import quiet_import_of_tensorflow
+from seqadd.reporting.markup import sanitize
 from seqadd.run import draw, run_name
-from seqadd.table import composed, select
+from seqadd.system import numeric_flags
+from seqadd.system.files import resource_dir
+from seqadd.system.tensorflow_setup import quiet_import
 
 if TYPE_CHECKING:
     import keras
@@ -51,10 +47,6 @@ if TYPE_CHECKING:
 WEIGHTS = "model.weights.h5"
 
 _ALL = "all"
-
-
-class NoSuchRun(ConfigError):
-    """A run that is not there, or cannot be looked at, told in one line."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +83,13 @@ class TrainedRun:
         said = []
         code = self.tags.get("code", "unknown")
         if code not in same_numbers():
-            commit = plain(self.tags.get("git_commit", "unknown"))[:12]
+            commit = sanitize(self.tags.get("git_commit", "unknown"))[:12]
             changed = " with changes" if self.tags.get("git_dirty") == "true" else ""
             said.append(
                 f"its weights are computed by other code than that which trained them: code {code_digest()} here, code "
-                f"{plain(code)} of commit {commit}{changed} there"
+                f"{sanitize(code)} of commit {commit}{changed} there"
             )
-        if self.tags.get("flags", "") != arithmetic.flags():
+        if self.tags.get("flags", "") != numeric_flags.flags():
             said.append("its weights are computed with other flags than they were trained with: see its tag flags")
         return said
 
@@ -250,7 +242,7 @@ def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
     if named and only:
         raise ConfigError(f"run={named[0]} {only.as_options()}: run= names a run; leave the other out")
     tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
-    chosen = select(tracking_words if choice.runs else choice.overrides)
+    chosen = compose_selection(tracking_words if choice.runs else choice.overrides)
     where = _one_tracking([column.config.tracking for column in chosen.columns])
     check_database(where, create=False)
     from seqadd import tracking
@@ -269,20 +261,20 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
 
 def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
     """As ``load_runs``, from a store that is open; the runs' ``notes`` are left to be read."""
-    arithmetic.check_libraries()
+    numeric_flags.check_libraries()
     found: list[tuple[RecordedRun, Config, int, str, str]] = []
     for run in _recorded(store, choice):
         config = config_of(run)
         for epoch in _epochs_of(store, run, config, choice.at):
             found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
-    arithmetic.check_flags()
+    numeric_flags.check_flags()
     data: dict[str, Dataset] = {}
     loaded = []
     for run, config, epoch, weights_run, name in found:
         if run.run_id not in data:
             data[run.run_id] = draw(config)
             if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
-                raise NoSuchRun(
+                raise RunNotFound(
                     f"run={run.run_id}: its data_digest is {run.tags['data_digest']}, that of the sums drawn here "
                     f"{data[run.run_id].digest()}: it learnt others"
                 )
@@ -298,7 +290,7 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
 def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
     if choice.runs:
         return [_by_id(store, run_id) for run_id in choice.runs]
-    selection = select(choice.overrides)
+    selection = compose_selection(choice.overrides)
     found = []
     for column in selection.columns:
         recorded = store.of_condition(column.config.condition_hash())
@@ -308,7 +300,7 @@ def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
                 fitting = _fitting(recorded.finished, seed, epochs) or _fitting(recorded.with_flags, seed, epochs)
                 if not fitting:
                     runs = recorded.finished + recorded.with_flags
-                    raise NoSuchRun(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
+                    raise RunNotFound(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
                 # The longest, and of those the newest.
                 found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
     return found
@@ -342,15 +334,17 @@ def _by_id(store: Store, run_id: str) -> RecordedRun:
         newest = store.newest_run()
         if newest is None:
             wanted = " ".join([f"run={run_id}", *_words(store)])
-            raise NoSuchRun(f"{wanted}: no run is finished in this experiment yet; python -m seqadd.run makes one")
+            raise RunNotFound(f"{wanted}: no run is finished in this experiment yet; python -m seqadd.run makes one")
         return newest
     run = store.run(run_id)
     if run is None:
-        raise NoSuchRun(f"run={run_id}: there is no such run in this store; python -m seqadd.run prints a run's id")
+        raise RunNotFound(f"run={run_id}: there is no such run in this store; python -m seqadd.run prints a run's id")
     if "config_hash" not in run.tags:
-        raise NoSuchRun(f"run={run_id}: is a sweep, or not a run of seqadd's; name one of the runs of a model")
+        raise RunNotFound(f"run={run_id}: is a sweep, or not a run of seqadd's; name one of the runs of a model")
     if run.status != "FINISHED":
-        raise NoSuchRun(f"run={run_id}: is {run.status}, not FINISHED; the command that trains it, again, finishes it")
+        raise RunNotFound(
+            f"run={run_id}: is {run.status}, not FINISHED; the command that trains it, again, finishes it"
+        )
     return run
 
 
@@ -362,18 +356,18 @@ def config_of(run: RecordedRun) -> Config:
     """
     strange = sorted(set(run.params) - set(known_result_keys()))
     if strange:
-        raise NoSuchRun(f"run={run.run_id}: has the parameter {strange[0]}, of which this seqadd knows nothing")
+        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, of which this seqadd knows nothing")
     overrides = [f"{key}={value}" for key, value in run.params.items()]
     try:
-        with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-            config = composed(overrides)
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            config = compose_config(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: whoever wrote to the store can have written anything
-        raise NoSuchRun(f"run={run.run_id}: its parameters are no configuration: {in_one_line(error)}") from error
+        raise RunNotFound(f"run={run.run_id}: its parameters are no configuration: {one_line(error)}") from error
     # A parameter that is not there is one of which there was no choice yet: the run did what is the default now.
-    written = {key: as_text(value) for key, value in config.result_keys().items()}
+    written = {key: override_text(value) for key, value in config.result_keys().items()}
     wrong = sorted(key for key, text in run.params.items() if text != written[key])
     if wrong:
-        raise NoSuchRun(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
+        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
     return dataclasses.replace(config, force=False)
 
 
@@ -382,7 +376,7 @@ def _epochs_of(store: Store, run: RecordedRun, config: Config, wanted: tuple[int
         return sorted({*_kept_by(store, run), config.epochs})
     for epoch in wanted:
         if epoch > config.epochs:
-            raise NoSuchRun(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
+            raise RunNotFound(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
     return list(dict.fromkeys(wanted)) or [config.epochs]
 
 
@@ -414,7 +408,7 @@ def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> t
     kept = _kept_by(store, run)
     if epoch not in kept:
         there = ", ".join(map(str, [*kept, config.epochs]))
-        raise NoSuchRun(
+        raise RunNotFound(
             f"epoch={epoch}: run {run.run_id} keeps no weights of it, but of {there}; inspect.every=N with force=true "
             "trains it again and keeps them every N epochs"
         )
@@ -424,7 +418,7 @@ def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> t
 def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
     check_limits()
     with _artifact(store, from_run, name) as path:
-        with quiet_import_of_tensorflow():
+        with quiet_import():
             from seqadd import models, training
 
         model = models.build_model(
@@ -436,12 +430,12 @@ def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from
         try:
             model.load_weights(path)
         except Exception as error:  # h5py's, Keras': whatever is in the file
-            raise NoSuchRun(
-                f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {in_one_line(error)[:200]}"
+            raise RunNotFound(
+                f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
             ) from error
     expected = run.tags.get("weights_sha256")
     if epoch == config.epochs and expected is not None and training.weights_digest(model) != expected:
-        raise NoSuchRun(f"run={run.run_id}: {name} is not what it ended with: the checksum weights_sha256 differs")
+        raise RunNotFound(f"run={run.run_id}: {name} is not what it ended with: the checksum weights_sha256 differs")
     return model
 
 
@@ -451,17 +445,18 @@ def _artifact(store: Store, run_id: str, name: str) -> Iterator[Path]:
         with store.artifact_of(run_id, name) as path:
             yield path
     except FileNotFoundError as error:
-        raise NoSuchRun(f"run={run_id}: has no weights: {error}") from error
+        raise RunNotFound(f"run={run_id}: has no weights: {error}") from error
 
 
 def labels(runs: Sequence[TrainedRun]) -> list[str]:
     """What tells each of several apart from the others, in the fewest words: ``epoch 10``, ``gru``, ``seed 3``."""
     each = [{**run.config.result_keys(), "epoch": run.epoch} for run in runs]
-    differing = [key for key in each[0] if len({as_text(keys_of[key]) for keys_of in each}) > 1]
+    differing = [key for key in each[0] if len({override_text(keys_of[key]) for keys_of in each}) > 1]
     if "epoch" in differing and all(run.epoch == run.config.epochs for run in runs):
         differing.remove("epoch")
+    self_explaining = ("cell", "architecture", "era", "loss")
     shown = [
-        ", ".join(as_text(of[key]) if key in ("cell", "architecture", "era", "loss") else f"{key} {as_text(of[key])}"
+        ", ".join(override_text(of[key]) if key in self_explaining else f"{key} {override_text(of[key])}"
                   for key in differing)
         for of in each
     ]  # fmt: skip

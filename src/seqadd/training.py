@@ -22,9 +22,11 @@ import tensorflow as tf
 from seqadd import alphabet, curricula, metrics
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
-from seqadd.config import Config, in_one_line
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config
 from seqadd.encoder_decoder import EncoderDecoder, counted, previous
-from seqadd.exits import signals_held
+from seqadd.errors import TrainingDiverged
+from seqadd.system.signals import defer_signals
 
 #: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
 LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
@@ -36,10 +38,6 @@ LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
 SCHEDULE = 20
 
 N_CHARACTERS = len(alphabet.CHARACTERS)
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number, so no later epoch can mean anything."""
 
 
 def use_threads(threads: int) -> None:
@@ -127,7 +125,7 @@ def train(
     first = len(history) + 1
     for epoch in range(first, config.epochs + 1):
         start = time.perf_counter()
-        with signals_held():  # an exception out of the blue inside TensorFlow or numpy comes out as another
+        with defer_signals():  # an exception out of the blue inside TensorFlow or numpy comes out as another
             rows = rows_of_epoch(config, data, history, epoch)
             try:
                 measured = run_epoch(rows, epoch)
@@ -136,7 +134,7 @@ def train(
                 if not config.jit or epoch > first or out_of_memory:
                     raise
                 # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
-                warn(f"XLA cannot compile this model, trains on without it: {in_one_line(error)[:200]}")
+                warn(f"XLA cannot compile this model, trains on without it: {one_line(error)[:200]}")
                 config = dataclasses.replace(config, jit=False)
                 run_epoch = epoch_program(model, optimizer, data, config)
                 evaluate = evaluation_program(model, config)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock
 
-from seqadd.config import Config, ConfigError, in_a_short_line
-from seqadd.exits import Pruned, RecordWaits, signals_held
+from seqadd.config.messages import short_line
+from seqadd.config.schema import Config
+from seqadd.errors import ConfigError, DeliveryPending, Pruned
+from seqadd.system.signals import defer_signals
 
 if TYPE_CHECKING:
     import optuna
@@ -120,18 +122,18 @@ def trial_of(config: Config, store: Store) -> Iterator[Trial]:
         journal = place_of(store, config.tracking.search).path / JOURNAL
         if not journal.exists():
             raise ConfigError(f"tracking.search={config.tracking.search}: no such search is under way; leave it out")
-        with signals_held():
+        with defer_signals():
             trial = Trial(open_study(journal), config.tracking.trial, config.epochs)
     try:
         yield trial
     except Pruned:
         trial.tell("PRUNED")
         raise
-    except RecordWaits:  # it is trained all the same
+    except DeliveryPending:  # it is trained all the same
         trial.tell("COMPLETE")
         raise
     except Exception as error:
-        trial.tell("FAIL", in_a_short_line(error))
+        trial.tell("FAIL", short_line(error))
         raise
     else:
         trial.tell("COMPLETE")
@@ -171,7 +173,7 @@ class Trial:
             }[study.user_attrs["pruner"]]
             self._trial = trial_in(study, number)
 
-    @signals_held()
+    @defer_signals()
     def begin(self, run_id: str, values: Mapping[int, float]) -> None:
         """Says which record is the trial's, and its metric after each epoch that is behind it."""
         self._run_id = run_id
@@ -187,7 +189,7 @@ class Trial:
         """The metric after each epoch of a history."""
         return {} if self._study is None else {int(row["epoch"]): self._value(row) for row in history}
 
-    @signals_held()
+    @defer_signals()
     def report(self, row: Mapping[str, float]) -> None:
         """Tells the study of an epoch.
 
@@ -203,7 +205,7 @@ class Trial:
         if epoch < self._epochs and self._trial.should_prune():
             raise Pruned(f"pruned after epoch {epoch}: {self._beside_the_others(epoch)}", self._run_id, epoch)
 
-    @signals_held()
+    @defer_signals()
     def tell(self, state: str, error: str | None = None) -> None:
         """Tells the study how the trial ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``."""
         if self._study is None or self._is_over():

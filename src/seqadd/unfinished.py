@@ -25,9 +25,10 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from seqadd import checkpoints
-from seqadd.checkpoints import Checkpoint, CheckpointError
-from seqadd.exits import last_words, signals_held, start_beside
-from seqadd.files import write_whole
+from seqadd.checkpoints import Checkpoint
+from seqadd.errors import CheckpointError
+from seqadd.system.files import write_file
+from seqadd.system.signals import defer_signals, on_forced_exit, spawn_detached
 
 #: The tag by which a record is found again by whoever was about to make it.
 RECORDER = "recorder"
@@ -120,7 +121,7 @@ class Unfinished:
                 say("waits: another process is at it")
             time.sleep(_LOOKS_EVERY)
         try:
-            with last_words(self._have_it_reconciled):
+            with on_forced_exit(self._have_it_reconciled):
                 yield self
         finally:
             self._release()
@@ -137,7 +138,7 @@ class Unfinished:
 
     def _have_it_reconciled(self) -> None:
         if self._reconciled is not None:
-            start_beside("seqadd.reconcile", {RECONCILED: self._reconciled})
+            spawn_detached("seqadd.reconcile", {RECONCILED: self._reconciled})
 
     def _acquire(self) -> bool:
         try:
@@ -152,7 +153,7 @@ class Unfinished:
         return True
 
     def _release(self) -> None:
-        with signals_held():
+        with defer_signals():
             with suppress(OSError):
                 self.path.rmdir()  # if nothing is left in it
             with suppress(OSError):
@@ -169,7 +170,7 @@ class Unfinished:
         else:
             self.discard()
         self.path.mkdir(exist_ok=True)
-        write_whole(self.path / "about.json", json.dumps(asdict(about), indent=1))
+        write_file(self.path / "about.json", json.dumps(asdict(about), indent=1))
 
     def about(self) -> About | None:
         """Which record this folder belongs to; None where there is none."""
@@ -183,7 +184,7 @@ class Unfinished:
         """
         began = time.monotonic()
         latest, before = (self.path / name for name in _CHECKPOINTS)
-        with signals_held():
+        with defer_signals():
             checkpoints.save(latest, checkpoint, keep=before)
         self._checkpointed_at = time.monotonic()
         self._pause = max(_SECONDS_BETWEEN_CHECKPOINTS, (self._checkpointed_at - began) / _COST)
@@ -226,7 +227,7 @@ class Unfinished:
 
     def end(self, ending: Ending) -> None:
         """From now on the run is over, and whoever comes next can tell the store so."""
-        write_whole(self.path / "ending.json", json.dumps(asdict(ending)))
+        write_file(self.path / "ending.json", json.dumps(asdict(ending)))
 
     def ending(self) -> Ending | None:
         """What the store is to be told; None while the run is not over."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqadd import addition, alphabet
-from seqadd.config import Config
-from seqadd.heatmaps import Heatmap
+from seqadd.config.schema import Config
 from seqadd.questions import read_question
+from seqadd.reporting.heatmaps import Heatmap
 
 if TYPE_CHECKING:
     import keras

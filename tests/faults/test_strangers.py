@@ -17,8 +17,9 @@ import pytest
 from conftest import COMMAND, WITHOUT_XLA, make_config, quick_database, runs_of
 
 from seqadd import checkpoints, run, table, tracking
-from seqadd.checkpoints import CheckpointError
-from seqadd.config import Tracking, without_passwords
+from seqadd.config import composition
+from seqadd.config.schema import Tracking
+from seqadd.errors import CheckpointError, redact_credentials
 from seqadd.locations import folder_name
 from seqadd.only import Only
 
@@ -149,7 +150,7 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
         store.record(place, name, params=config.result_keys(), tags=tags) as record,
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
-    selection = table.select(["cell=lstm", f"tracking.experiment='{name}'"])
+    selection = composition.compose_selection(["cell=lstm", f"tracking.experiment='{name}'"])
     curves = table.learning_curves(table.find(selection, Only()), selection, ["acc"])
     summary = table.summarize(
         curves, selection, table.read_published(table.parse_arguments([]).published), [10], ["acc"]
@@ -173,7 +174,7 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
     ],
 )
 def test_a_text_without_passwords(text, shown):
-    assert without_passwords(text) == shown
+    assert redact_credentials(text) == shown
 
 
 def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):

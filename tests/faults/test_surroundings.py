@@ -19,7 +19,7 @@ import pytest
 from conftest import COMMAND, WITHOUT_XLA, runs_of
 
 from seqadd import tracking
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 
 FAST = WITHOUT_XLA
 TABLE = [sys.executable, "-m", "seqadd.table"]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqadd import checkpoints, files
+from seqadd import checkpoints
 from seqadd.checkpoints import Checkpoint
-from seqadd.files import CannotWrite
+from seqadd.errors import CannotWrite
+from seqadd.system import files
 from seqadd.unfinished import About, Unfinished
 
 FINGERPRINT = {"configuration": "ab"}
@@ -149,12 +150,12 @@ def test_a_foreign_checkpoint_is_named_and_not_used(tmp_path):
 def test_whoever_reads_a_file_that_is_being_replaced_reads_it_whole(tmp_path):
     path = tmp_path / "table.csv"
     contents = {letter * 200_000 for letter in "ab"}
-    files.write_whole(path, "a" * 200_000)
+    files.write_file(path, "a" * 200_000)
 
     def replace_it():
         for _ in range(100):
             for content in sorted(contents):
-                files.write_whole(path, content)
+                files.write_file(path, content)
 
     writers = []
     for _ in range(2):

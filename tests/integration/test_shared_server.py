@@ -21,7 +21,8 @@ from mlflow.server import get_app_client
 from shared_server import Postgres, Server, services, services_folder
 
 from seqadd import tracking
-from seqadd.config import ConfigError, Tracking
+from seqadd.config.schema import Tracking
+from seqadd.errors import ConfigError
 
 pytestmark = pytest.mark.integration
 

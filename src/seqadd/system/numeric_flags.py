@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from seqadd.config import ConfigError
+from seqadd.errors import ConfigError
 
 # Variables with flags, or with the name of a file of flags.
 _LISTS = ("XLA_FLAGS", "TF_XLA_FLAGS", "TF_JITRT_FLAGS")
@@ -94,7 +94,7 @@ def _name(flag: str) -> str:
     return flag.lstrip("-").partition("=")[0]
 
 
-def key_of(*parts: str) -> str:
+def key_with_flags(*parts: str) -> str:
     """The parts of a name, and the flags if there are any: what is made with others goes by another name."""
     return " ".join([*parts, *([flags()] if flags() else [])])
 

@@ -1,21 +1,82 @@
-"""What a configuration may say to Hydra itself: what has no effect, and what names code, is refused in one line.
+"""Hydra, set up: the schema and help that it is given, what it may be told, and the internals that are replaced.
 
-Reads what Hydra has composed; what is computed, the keys of a run, is ``config``'s affair.
+Of Hydra 1.3 two internals are replaced, checked with 1.3.2 to 1.3.8: its callbacks and its logging make objects of
+whatever class a configuration names, and a configuration may come from a stranger. What a configuration says to Hydra
+that has no effect, or names code, is refused in one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra._internal.hydra as hydra_internal
+import hydra.core.utils as hydra_utils
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd.config import ConfigError, as_text, packaged
+from seqadd.config.schema import SET_BY_SWEEPS, Config, described_keys, override_text
+from seqadd.config.validation import range_in_words
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
+
+
+def _help_template() -> str:
+    keys = list(described_keys())
+    width = max(len(name) for name, _ in keys)
+    lines = []
+    for name, field in keys:
+        if name in SET_BY_SWEEPS:
+            continue
+        choices = field.metadata["choices"]
+        limits = " | ".join(choices) if choices else ""
+        if not choices and field.metadata["low"] is not None:
+            limits = range_in_words(field)
+        text = field.metadata["meaning"] + (f"  [{limits}]" if limits else "")
+        wrapped = textwrap.wrap(text, 110 - width, break_on_hyphens=False)
+        lines.append(f"  {name:<{width}}  " + f"\n{'':{width + 4}}".join(wrapped))
+    return "\n".join(
+        [
+            "Train a model that adds numbers written as characters, as one tracked run or a sweep of them.",
+            "",
+            "Usage: python -m seqadd.run [KEY=VALUE ...]        one run",
+            "       python -m seqadd.run -m [KEY=A,B,C ...]     a sweep: every combination, in parallel",
+            "",
+            "Examples:",
+            "  python -m seqadd.run cell=gru epochs=200",
+            "  python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2",
+            "  python -m seqadd.run cell=dense epochs=60 task.n_questions=20000",
+            "",
+            "Groups (conf/GROUP/CHOICE.yaml):",
+            "$APP_CONFIG_GROUPS",
+            "Keys:",
+            *lines,
+            "",
+            "Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\",
+            "          'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50",
+            "Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.",
+            "Jobs of a sweep at once: hydra.launcher.jobs=N (one a core if not set). More of Hydra: --hydra-help.",
+        ]
+    )
+
+
+def register_schema() -> None:
+    """Tells Hydra the schema that ``conf/config.yaml`` is held to, and the text of ``--help``."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(
+        group="hydra/help",
+        name="seqadd",
+        node={"app_name": "seqadd", "header": "", "footer": "", "template": _help_template()},
+    )
+
 
 # These are read once for all jobs of a sweep, groups of files and single keys.
 _GROUPS_OF_A_SWEEP = ("launcher", "sweeper", "callbacks", "hydra_logging", "job_logging")
@@ -25,7 +86,7 @@ _KEYS_OF_A_SWEEP = (
 _FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir")
 
 
-def check(config: DictConfig) -> None:
+def check_hydra_keys(config: DictConfig) -> None:
     """Checks what Hydra composed for a run or a whole sweep.
 
     Raises:
@@ -38,7 +99,7 @@ def check(config: DictConfig) -> None:
             raise ConfigError(f"hydra.{key}.{name}: a configuration can name no code and set no environment")
     if config.hydra.verbose is not False:
         raise ConfigError(
-            f"hydra.verbose={as_text(said['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows a traceback"
+            f"hydra.verbose={override_text(said['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows a traceback"
         )
     if config.hydra.mode is RunMode.RUN:
         for part in ("launcher", "sweeper"):
@@ -81,14 +142,14 @@ def check_job(sweep: DictConfig, job: DictConfig) -> None:
         if mine != all_have:
             said = f"hydra.{key}".removeprefix("hydra.runtime.choices.")
             raise ConfigError(
-                f"{said}={as_text(mine)}: is one for the whole sweep, {as_text(all_have)}; say it on the command line, "
-                "or in a file that is not swept over"
+                f"{said}={override_text(mine)}: is one for the whole sweep, {override_text(all_have)}; say it on the "
+                "command line, or in a file that is not swept over"
             )
 
 
 def check_hidden_files(folder: Path) -> None:
     """Raises ConfigError for a file below ``--config-dir`` that Hydra would not read, for one of ours has its name."""
-    ours = packaged("conf")
+    ours = resource_dir("conf")
     for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else []:
         name = path.relative_to(folder)
         if (ours / name).is_file() and path.read_bytes() != (ours / name).read_bytes():
@@ -110,7 +171,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _settings() -> DictConfig:
     """What Hydra is set to where nobody says anything else."""
-    settings = OmegaConf.load(packaged("conf") / "hydra" / "settings.yaml")
+    settings = OmegaConf.load(resource_dir("conf") / "hydra" / "settings.yaml")
     assert isinstance(settings, DictConfig)
     return settings
 
@@ -119,7 +180,7 @@ def _refuse_folders(said: dict[str, Any], keys: tuple[str, ...], of_whom: str) -
     defaults = dict(_flat(OmegaConf.to_container(_settings().hydra)))
     for key in keys:
         if said.get(key) not in (defaults.get(key), False):
-            raise ConfigError(f"hydra.{key}={as_text(said[key])}: has no effect on {of_whom}; leave it out")
+            raise ConfigError(f"hydra.{key}={override_text(said[key])}: has no effect on {of_whom}; leave it out")
 
 
 def _changed(config: DictConfig, part: str) -> Iterator[str]:
@@ -129,11 +190,13 @@ def _changed(config: DictConfig, part: str) -> Iterator[str]:
     if choice != default:
         yield f"hydra/{part}={choice}"
         return
-    before = dict(_flat(OmegaConf.to_container(OmegaConf.load(packaged("conf") / "hydra" / part / f"{default}.yaml"))))
+    before = dict(
+        _flat(OmegaConf.to_container(OmegaConf.load(resource_dir("conf") / "hydra" / part / f"{default}.yaml")))
+    )
     said = OmegaConf.to_container(config.hydra[part], resolve=False) if config.hydra[part] is not None else None
     for key, value in _flat(said):
         if key not in before or value != before[key]:
-            yield f"hydra.{part}.{key}={as_text(value)}" if key else f"hydra.{part}={as_text(value)}"
+            yield f"hydra.{part}.{key}={override_text(value)}" if key else f"hydra.{part}={override_text(value)}"
 
 
 def _check_plugin(config: DictConfig, part: str) -> None:
@@ -142,6 +205,35 @@ def _check_plugin(config: DictConfig, part: str) -> None:
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     kind = Launcher if part == "launcher" else Sweeper
     if target not in {f"{each.__module__}.{each.__name__}" for each in Plugins.instance().discover(kind)}:
-        installed = ", ".join(path.stem for path in sorted((packaged("conf") / "hydra" / part).glob("*.yaml")))
-        said = f"hydra.{part}={as_text(node)}" if target is None else f"hydra.{part}._target_={target}"
+        installed = ", ".join(path.stem for path in sorted((resource_dir("conf") / "hydra" / part).glob("*.yaml")))
+        said = f"hydra.{part}={override_text(node)}" if target is None else f"hydra.{part}._target_={target}"
         raise ConfigError(f"{said}: no such {part} of Hydra is installed; choose hydra/{part}, one of {installed}")
+
+
+def replace_internals(*, hydra_help: bool = False) -> None:
+    """Has Hydra run no code that a configuration names.
+
+    Args:
+        hydra_help: whether Hydra's own help is asked for, which is composed of nothing of ours and logs by itself.
+    """
+    hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
+    no_log = (lambda *_: None) if hydra_help else configure_no_log
+    hydra_internal.configure_log = no_log  # type: ignore[attr-defined]
+    hydra_utils.configure_log = no_log
+
+
+class NoCallbacks(Callbacks):
+    """In place of Hydra's own, which runs whatever code a configuration names there: it may come from a stranger."""
+
+    def __init__(self, config: DictConfig | None = None) -> None:
+        super().__init__()
+        if config is not None:
+            check_hydra_keys(config)
+
+
+def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
+    """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
+    refuse_logging(log_config)
+
+
+register_schema()  # when it is imported: whoever composes a configuration imports this

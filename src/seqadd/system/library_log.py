@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from seqadd.config import without_passwords
+from seqadd.errors import redact_credentials
 
 
 class _Keeper(logging.Handler):
@@ -39,7 +39,7 @@ class _Keeper(logging.Handler):
                 self._file = open(file, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 - until it is closed
                 self._made = Path(name)
             if self._file is not None:
-                self._file.write(f"{without_passwords(self.format(record))}\n")
+                self._file.write(f"{redact_credentials(self.format(record))}\n")
                 self._file.flush()
                 self.path = self._made
 
@@ -57,7 +57,7 @@ _keepers: list[_Keeper] = []
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def capture_logs() -> Iterator[None]:
     """Inside the ``with``, what libraries log goes to a file, which is removed if nobody was told of it."""
     keeper = _Keeper()
     _keepers.append(keeper)
@@ -85,7 +85,7 @@ def log_file() -> Path | None:
     return _keepers[-1].path
 
 
-def naming_the_log(said: str) -> str:
+def with_log_path(said: str) -> str:
     """What is said of an error, and where there is more about it, if libraries have logged anything."""
     path = log_file()
     return said if path is None else f"{said}; more in {path}"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from seqadd.config import ConfigError
+from seqadd.errors import ConfigError
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -20,7 +20,7 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def plain(text: str) -> str:
+def sanitize(text: str) -> str:
     """A text of the store, where others may write too, so that it can act in no CSV, Markdown or HTML."""
     return re.sub(r"[^\w .,:;()@+/-]", "?", text)[:200]
 

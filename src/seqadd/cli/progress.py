@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from seqadd.config import without_passwords
-from seqadd.exits import stop_printing
+from seqadd.cli.console import SafeConsole
+from seqadd.errors import redact_credentials
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,6 @@ class _Job:
     since: float = field(default_factory=time.monotonic)
 
 
-class PatientConsole(Console):
-    """rich's console, which lets the program go on when nobody reads what it prints any more."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        stop_printing()
-
-
 class Display:
     """Shows the progress of jobs that run one after another or at once. Use as a context manager.
 
@@ -80,7 +72,7 @@ class Display:
         console: Console | None = None,
         costs: list[float] | None = None,
     ) -> None:
-        self.console = console or PatientConsole(highlight=False, soft_wrap=True)
+        self.console = console or SafeConsole(highlight=False, soft_wrap=True)
         every = zip(labels, epochs, costs or [1.0] * len(labels), strict=True)
         self._jobs = [_Job(label, n, cost) for label, n, cost in every]
         self._ended = 0
@@ -111,7 +103,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """Prints a line, above the bars where there are any."""
-        self.console.print(without_passwords(line), markup=False)
+        self.console.print(redact_credentials(line), markup=False)
 
     def start(self, index: int) -> None:
         """Job ``index`` begins."""

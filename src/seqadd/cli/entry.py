@@ -1,0 +1,122 @@
+"""The frame of every command: exit codes, one line for each error, streams, signals, ``--version``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+import seqadd
+from seqadd.config.messages import short_line
+from seqadd.errors import ConfigError, Interrupted, SeqaddError, redact_credentials
+from seqadd.system.files import temporary_folder
+from seqadd.system.library_log import capture_logs, log_file, with_log_path
+from seqadd.system.signals import signals_as_exceptions
+from seqadd.system.streams import discard_stdout, print_error, resilient_streams
+
+# How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
+_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+@contextmanager
+def command(*, prints: bool = False) -> Iterator[None]:
+    """Around the whole of a command.
+
+    Its exit code is 0, 1 (failed), 2 (refused), 3 (done, but the store does not know all of it yet), or 128 and the
+    number of the signal that stopped it: 130 for Ctrl-C, 143 for SIGTERM.
+
+    Args:
+        prints: whether to print is all that it does, so that it has failed where that cannot be done.
+    """
+    try:
+        with (
+            capture_logs(),
+            resilient_streams() as printed,
+            _matplotlib_draws_files(),
+            signals_as_exceptions(),
+            temporary_folder(),
+        ):
+            try:
+                _check_warning_options()
+                yield
+            except Exception as error:
+                fail(error)
+            except SystemExit as ended:
+                if ended.code:
+                    raise
+            printed.flush()
+            if printed.error is not None:
+                print_error(f"seqadd: not all of it could be printed: {printed.error.strerror}")
+                if prints:
+                    sys.exit(1)
+            if log_file() is not None:
+                print_error(with_log_path("seqadd: done, but libraries logged warnings"))
+    except Interrupted as stopped:
+        print_error(f"seqadd: {stopped}")
+        end(stopped.exit_code)
+
+
+def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Adds ``--version``, which every command has; ``more`` is what it says behind seqadd's own."""
+    said = f"seqadd {seqadd.__version__}{more}"
+    parser.add_argument("--version", action="version", version=said, help="say the version and end")
+
+
+def _check_warning_options() -> None:
+    """Raises ConfigError where Python was told to make an error of every warning, of which libraries have some."""
+    for option in sys.warnoptions:
+        if option.rstrip(":") == "error" or option.startswith("error::DeprecationWarning"):
+            raise ConfigError(
+                f"-W {option}, PYTHONWARNINGS: would end commands in the middle, as libraries do warn; leave it out"
+            )
+
+
+@contextmanager
+def _matplotlib_draws_files() -> Iterator[None]:
+    """Inside the ``with``, matplotlib and that of other processes needs nothing to show a figure in.
+
+    A notebook hands down to the commands that it starts what it draws with itself, which they may not have.
+    """
+    before = os.environ.get("MPLBACKEND")
+    if before is None or "matplotlib" in sys.modules or "IPython" in sys.modules:
+        yield
+        return
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        yield
+    finally:
+        os.environ["MPLBACKEND"] = before
+
+
+def end(code: int) -> NoReturn:
+    """Ends Python; where TensorFlow is, at once: its threads may still compute with what exit handlers take apart."""
+    if "tensorflow" not in sys.modules:
+        sys.exit(code)
+    with suppress(OSError, ValueError):  # nobody reads it
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Ends the program with one line on standard error and the exit code of ``command``."""
+    if isinstance(error, BrokenPipeError):  # whoever read the output has enough of it, as head has
+        discard_stdout()
+        sys.exit(0)
+    if _TRACEBACKS:
+        print_error(redact_credentials("".join(traceback.format_exception(error)).rstrip()))
+    said, code = short_line(error), 1
+    if isinstance(error, SeqaddError):
+        code = error.exit_code
+    elif isinstance(error, (HydraException, OmegaConfBaseException)):
+        code = ConfigError.exit_code
+    else:
+        said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
+    print_error(f"seqadd: {with_log_path(said)}")
+    sys.exit(code)

@@ -1,0 +1,91 @@
+"""What Hydra, OmegaConf and TensorFlow say is wrong, in one line: key, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+
+from seqadd.config.schema import GROUPS, known_keys
+from seqadd.errors import ConfigError, SeqaddError, redact_credentials
+from seqadd.system.files import resource_dir
+
+_MOST_CHARACTERS = 200
+# What Keras and TensorFlow put around what is wrong in a model: colours, names of nodes, lines of files, arguments.
+_AROUND_AN_ERROR = re.compile(
+    r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]"
+    r"| for '\{\{node [^}]*\}\} = [^']*'|\{\{(function_)?node [^}]*\}\}|\[\[[^]]*\]\]|\[Op:[^]]*\]( name:.*)?"
+    r'|^in user code:|^ *File "[^"\n]*", line \d+, in .*\n( {8,}.*\n)?|^ *\w+Error: (?=Exception encountered)'
+    r"|^Detected at node .*$|<stack_traces unavailable>"
+    r"|\n *(Arguments received by|Stack trace for op definition|Original stack trace for)[\s\S]*",
+    re.MULTILINE,
+)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; what Hydra and OmegaConf say, in our words: key, value and remedy."""
+    return redact_credentials(_one_line(error))
+
+
+def short_line(error: Exception) -> str:
+    """As ``in_one_line``; of what a library says in the middle of its work the first 200 characters."""
+    said = one_line(error)
+    known = (SeqaddError, HydraException, OmegaConfBaseException)
+    if not isinstance(error, known) and len(said) > _MOST_CHARACTERS:
+        return f"{said[: _MOST_CHARACTERS - 3]}..."
+    return said
+
+
+def _one_line(error: Exception) -> str:
+    cause = error
+    while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
+        cause = cause.__cause__  # type: ignore[assignment]
+    if isinstance(cause, HydraException) and isinstance(cause.__cause__, ConfigError):
+        return str(cause.__cause__)  # ours, wrapped by Hydra when it makes a plugin
+    first_line = str(error).strip().partition("\n")[0]
+
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: must be one of {', '.join(error.options)}"
+    if first_line.startswith("Ambiguous value for argument"):
+        override = first_line.split("'", 1)[1].rstrip("'")
+        return f"{override}: several values; sweep over them with -m {override}"
+    in_a_file = re.match(r"In '([^']+)': Could not override '([^']+)'", first_line)
+    if in_a_file and in_a_file[2] in GROUPS:
+        return (
+            f"{in_a_file[1]}.yaml: cannot choose {in_a_file[2]}, which is composed later; choose it on the command "
+            "line, or in a file of a group of your own, +experiment=NAME"
+        )
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override!r}, write KEY=VALUE: {first_line}"
+    if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):
+        # The quoted key is the only place where Hydra says what was asked for.
+        key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))
+        return no_such_key(key)
+    strange = re.search(r"Key '([^']+)' (is )?not in", str(error))  # in a file; Hydra says the same in many lines
+    if strange:
+        return no_such_key(strange[1])
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key}: must be given"
+    if isinstance(cause, ValidationError) and getattr(cause, "full_key", None):
+        said = str(getattr(cause, "msg", cause)).partition("\n")[0]
+        if said.endswith("is not Optional"):
+            return f"{cause.full_key}: must not be null"
+        return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
+    said = _AROUND_AN_ERROR.sub("", str(error))
+    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
+
+
+def no_such_key(key: str) -> str:
+    part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # of which this project has its own
+    before, known = (part[0], _plugin_keys(part[1])) if part else ("", known_keys())
+    near = difflib.get_close_matches(key.removeprefix(before), known, n=1)
+    return f"{key}: no such key; " + (f"did you mean {before}{near[0]}?" if near else f"keys are {', '.join(known)}")
+
+
+def _plugin_keys(part: str) -> list[str]:
+    files = [OmegaConf.load(path) for path in sorted((resource_dir("conf") / "hydra" / part).glob("*.yaml"))]
+    return sorted({str(key) for file in files for key in file} - {"_target_"})

@@ -1,0 +1,167 @@
+"""Which configurations can be run, and which on this machine; everything else is refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from seqadd import addition
+from seqadd.config import cost
+from seqadd.config.cost import LIBRARIES
+from seqadd.config.schema import Config, described_keys, override_text
+from seqadd.errors import ConfigError
+from seqadd.questions import read_question
+from seqadd.system.hardware import can_have_threads, limits, memory, processors
+
+_LIMITED = {"-v": "address space", "-d": "memory to write to"}
+_RESERVED = {False: {"-v": 1.6e9, "-d": 0.1e9}, True: {"-v": 2.6e9, "-d": 0.3e9}}
+_THREADS = {False: 6, True: 20}
+
+
+def validate(config: Config) -> None:
+    """Raises ConfigError, in one line, for a configuration that cannot be run."""
+    values = config.flat()
+    for key, field in described_keys():
+        _check_range(key, values[key], field)
+
+    if config.cell == "dense" and config.architecture != "aligned":
+        raise ConfigError(
+            f"cell=dense architecture={config.architecture}: a dense cell has no memory to carry the question to the "
+            "answer; use architecture=aligned, or a recurrent cell"
+        )
+    if config.architecture == "aligned" and config.decoder_units is not None:
+        raise ConfigError(f"decoder_units={config.decoder_units}: architecture=aligned has no decoder; leave it null")
+    if config.architecture != "aligned" and config.decoder_units is None:
+        raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
+
+    least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+    if not least <= config.learning_rate <= most:
+        raise ConfigError(
+            f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}; as a float32, as the "
+            "weights are, it would be 0 or infinite"
+        )
+    _check_decoder(config)
+    if config.free_lengths and config.decoder_units != config.encoder_units:
+        raise ConfigError(
+            f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
+            f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
+        )
+
+    task = config.task
+    if task.n_questions > addition.count_pairs(task.digits):
+        raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
+    if task.longest is not None and task.longest <= task.digits:
+        raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
+    if task.equal_lengths is False:  # which would be another configuration of the same run
+        raise ConfigError("task.equal_lengths=false: must be true, or null")
+    if config.curriculum is not None and config.shuffle == "once":
+        raise ConfigError(
+            f"shuffle=once: curriculum={config.curriculum} draws the sums of each epoch anew; leave shuffle out"
+        )
+    if config.curriculum is not None and task.digits == 1:
+        raise ConfigError(
+            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"
+        )
+    n_train = task.n_questions - config.n_held_out
+    if config.n_held_out < 1 or n_train < 1:
+        raise ConfigError(
+            f"task.held_out={task.held_out}: leaves {n_train} sums to train on and {config.n_held_out} to validate "
+            f"with, of task.n_questions={task.n_questions}; both must be at least 1"
+        )
+    if config.batch_size > n_train:
+        raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+    if config.inspect.every is not None and config.inspect.every > config.epochs:
+        raise ConfigError(
+            f"inspect.every={config.inspect.every}: must be at most {config.epochs}, the epochs there are"
+        )
+    if config.inspect.question is not None:
+        try:
+            read_question(config.inspect.question, config.longest)
+        except ValueError as error:
+            raise ConfigError(f"inspect.{error}") from error
+
+
+def _check_decoder(config: Config) -> None:
+    """Raises ConfigError for a decoder that this architecture has not."""
+    wanted = {
+        "peek": config.architecture == "encoder_decoder",
+        "score": config.architecture == "attention",
+        "teacher_forcing": config.free_lengths,
+    }
+    for key, has in wanted.items():
+        value = getattr(config, key)
+        if has and value is None:
+            raise ConfigError(f"{key}=null: architecture={config.architecture} needs it; leave {key} out")
+        if not has and value is not None:
+            raise ConfigError(
+                f"{key}={override_text(value)}: architecture={config.architecture} has no use for it; leave it null"
+            )
+
+
+def check_machine(config: Config) -> None:
+    """Raises ConfigError, in one line, for a configuration that cannot be run on this machine."""
+    needed, there = cost.memory_needed(config), memory()
+    if there is not None and sum(needed.values()) > there:
+        key = max(config.flat().keys() & needed.keys(), key=lambda key: needed[key])
+        raise ConfigError(
+            f"{key}={config.flat()[key]}: this run needs at least {_gigabytes(sum(needed.values()))} of memory, this "
+            f"machine has {_gigabytes(there)}; lower {key}"
+        )
+    if config.threads > processors():
+        raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
+    check_limits(sum(needed.values()), jit=config.jit)
+
+
+def check_limits(n_bytes: float = LIBRARIES, *, jit: bool = False) -> None:
+    """Raises ConfigError where ``ulimit`` leaves a process too little to compute; inside TensorFlow it would crash.
+
+    Args:
+        n_bytes: that it fills; by default with libraries alone.
+        jit: whether it compiles with XLA.
+    """
+    for option, there in limits().items():
+        needed = n_bytes + _RESERVED[jit][option]
+        if needed > there:
+            enough_without = jit and n_bytes + _RESERVED[False][option] <= there
+            raise ConfigError(
+                f"ulimit {option} {there // 1024}: a process may have {_gigabytes(there)} of {_LIMITED[option]}, and "
+                f"this one needs {_gigabytes(needed)}; raise the limit{', or say jit=false' * enough_without}"
+            )
+    n_threads = _THREADS[jit] + 2 * processors()
+    if not can_have_threads(n_threads):
+        raise ConfigError(
+            f"this process cannot start the {n_threads} threads that TensorFlow needs; raise ulimit -u, or pids.max of "
+            "its control group"
+        )
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB"
+
+
+def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
+    low, high, choices = field.metadata["low"], field.metadata["high"], field.metadata["choices"]
+    if value is None:
+        return  # where the schema allows it
+    if choices is not None and value not in choices:
+        raise ConfigError(f"{key}={value}: must be one of {', '.join(choices)}")
+    if value == "":
+        raise ConfigError(f"{key}=: must not be empty ({field.metadata['meaning']})")
+    if isinstance(value, (str, bool)):
+        return
+    # Written so that NaN, which compares false with everything, is refused.
+    if field.metadata["open_ends"]:
+        inside = (low is None or value > low) and value < (float("inf") if high is None else high)
+    else:
+        inside = (low is None or value >= low) and (high is None or value <= high)
+    if not inside:
+        raise ConfigError(f"{key}={value}: must be {range_in_words(field)} ({field.metadata['meaning']})")
+
+
+def range_in_words(field: dataclasses.Field[Any]) -> str:
+    low, high = field.metadata["low"], field.metadata["high"]
+    if field.metadata["open_ends"]:
+        return f"finite and above {low}" if high is None else f"above {low} and below {high}"
+    return f"at least {low}" if high is None else f"in {low}..{high}"
