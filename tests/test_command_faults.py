@@ -276,7 +276,7 @@ def test_what_cannot_be_printed_is_said_where_it_can_be(line, code, said, tmp_pa
 def test_a_file_that_is_opened_does_not_get_the_number_of_a_closed_stream(tmp_path):
     program = """
 import os, subprocess, sys
-from seqadd.exits import command
+from seqadd.cli.entry import command
 with command():
     opened = open("database", "w")
     print("a word")
@@ -356,7 +356,7 @@ def test_a_sweep_in_a_worker_of_a_pool_is_told_why_not(call, in_empty_folder, mo
 def test_a_command_of_a_notebook_draws_into_files_whatever_the_notebook_draws_with(tmp_path):
     program = """
 import os
-from seqadd.exits import command
+from seqadd.cli.entry import command
 with command():
     from matplotlib.figure import Figure
     Figure().savefig("figure.png")

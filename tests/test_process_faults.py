@@ -39,8 +39,9 @@ FAST = [*SMALL, "cell=simple_rnn"]
 COMPUTES = """
 import sys, time
 from seqadd import tracking
-from seqadd.config import Tracking
-from seqadd.exits import command, signals_held
+from seqadd.config.schema import Tracking
+from seqadd.cli.entry import command
+from seqadd.system.signals import defer_signals
 
 def work():
     print("computes", flush=True)
@@ -52,7 +53,7 @@ with command(), place.claimed(print), store.record(place, "one", params={}, tags
     run.log_epoch({"epoch": 1, "loss": 2.5})
     run.log_epoch({"epoch": 2, "loss": 1.5})  # of which the store is told a second later
     if "hears nothing" in sys.argv:
-        with signals_held():
+        with defer_signals():
             work()
     else:
         try:
@@ -121,16 +122,19 @@ SWEEP = """
 import os, signal, sys, threading, time
 from multiprocessing import forkserver, resource_tracker
 from seqadd import jobs
-from seqadd.exits import Interrupted, command, raising_on_signals
+from seqadd.errors import Interrupted
+from seqadd.cli.entry import command
+from seqadd.system.signals import signals_as_exceptions
 from seqadd.jobs import Finished
-from seqadd.progress import Display, Note
+from seqadd.cli.progress import Display
+from seqadd.cli.progress import Note
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
 
 def work(label, connection):
     try:
-        with raising_on_signals(say=None):
+        with signals_as_exceptions(say=None):
             threading.Thread(target=jobs._stop_with_the_sweep, args=(connection,), daemon=True).start()
             if label == "is killed":
                 kill(os.getpid())

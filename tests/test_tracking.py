@@ -252,7 +252,7 @@ FIRST_OF_MANY = """
 import sys
 import seqadd
 from seqadd import tracking
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 with store.unfinished(sys.argv[1]).claimed(print) as place:
     with store.record(place, "one of eight", params={"a": 1}, tags={}) as run:

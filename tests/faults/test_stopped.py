@@ -57,15 +57,17 @@ def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(numbe
 #: A main thread that hears nothing for more than two seconds, and then tidies up while its last words are being said.
 DEAF = """
 import time
-from seqadd.exits import command, last_words, signals_held
+from seqadd.cli.entry import command
+from seqadd.system.signals import on_forced_exit
+from seqadd.system.signals import defer_signals
 
 def say():
     print("last words", flush=True)
     time.sleep(0.45)
 
-with command(), last_words(say):
+with command(), on_forced_exit(say):
     try:
-        with signals_held():
+        with defer_signals():
             print("deaf", flush=True)
             end = time.monotonic() + {seconds}
             while time.monotonic() < end:
@@ -87,7 +89,7 @@ def test_either_the_main_thread_tidies_up_or_the_last_words_are_said(seconds, sa
 
 
 def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer(tmp_path):
-    script = DEAF.format(seconds=5).replace("signals_held()", "signals_held(however_long=True)")
+    script = DEAF.format(seconds=5).replace("defer_signals()", "defer_signals(however_long=True)")
     process = fork_server.start([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGTERM)
@@ -96,8 +98,8 @@ def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer(tmp_path):
 
 
 def test_a_process_ends_also_when_nothing_can_be_said(tmp_path):
-    script = DEAF.format(seconds=60).replace("import command", "import raising_on_signals")
-    script = script.replace("with command()", "with raising_on_signals(say=lambda text: 1 / 0)")
+    script = DEAF.format(seconds=60).replace("import command", "import signals_as_exceptions")
+    script = script.replace("with command()", "with signals_as_exceptions(say=lambda text: 1 / 0)")
     process = fork_server.start([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGTERM)

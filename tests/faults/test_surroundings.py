@@ -124,8 +124,9 @@ def test_a_folder_that_cannot_be_written_is_named_and_can_still_be_read(folder_w
 def test_a_process_killed_while_it_makes_the_store_leaves_none_by_half(tmp_path):
     program = """
 import os, signal, sys
-from seqadd import files, tracking
-from seqadd.config import Tracking
+from seqadd import tracking
+from seqadd.system import files
+from seqadd.config.schema import Tracking
 files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 """
@@ -140,7 +141,7 @@ tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 def test_a_store_being_made_is_whole_whenever_its_maker_is_killed(tmp_path):
     program = """
 from seqadd import tracking
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 print("begins", flush=True)
 tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 print("is there", flush=True)
@@ -205,8 +206,8 @@ def test_a_clock_that_is_set_back_makes_no_epoch_end_before_it_began(tmp_path):
     program = """
 import sys, time
 from seqadd import run
-from seqadd.quiet import quiet_import_of_tensorflow
-with quiet_import_of_tensorflow():
+from seqadd.system.tensorflow_setup import quiet_import
+with quiet_import():
     from seqadd import training
 true_time, plain_train = time.time, training.train
 def train(*arguments, **settings):

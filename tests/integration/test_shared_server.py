@@ -277,7 +277,7 @@ METRICS = ["loss", "acc", "epoch_seconds", "val_loss", "val_acc", "val_exact_mat
 WRITE = f"""
 import multiprocessing, sys, time
 from seqadd import tracking
-from seqadd.config import Tracking
+from seqadd.config.schema import Tracking
 
 def write(number):
     begin.wait()
