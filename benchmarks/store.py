@@ -67,9 +67,11 @@ def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]]
     store = tracking.open_store_patiently(where, print)
     held_up = []
     with (
-        store.unfinished(f"writer {number}").claimed(print) as place,
+        store.run_directory(f"writer {number}").claimed(print) as place,
         # As a job of a sweep, which waits for a store that is busy.
-        store.record(place, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP) as run,
+        tracking.record(
+            store, place, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP
+        ) as run,
     ):
         to_begin = time.perf_counter() - begun
         for row in epochs:

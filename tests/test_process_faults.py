@@ -48,8 +48,8 @@ def work():
     time.sleep(60)
 
 store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
-place = store.unfinished("one")
-with command(), place.claimed(print), store.record(place, "one", params={}, tags={}, go_on=True) as run:
+place = store.run_directory("one")
+with command(), place.claimed(print), tracking.record(store, place, "one", params={}, tags={}, go_on=True) as run:
     run.log_epoch({"epoch": 1, "loss": 2.5})
     run.log_epoch({"epoch": 2, "loss": 1.5})  # of which the store is told a second later
     if "hears nothing" in sys.argv:
@@ -99,7 +99,7 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
 
     quick_database(in_empty_folder)
     store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
-    place = store.unfinished("one")
+    place = store.run_directory("one")
     started: list[tuple[str, dict[str, str]]] = []
     monkeypatch.setattr(unfinished, "start_beside", lambda *asked: started.append(asked))
     place._have_it_reconciled()
@@ -108,7 +108,7 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
     monkeypatch.setenv(*next(iter(variables.items())))
     monkeypatch.setattr(reconcile, "_SECONDS_IN_ALL", 0)  # for this process goes on
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # as if that process were gone
-    with place.claimed(print), store.record(place, "one", params={}, tags={}) as run:
+    with place.claimed(print), tracking.record(store, place, "one", params={}, tags={}) as run:
         run.end_now()
         reconcile.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
@@ -332,9 +332,12 @@ def test_a_database_of_the_longest_name_works(database, in_empty_folder):
     quick_database(in_empty_folder)
     (in_empty_folder / "mlflow.db").rename(database)
     store = tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
-    place = store.unfinished("one")
+    place = store.run_directory("one")
     long = "sweep " + "x" * 10_000  # is cut where MLflow has no room for it
-    with place.claimed(print), store.record(place, long, params={"overrides": long}, tags={"overrides": long}) as run:
+    with (
+        place.claimed(print),
+        tracking.record(store, place, long, params={"overrides": long}, tags={"overrides": long}) as run,
+    ):
         pass
     recorded = store.client.get_run(run.run_id)
     assert (recorded.info.status, len(recorded.info.run_name)) == ("FINISHED", 250)

@@ -307,7 +307,7 @@ def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):
     (recorded,) = runs_of(in_empty_folder)
     assert (recorded.info.run_id, recorded.info.status) == (pruned.value.run_id, "KILLED")
     assert (recorded.data.tags["pruned"], recorded.data.tags["trial"]) == ("2", "1")
-    assert not store.unfinished(config.config_hash()).path.exists()
+    assert not store.run_directory(config.config_hash()).path.exists()
     trial = study_of(store).trials[1]
     assert (trial.state, sorted(trial.intermediate_values)) == (TrialState.PRUNED, [1, 2])
 

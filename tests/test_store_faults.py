@@ -59,8 +59,8 @@ def older(path: Path) -> None:
 def recording(store: tracking.Store, **settings: object) -> Iterator[tracking.TrackedRun]:
     """A run of its own."""
     with (
-        store.unfinished(uuid.uuid4().hex).claimed(print) as place,
-        store.record(place, "name", **{"params": {}, "tags": {}, **settings}) as record,
+        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
+        tracking.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as record,
     ):
         yield record
 
@@ -166,7 +166,7 @@ def test_a_reader_of_a_store_of_its_own_schema_makes_no_file(in_empty_folder):
     quick_database(in_empty_folder)
     finished_run(tracking.open_store(HERE))
     (in_empty_folder / "mlflow.db.lock").unlink()
-    tracking.open_store(HERE, create=False).settle()
+    tracking.reconcile(tracking.open_store(HERE, create=False))
     assert sorted(path.name for path in in_empty_folder.iterdir()) == ["mlflow.db", "mlruns"]
 
 
@@ -544,7 +544,7 @@ def note_of(store: tracking.Store, run_id: str) -> str:
 def test_a_store_that_was_moved_is_read_and_nothing_is_written_where_it_was(moved):
     folder, run_id = moved
     store = tracking.open_store(HERE, create=False)
-    store.settle()
+    tracking.reconcile(store)
     assert note_of(store, run_id) == "a note"
     with pytest.raises(errors.StoreMoved, match=r"tracking\.relocate=true"):
         store.log_folder(run_id, folder / "mlruns", "more")
@@ -635,11 +635,11 @@ def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated
     new = (folder / "mlruns/seqadd").as_uri()
     for name, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
         change(path, f"UPDATE {name} SET {column} = replace({column}, '{new}', '{location}')")
-    tracking.open_store(HERE, create=False).settle()  # a reader, before it is relocated
+    tracking.reconcile(tracking.open_store(HERE, create=False))  # a reader, before it is relocated
     assert store.client.get_run(record.run_id).info.status == "RUNNING"
     assert not (folder.parent / "before").exists()
     relocated = tracking.open_store(dataclasses.replace(HERE, relocate=True))
-    relocated.settle()
+    tracking.reconcile(relocated)
     assert relocated.client.get_run(record.run_id).info.status == "FINISHED"
     assert note_of(relocated, record.run_id) == "a note"
 

@@ -29,8 +29,10 @@ def record(
     if "user" in tags:
         tags["mlflow.user"] = tags.pop("user")
     with (
-        store.unfinished(uuid.uuid4().hex).claimed(print) as place,
-        store.record(place, "any name", params=config.result_keys() if params is None else params, tags=tags) as run,
+        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
+        tracking.record(
+            store, place, "any name", params=config.result_keys() if params is None else params, tags=tags
+        ) as run,
     ):
         run.log_history([{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])
     return run.run_id

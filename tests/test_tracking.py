@@ -43,8 +43,8 @@ def recording(
 ) -> Iterator[tracking.TrackedRun]:
     """A run of its own, or the one that the key stands for."""
     with (
-        store.unfinished(key or uuid.uuid4().hex).claimed(print) as place,
-        store.record(place, name, **{"params": {}, "tags": {}, **settings}) as run,
+        store.run_directory(key or uuid.uuid4().hex).claimed(print) as place,
+        tracking.record(store, place, name, **{"params": {}, "tags": {}, **settings}) as run,
     ):
         yield run
 
@@ -254,8 +254,8 @@ import seqadd
 from seqadd import tracking
 from seqadd.config.schema import Tracking
 store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
-with store.unfinished(sys.argv[1]).claimed(print) as place:
-    with store.record(place, "one of eight", params={"a": 1}, tags={}) as run:
+with store.run_directory(sys.argv[1]).claimed(print) as place:
+    with tracking.record(store, place, "one of eight", params={"a": 1}, tags={}) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
 """
 
@@ -295,11 +295,11 @@ def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
 
 
 def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
-    with store.unfinished("dead").claimed(print) as place:
+    with store.run_directory("dead").claimed(print) as place:
         place.begin(About("mlflow.db", "seqadd", "dead", "recorder of the dead"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "recorder of the dead"})
     with recording(store, key="live") as live:
-        store.settle()
+        tracking.reconcile(store)
         assert status_of(store, live.run_id) == "RUNNING"
     assert status_of(store, dead.info.run_id) == "KILLED"
     assert status_of(store, live.run_id) == "FINISHED"
@@ -307,12 +307,12 @@ def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
 
 def test_a_killed_run_is_given_the_epochs_of_its_checkpoint(store):
     history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
-    with store.unfinished("dead").claimed(print) as place:
+    with store.run_directory("dead").claimed(print) as place:
         place.begin(About("mlflow.db", "seqadd", "dead", "r"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
         store.log_epochs(dead, [(history[0], 1)])
         place.save(Checkpoint({}, history, {}))
-    store.settle()
+    tracking.reconcile(store)
     assert store.history(dead, "loss") == {1: 1.0, 2: 1 / 2, 3: 1 / 3}
     assert len(store.client.get_metric_history(dead, "loss")) == 3
 
@@ -322,9 +322,9 @@ def test_what_a_process_left_that_was_killed_before_it_had_a_record_is_removed(s
     folder = in_empty_folder / "unfinished"
     (folder / "only a folder").mkdir(parents=True)
     (folder / "only a lock.lock").touch()
-    with store.unfinished("no record").claimed(print) as place:
+    with store.run_directory("no record").claimed(print) as place:
         place.begin(About("mlflow.db", "seqadd", "name", "nobody"))
-    store.settle()
+    tracking.reconcile(store)
     assert not folder.exists()
 
 
@@ -341,15 +341,15 @@ def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_n
             run.log_history([{"epoch": 1, "loss": 0.5}])
             run.log_history([{"epoch": 2, "loss": 0.25}])
             run.tag("weights_sha256", "ab")
-            store.unfinished(step).artifact("note.txt").write_text("a note")
+            store.run_directory(step).artifact("note.txt").write_text("a note")
             patched.setattr(client, step, die)  # the process gets no further than this
         assert status_of(store, run.run_id) == "RUNNING"
-        store.settle()
+        tracking.reconcile(store)
         assert status_of(store, run.run_id) == "FINISHED"
         assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
         assert artifacts_of(store, run.run_id) == ["note.txt"]
         assert client.get_run(run.run_id).data.tags["weights_sha256"] == "ab"
-        store.settle()  # and once more
+        tracking.reconcile(store)  # and once more
         assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
 
 
@@ -419,14 +419,14 @@ def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
 
 
 def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_contradicted(store):
-    with store.unfinished("one").claimed(print) as place:
-        assert not store.can_go_on(place, None)  # there is none
+    with store.run_directory("one").claimed(print) as place:
+        assert not tracking.can_go_on(store, place, None)  # there is none
         place.begin(About("mlflow.db", "seqadd", "one", "r"))
         run_id = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
-        assert store.can_go_on(place, None)
+        assert tracking.can_go_on(store, place, None)
         store.log_epochs(run_id, [({"epoch": 1, "loss": 0.5}, 1)])
-        assert not store.can_go_on(place, None)
-        assert store.can_go_on(place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
+        assert not tracking.can_go_on(store, place, None)
+        assert tracking.can_go_on(store, place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
 
 
 def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousand_at_once(store):

@@ -37,8 +37,9 @@ def record_run(
     data = run.draw(config)
     all_tags = {**tracking.run_tags(config), "data_digest": data.digest(), **tags}
     with (
-        store.unfinished(uuid.uuid4().hex).claimed(print) as place,
-        store.record(
+        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
+        tracking.record(
+            store,
             place,
             run.run_name(config),
             params=config.result_keys(),

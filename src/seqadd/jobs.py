@@ -447,7 +447,7 @@ def _reconcile(config: Config) -> None:
     from seqadd import tracking
 
     with suppress(ConfigError, *tracking.STORE_ERRORS):  # at the end of the sweep it is tried again
-        tracking.open_store(config.tracking).settle()
+        tracking.reconcile(tracking.open_store(config.tracking))
 
 
 def _stop(running: Mapping[Connection, _Running]) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
 
     from seqadd import tracking
 
-    tracking.open_store(Tracking(**asked["tracking"])).settle()
+    tracking.reconcile(tracking.open_store(Tracking(**asked["tracking"])))
 
 
 def _set_status(database: Path, place: Unfinished) -> None:

@@ -314,7 +314,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
 
         store = tracking.open_store(where, say=print_line)
     if store is not None:
-        store.settle()
+        tracking.reconcile(store)
         store = store.narrowed(only)
     # Claims share runs: what an earlier one trains costs a later one nothing.
     trained: dict[str, int] = {}

@@ -88,16 +88,16 @@ def run(config: Config, report: Report) -> str:
         check_threads(config)
     if config.tracking.parent_run_id is None:
         store = tracking.open_store(config.tracking, say=say)
-        store.settle()
+        tracking.reconcile(store)
     else:  # the sweep has opened it and done that
         store = tracking.open_store_patiently(config.tracking, say)
     data = draw(config)
     digest = data.digest()
     with (
         trials.trial_of(config, store) as trial,
-        store.unfinished(numeric_flags.key_with_flags(config.config_hash())).claimed(say) as place,
+        store.run_directory(numeric_flags.key_with_flags(config.config_hash())).claimed(say) as place,
     ):
-        store.tell(place)  # what a process that was killed could not
+        tracking.deliver(store, place)  # what a process that was killed could not
         if not config.force:
             finished = store.finished_run(config, data.digest)
             if finished is not None:
@@ -109,7 +109,8 @@ def run(config: Config, report: Report) -> str:
             numeric_flags.check_flags()
         fingerprint = checkpoints.fingerprint_of(config, digest)
         start = find_start(store, place, config, fingerprint, say)
-        with store.record(
+        with tracking.record(
+            store,
             place,
             run_name(config),
             params=config.result_keys(),
@@ -265,10 +266,12 @@ def find_start(
 
     ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this goes on with itself.
     """
+    from seqadd import tracking
+
     if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
         return Start()
     own = place.latest_checkpoint(fingerprint, say)
-    same_run = store.can_go_on(place, own)
+    same_run = tracking.can_go_on(store, place, own)
     for shorter in [] if config.force else store.shorter_runs(config):
         epochs = int(shorter.params["epochs"])
         if own is not None and len(own.history) >= epochs:

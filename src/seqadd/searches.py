@@ -430,12 +430,12 @@ def run_search(
         from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
-    store.settle()
+    tracking.reconcile(store)
     name = identity(space, configs[0], settings)
     place = place_of(store, name)
     go_on = not any(config.force for config in configs)
     with place.claimed(print_line):
-        store.tell(place)
+        tracking.deliver(store, place)
         earlier = store.finished_search(name) if go_on and place.about() is None else None
         if earlier is not None and _fetch_journal(store, earlier, place.path / JOURNAL):
             search = Search(open_study(place.path / JOURNAL), space, settings)
@@ -444,7 +444,7 @@ def run_search(
                 run_id = _report(search)
                 place.discard()
                 return run_id
-            store.reopen(place, earlier)
+            tracking.reopen(store, place, earlier)
         numeric_flags.check_flags()
         params = {
             **{f"space.{key}": written for key, written in space.written.items()},

@@ -55,11 +55,13 @@ def run_sweep(
         from seqadd import tracking
 
     store = tracking.open_store(configs[0].tracking, say=print_line)
-    store.settle()
+    tracking.reconcile(store)
     # The same sweep again goes on under the same parent run.
-    place = store.unfinished(numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs]))
+    place = store.run_directory(
+        numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs])
+    )
     with place.claimed(print_line):
-        store.tell(place)
+        tracking.deliver(store, place)
         there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
         missing = [index for index in range(len(configs)) if index not in there]
         if not missing:
@@ -85,14 +87,14 @@ def parent_run(
     go_on: bool,
 ) -> Iterator[TrackedRun]:
     """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``Store.record``."""
-    from seqadd.tracking import code_tags
+    from seqadd import tracking
 
-    said = {**code_tags(), **(tags or {})}
-    with store.record(place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
+    said = {**tracking.code_tags(), **(tags or {})}
+    with tracking.record(store, place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
         try:
             yield parent
         finally:
-            store.settle()  # jobs that were killed could not close their records themselves
+            tracking.reconcile(store)  # jobs that were killed could not close their records themselves
 
 
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:

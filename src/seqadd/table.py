@@ -89,7 +89,7 @@ def find(selection: Selection, only: Only) -> list[Found]:
         where = column.config.tracking
         if (where.uri, where.experiment) not in stores:
             store = tracking.open_store(where, create=False)
-            store.settle()
+            tracking.reconcile(store)
             stores[where.uri, where.experiment] = store.narrowed(only)
     found: dict[int, Found] = {}
     for (uri, experiment), store in stores.items():

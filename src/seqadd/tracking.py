@@ -37,7 +37,8 @@ import sqlalchemy
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
-from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, Run, RunInfo, RunTag, ViewType
+from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import RunInfo as MlflowRunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -124,7 +125,8 @@ RELOCATE = "tracking.relocate=true copies the database and records in it that th
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 _T = TypeVar("_T")
-_U = TypeVar("_U")
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 # What a folder of this machine answers, and will answer again.
@@ -145,238 +147,23 @@ class Store:
     def __init__(self, client: MlflowClient, experiment: Experiment, tracking: Tracking) -> None:
         self.client = client
         self.experiment_id = str(experiment.experiment_id)
-        self._experiment = tracking.experiment
-        self._said = f"tracking.uri={redact_credentials(tracking.uri)}"
+        self.experiment = tracking.experiment
+        self.description = f"tracking.uri={redact_credentials(tracking.uri)}"
         self._database = path = sqlite_path(tracking.uri)
         self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
-        self._name = str(path) if path is not None else redact_credentials(tracking.uri)
+        self.name = str(path) if path is not None else redact_credentials(tracking.uri)
         if tracking.unfinished is not None:
-            self._unfinished = Path(tracking.unfinished).absolute()
+            self.run_directories = Path(tracking.unfinished).absolute()
         elif path is not None:
-            self._unfinished = path.parent / "unfinished"
-            self._name = path.name  # a database that is moved together with its folder is still the same
+            self.run_directories = path.parent / "unfinished"
+            self.name = path.name  # a database that is moved together with its folder is still the same
         else:
-            self._unfinished = Path.cwd() / "unfinished"
+            self.run_directories = Path.cwd() / "unfinished"
 
-    def unfinished(self, key: str) -> Unfinished:
+    def run_directory(self, key: str) -> Unfinished:
         """Where a run keeps what it needs while it is not finished; the same key is the same run."""
-        named = f"{self._name} {self._experiment} {key}"
-        return Unfinished(self._unfinished, hashlib.sha256(named.encode()).hexdigest()[:16], self._found_by)
-
-    @contextmanager
-    def record(
-        self,
-        place: Unfinished,
-        name: str,
-        *,
-        params: dict[str, Any],
-        tags: dict[str, str],
-        texts: Mapping[str, str] | None = None,
-        parent_run_id: str | None = None,
-        go_on: bool = False,
-        say: Callable[[str], None] = lambda text: None,
-    ) -> Iterator[TrackedRun]:
-        """A run that is open inside the ``with`` and ends with a status that is true.
-
-        FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
-        after Ctrl-C or SIGTERM and where a search gives it up. While the store does not answer, what it should be told
-        waits.
-
-        Args:
-            place: claimed by this process; keeps what the store is not told yet.
-            name: what a person calls the run.
-            params: its parameters.
-            tags: its tags.
-            texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
-                nowhere is refused, and not found out when it is trained.
-            parent_run_id: the sweep that it belongs to.
-            go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
-            say: is told when the store does not answer, and when it does again.
-
-        Raises:
-            ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
-            RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
-        """
-        name = _shortened(name, _LONGEST_NAME)
-        all_tags = {
-            MLFLOW_RUN_NAME: name,
-            MLFLOW_USER: user_name(),
-            MLFLOW_SOURCE_NAME: "seqadd",
-            MLFLOW_SOURCE_TYPE: "LOCAL",
-            **tags,
-        }
-        if parent_run_id is not None:
-            all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
-        run: TrackedRun | None = None
-        try:
-            with defer_signals():
-                pauses = _pauses() if parent_run_id is not None else _SECONDS_BEFORE_ATTEMPTS
-                try:
-                    info = _patiently(self._beginning(place, name, all_tags, go_on=go_on), pauses, say)
-                    run = TrackedRun(self, info, place, say)
-                    _patiently(functools.partial(self._describe, run.run_id, params, all_tags), pauses, say)
-                except STORE_ERRORS as error:
-                    raise ConfigError(f"{self._said}: cannot begin a run: {_briefly(error)}") from error
-                if texts:
-                    self._try_artifacts(run.run_id, place, texts, pauses, say)
-            with on_forced_exit(run.end_now):
-                yield run
-            with defer_signals():
-                run.end("FINISHED")
-        except DeliveryPending:  # the jobs of a sweep are trained, all of them
-            if run is not None:
-                with defer_signals(), suppress(*STORE_ERRORS):
-                    run.end("FINISHED")
-                    self.tell(place)
-            raise
-        except BaseException as error:
-            if run is not None:
-                killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
-                with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
-                    explained = killed or isinstance(error, ConfigError)  # which says all there is to say
-                    run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
-                    self.tell(place)
-            raise
-        try:
-            _patiently(functools.partial(self.tell, place), _SECONDS_BEFORE_ATTEMPTS)
-        except STORE_ERRORS as error:
-            raise DeliveryPending(
-                f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
-                f"waits in {place.path}, the next command tells it"
-            ) from error
-
-    def _beginning(self, place: Unfinished, name: str, tags: dict[str, str], *, go_on: bool) -> Callable[[], RunInfo]:
-        """A function that makes a run's record, or finds the one that ``place`` has begun; may be called again."""
-        may_be_there = go_on
-
-        def begin() -> RunInfo:
-            nonlocal may_be_there
-            begun = self._begun_in(place) if may_be_there else None
-            if begun is None:
-                if RECORDER not in tags:
-                    about = About(self._name, self._experiment, name, recorder=uuid.uuid4().hex)
-                    place.begin(about, keep_checkpoints=go_on)
-                    tags[RECORDER] = about.recorder
-                may_be_there = True  # where the server makes it, and its answer comes too late
-                begun = self.client.create_run(self.experiment_id, start_time=_now(), tags=tags, run_name=name)
-            return begun.info
-
-        return begin
-
-    def _describe(self, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
-        """Says what a run is: all of it again for one that goes on, whose process may not have come to this."""
-        self.client.update_run(run_id, status="RUNNING")
-        self.client.log_batch(
-            run_id,
-            params=[Param(name, _shortened(override_text(value), _LONGEST_PARAM)) for name, value in params.items()],
-            tags=[RunTag(name, _shortened(value, _LONGEST_TAG)) for name, value in tags.items()],
-        )
-
-    def _try_artifacts(
-        self,
-        run_id: str,
-        place: Unfinished,
-        texts: Mapping[str, str],
-        pauses: Iterable[float],
-        say: Callable[[str], None],
-    ) -> None:
-        """Records the first artifacts of a run.
-
-        Raises:
-            ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
-        """
-        for name, text in texts.items():
-            write_file(place.artifact(name), text)
-        try:
-            _patiently(functools.partial(self.log_folder, run_id, place.artifacts), pauses, say)
-        except STORE_ERRORS as error:
-            shutil.rmtree(place.artifacts)
-            raise ConfigError(f"{self._said}: takes no artifacts of run {run_id}: {_briefly(error)}") from error
-
-    def settle(self) -> None:
-        """Tells the store what it does not know of runs whose processes are gone, killed ones included.
-
-        Does what can be done now: what has to wait goes on waiting.
-        """
-        for place in all_of(self._unfinished):
-            with suppress(*STORE_ERRORS), place.claimed_if_free() as free:
-                if free:
-                    self.tell(place)
-
-    @defer_signals()
-    def tell(self, place: Unfinished) -> None:
-        """Tells the store what waits in a place that this process has claimed.
-
-        A run without an ending has lost its process: it is KILLED, with the epochs of its last checkpoint.
-        """
-        about = place.about()
-        if about is None:
-            place.discard()
-            return
-        if about.store != self._name:
-            return
-        ending = place.ending()
-        run = self._begun_in(place)
-        if run is None:  # never begun, or deleted by somebody; a checkpoint is still good
-            place.told()
-            if not place.has_checkpoint():
-                place.discard()
-            return
-        if ending is None:
-            if run.info.status != "RUNNING":
-                return
-            checkpoint = place.latest_checkpoint(None, lambda text: None)
-            ending = Ending("KILLED", _now(), checkpoint.history if checkpoint is not None else [])
-            place.end(ending)
-        run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
-        if ending.status != "FINISHED":  # before what may not have room
-            self.client.set_terminated(run_id, ending.status, end_time)
-        known = self.last_epoch(run_id)
-        times = ending.times or [ending.end_time] * len(ending.history)
-        rows = zip(ending.history, times, strict=True)
-        self.log_epochs(run_id, [(row, time_ms) for row, time_ms in rows if row["epoch"] > known])
-        if ending.dataset:
-            self.log_dataset(run_id, ending.dataset)
-        if place.artifacts.is_dir():
-            self.log_folder(run_id, place.artifacts)
-        if ending.tags:
-            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
-        if ending.status == "FINISHED":  # after what a finished run promises to have
-            self.client.set_terminated(run_id, ending.status, end_time)
-            place.discard()
-        elif PRUNED in ending.tags:  # nobody goes on with it
-            place.discard()
-        else:
-            place.told()
-
-    def reopen(self, place: Unfinished, run: RecordedRun) -> None:
-        """Has a place go on with a run that is over, as if it had been begun there."""
-        about = About(self._name, self._experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
-        place.begin(about, keep_checkpoints=True)
-
-    def _begun_in(self, place: Unfinished) -> Run | None:
-        """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
-        about = place.about()
-        if about is None:
-            return None
-        # Of whatever experiment: who comes next to this store need not have the same one in mind.
-        experiment = self.client.get_experiment_by_name(about.experiment)
-        wanted = f"tags.{RECORDER} = '{about.recorder}'"
-        found = self._search(wanted, experiment.experiment_id) if experiment is not None else []
-        for late in found[:-1]:  # the server has made it when nobody waited for it any more, and another was made
-            if late.info.status == "RUNNING":
-                self.client.set_terminated(late.info.run_id, "KILLED")
-        return found[-1] if found else None
-
-    def can_go_on(self, place: Unfinished, checkpoint: Checkpoint | None) -> bool:
-        """Whether the run that was begun in a place goes on as the same run.
-
-        That is so when it goes on from its checkpoint, or has no epoch yet that another beginning could contradict.
-        """
-        if checkpoint is not None:
-            return True
-        begun = self._begun_in(place)
-        return begun is not None and self.last_epoch(begun.info.run_id) == 0
+        named = f"{self.name} {self.experiment} {key}"
+        return Unfinished(self.run_directories, hashlib.sha256(named.encode()).hexdigest()[:16], self._found_by)
 
     def log_epochs(self, run_id: str, rows: list[tuple[dict[str, float], int]]) -> None:
         """Records epochs, each with the time when it was over, in their order and none by half."""
@@ -439,7 +226,7 @@ class Store:
         if FLAGS in dict(self.only.tags):
             return []
         wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.only)])
-        return [_recorded(run) for run in self._search(wanted)]
+        return [_recorded(run) for run in self.search(wanted)]
 
     def finished_search(self, search: str) -> RecordedRun | None:
         """The newest record of a search that is finished, or None."""
@@ -460,7 +247,7 @@ class Store:
     def newest_run(self) -> RecordedRun | None:
         """The finished run of a model that was begun last, or None."""
         wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.only)])
-        found = self._search(wanted, newest=True)
+        found = self.search(wanted, newest=True)
         return _recorded(found[0]) if found else None
 
     def same_training(self, trajectory_hash: str) -> list[RecordedRun]:
@@ -524,10 +311,10 @@ class Store:
     def _tagged(self, key: str, value: str, *others: str) -> list[RecordedRun]:
         """The runs with a tag that ``narrowed`` has left and other filters fit, oldest first."""
         wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.only)])
-        return [_recorded(run) for run in self._search(wanted)]
+        return [_recorded(run) for run in self.search(wanted)]
 
     @defer_signals()
-    def _search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
+    def search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
         """The runs of the experiment, or of another, that a filter fits, oldest first; or the newest of them alone."""
         runs: list[Run] = []
         token = None
@@ -556,7 +343,7 @@ class Store:
         return self.each(lambda one: self.history(*one), wanted)
 
     @defer_signals()
-    def each(self, ask: Callable[[_T], _U], things: Iterable[_T]) -> list[_U]:
+    def each(self, ask: Callable[[_Item], _Answer], things: Iterable[_Item]) -> list[_Answer]:
         """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
         if self._database is not None:
             return list(map(ask, things))
@@ -641,10 +428,236 @@ def _quoted(value: str) -> str:
     return f"{quote}{value}{quote}"
 
 
+@contextmanager
+def record(
+    store: Store,
+    place: Unfinished,
+    name: str,
+    *,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    texts: Mapping[str, str] | None = None,
+    parent_run_id: str | None = None,
+    go_on: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[TrackedRun]:
+    """A run that is open inside the ``with`` and ends with a status that is true.
+
+    FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
+    after Ctrl-C or SIGTERM and where a search gives it up. While the store does not answer, what it should be told
+    waits.
+
+    Args:
+        place: claimed by this process; keeps what the store is not told yet.
+        name: what a person calls the run.
+        params: its parameters.
+        tags: its tags.
+        texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
+            nowhere is refused, and not found out when it is trained.
+        parent_run_id: the sweep that it belongs to.
+        go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
+        say: is told when the store does not answer, and when it does again.
+
+    Raises:
+        ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
+        RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
+    """
+    name = _shortened(name, _LONGEST_NAME)
+    all_tags = {
+        MLFLOW_RUN_NAME: name,
+        MLFLOW_USER: user_name(),
+        MLFLOW_SOURCE_NAME: "seqadd",
+        MLFLOW_SOURCE_TYPE: "LOCAL",
+        **tags,
+    }
+    if parent_run_id is not None:
+        all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
+    run: TrackedRun | None = None
+    try:
+        with defer_signals():
+            pauses = _pauses() if parent_run_id is not None else _SECONDS_BEFORE_ATTEMPTS
+            try:
+                info = _patiently(_begin(store, place, name, all_tags, go_on=go_on), pauses, say)
+                run = TrackedRun(store, info, place, say)
+                _patiently(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, say)
+            except STORE_ERRORS as error:
+                raise ConfigError(f"{store.description}: cannot begin a run: {_briefly(error)}") from error
+            if texts:
+                _log_first_artifacts(store, run.run_id, place, texts, pauses, say)
+        with on_forced_exit(run.end_now):
+            yield run
+        with defer_signals():
+            run.end("FINISHED")
+    except DeliveryPending:  # the jobs of a sweep are trained, all of them
+        if run is not None:
+            with defer_signals(), suppress(*STORE_ERRORS):
+                run.end("FINISHED")
+                deliver(store, place)
+        raise
+    except BaseException as error:
+        if run is not None:
+            killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
+            with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
+                explained = killed or isinstance(error, ConfigError)  # which says all there is to say
+                run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
+                deliver(store, place)
+        raise
+    try:
+        _patiently(functools.partial(deliver, store, place), _SECONDS_BEFORE_ATTEMPTS)
+    except STORE_ERRORS as error:
+        raise DeliveryPending(
+            f"run {run.run_id} is trained, but the store could not be told all of it: {_briefly(error)}; it "
+            f"waits in {place.path}, the next command tells it"
+        ) from error
+
+
+def _begin(
+    store: Store, place: Unfinished, name: str, tags: dict[str, str], *, go_on: bool
+) -> Callable[[], MlflowRunInfo]:
+    """A function that makes a run's record, or finds the one that ``place`` has begun; may be called again."""
+    may_be_there = go_on
+
+    def begin() -> MlflowRunInfo:
+        nonlocal may_be_there
+        begun = begun_run(store, place) if may_be_there else None
+        if begun is None:
+            if RECORDER not in tags:
+                about = About(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
+                place.begin(about, keep_checkpoints=go_on)
+                tags[RECORDER] = about.recorder
+            may_be_there = True  # where the server makes it, and its answer comes too late
+            begun = store.client.create_run(store.experiment_id, start_time=_now(), tags=tags, run_name=name)
+        return begun.info
+
+    return begin
+
+
+def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
+    """Says what a run is: all of it again for one that goes on, whose process may not have come to this."""
+    store.client.update_run(run_id, status="RUNNING")
+    store.client.log_batch(
+        run_id,
+        params=[Param(name, _shortened(override_text(value), _LONGEST_PARAM)) for name, value in params.items()],
+        tags=[RunTag(name, _shortened(value, _LONGEST_TAG)) for name, value in tags.items()],
+    )
+
+
+def _log_first_artifacts(
+    store: Store,
+    run_id: str,
+    place: Unfinished,
+    texts: Mapping[str, str],
+    pauses: Iterable[float],
+    say: Callable[[str], None],
+) -> None:
+    """Records the first artifacts of a run.
+
+    Raises:
+        ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
+    """
+    for name, text in texts.items():
+        write_file(place.artifact(name), text)
+    try:
+        _patiently(functools.partial(store.log_folder, run_id, place.artifacts), pauses, say)
+    except STORE_ERRORS as error:
+        shutil.rmtree(place.artifacts)
+        raise ConfigError(f"{store.description}: takes no artifacts of run {run_id}: {_briefly(error)}") from error
+
+
+def reconcile(store: Store) -> None:
+    """Tells the store what it does not know of runs whose processes are gone, killed ones included.
+
+    Does what can be done now: what has to wait goes on waiting.
+    """
+    for place in all_of(store.run_directories):
+        with suppress(*STORE_ERRORS), place.claimed_if_free() as free:
+            if free:
+                deliver(store, place)
+
+
+@defer_signals()
+def deliver(store: Store, place: Unfinished) -> None:
+    """Tells the store what waits in a place that this process has claimed.
+
+    A run without an ending has lost its process: it is KILLED, with the epochs of its last checkpoint.
+    """
+    about = place.about()
+    if about is None:
+        place.discard()
+        return
+    if about.store != store.name:
+        return
+    ending = place.ending()
+    run = begun_run(store, place)
+    if run is None:  # never begun, or deleted by somebody; a checkpoint is still good
+        place.told()
+        if not place.has_checkpoint():
+            place.discard()
+        return
+    if ending is None:
+        if run.info.status != "RUNNING":
+            return
+        checkpoint = place.latest_checkpoint(None, lambda text: None)
+        ending = Ending("KILLED", _now(), checkpoint.history if checkpoint is not None else [])
+        place.end(ending)
+    run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
+    if ending.status != "FINISHED":  # before what may not have room
+        store.client.set_terminated(run_id, ending.status, end_time)
+    known = store.last_epoch(run_id)
+    times = ending.times or [ending.end_time] * len(ending.history)
+    rows = zip(ending.history, times, strict=True)
+    store.log_epochs(run_id, [(row, time_ms) for row, time_ms in rows if row["epoch"] > known])
+    if ending.dataset:
+        store.log_dataset(run_id, ending.dataset)
+    if place.artifacts.is_dir():
+        store.log_folder(run_id, place.artifacts)
+    if ending.tags:
+        store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
+    if ending.status == "FINISHED":  # after what a finished run promises to have
+        store.client.set_terminated(run_id, ending.status, end_time)
+        place.discard()
+    elif PRUNED in ending.tags:  # nobody goes on with it
+        place.discard()
+    else:
+        place.told()
+
+
+def reopen(store: Store, place: Unfinished, run: RecordedRun) -> None:
+    """Has a place go on with a run that is over, as if it had been begun there."""
+    about = About(store.name, store.experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
+    place.begin(about, keep_checkpoints=True)
+
+
+def begun_run(store: Store, place: Unfinished) -> Run | None:
+    """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
+    about = place.about()
+    if about is None:
+        return None
+    # Of whatever experiment: who comes next to this store need not have the same one in mind.
+    experiment = store.client.get_experiment_by_name(about.experiment)
+    wanted = f"tags.{RECORDER} = '{about.recorder}'"
+    found = store.search(wanted, experiment.experiment_id) if experiment is not None else []
+    for late in found[:-1]:  # the server has made it when nobody waited for it any more, and another was made
+        if late.info.status == "RUNNING":
+            store.client.set_terminated(late.info.run_id, "KILLED")
+    return found[-1] if found else None
+
+
+def can_go_on(store: Store, place: Unfinished, checkpoint: Checkpoint | None) -> bool:
+    """Whether the run that was begun in a place goes on as the same run.
+
+    That is so when it goes on from its checkpoint, or has no epoch yet that another beginning could contradict.
+    """
+    if checkpoint is not None:
+        return True
+    begun = begun_run(store, place)
+    return begun is not None and store.last_epoch(begun.info.run_id) == 0
+
+
 class TrackedRun:
     """The record of a run that is under way."""
 
-    def __init__(self, store: Store, info: RunInfo, place: Unfinished, say: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, info: MlflowRunInfo, place: Unfinished, say: Callable[[str], None]) -> None:
         self.run_id = str(info.run_id)
         self._store = store
         self._place = place

@@ -248,7 +248,7 @@ def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
     from seqadd import tracking
 
     store = tracking.open_store(where, create=False)
-    store.settle()
+    tracking.reconcile(store)
     return store.narrowed(only)
 
 

@@ -43,7 +43,7 @@ MEDIAN, NONE = "median", "none"
 
 def place_of(store: Store, search: str) -> Unfinished:
     """Where a search keeps what it needs while it is not finished, its journal among it."""
-    return store.unfinished(f"search {search}")
+    return store.run_directory(f"search {search}")
 
 
 def open_study(journal: Path, direction: Literal["maximize", "minimize"] | None = None) -> optuna.Study:

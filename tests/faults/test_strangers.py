@@ -146,8 +146,8 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
     store = tracking.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": name, "machine": name, "tensorflow": name}
     with (
-        store.unfinished("one").claimed(print) as place,
-        store.record(place, name, params=config.result_keys(), tags=tags) as record,
+        store.run_directory("one").claimed(print) as place,
+        tracking.record(store, place, name, params=config.result_keys(), tags=tags) as record,
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
     selection = composition.compose_selection(["cell=lstm", f"tracking.experiment='{name}'"])
@@ -183,12 +183,12 @@ def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run
     here = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),
-        here.unfinished("one").claimed(print) as place,
-        here.record(place, "one", params={}, tags={}),
+        here.run_directory("one").claimed(print) as place,
+        tracking.record(here, place, "one", params={}, tags={}),
     ):
         1 / 0  # noqa: B018
     there = tracking.open_store(Tracking("sqlite:///other.db", "seqadd", None, None))
-    there.settle()
+    tracking.reconcile(there)
     assert there.client.search_runs([there.experiment_id]) == []
     assert (in_empty_folder / "unfinished").exists()
 

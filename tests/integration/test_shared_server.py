@@ -146,8 +146,8 @@ def test_who_may_only_read_an_experiment_is_told_so_before_a_run_begins(server, 
     def record() -> None:
         store = tracking.open_store(where)
         with (
-            store.unfinished("one").claimed(print) as place,
-            store.record(place, "of ann", params={}, tags={}) as run,
+            store.run_directory("one").claimed(print) as place,
+            tracking.record(store, place, "of ann", params={}, tags={}) as run,
         ):
             run.log_epoch({"epoch": 1, "loss": 0.5})
 
@@ -282,9 +282,9 @@ from seqadd.config.schema import Tracking
 def write(number):
     begin.wait()
     store = tracking.open_store_patiently(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
-    with store.unfinished(str(number)).claimed(print) as place:
+    with store.run_directory(str(number)).claimed(print) as place:
         # As a job of a sweep, which waits for a store that is busy.
-        with store.record(place, "writer", params={{"writer": number}}, tags={{}}, parent_run_id=32 * "0") as run:
+        with tracking.record(store, place, "writer", params={{}}, tags={{}}, parent_run_id=32 * "0") as run:
             for epoch in range(1, {EPOCHS} + 1):
                 run.log_epoch({{"epoch": epoch, **{{name: number + epoch / 100 + n / 10000
                                                    for n, name in enumerate({METRICS})}}}})
