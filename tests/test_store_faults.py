@@ -56,17 +56,17 @@ def older(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def recording(store: tracking.Store, **settings: object) -> Iterator[tracking.TrackedRun]:
+def open_run(store: tracking.Store, **settings: object) -> Iterator[tracking.TrackedRun]:
     """A run of its own."""
     with (
         store.run_directory(uuid.uuid4().hex).claimed(print) as place,
-        tracking.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as record,
+        tracking.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as run,
     ):
-        yield record
+        yield run
 
 
 def finished_run(store: tracking.Store, **settings: object) -> str:
-    with recording(store, texts={"config.yaml": "a: 1"}, **settings) as record:
+    with open_run(store, texts={"config.yaml": "a: 1"}, **settings) as record:
         record.log_epoch({"epoch": 1, "loss": 0.5})
         record.log_text("a note", "note.txt")
     return record.run_id
@@ -505,7 +505,7 @@ def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it
     monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "log_artifacts", full)
     said = r"takes no artifacts of run \w{32}: \[Errno 28\] No space left on device"
-    with pytest.raises(ConfigError, match=said), recording(store, texts={"config.yaml": "a: 1"}):
+    with pytest.raises(ConfigError, match=said), open_run(store, texts={"config.yaml": "a: 1"}):
         pytest.fail("has begun")
     (refused,) = store.client.search_runs([store.experiment_id])
     assert refused.info.status == "FAILED"
@@ -516,7 +516,7 @@ def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it
 def test_a_run_has_its_configuration_in_the_store_while_it_trains(in_empty_folder):
     quick_database(in_empty_folder)
     store = tracking.open_store(HERE)
-    with recording(store, texts={"config.yaml": "a: 1"}) as record:
+    with open_run(store, texts={"config.yaml": "a: 1"}) as record:
         assert store.artifacts(record.run_id, "") == ["config.yaml"]
 
 
@@ -629,7 +629,7 @@ def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated
     store = tracking.open_store(HERE)
     with monkeypatch.context() as patched, pytest.raises(tracking.RecordWaits):  # noqa: PT012
         patched.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", ())
-        with recording(store, texts={"config.yaml": "a: 1"}) as record:
+        with open_run(store, texts={"config.yaml": "a: 1"}) as record:
             record.log_text("a note", "note.txt")
             patched.setattr(store.client, "log_artifacts", lambda *_: (_ for _ in ()).throw(OSError("full")))
     new = (folder / "mlruns/seqadd").as_uri()
@@ -692,7 +692,7 @@ def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder
     store = tracking.open_store(HERE)
     with library_log.capture_logs(), closing(sqlite3.connect("mlflow.db")) as connection:
         connection.execute("DROP TABLE params")
-        with pytest.raises(ConfigError, match="cannot begin a run: "), recording(store, params={"a": 1}):
+        with pytest.raises(ConfigError, match="cannot begin a run: "), open_run(store, params={"a": 1}):
             pytest.fail("has begun")
         assert "no such table: params" in library_log.log_file().read_text()
         library_log.log_file().unlink()

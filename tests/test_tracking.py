@@ -38,7 +38,7 @@ def store(in_empty_folder: Path) -> tracking.Store:
 
 
 @contextmanager
-def recording(
+def open_run(
     store: tracking.Store, name: str = "name", *, key: str | None = None, **settings: Any
 ) -> Iterator[tracking.TrackedRun]:
     """A run of its own, or the one that the key stands for."""
@@ -58,7 +58,7 @@ def artifacts_of(store: tracking.Store, run_id: str) -> list[str]:
 
 
 def test_a_run_that_ends_is_finished(store):
-    with recording(store, params={"cell": "lstm", "reverse": True}, tags={"era": "keras2"}) as run:
+    with open_run(store, params={"cell": "lstm", "reverse": True}, tags={"era": "keras2"}) as run:
         assert status_of(store, run.run_id) == "RUNNING"
         run.log_epoch({"epoch": 1, "loss": 2.0, "acc": 0.25, "val_acc": 0.5})
         run.log_epoch({"epoch": 2, "loss": 1.0, "acc": 0.75, "val_acc": 1.0})
@@ -70,7 +70,7 @@ def test_a_run_that_ends_is_finished(store):
 
 
 def test_a_run_that_raises_is_failed_and_keeps_the_traceback(store, tmp_path):
-    with pytest.raises(ZeroDivisionError), recording(store) as run:
+    with pytest.raises(ZeroDivisionError), open_run(store) as run:
         1 / 0  # noqa: B018
     assert status_of(store, run.run_id) == "FAILED"
     text = Path(store.client.download_artifacts(run.run_id, "traceback.txt", str(tmp_path))).read_text()
@@ -79,7 +79,7 @@ def test_a_run_that_raises_is_failed_and_keeps_the_traceback(store, tmp_path):
 
 @pytest.mark.parametrize("interruption", [Interrupted(15), KeyboardInterrupt()])
 def test_a_run_that_is_interrupted_is_killed(store, interruption):
-    with pytest.raises(type(interruption)), recording(store) as run:
+    with pytest.raises(type(interruption)), open_run(store) as run:
         raise interruption
     assert status_of(store, run.run_id) == "KILLED"
     assert artifacts_of(store, run.run_id) == []
@@ -97,11 +97,11 @@ def test_a_child_names_its_parent(store):
 def test_only_finished_runs_of_the_condition_are_found(store):
     wanted, other = make_config("cell=gru"), make_config("cell=gru", "encoder_units=65")
     tags = {"condition_hash": wanted.condition_hash()}
-    with recording(store, params=wanted.result_keys(), tags=tags) as run:
+    with open_run(store, params=wanted.result_keys(), tags=tags) as run:
         pass
-    with recording(store, tags={"condition_hash": other.condition_hash()}):
+    with open_run(store, tags={"condition_hash": other.condition_hash()}):
         pass
-    with pytest.raises(ZeroDivisionError), recording(store, tags=tags):
+    with pytest.raises(ZeroDivisionError), open_run(store, tags=tags):
         1 / 0  # noqa: B018
     assert [found.run_id for found in store.condition_runs(wanted.condition_hash())] == [run.run_id]
 
@@ -115,7 +115,7 @@ NAMES = [
 def test_a_filter_finds_the_value_that_was_asked_for_and_no_other(store):
     recorded = {}
     for name in NAMES:
-        with recording(
+        with open_run(
             store, params={"seed": 0, "epochs": 1}, tags={"condition_hash": "ab", "mlflow.user": name}
         ) as run:
             recorded[name] = run.run_id
@@ -152,7 +152,7 @@ def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, mon
 def test_the_newest_run_is_that_of_whom_it_is_asked_for(store):
     ids = {}
     for user in ("anna", "ben"):
-        with recording(store, tags={"config_hash": "ab", "mlflow.user": user}) as run:
+        with open_run(store, tags={"config_hash": "ab", "mlflow.user": user}) as run:
             ids[user] = run.run_id
     assert store.newest_run().run_id == ids["ben"]
     assert store.narrowed(Only(user="anna")).newest_run().run_id == ids["anna"]
@@ -168,7 +168,7 @@ def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folde
             return str(database.execute(f"EXPLAIN QUERY PLAN {of_mlflow}").fetchall())
 
     for _ in range(20):
-        with recording(store) as run:
+        with open_run(store) as run:
             run.log_history([{"epoch": epoch, "loss": 0.5, "acc": 0.5} for epoch in range(1, 51)])
     assert "index_metrics_run_uuid" not in plan()
     again = tracking.open_store(HERE, create=False)
@@ -177,7 +177,7 @@ def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folde
 
 
 def test_a_failed_run_is_failed_even_where_its_traceback_cannot_be_kept(store, in_empty_folder):
-    with pytest.raises(ZeroDivisionError), recording(store) as run:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), open_run(store) as run:  # noqa: PT012
         (in_empty_folder / "mlruns").write_text("in the way of all artifacts")
         1 / 0  # noqa: B018
     assert status_of(store, run.run_id) == "FAILED"
@@ -193,7 +193,7 @@ def test_a_signal_while_a_record_is_closed_waits_until_it_is(store, monkeypatch)
     monkeypatch.setattr(store.client, "set_terminated", interrupted_end)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with pytest.raises(Interrupted), signals_as_exceptions(), recording(store) as run:
+        with pytest.raises(Interrupted), signals_as_exceptions(), open_run(store) as run:
             pass
     finally:
         for number, handler in before.items():
@@ -206,7 +206,7 @@ def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, m
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     store = tracking.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None, None))
-    with recording(store) as run:
+    with open_run(store) as run:
         run.log_text("some text", "note.txt")
     assert [path.read_text() for path in (tmp_path / "results").rglob("note.txt")] == ["some text"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -285,7 +285,7 @@ def test_a_run_says_which_code_and_machine_made_it():
 def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
     config = make_config("cell=gru")
     tags = {"config_hash": config.config_hash(), "data_digest": "ab"}
-    with recording(store, tags=tags) as run:
+    with open_run(store, tags=tags) as run:
         pass
     found = store.finished_run(config, lambda: "ab")
     assert found is not None
@@ -298,7 +298,7 @@ def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
     with store.run_directory("dead").claimed(print) as place:
         place.begin(About("mlflow.db", "seqadd", "dead", "recorder of the dead"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "recorder of the dead"})
-    with recording(store, key="live") as live:
+    with open_run(store, key="live") as live:
         tracking.reconcile(store)
         assert status_of(store, live.run_id) == "RUNNING"
     assert status_of(store, dead.info.run_id) == "KILLED"
@@ -337,7 +337,7 @@ def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_n
 
     client = store.client
     for step in ("log_batch", "log_artifacts", "set_terminated"):
-        with monkeypatch.context() as patched, pytest.raises(Killed), recording(store, key=step) as run:  # noqa: PT012
+        with monkeypatch.context() as patched, pytest.raises(Killed), open_run(store, key=step) as run:  # noqa: PT012
             run.log_history([{"epoch": 1, "loss": 0.5}])
             run.log_history([{"epoch": 2, "loss": 0.25}])
             run.tag("weights_sha256", "ab")
@@ -354,13 +354,13 @@ def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_n
 
 
 def test_a_sweep_whose_jobs_wait_for_the_store_is_finished_all_the_same(store):
-    with pytest.raises(DeliveryPending), recording(store) as sweep:
+    with pytest.raises(DeliveryPending), open_run(store) as sweep:
         raise DeliveryPending("two jobs wait")
     assert status_of(store, sweep.run_id) == "FINISHED"
 
 
 def test_a_run_that_somebody_deletes_in_the_ui_leaves_nothing_behind(store, in_empty_folder):
-    with recording(store) as run:
+    with open_run(store) as run:
         store.client.delete_run(run.run_id)
     assert not (in_empty_folder / "unfinished").exists()
 
@@ -376,7 +376,7 @@ def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_mad
     monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", make_and_lose_the_answer)
     said: list[str] = []
-    with recording(store, say=said.append) as run:
+    with open_run(store, say=said.append) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
     (only,) = store.client.search_runs([store.experiment_id])
     assert (only.info.run_id, only.info.status) == (run.run_id, "FINISHED")
@@ -393,7 +393,7 @@ def test_a_record_that_the_store_makes_too_late_is_not_left_running(store, monke
 
     monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", forget)
-    with recording(store) as run:
+    with open_run(store) as run:
         ((arguments, settings),) = late
         zombie = make(*arguments, **settings).info.run_id
     assert status_of(store, run.run_id) == "FINISHED"
@@ -407,13 +407,13 @@ def test_a_store_that_lets_no_run_begin_is_named_in_one_line(store, monkeypatch)
     monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", full)
     said = r"tracking\.uri=sqlite:///mlflow\.db: cannot begin a run: database or disk is full"
-    with pytest.raises(ConfigError, match=said), recording(store):
+    with pytest.raises(ConfigError, match=said), open_run(store):
         pytest.fail("has begun")
 
 
 def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
     store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, "else/where"))
-    with recording(store):
+    with open_run(store):
         assert list((in_empty_folder / "else" / "where").iterdir())
     assert not (in_empty_folder / "else" / "where").exists()
 
@@ -431,18 +431,18 @@ def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_co
 
 def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousand_at_once(store):
     names = [f"metric_{n}" for n in range(19)]
-    with recording(store) as run:
+    with open_run(store) as run:
         run.log_history([{"epoch": epoch, **dict.fromkeys(names, epoch / 10)} for epoch in range(1, 121)])
     assert store.history(run.run_id, "metric_18") == {epoch: epoch / 10 for epoch in range(1, 121)}
 
 
 def test_a_run_that_failed_or_is_under_way_does_not_count_though_it_says_its_seed_and_epochs(store):
     whole = {"params": {"seed": 0, "epochs": 1}, "tags": {"condition_hash": "ab"}}
-    with recording(store, **whole) as finished:
+    with open_run(store, **whole) as finished:
         pass
-    with pytest.raises(ZeroDivisionError), recording(store, **whole) as failed:
+    with pytest.raises(ZeroDivisionError), open_run(store, **whole) as failed:
         1 / 0  # noqa: B018
-    with recording(store, **whole) as under_way:
+    with open_run(store, **whole) as under_way:
         found = store.of_condition("ab")
     assert [run.run_id for run in found.finished] == [finished.run_id]
     assert [run.run_id for run in found.unfinished] == [failed.run_id, under_way.run_id]

@@ -284,7 +284,8 @@ def write(number):
     store = tracking.open_store_patiently(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
     with store.run_directory(str(number)).claimed(print) as place:
         # As a job of a sweep, which waits for a store that is busy.
-        with tracking.record(store, place, "writer", params={{}}, tags={{}}, parent_run_id=32 * "0") as run:
+        params = {{"writer": number}}
+        with tracking.record(store, place, "writer", params=params, tags={{}}, parent_run_id=32 * "0") as run:
             for epoch in range(1, {EPOCHS} + 1):
                 run.log_epoch({{"epoch": epoch, **{{name: number + epoch / 100 + n / 10000
                                                    for n, name in enumerate({METRICS})}}}})
