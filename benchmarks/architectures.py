@@ -16,7 +16,7 @@ from typing import Any
 import bench
 import pandas as pd
 
-from seqadd import curricula, models, run, training
+from seqadd import curricula, models, train, training
 from seqadd.cli.entry import command
 from seqadd.config import composition
 from seqadd.system.files import write_file
@@ -45,7 +45,7 @@ class Contestant:
     def __init__(self, overrides: list[str]) -> None:
         self.name = " ".join(overrides).replace("architecture=", "")
         self.config = composition.compose_selection(overrides).columns[0].config
-        self._data = run.draw(self.config)
+        self._data = train.draw(self.config)
         model = models.build_model(self.config, self.config.question_length, self.config.answer_length, 12)
         self.parameters = model.count_params()
         optimizer = training.make_optimizer(model, self.config)

@@ -57,6 +57,7 @@ def timed_run(started: float) -> None:
 
     from seqadd import run
     from seqadd.cli.progress import EpochDone
+    from seqadd.train import train_run
 
     epochs: list[float] = []
 
@@ -67,13 +68,13 @@ def timed_run(started: float) -> None:
 
     def timed_alone(config: Any) -> str:
         over("Python, Hydra, the configuration")
-        from seqadd import tracking
         from seqadd.system import tensorflow_setup as seqadd_quiet
+        from seqadd.tracking import store
 
         over("importing MLflow")
-        mark_around(tracking, "open_store", "other", "opening the store")
-        mark_around(run, "draw", "opening the store", "drawing and writing the sums")
-        mark_around(run, "find_start", "looking for earlier runs", "looking for earlier runs")
+        mark_around(store, "open_store", "other", "opening the store")
+        mark_around(train, "draw", "opening the store", "drawing and writing the sums")
+        mark_around(train, "find_start", "looking for earlier runs", "looking for earlier runs")
         quiet = seqadd_quiet.quiet_import
 
         class Quiet:
@@ -98,8 +99,8 @@ def timed_run(started: float) -> None:
 
                 training.train = timed_train
 
-        setattr(run, "quiet_import_of_tensorflow", Quiet)  # noqa: B010
-        run_id = run.run(config, report)
+        setattr(train, "quiet_import_of_tensorflow", Quiet)  # noqa: B010
+        run_id = train_run(config, report)
         over("artifacts, closing the record")
         return run_id
 

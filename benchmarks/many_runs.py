@@ -130,13 +130,14 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
     """Makes ``mlflow.db`` in a folder, with so many runs."""
     from mlflow.store.tracking.dbmodels import models
 
-    from seqadd import tracking
+    from seqadd.tracking import provenance
+    from seqadd.tracking.connection import open_store
 
     folder.mkdir(parents=True, exist_ok=True)
     runs = made_up(n_runs)
     place = dataclasses.replace(runs[0].config.tracking, uri=f"sqlite:///{folder / 'unfinished.db'}")
     ids = {
-        experiment: tracking.open_store(dataclasses.replace(place, experiment=experiment)).experiment_id
+        experiment: open_store(dataclasses.replace(place, experiment=experiment)).experiment_id
         for experiment in {run.experiment for run in runs}
     }
     engine = sqlalchemy.create_engine(place.uri)
@@ -163,7 +164,7 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
                 for run in runs
             ],
         )  # fmt: skip
-        common = tracking.run_tags(runs[0].config)
+        common = provenance.run_tags(runs[0].config)
         for some in itertools.batched(runs, 500) if hasattr(itertools, "batched") else _batched(runs, 500):
             insert(
                 "tags", "key, value, run_uuid", [(k, v, r.run_id) for r in some for k, v in _tags(r, common).items()]

@@ -44,12 +44,12 @@ EPOCHS = (1, 10, 20)
 
 def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     """Configuration, sums, model and optimizer, in this process."""
-    from seqadd import alphabet, models, run, training
+    from seqadd import alphabet, models, train, training
     from seqadd.config import composition
 
     config = composition.compose_selection(overrides).columns[0].config
     training.use_threads(config.threads)
-    data = run.draw(config)
+    data = train.draw(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
     model = models.build_model(config, *lengths, len(alphabet.CHARACTERS))
     return config, data, model, training.make_optimizer(model, config)
@@ -59,15 +59,15 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
     """Work of a process: trains so long, with checkpoints, and yields what they took."""
     from seqadd import training
     from seqadd.checkpoints import Checkpoint
-    from seqadd.unfinished import About, Unfinished
+    from seqadd.tracking.run_directory import RunDirectory, RunInfo
 
     config, data, model, optimizer = _prepared(overrides)
     config.epochs = 1_000_000
     history: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        place = Unfinished(Path(folder) / "unfinished", "one")
+        place = RunDirectory(Path(folder) / "unfinished", "one")
         with place.claimed(print):
-            place.begin(About("none", "none", "one", "one"))
+            place.begin(RunInfo("none", "none", "one", "one"))
             began, saving, saves = 0.0, 0.0, 0
             for row in training.train(model, optimizer, data, config, history):
                 if row["epoch"] == 1:  # which carries the compilation

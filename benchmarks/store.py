@@ -30,8 +30,9 @@ from typing import Any
 import bench
 import sqlalchemy
 
-from seqadd import tracking
 from seqadd.config.schema import Tracking
+from seqadd.tracking import recording
+from seqadd.tracking.connection import open_store_with_retry
 
 sys.path.insert(0, str(bench.CLONE / "scripts"))
 import services
@@ -50,7 +51,7 @@ def real_epoch() -> Generator[dict[str, float], Any, None]:
     """Work of a process: trains the first epoch of the default configuration, and yields what is logged of it."""
     from seqadd import alphabet, models, training
     from seqadd.config import composition
-    from seqadd.run import draw
+    from seqadd.train import draw
 
     config = composition.compose_selection([]).columns[0].config
     training.use_threads(config.threads)
@@ -64,12 +65,12 @@ def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]]
     """Work of a writer: sends how long it took to begin and, of each epoch, the seconds that the store held it up."""
     begin.wait()
     begun = time.perf_counter()
-    store = tracking.open_store_patiently(where, print)
+    store = open_store_with_retry(where, print)
     held_up = []
     with (
         store.run_directory(f"writer {number}").claimed(print) as place,
         # As a job of a sweep, which waits for a store that is busy.
-        tracking.record(
+        recording.record(
             store, place, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP
         ) as run,
     ):

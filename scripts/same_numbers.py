@@ -27,12 +27,13 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from seqadd import claims, codes, results, tracking
+from seqadd import claims, codes, results
 from seqadd.config import cost
 from seqadd.config.schema import Config, override_text
 from seqadd.errors import ConfigError
 from seqadd.system import hardware
 from seqadd.system.files import resource_dir, write_file
+from seqadd.tracking import connection
 
 _EPOCHS = 2
 _SECONDS_OF_A_LONG_EPOCH = 30.0
@@ -92,7 +93,7 @@ def train(clone: Path, jobs: list[Config], folder: Path) -> None:
 def numbers(folder: Path, jobs: list[Config]) -> tuple[dict[str, Numbers], str]:
     """What runs came to, by their configuration, and the digest of the code that has trained them."""
     place = dataclasses.replace(jobs[0].tracking, uri=f"sqlite:///{folder}/mlflow.db")
-    store = tracking.open_store(place, create=False)
+    store = connection.open_store(place, create=False)
     found, digests = {}, set()
     for job in jobs:
         for run in store.condition_runs(job.condition_hash()):

@@ -85,10 +85,10 @@ def runs_of(folder: Path) -> list[Run]:
 
 @functools.cache
 def _database() -> Path:
-    from seqadd import tracking
+    from seqadd.tracking import connection
 
     path = Path(tempfile.mkdtemp()) / "mlflow.db"
-    tracking._make_database(path)
+    connection.make_database(path)
     atexit.register(shutil.rmtree, path.parent)
     return path
 

@@ -291,9 +291,7 @@ def _import_everything() -> None:
     from seqadd.system.tensorflow_setup import quiet_import
 
     with quiet_import():
-        from seqadd import (
-            training,  # noqa: F401
-        )
+        pass
     # They are run as programs too, and Python wonders that they are imported already.
     warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
     gc.freeze()  # or each process would copy what it looks through for garbage

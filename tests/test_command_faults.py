@@ -22,7 +22,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 
-from seqadd import answer, errors, inspect, jobs, reproduce, run, table
+from seqadd import answer, errors, inspect, reproduce, run, table, train
+from seqadd.launch import local
 from seqadd.system.files import resource_dir
 
 # What somebody's folder of files says to Hydra.
@@ -151,7 +152,7 @@ Trained = Callable[[list[str], list], list[str]]
 
 def swept(monkeypatch: pytest.MonkeyPatch, trained: Trained, *arguments: str, of_hydra: str) -> list[list[JobReturn]]:
     """What a sweep returns to Hydra whose jobs train nothing: ``trained`` is given their names and configurations."""
-    monkeypatch.setattr(jobs, "run_all", lambda names, configs, at_once: trained(names, configs))
+    monkeypatch.setattr(local, "run_all", lambda names, configs, at_once: trained(names, configs))
     quick_database(Path.cwd())
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3", job_name="run"):
         config = compose("config", ["hydra.mode=MULTIRUN", of_hydra], return_hydra_config=True)
@@ -232,7 +233,7 @@ def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tm
     ],
 )
 def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command, tmp_path):
-    path = Path(run.__file__).with_name(f"{file}.py")
+    path = Path(train.__file__).with_name(f"{file}.py")
     done = subprocess.run([sys.executable, path, "epochs=0"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -241,7 +242,7 @@ def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command,
 
 
 def test_a_command_in_the_folder_of_the_files_is_told_to_go_elsewhere():
-    folder = Path(run.__file__).parent
+    folder = Path(train.__file__).parent
     done = subprocess.run([sys.executable, "-m", "run"], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.endswith("from another folder: python -m seqadd.run\n")
@@ -322,7 +323,7 @@ def test_a_job_does_not_run_the_script_that_starts_it(monkeypatch):
 
     told: dict[str, object] = {}
     main = sys.modules["__main__"]
-    jobs._begin(Process())
+    local._begin(Process())
     assert told
     assert not [key for key in told if "main" in key]
     assert sys.modules["__main__"] is main

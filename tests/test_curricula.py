@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, curricula, models, run, training
+from seqadd import addition, alphabet, curricula, models, training
 from seqadd.errors import ConfigError
+from seqadd.train import draw
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
 
@@ -67,7 +68,7 @@ def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch):
     overrides = ["task.digits=2", "task.n_questions=600", "task.equal_lengths=true", "cell=simple_rnn", "epochs=6",
                  "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
     config = make_config(*SMALL, *overrides)
-    data = run.draw(config)
+    data = draw(config)
 
     def train(history, until, state=None):
         model = models.build_model(config, config.question_length, config.answer_length, 12)
@@ -101,14 +102,14 @@ def test_what_cannot_be():
     with pytest.raises(
         ConfigError, match="curriculum=mixed: the sums of seed=0 have none of 1 digits to learn, or none"
     ):
-        run.draw(few)
+        draw(few)
     with pytest.raises(ConfigError, match=r"task.longest=3: must be more than task.digits=3, or null"):
         make_config("task.longest=3")
 
 
 def test_longer_sums_are_tested_and_not_learnt():
     config = make_config(*SMALL, "task.longest=3", "cell=simple_rnn", "epochs=1", "jit=false")
-    data = run.draw(config)
+    data = draw(config)
     assert data.train_questions.shape == (44, 7)
     assert data.train_answers.shape == (44, 4)
     assert sorted(set(data.train_digits)) == [1]
@@ -139,4 +140,4 @@ def test_addends_of_equal_lengths():
 
 def test_every_task_has_sums_of_every_length_for_a_curriculum():
     config = make_config("task=nine_digits", "curriculum=mixed", "task.n_questions=20000", "task.digits=3")
-    assert sorted(set(run.draw(config).val_digits)) == [1, 2, 3]
+    assert sorted(set(draw(config).val_digits)) == [1, 2, 3]

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import alphabet, layers, models, run, training
+from seqadd import alphabet, layers, models, train, training
 from seqadd.encoder_decoder import EncoderDecoder, counted, previous
 from seqadd.errors import ConfigError
 
@@ -190,7 +190,7 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
 def prepare(*overrides: str):
     architecture = [] if any("architecture" in each for each in overrides) else ["architecture=encoder_decoder"]
     config = make_config(*SMALL, "decoder_units=6", *architecture, *overrides)
-    data = run.draw(config)
+    data = train.draw(config)
     return models.build_model(config, config.question_length, config.answer_length, 12), data, config
 
 

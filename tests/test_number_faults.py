@@ -14,27 +14,18 @@ from conftest import SMALL, make_config, runs_of
 from test_table import record
 from trained_runs import record_run
 
-from seqadd import (
-    answer,
-    checkpoints,
-    codes,
-    inspect,
-    inspection_files,
-    models,
-    reproduce,
-    run,
-    searches,
-    table,
-    tracking,
-    trained,
-)
+from seqadd import answer, checkpoints, codes, inspect, inspection_files, models, reproduce, run, table, train, trained
 from seqadd.checkpoints import Checkpoint
 from seqadd.config import composition
 from seqadd.config.messages import short_line
 from seqadd.curves import empty
 from seqadd.errors import CheckpointError, ConfigError
-from seqadd.only import EVERYBODY, Only
+from seqadd.search import study
+from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.system import hardware, numeric_flags
+from seqadd.tracking import connection, provenance, store
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+from seqadd.tracking.store import RunRecord
 
 FAST_MATH = "--xla_cpu_enable_fast_math=true"
 TINY = [*SMALL, "cell=simple_rnn", "epochs=1"]
@@ -136,12 +127,12 @@ def test_of_a_processor_those_instructions_count_that_arithmetic_follows_from(to
 
 
 def test_a_run_says_its_flags_and_its_instructions(monkeypatch):
-    monkeypatch.setattr(tracking, "instructions", lambda: "avx fma")
-    tags = tracking.run_tags(make_config())
+    monkeypatch.setattr(store, "instructions", lambda: "avx fma")
+    tags = provenance.run_tags(make_config())
     assert tags["instructions"] == "avx fma"
     assert "flags" not in tags
     monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
-    assert tracking.run_tags(make_config())["flags"] == f"XLA_FLAGS={FAST_MATH}"
+    assert provenance.run_tags(make_config())["flags"] == f"XLA_FLAGS={FAST_MATH}"
 
 
 @pytest.fixture
@@ -155,7 +146,7 @@ def two_runs(in_empty_folder):
 
 def test_a_run_made_with_other_flags_is_neither_finished_already_nor_gone_on_from(two_runs, monkeypatch):
     config, longer = make_config("cell=lstm", "epochs=10"), make_config("cell=lstm", "epochs=20")
-    store = tracking.open_store(config.tracking)
+    store = connection.open_store(config.tracking)
     for given, expected in (None, two_runs[0]), (FAST_MATH, two_runs[1]), ("--xla_other", None):
         if given is not None:
             monkeypatch.setenv("XLA_FLAGS", given)
@@ -171,23 +162,23 @@ def test_the_table_takes_runs_without_flags_and_says_how_many_others_there_are(t
         curves = table.learning_curves(found, selection, ["acc"], [10])
         return curves["run_id"].tolist(), table.left_out(found, selection, curves, [10])
 
-    assert shown(EVERYBODY) == (
+    assert shown(ALL_RUNS) == (
         [two_runs[0]],
         ["1 not counted, made with flags that can alter numbers (--tag flags=... counts): lstm seed 0"],
     )
-    assert shown(Only(tags=(("flags", f"XLA_FLAGS={FAST_MATH}"),))) == ([two_runs[1]], [])
+    assert shown(RunFilter(tags=(("flags", f"XLA_FLAGS={FAST_MATH}"),))) == ([two_runs[1]], [])
 
 
 def test_a_run_made_with_flags_is_looked_at_where_there_is_no_other(in_empty_folder):
     config = make_config("cell=lstm", "epochs=10")
     run_id = record(config, {10: (0.5, 0.5)}, flags=f"XLA_FLAGS={FAST_MATH}")
-    store = tracking.open_store(config.tracking)
+    store = connection.open_store(config.tracking)
     (found,) = trained._recorded(store, trained.read_choice(["cell=lstm"]))
     assert found.run_id == run_id
 
 
 def test_reproduce_takes_runs_without_flags_and_trains_none_with(two_runs, call, monkeypatch):
-    store = tracking.open_store(make_config().tracking)
+    store = connection.open_store(make_config().tracking)
     assert [each.run_id for each in store.made_with_flags()] == [two_runs[1]]
     assert [each.run_id for each in store.condition_runs(make_config("cell=lstm").condition_hash())] == [two_runs[0]]
     monkeypatch.setattr(reproduce, "committed", lambda chosen: {each.name: empty() for each in chosen})
@@ -201,13 +192,13 @@ def test_reproduce_takes_runs_without_flags_and_trains_none_with(two_runs, call,
 
 
 def test_a_search_with_flags_is_another_search(monkeypatch):
-    space = searches.Space([], {}, {})
-    settings = searches.Settings(3, "val_acc", 0, "none", 1, None)
-    plain = searches.identity(space, make_config(), settings)
+    space = SearchSpace([], {}, {})
+    settings = SearchSettings(3, "val_acc", 0, "none", 1, None)
+    plain = study.identity(space, make_config(), settings)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
-    assert searches.identity(space, make_config(), settings) == plain
+    assert study.identity(space, make_config(), settings) == plain
     monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
-    assert searches.identity(space, make_config(), settings) != plain
+    assert study.identity(space, make_config(), settings) != plain
 
 
 #: As TensorFlow ends on a flag that it does not know.
@@ -310,7 +301,7 @@ def test_a_process_that_computes_otherwise_is_refused_before_anything_is_recorde
     setting(value)
     try:
         with pytest.raises(ConfigError) as refused:
-            run.run(make_config(*TINY), print)
+            train.train_run(make_config(*TINY), print)
         with pytest.raises(ConfigError):
             trained.load_from(None, trained.Choice(("x",), (), (), ()))  # type: ignore[arg-type]
     finally:
@@ -388,14 +379,14 @@ def test_two_codes_of_one_commit_with_changes_are_told_apart_below_the_table(in_
     for seed, (code, dirty) in enumerate([("aa11", "true"), ("bb22", "true"), ("cc33", "false")]):
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, code=code, git_dirty=dirty)
     selection = composition.compose_selection(["cell=lstm"])
-    found = table.learning_curves(table.find(selection, EVERYBODY), selection, ["acc"], [10])
+    found = table.learning_curves(table.find(selection, ALL_RUNS), selection, ["acc"], [10])
     (line,) = [line for line in table.notes(found, selection, ["acc"]) if line.startswith("commit: ")]
     assert line == ("commit: abcdef012345; abcdef012345 with changes, code aa11; abcdef012345 with changes, code bb22")
 
 
 def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_path, monkeypatch):
     def trained_by(code, **tags):
-        return tracking.RecordedRun("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
+        return RunRecord("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
 
     monkeypatch.setattr(trained, "same_numbers", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code}))
     assert trained._as_trained(trained_by("old"), trained_by(HERE))

@@ -26,10 +26,11 @@ from conftest import (
     wait_for_lines,
 )
 
-from seqadd import errors, tracking
+from seqadd import errors
 from seqadd.config import schema, validation
 from seqadd.system import hardware
 from seqadd.system.files import write_file
+from seqadd.tracking import connection, recording
 
 FAST = [*SMALL, "cell=simple_rnn"]
 
@@ -38,18 +39,19 @@ FAST = [*SMALL, "cell=simple_rnn"]
 #: An open record, in a main thread that does not hear of a signal, or does not come to its end afterwards.
 COMPUTES = """
 import sys, time
-from seqadd import tracking
-from seqadd.config.schema import Tracking
 from seqadd.cli.entry import command
+from seqadd.config.schema import Tracking
 from seqadd.system.signals import defer_signals
+from seqadd.tracking import connection
+from seqadd.tracking import recording
 
 def work():
     print("computes", flush=True)
     time.sleep(60)
 
-store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
+store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
 place = store.run_directory("one")
-with command(), place.claimed(print), tracking.record(store, place, "one", params={}, tags={}, go_on=True) as run:
+with command(), place.claimed(print), recording.record(store, place, "one", params={}, tags={}, go_on=True) as run:
     run.log_epoch({"epoch": 1, "loss": 2.5})
     run.log_epoch({"epoch": 2, "loss": 1.5})  # of which the store is told a second later
     if "hears nothing" in sys.argv:
@@ -94,21 +96,21 @@ def test_of_a_process_that_must_be_ended_another_one_tells_the_store(main_thread
 def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_been_gone_on_with(
     in_empty_folder, monkeypatch
 ):
-    from seqadd import reconcile, tracking, unfinished
     from seqadd.config.schema import Tracking
+    from seqadd.tracking import connection, reconcile, recording, run_directory
 
     quick_database(in_empty_folder)
-    store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
+    store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
     place = store.run_directory("one")
     started: list[tuple[str, dict[str, str]]] = []
-    monkeypatch.setattr(unfinished, "start_beside", lambda *asked: started.append(asked))
+    monkeypatch.setattr(run_directory, "start_beside", lambda *asked: started.append(asked))
     place._have_it_reconciled()
     ((module, variables),) = started
     assert module == reconcile.__name__
     monkeypatch.setenv(*next(iter(variables.items())))
     monkeypatch.setattr(reconcile, "_SECONDS_IN_ALL", 0)  # for this process goes on
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # as if that process were gone
-    with place.claimed(print), tracking.record(store, place, "one", params={}, tags={}) as run:
+    with place.claimed(print), recording.record(store, place, "one", params={}, tags={}) as run:
         run.end_now()
         reconcile.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
@@ -121,13 +123,13 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
 SWEEP = """
 import os, signal, sys, threading, time
 from multiprocessing import forkserver, resource_tracker
-from seqadd import jobs
-from seqadd.errors import Interrupted
 from seqadd.cli.entry import command
-from seqadd.system.signals import signals_as_exceptions
-from seqadd.jobs import Finished
 from seqadd.cli.progress import Display
 from seqadd.cli.progress import Note
+from seqadd.errors import Interrupted
+from seqadd.launch import local
+from seqadd.launch.local import JobSucceeded
+from seqadd.system.signals import signals_as_exceptions
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
@@ -135,7 +137,7 @@ def kill(pid):
 def work(label, connection):
     try:
         with signals_as_exceptions(say=None):
-            threading.Thread(target=jobs._stop_with_the_sweep, args=(connection,), daemon=True).start()
+            threading.Thread(target=local._stop_with_the_sweep, args=(connection,), daemon=True).start()
             if label == "is killed":
                 kill(os.getpid())
             if label == "ends with 7":
@@ -153,13 +155,13 @@ def work(label, connection):
             if label.startswith("sleeps"):
                 connection.send(Note(f"process={os.getpid()}"))
                 time.sleep(60)
-            connection.send(Finished("1"))
+            connection.send(JobSucceeded("1"))
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
 
 def main():
-    jobs._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
-    jobs._work, jobs._reconcile = work, lambda config: None
+    local._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
+    local._work, local._reconcile = work, lambda config: None
     outcomes = {}
 
     def queue():
@@ -171,7 +173,7 @@ def main():
             yield index, label
 
     with command(), Display(labels, [1] * len(labels), 2) as display:
-        jobs.run_queue(display, labels, queue(), 2, outcomes.__setitem__)
+        local.run_queue(display, labels, queue(), 2, outcomes.__setitem__)
     for index, outcome in sorted(outcomes.items()):
         print(f"outcome {labels[index]}: {outcome}")
 """
@@ -321,7 +323,7 @@ def test_a_file_is_written_under_the_longest_name_that_it_can_have(name, tmp_pat
 def test_a_database_whose_name_sqlite_cannot_open_is_refused_in_one_line(database, said, in_empty_folder):
     Path(database).parent.mkdir(parents=True, exist_ok=True)
     with pytest.raises(errors.ConfigError, match=said) as refused:
-        tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
+        connection.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
     assert "\n" not in str(refused.value)
     assert not list(in_empty_folder.glob("m*"))
 
@@ -331,12 +333,12 @@ def test_a_database_of_the_longest_name_works(database, in_empty_folder):
     Path(database).parent.mkdir(parents=True, exist_ok=True)
     quick_database(in_empty_folder)
     (in_empty_folder / "mlflow.db").rename(database)
-    store = tracking.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
+    store = connection.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
     place = store.run_directory("one")
     long = "sweep " + "x" * 10_000  # is cut where MLflow has no room for it
     with (
         place.claimed(print),
-        tracking.record(store, place, long, params={"overrides": long}, tags={"overrides": long}) as run,
+        recording.record(store, place, long, params={"overrides": long}, tags={"overrides": long}) as run,
     ):
         pass
     recorded = store.client.get_run(run.run_id)

@@ -17,6 +17,7 @@ from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, 
 
 from seqadd import checkpoints, models, run, training
 from seqadd.reporting import figures
+from seqadd.tracking import artifacts
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
     ends = []
     for name, each in {"continued": continued, "whole": whole}.items():
         (tmp_path / name).mkdir()
-        path = Path(client.download_artifacts(each.info.run_id, run.CHECKPOINT, str(tmp_path / name)))
+        path = Path(client.download_artifacts(each.info.run_id, artifacts.CHECKPOINT, str(tmp_path / name)))
         ends.append(checkpoints.load(path, None).arrays)
     assert ends[0].keys() == ends[1].keys()
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
@@ -161,7 +162,7 @@ def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(
 
 def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afresh(call, in_empty_folder):
     call(run.main, *WITHOUT_XLA, "epochs=1")
-    (checkpoint,) = in_empty_folder.rglob(run.CHECKPOINT)
+    (checkpoint,) = in_empty_folder.rglob(artifacts.CHECKPOINT)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     code, out, _ = call(run.main, *WITHOUT_XLA, "epochs=2")
     assert code == 0

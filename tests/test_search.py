@@ -13,23 +13,28 @@ from conftest import SMALL, client_of, make_config, quick_database, runs_of
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seqadd import run, searches, trials
+from seqadd import run, train
 from seqadd.config.schema import Config
 from seqadd.errors import Interrupted, JobsFailed, Pruned, TrainingDiverged
+from seqadd.launch.search import run_search
 from seqadd.reporting import figures
-from seqadd.searches import Search, Settings, Space, read_space, run_search
+from seqadd.search.journal import JOURNAL, open_study, search_directory
+from seqadd.search.space import _MOST_CORNERS, SearchSettings, SearchSpace, read_space
+from seqadd.search.study import Search
+from seqadd.search.trial import Trial
 from seqadd.system.files import resource_dir
-from seqadd.tracking import Store, open_store
+from seqadd.tracking.connection import open_store
+from seqadd.tracking.store import Store
 
 optuna = pytest.importorskip("optuna")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
 
 SEARCH = ["-m", "hydra/sweeper=optuna"]
-SETTINGS = Settings(trials=6, metric="val_acc", seed=0, pruner="median", startup_trials=1, warmup_epochs=2)
+SETTINGS = SearchSettings(trials=6, metric="val_acc", seed=0, pruner="median", startup_trials=1, warmup_epochs=2)
 
 
-def space_of(*arguments: str, **params: str) -> Space:
+def space_of(*arguments: str, **params: str) -> SearchSpace:
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return read_space(GlobalHydra.instance().config_loader(), params, arguments)
 
@@ -74,7 +79,7 @@ def test_the_corners_of_a_space_are_its_choices_and_the_ends_of_its_ranges():
 def test_of_a_space_with_too_many_corners_every_choice_is_checked_all_the_same():
     corners = space_of(*(f"{key}=range(1,33)" for key in ("encoder_units", "decoder_units")), "seed=range(0,9)",
                        "batch_size=" + ",".join(map(str, range(1, 33)))).corners()  # fmt: skip
-    assert searches._MOST_CORNERS < 2 * 2 * 2 * 32
+    assert _MOST_CORNERS < 2 * 2 * 2 * 32
     assert {f"batch_size={n}" for n in range(1, 33)} <= {override for corner in corners for override in corner}
 
 
@@ -159,7 +164,7 @@ class Launcher:
             if len(self.asked) == self.stops_after:
                 raise Interrupted(2)
             if number not in self.fails:
-                trial = trials.Trial(search.study, number, epochs=1)
+                trial = Trial(search.study, number, epochs=1)
                 trial.begin(f"run {number}", {1: search.study.trials[number].params["learning_rate"]})
                 trial.tell("COMPLETE")
             ended(number, "no room on the disk")
@@ -242,7 +247,7 @@ def test_a_trial_that_failed_is_named_and_tried_again_by_the_same_command(in_fol
 
 def test_a_trial_whose_choice_was_cut_short_by_a_kill_is_chosen_again(tmp_path):
     space = space_of(*SPACE)
-    search = Search(trials.open_study(tmp_path / "study.journal", "maximize"), space, SETTINGS)
+    search = Search(open_study(tmp_path / "study.journal", "maximize"), space, SETTINGS)
     search.study.ask()  # without its values
     search.begin(make_config(*SMALL, "epochs=4"))
     assert search.missing() == [1, 2, 3, 4, 5, 6]
@@ -256,14 +261,14 @@ def test_a_search_of_which_no_trial_finishes_fails(in_folder_with_store):
 
 def test_who_writes_behind_a_line_that_was_torn_cuts_it_off(tmp_path):
     journal = tmp_path / "study.journal"
-    study = trials.open_study(journal, "maximize")
+    study = open_study(journal, "maximize")
     study.ask({"batch_size": CategoricalDistribution(["10", "20"])})
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "worker')
     study.set_user_attr("metric", "val_acc")
     assert journal.read_bytes().startswith(whole)
     assert [json.loads(line)["op_code"] for line in journal.read_text().splitlines()[whole.count(b"\n") :]] == [2]
-    for each in (study, trials.open_study(journal)):
+    for each in (study, open_study(journal)):
         assert (len(each.trials), each.user_attrs) == (1, {"metric": "val_acc"})
 
 
@@ -277,25 +282,25 @@ def small_trial(
     quick_database(folder)
     config = make_config(*SMALL, "cell=simple_rnn", "epochs=6", "jit=false", *OF_SEARCH, *overrides)
     store = open_store(config.tracking)
-    place = trials.place_of(store, "s")
+    place = search_directory(store, "s")
     place.path.mkdir(parents=True)
-    study = trials.open_study(place.path / trials.JOURNAL, "maximize")
+    study = open_study(place.path / JOURNAL, "maximize")
     for name, value in {"metric": metric, "pruner": "median", "startup_trials": 1, "warmup_epochs": 2}.items():
         study.set_user_attr(name, value)
     for _ in range(2):
         study.ask()
     if best_so_far is not None:
-        first = trials.Trial(study, 0, epochs=6)
+        first = Trial(study, 0, epochs=6)
         first.begin("first", dict.fromkeys(range(1, 7), best_so_far))
         first.tell("COMPLETE")
     return config, store
 
 
 def study_of(store: Store):
-    return trials.open_study(trials.place_of(store, "s").path / trials.JOURNAL)
+    return open_study(search_directory(store, "s").path / JOURNAL)
 
 
-quietly = functools.partial(run.run, report=lambda message: None)
+quietly = functools.partial(train.train_run, report=lambda message: None)
 
 
 def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):

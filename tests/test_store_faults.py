@@ -21,12 +21,16 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import database, errors, inspect, locations, reproduce, run, table, tracking
+from seqadd import errors, inspect, reproduce, table, train
 from seqadd.config.schema import Tracking
-from seqadd.database import check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.errors import ConfigError, StoreNotFound
-from seqadd.only import Only
+from seqadd.run import main
 from seqadd.system import library_log
+from seqadd.tracking import artifact_locations, database, delivery, recording, store
+from seqadd.tracking.connection import open_store
+from seqadd.tracking.database import check_database, read_schema, sqlite_path, sqlite_uri
+from seqadd.tracking.run_filter import RunFilter
+from seqadd.tracking.store import RecordWaits, Store
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
 BEFORE = "4465047574b1"  # the schema of MLflow 2.16
@@ -56,16 +60,16 @@ def older(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_run(store: tracking.Store, **settings: object) -> Iterator[tracking.TrackedRun]:
+def open_run(store: Store, **settings: object) -> Iterator[recording.RunRecorder]:
     """A run of its own."""
     with (
         store.run_directory(uuid.uuid4().hex).claimed(print) as place,
-        tracking.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as run,
+        recording.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as run,
     ):
         yield run
 
 
-def finished_run(store: tracking.Store, **settings: object) -> str:
+def finished_run(store: Store, **settings: object) -> str:
     with open_run(store, texts={"config.yaml": "a: 1"}, **settings) as record:
         record.log_epoch({"epoch": 1, "loss": 0.5})
         record.log_text("a note", "note.txt")
@@ -128,7 +132,7 @@ def test_a_database_that_is_no_store_of_ours_is_named_in_one_line_and_not_touche
     make(in_empty_folder / "mlflow.db")
     before = state_of(in_empty_folder)
     with pytest.raises(ConfigError) as refused:
-        tracking.open_store(HERE, create=create)
+        open_store(HERE, create=create)
     assert said in str(refused.value)
     assert f"{in_empty_folder}/mlflow.db" in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -143,11 +147,11 @@ def test_no_command_asks_mlflow_about_a_database_that_it_cannot_use(command, cal
 
     old(in_empty_folder / "mlflow.db")
     before = state_of(in_empty_folder)
-    monkeypatch.setattr(tracking, "open_store", lambda *_, **__: pytest.fail("was asked"))
+    monkeypatch.setattr(store, "open_store", lambda *_, **__: pytest.fail("was asked"))
     main, arguments = {
-        "run": (run.main, ["cell=gru"]),
-        "sweep": (run.main, ["-m", "seed=0,1"]),
-        "search": (run.main, ["-m", "hydra/sweeper=optuna", "learning_rate=interval(0.001,0.01)"]),
+        "run": (main, ["cell=gru"]),
+        "sweep": (main, ["-m", "seed=0,1"]),
+        "search": (main, ["-m", "hydra/sweeper=optuna", "learning_rate=interval(0.001,0.01)"]),
         "table": (table.main, []),
         "inspect": (inspect.main, []),
         "answer": (answer.main, ["1+1"]),
@@ -164,18 +168,18 @@ def test_no_command_asks_mlflow_about_a_database_that_it_cannot_use(command, cal
 
 def test_a_reader_of_a_store_of_its_own_schema_makes_no_file(in_empty_folder):
     quick_database(in_empty_folder)
-    finished_run(tracking.open_store(HERE))
+    finished_run(open_store(HERE))
     (in_empty_folder / "mlflow.db.lock").unlink()
-    tracking.reconcile(tracking.open_store(HERE, create=False))
+    delivery.reconcile(open_store(HERE, create=False))
     assert sorted(path.name for path in in_empty_folder.iterdir()) == ["mlflow.db", "mlruns"]
 
 
 def test_an_empty_file_is_a_store_that_nobody_has_made(in_empty_folder):
     (in_empty_folder / "mlflow.db").touch()
     with pytest.raises(StoreNotFound, match="no store here"):
-        tracking.open_store(HERE, create=False)
+        open_store(HERE, create=False)
     assert (in_empty_folder / "mlflow.db").read_bytes() == b""
-    assert tracking.open_store(HERE).experiment_id == "1"
+    assert open_store(HERE).experiment_id == "1"
 
 
 def test_the_schema_that_is_looked_for_is_that_of_the_installed_mlflow(in_empty_folder):
@@ -308,10 +312,10 @@ def test_what_this_user_may_not_do_with_a_database_is_known_beforehand(modes, wr
 def test_a_store_is_read_beside_the_lock_of_somebody_else(open_folder):
     quick_database(open_folder)
     where = Tracking(f"sqlite:///{open_folder}/mlflow.db", "seqadd", None, None)
-    run_id = finished_run(tracking.open_store(where))
+    run_id = finished_run(open_store(where))
     (open_folder / "mlflow.db.lock").chmod(0o600)
     with as_nobody():
-        assert tracking.open_store(where, create=False).history(run_id, "loss") == {1: 0.5}
+        assert open_store(where, create=False).history(run_id, "loss") == {1: 0.5}
 
 
 # ---- migrating
@@ -348,13 +352,13 @@ def test_migrating_copies_the_database_and_leaves_what_was_recorded(in_empty_fol
     path.chmod(0o640)
     assert read_schema(path).is_older
     migrating = dataclasses.replace(HERE, migrate=True)
-    store = tracking.open_store(migrating, say=said.append)
+    store = open_store(migrating, say=said.append)
     copy = in_empty_folder / "mlflow.db.before-migrate"
     assert [line.endswith(f"as it was: {copy}") for line in said] == [True]
     assert (read_schema(copy).revisions, read_schema(path).is_current) == ({BEFORE}, True)
     assert path.stat().st_mode & 0o777 == 0o640
     assert store.history("a" * 32, "loss") == {1: 0.5}
-    finished_run(tracking.open_store(migrating, say=said.append))  # there is nothing left to do
+    finished_run(open_store(migrating, say=said.append))  # there is nothing left to do
     assert len(said) == 1
     assert sorted(each.name for each in in_empty_folder.iterdir()) == [
         "mlflow.db", "mlflow.db.before-migrate", "mlflow.db.lock", "mlruns",
@@ -366,7 +370,7 @@ def test_a_database_that_mlflow_cannot_migrate_stays_as_it_was(in_empty_folder):
     old(path)  # whose tables are not those that its revision promises
     before = state_of(in_empty_folder)
     with pytest.raises(ConfigError, match=r"MLflow cannot migrate .*mlflow\.db, which is as it was: ") as refused:
-        tracking.open_store(dataclasses.replace(HERE, migrate=True))
+        open_store(dataclasses.replace(HERE, migrate=True))
     assert "\n" not in str(refused.value)
     (in_empty_folder / "mlflow.db.lock").unlink()
     assert state_of(in_empty_folder) == before
@@ -380,7 +384,7 @@ def test_a_reader_and_a_server_refuse_what_only_a_writer_of_a_file_can_do(key, i
     with pytest.raises(
         ConfigError, match=f"tracking.{key}=true: this command only reads a store; python -m seqadd.run"
     ):
-        tracking.open_store(asked, create=False)
+        open_store(asked, create=False)
     with pytest.raises(ConfigError, match=f"tracking.{key}=true: is for a store in a SQLite file"):
         check_database(dataclasses.replace(asked, uri="http://127.0.0.1:9"))
     assert state_of(in_empty_folder) == before
@@ -410,12 +414,12 @@ def test_a_store_lies_in_the_folder_that_it_is_made_in_whatever_that_is_called(n
     monkeypatch.chdir(folder)
     if name not in MADE_THERE:
         quick_database(folder)
-    run_id = finished_run(tracking.open_store(HERE))
+    run_id = finished_run(open_store(HERE))
     assert [path.name for path in in_empty_folder.iterdir()] == [name]
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlruns"]
     assert [path.name for path in (folder / "mlruns").iterdir()] == ["seqadd"]
     for where in (HERE, Tracking(sqlite_uri(folder / "mlflow.db"), "seqadd", None, None)):
-        store = tracking.open_store(where, create=False)
+        store = open_store(where, create=False)
         with store.artifact_of(run_id, "note.txt") as path:
             assert path.read_text() == "a note"
         assert store.history(run_id, "loss") == {1: 0.5}
@@ -456,11 +460,11 @@ def test_the_artifacts_of_every_experiment_lie_in_a_folder_of_its_own_below_the_
     before = state_of(in_empty_folder.parent)
     for name in EXPERIMENTS:
         where = dataclasses.replace(HERE, experiment=name)
-        run_id = finished_run(tracking.open_store(where))
+        run_id = finished_run(open_store(where))
         assert [path.read_text() for path in (in_empty_folder / "mlruns").glob(f"*/{run_id}/artifacts/note.txt")] == [
             "a note"
         ], name
-        with tracking.open_store(where, create=False).artifact_of(run_id, "note.txt") as path:
+        with open_store(where, create=False).artifact_of(run_id, "note.txt") as path:
             assert path.read_text() == "a note"
     assert len(list((in_empty_folder / "mlruns").iterdir())) == len(EXPERIMENTS)
     assert {path for path in state_of(in_empty_folder.parent) if not path.startswith(in_empty_folder.name)} == {
@@ -470,9 +474,9 @@ def test_the_artifacts_of_every_experiment_lie_in_a_folder_of_its_own_below_the_
 
 def test_plain_names_of_experiments_are_those_of_their_folders():
     for name in ("seqadd", "GRU 500", "batch-size_2", "über", "v1.2"):
-        assert locations.folder_name(name) == name
-    assert locations.folder_name("/Users/anna/adding") == "_Users_anna_adding-3c0b3f11"
-    assert locations.folder_name("a/b") != locations.folder_name("a:b")
+        assert artifact_locations.folder_name(name) == name
+    assert artifact_locations.folder_name("/Users/anna/adding") == "_Users_anna_adding-3c0b3f11"
+    assert artifact_locations.folder_name("a/b") != artifact_locations.folder_name("a:b")
 
 
 @pytest.mark.parametrize("location", ["/proc/Users/x", "/dev/null/x", "mlruns/a file"])
@@ -482,14 +486,14 @@ def test_a_run_whose_artifacts_can_go_nowhere_is_refused_before_it_is_trained(lo
     (in_empty_folder / "mlruns" / "a file").write_text("in the way")
     location = str(in_empty_folder / location)
     MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", location)
-    code, out, err = call(run.main, "cell=gru")
+    code, out, err = call(main, "cell=gru")
     assert (code, out) == (2, "")
     assert err.startswith("seqadd: tracking.experiment=seqadd: its artifacts are remembered at ")
     assert "where nothing can be written (" in err
     assert "tracking.relocate=true copies the database and records in it that they lie beside it now" in err
     assert err.count("\n") == 1
     assert not (in_empty_folder / "unfinished").exists()
-    store = tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    store = open_store(dataclasses.replace(HERE, relocate=True))
     assert store.client.search_runs([store.experiment_id]) == []
     finished_run(store)
 
@@ -497,12 +501,12 @@ def test_a_run_whose_artifacts_can_go_nowhere_is_refused_before_it_is_trained(lo
 def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it(in_empty_folder, monkeypatch):
     """As a server does that lets runs be recorded, and cannot write artifacts."""
     quick_database(in_empty_folder)
-    store = tracking.open_store(HERE)
+    store = open_store(HERE)
 
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "log_artifacts", full)
     said = r"takes no artifacts of run \w{32}: \[Errno 28\] No space left on device"
     with pytest.raises(ConfigError, match=said), open_run(store, texts={"config.yaml": "a: 1"}):
@@ -515,7 +519,7 @@ def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it
 
 def test_a_run_has_its_configuration_in_the_store_while_it_trains(in_empty_folder):
     quick_database(in_empty_folder)
-    store = tracking.open_store(HERE)
+    store = open_store(HERE)
     with open_run(store, texts={"config.yaml": "a: 1"}) as record:
         assert store.artifacts(record.run_id, "") == ["config.yaml"]
 
@@ -529,13 +533,13 @@ def moved(in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path,
     before = in_empty_folder / "before"
     before.mkdir()
     quick_database(before)
-    run_id = finished_run(tracking.open_store(Tracking(f"sqlite:///{before}/mlflow.db", "seqadd", None, None)))
+    run_id = finished_run(open_store(Tracking(f"sqlite:///{before}/mlflow.db", "seqadd", None, None)))
     shutil.move(before, in_empty_folder / "af%20ter")
     monkeypatch.chdir(in_empty_folder / "af%20ter")
     return Path.cwd(), run_id
 
 
-def note_of(store: tracking.Store, run_id: str) -> str:
+def note_of(store: Store, run_id: str) -> str:
     assert store.artifacts(run_id, "") == ["config.yaml", "note.txt"]
     with store.artifact_of(run_id, "note.txt") as path:
         return path.read_text()
@@ -543,13 +547,13 @@ def note_of(store: tracking.Store, run_id: str) -> str:
 
 def test_a_store_that_was_moved_is_read_and_nothing_is_written_where_it_was(moved):
     folder, run_id = moved
-    store = tracking.open_store(HERE, create=False)
-    tracking.reconcile(store)
+    store = open_store(HERE, create=False)
+    delivery.reconcile(store)
     assert note_of(store, run_id) == "a note"
     with pytest.raises(errors.StoreMoved, match=r"tracking\.relocate=true"):
         store.log_folder(run_id, folder / "mlruns", "more")
     with pytest.raises(ConfigError) as refused:
-        tracking.open_store(HERE)
+        open_store(HERE)
     assert "which is not there, as if the store was moved; tracking.relocate=true copies" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
@@ -559,7 +563,7 @@ def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp
     folder, run_id = moved
     said: list[str] = []
     relocating = dataclasses.replace(HERE, relocate=True)
-    store = tracking.open_store(relocating, say=said.append)
+    store = open_store(relocating, say=said.append)
     copy = folder / "mlflow.db.before-relocate"
     assert said == [f"the store knows now that its artifacts lie beside it; as it was: {copy}"]
     another = finished_run(store)
@@ -571,7 +575,7 @@ def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp
     with closing(sqlite3.connect(copy)) as connection:
         ((uri,),) = connection.execute("SELECT artifact_uri FROM runs").fetchall()
     assert uri == (folder.parent / f"before/mlruns/seqadd/{run_id}/artifacts").as_uri()
-    tracking.open_store(relocating, say=said.append)
+    open_store(relocating, say=said.append)
     assert len(said) == 1
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -581,7 +585,7 @@ def test_every_place_in_which_mlflow_remembers_a_folder_is_relocated(moved):
     before = (folder.parent / "before/mlruns/seqadd").as_uri()
     path = folder / "mlflow.db"
     with closing(sqlite3.connect(path)) as connection:
-        for name, column in locations._PLACES:
+        for name, column in artifact_locations._PLACES:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
             assert column in columns, name
     change(
@@ -590,7 +594,7 @@ def test_every_place_in_which_mlflow_remembers_a_folder_is_relocated(moved):
         "INSERT INTO model_versions (name, version, workspace, source, storage_location) "
         f"VALUES ('m', 1, 'default', '{before}/models/x/artifacts', '{before}x/elsewhere')",
     )
-    tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    open_store(dataclasses.replace(HERE, relocate=True))
     with closing(sqlite3.connect(path)) as connection:
         source, storage = connection.execute("SELECT source, storage_location FROM model_versions").fetchone()
     assert source == (folder / "mlruns/seqadd/models/x/artifacts").as_uri()
@@ -601,10 +605,10 @@ def test_a_copy_is_relocated_though_what_it_was_copied_from_is_still_there(in_em
     one, other = in_empty_folder / "one", in_empty_folder / "other"
     one.mkdir()
     quick_database(one)
-    run_id = finished_run(tracking.open_store(Tracking(f"sqlite:///{one}/mlflow.db", "seqadd", None, None)))
+    run_id = finished_run(open_store(Tracking(f"sqlite:///{one}/mlflow.db", "seqadd", None, None)))
     shutil.copytree(one, other)
     monkeypatch.chdir(other)
-    store = tracking.open_store(dataclasses.replace(HERE, relocate=True))
+    store = open_store(dataclasses.replace(HERE, relocate=True))
     shutil.rmtree(one)
     assert note_of(store, run_id) == "a note"
     finished_run(store)
@@ -615,8 +619,8 @@ def test_artifacts_that_somebody_has_put_elsewhere_stay_there(in_empty_folder):
     quick_database(in_empty_folder)
     elsewhere = in_empty_folder.parent / f"{in_empty_folder.name} elsewhere"
     MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", str(elsewhere))
-    run_id = finished_run(tracking.open_store(HERE))
-    assert note_of(tracking.open_store(dataclasses.replace(HERE, relocate=True)), run_id) == "a note"
+    run_id = finished_run(open_store(HERE))
+    assert note_of(open_store(dataclasses.replace(HERE, relocate=True)), run_id) == "a note"
     assert (elsewhere / run_id / "artifacts" / "note.txt").exists()
     assert not (in_empty_folder / "mlruns").exists()
 
@@ -625,21 +629,21 @@ def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated
     folder, _ = moved
     path = folder / "mlflow.db"
     location = (folder.parent / "before/mlruns/seqadd").as_uri()
-    tracking.open_store(dataclasses.replace(HERE, relocate=True))
-    store = tracking.open_store(HERE)
-    with monkeypatch.context() as patched, pytest.raises(tracking.RecordWaits):  # noqa: PT012
-        patched.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", ())
+    open_store(dataclasses.replace(HERE, relocate=True))
+    store = open_store(HERE)
+    with monkeypatch.context() as patched, pytest.raises(RecordWaits):  # noqa: PT012
+        patched.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", ())
         with open_run(store, texts={"config.yaml": "a: 1"}) as record:
             record.log_text("a note", "note.txt")
             patched.setattr(store.client, "log_artifacts", lambda *_: (_ for _ in ()).throw(OSError("full")))
     new = (folder / "mlruns/seqadd").as_uri()
     for name, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
         change(path, f"UPDATE {name} SET {column} = replace({column}, '{new}', '{location}')")
-    tracking.reconcile(tracking.open_store(HERE, create=False))  # a reader, before it is relocated
+    delivery.reconcile(open_store(HERE, create=False))  # a reader, before it is relocated
     assert store.client.get_run(record.run_id).info.status == "RUNNING"
     assert not (folder.parent / "before").exists()
-    relocated = tracking.open_store(dataclasses.replace(HERE, relocate=True))
-    tracking.reconcile(relocated)
+    relocated = open_store(dataclasses.replace(HERE, relocate=True))
+    delivery.reconcile(relocated)
     assert relocated.client.get_run(record.run_id).info.status == "FINISHED"
     assert note_of(relocated, record.run_id) == "a note"
 
@@ -652,8 +656,8 @@ def test_what_libraries_log_of_an_error_is_in_the_file_that_the_line_names(call,
         logging.getLogger("mlflow.store.db.utils").error("SQL\n" * 300 + "http://ann:secret@host")
         raise OSError("database or disk is full")
 
-    monkeypatch.setattr(run, "check_command_line", fail)
-    code, out, err = call(run.main)
+    monkeypatch.setattr(train, "check_command_line", fail)
+    code, out, err = call(main)
     assert (code, out, err.count("\n")) == (1, "", 1)
     said, _, name = err.strip().rpartition("; more in ")
     assert said.startswith("seqadd: OSError: database or disk is full")
@@ -668,10 +672,10 @@ def test_where_no_log_can_be_written_the_line_names_none(call, monkeypatch):
         logging.getLogger("mlflow").error("SQL")
         raise OSError("database or disk is full")
 
-    monkeypatch.setattr(run, "check_command_line", fail)
+    monkeypatch.setattr(train, "check_command_line", fail)
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "gettempdir", lambda: "/proc")
-        code, _, err = call(run.main)
+        code, _, err = call(main)
     assert (code, err.count("\n")) == (1, 1)
     assert "more in" not in err
 
@@ -689,7 +693,7 @@ def test_a_log_that_no_line_names_is_removed(tmp_path, monkeypatch):
 
 def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder, capfd):
     quick_database(in_empty_folder)
-    store = tracking.open_store(HERE)
+    store = open_store(HERE)
     with library_log.capture_logs(), closing(sqlite3.connect("mlflow.db")) as connection:
         connection.execute("DROP TABLE params")
         with pytest.raises(ConfigError, match="cannot begin a run: "), open_run(store, params={"a": 1}):
@@ -726,8 +730,8 @@ def test_a_run_names_who_recorded_it_and_is_found_by_that(environment, known, ex
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(pwd, "getpwuid", getpwuid)
     quick_database(in_empty_folder)
-    store = tracking.open_store(HERE)
+    store = open_store(HERE)
     run_id = finished_run(store, tags={"config_hash": "ab"})
     assert store.client.get_run(run_id).data.tags["mlflow.user"] == expected
-    assert store.narrowed(Only(user=expected)).newest_run().user == expected
-    assert store.narrowed(Only(user="unknown")).newest_run() is None
+    assert store.narrowed(RunFilter(user=expected)).newest_run().user == expected
+    assert store.narrowed(RunFilter(user="unknown")).newest_run() is None

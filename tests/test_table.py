@@ -12,11 +12,12 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import table, tracking
+from seqadd import table
 from seqadd.config import composition
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
-from seqadd.only import EVERYBODY, Only
+from seqadd.tracking import connection, recording
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 
 
 def record(
@@ -24,13 +25,13 @@ def record(
 ) -> str:
     """A finished run with (acc, val_acc) after some epochs; ``user`` is a tag of MLflow's."""
     quick_database(Path.cwd())
-    store = tracking.open_store(config.tracking)
+    store = connection.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
     if "user" in tags:
         tags["mlflow.user"] = tags.pop("user")
     with (
         store.run_directory(uuid.uuid4().hex).claimed(print) as place,
-        tracking.record(
+        recording.record(
             store, place, "any name", params=config.result_keys() if params is None else params, tags=tags
         ) as run,
     ):
@@ -38,7 +39,7 @@ def record(
     return run.run_id
 
 
-def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=EVERYBODY) -> list[list[str]]:
+def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=ALL_RUNS) -> list[list[str]]:
     selection = composition.compose_selection(overrides)
     curves = table.learning_curves(table.find(selection, only), selection, metrics, epochs)
     published = table.read_published(table.parse_arguments([]).published)
@@ -148,16 +149,16 @@ def test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own(in
     record(config, {10: (0.2, 0.2)}, user="ben", git_commit="4265967abc", room="O'Neill")
     record(config, {10: (0.3, 0.3)}, user="anna", git_commit="fedcba9876", room="north")
 
-    def acc(only: Only) -> str:
+    def acc(only: RunFilter) -> str:
         return make_table("cell=lstm", epochs=[10], metrics=["acc"], only=only)[1][2]
 
-    assert acc(EVERYBODY) == "(0.3000)"
-    assert acc(Only(user="ben")) == "(0.2000)"
-    assert acc(Only(user="anna")) == "(0.3000)"
-    assert acc(Only(user="anna", commit="4265967")) == "(0.1000)"
-    assert acc(Only(tags=(("room", "O'Neill"),))) == "(0.2000)"
-    assert acc(Only(tags=(("room", "north"), ("git_commit", "4265967abc")))) == "(0.1000)"
-    assert acc(Only(user="ann")) == acc(Only(commit="265967a")) == "missing"
+    assert acc(ALL_RUNS) == "(0.3000)"
+    assert acc(RunFilter(user="ben")) == "(0.2000)"
+    assert acc(RunFilter(user="anna")) == "(0.3000)"
+    assert acc(RunFilter(user="anna", commit="4265967")) == "(0.1000)"
+    assert acc(RunFilter(tags=(("room", "O'Neill"),))) == "(0.2000)"
+    assert acc(RunFilter(tags=(("room", "north"), ("git_commit", "4265967abc")))) == "(0.1000)"
+    assert acc(RunFilter(user="ann")) == acc(RunFilter(commit="265967a")) == "missing"
 
 
 def test_a_table_says_whose_runs_it_is_of(call):

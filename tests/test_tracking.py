@@ -19,41 +19,42 @@ from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
 import seqadd
-from seqadd import tracking
 from seqadd.checkpoints import Checkpoint
 from seqadd.codes import code_digest
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted
-from seqadd.only import Only
 from seqadd.system.signals import SIGNALS, signals_as_exceptions
-from seqadd.unfinished import About
+from seqadd.tracking import connection, delivery, provenance, recording, store
+from seqadd.tracking.run_directory import RunInfo
+from seqadd.tracking.run_filter import RunFilter
+from seqadd.tracking.store import Store
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
 
 
 @pytest.fixture
-def store(in_empty_folder: Path) -> tracking.Store:
+def store(in_empty_folder: Path) -> Store:
     quick_database(in_empty_folder)
-    return tracking.open_store(HERE)
+    return connection.open_store(HERE)
 
 
 @contextmanager
 def open_run(
-    store: tracking.Store, name: str = "name", *, key: str | None = None, **settings: Any
-) -> Iterator[tracking.TrackedRun]:
+    store: Store, name: str = "name", *, key: str | None = None, **settings: Any
+) -> Iterator[recording.RunRecorder]:
     """A run of its own, or the one that the key stands for."""
     with (
         store.run_directory(key or uuid.uuid4().hex).claimed(print) as place,
-        tracking.record(store, place, name, **{"params": {}, "tags": {}, **settings}) as run,
+        recording.record(store, place, name, **{"params": {}, "tags": {}, **settings}) as run,
     ):
         yield run
 
 
-def status_of(store: tracking.Store, run_id: str) -> str:
+def status_of(store: Store, run_id: str) -> str:
     return str(store.client.get_run(run_id).info.status)
 
 
-def artifacts_of(store: tracking.Store, run_id: str) -> list[str]:
+def artifacts_of(store: Store, run_id: str) -> list[str]:
     return [artifact.path for artifact in store.client.list_artifacts(run_id)]
 
 
@@ -87,8 +88,8 @@ def test_a_run_that_is_interrupted_is_killed(store, interruption):
 
 def test_a_child_names_its_parent(store):
     with (
-        recording(store) as parent,
-        recording(store, parent_run_id=parent.run_id) as child,
+        open_run(store) as parent,
+        open_run(store, parent_run_id=parent.run_id) as child,
     ):
         pass
     assert store.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
@@ -121,15 +122,15 @@ def test_a_filter_finds_the_value_that_was_asked_for_and_no_other(store):
             recorded[name] = run.run_id
     for name in NAMES:
         for only in (
-            Only(user=name),
-            Only(tags=(("mlflow.user", name),)),
-            Only(user=name, tags=(("mlflow.user", name),)),
+            RunFilter(user=name),
+            RunFilter(tags=(("mlflow.user", name),)),
+            RunFilter(user=name, tags=(("mlflow.user", name),)),
         ):
             assert [run.run_id for run in store.narrowed(only).condition_runs("ab")] == [recorded[name]], name
     assert len(store.condition_runs("ab")) == len(NAMES)
     for value in ("both ' and \"", "at the end \\"):
         with pytest.raises(ValueError, match="cannot be asked for"):
-            store.narrowed(Only(user=value)).condition_runs("ab")
+            store.narrowed(RunFilter(user=value)).condition_runs("ab")
 
 
 def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, monkeypatch):
@@ -142,7 +143,7 @@ def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, mon
         store.client.set_terminated(run.info.run_id)
         made.append((run.info.start_time, run.info.run_id))
     for page in (1, 5, 22, 23, 24):
-        monkeypatch.setattr(tracking, "_PAGE", page)
+        monkeypatch.setattr(store, "_PAGE", page)
         found = [run.run_id for run in store.condition_runs("ab")]
         assert sorted(found) == sorted(run_id for _, run_id in made)
         began = {run_id: start for start, run_id in made}
@@ -155,8 +156,8 @@ def test_the_newest_run_is_that_of_whom_it_is_asked_for(store):
         with open_run(store, tags={"config_hash": "ab", "mlflow.user": user}) as run:
             ids[user] = run.run_id
     assert store.newest_run().run_id == ids["ben"]
-    assert store.narrowed(Only(user="anna")).newest_run().run_id == ids["anna"]
-    assert store.narrowed(Only(user="carl")).newest_run() is None
+    assert store.narrowed(RunFilter(user="anna")).newest_run().run_id == ids["anna"]
+    assert store.narrowed(RunFilter(user="carl")).newest_run() is None
 
 
 def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folder):
@@ -171,7 +172,7 @@ def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folde
         with open_run(store) as run:
             run.log_history([{"epoch": epoch, "loss": 0.5, "acc": 0.5} for epoch in range(1, 51)])
     assert "index_metrics_run_uuid" not in plan()
-    again = tracking.open_store(HERE, create=False)
+    again = connection.open_store(HERE, create=False)
     assert "index_metrics_run_uuid_key_step (run_uuid=? AND key=?)" in plan()
     assert len(again.history(run.run_id, "acc")) == 50
 
@@ -205,7 +206,7 @@ def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, m
     (tmp_path / "results").mkdir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    store = tracking.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None, None))
+    store = connection.open_store(Tracking(f"sqlite:///{tmp_path}/results/mlflow.db", "seqadd", None, None))
     with open_run(store) as run:
         run.log_text("some text", "note.txt")
     assert [path.read_text() for path in (tmp_path / "results").rglob("note.txt")] == ["some text"]
@@ -214,13 +215,13 @@ def test_artifacts_lie_beside_the_database_wherever_the_program_runs(tmp_path, m
 
 def test_a_reader_makes_no_store(in_empty_folder):
     with pytest.raises(ConfigError, match="no store here"):
-        tracking.open_store(HERE, create=False)
+        connection.open_store(HERE, create=False)
     assert list(in_empty_folder.iterdir()) == []
 
 
 def test_a_reader_makes_no_experiment(store):
     with pytest.raises(ConfigError, match=r"tracking\.experiment=typo: no such experiment in this store"):
-        tracking.open_store(Tracking(HERE.uri, "typo", None, None), create=False)
+        connection.open_store(Tracking(HERE.uri, "typo", None, None), create=False)
     assert {experiment.name for experiment in store.client.search_experiments()} == {"Default", "seqadd"}
 
 
@@ -237,7 +238,7 @@ def test_a_reader_makes_no_experiment(store):
 def test_a_store_that_cannot_be_opened_is_named_in_one_line(uri, said, in_empty_folder):
     (in_empty_folder / "notes.txt").write_text("no database " * 1000)
     with pytest.raises(ConfigError, match=f"tracking.uri={uri}: {said}") as refused:
-        tracking.open_store(Tracking(uri, "seqadd", None, None))
+        connection.open_store(Tracking(uri, "seqadd", None, None))
     assert "\n" not in str(refused.value)
     assert not (in_empty_folder / "no").exists()
 
@@ -245,17 +246,18 @@ def test_a_store_that_cannot_be_opened_is_named_in_one_line(uri, said, in_empty_
 def test_a_deleted_experiment_is_named_with_the_way_back(store):
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(ConfigError, match="was deleted in this store; restore it with `mlflow experiments restore -x"):
-        tracking.open_store(HERE)
+        connection.open_store(HERE)
 
 
 FIRST_OF_MANY = """
 import sys
 import seqadd
-from seqadd import tracking
 from seqadd.config.schema import Tracking
-store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+from seqadd.tracking import connection
+from seqadd.tracking import recording
+store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 with store.run_directory(sys.argv[1]).claimed(print) as place:
-    with tracking.record(store, place, "one of eight", params={"a": 1}, tags={}) as run:
+    with recording.record(store, place, "one of eight", params={"a": 1}, tags={}) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
 """
 
@@ -272,7 +274,7 @@ def test_four_processes_at_once_on_a_folder_without_a_store_all_record_their_run
 
 
 def test_a_run_says_which_code_and_machine_made_it():
-    tags = tracking.run_tags(make_config("era=keras3"))
+    tags = provenance.run_tags(make_config("era=keras3"))
     assert tags["era"] == "keras3"
     assert tags["jit"] == "true"
     assert tags["threads"] == "1"
@@ -296,10 +298,10 @@ def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
 
 def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
     with store.run_directory("dead").claimed(print) as place:
-        place.begin(About("mlflow.db", "seqadd", "dead", "recorder of the dead"))
+        place.begin(RunInfo("mlflow.db", "seqadd", "dead", "recorder of the dead"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "recorder of the dead"})
     with open_run(store, key="live") as live:
-        tracking.reconcile(store)
+        delivery.reconcile(store)
         assert status_of(store, live.run_id) == "RUNNING"
     assert status_of(store, dead.info.run_id) == "KILLED"
     assert status_of(store, live.run_id) == "FINISHED"
@@ -308,11 +310,11 @@ def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
 def test_a_killed_run_is_given_the_epochs_of_its_checkpoint(store):
     history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
     with store.run_directory("dead").claimed(print) as place:
-        place.begin(About("mlflow.db", "seqadd", "dead", "r"))
+        place.begin(RunInfo("mlflow.db", "seqadd", "dead", "r"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
         store.log_epochs(dead, [(history[0], 1)])
         place.save(Checkpoint({}, history, {}))
-    tracking.reconcile(store)
+    delivery.reconcile(store)
     assert store.history(dead, "loss") == {1: 1.0, 2: 1 / 2, 3: 1 / 3}
     assert len(store.client.get_metric_history(dead, "loss")) == 3
 
@@ -323,8 +325,8 @@ def test_what_a_process_left_that_was_killed_before_it_had_a_record_is_removed(s
     (folder / "only a folder").mkdir(parents=True)
     (folder / "only a lock.lock").touch()
     with store.run_directory("no record").claimed(print) as place:
-        place.begin(About("mlflow.db", "seqadd", "name", "nobody"))
-    tracking.reconcile(store)
+        place.begin(RunInfo("mlflow.db", "seqadd", "name", "nobody"))
+    delivery.reconcile(store)
     assert not folder.exists()
 
 
@@ -344,12 +346,12 @@ def test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_n
             store.run_directory(step).artifact("note.txt").write_text("a note")
             patched.setattr(client, step, die)  # the process gets no further than this
         assert status_of(store, run.run_id) == "RUNNING"
-        tracking.reconcile(store)
+        delivery.reconcile(store)
         assert status_of(store, run.run_id) == "FINISHED"
         assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
         assert artifacts_of(store, run.run_id) == ["note.txt"]
         assert client.get_run(run.run_id).data.tags["weights_sha256"] == "ab"
-        tracking.reconcile(store)  # and once more
+        delivery.reconcile(store)  # and once more
         assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == [1, 2]
 
 
@@ -373,7 +375,7 @@ def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_mad
         make(*arguments, **settings)
         raise MlflowException("Read timed out")
 
-    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", make_and_lose_the_answer)
     said: list[str] = []
     with open_run(store, say=said.append) as run:
@@ -391,7 +393,7 @@ def test_a_record_that_the_store_makes_too_late_is_not_left_running(store, monke
         late.append((arguments, settings))
         raise MlflowException("Read timed out")
 
-    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", forget)
     with open_run(store) as run:
         ((arguments, settings),) = late
@@ -404,7 +406,7 @@ def test_a_store_that_lets_no_run_begin_is_named_in_one_line(store, monkeypatch)
     def full(*arguments, **settings):
         raise MlflowException("database or disk is full")
 
-    monkeypatch.setattr(tracking, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", full)
     said = r"tracking\.uri=sqlite:///mlflow\.db: cannot begin a run: database or disk is full"
     with pytest.raises(ConfigError, match=said), open_run(store):
@@ -412,7 +414,7 @@ def test_a_store_that_lets_no_run_begin_is_named_in_one_line(store, monkeypatch)
 
 
 def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
-    store = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, "else/where"))
+    store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, "else/where"))
     with open_run(store):
         assert list((in_empty_folder / "else" / "where").iterdir())
     assert not (in_empty_folder / "else" / "where").exists()
@@ -420,13 +422,13 @@ def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
 
 def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_contradicted(store):
     with store.run_directory("one").claimed(print) as place:
-        assert not tracking.can_go_on(store, place, None)  # there is none
-        place.begin(About("mlflow.db", "seqadd", "one", "r"))
+        assert not delivery.can_go_on(store, place, None)  # there is none
+        place.begin(RunInfo("mlflow.db", "seqadd", "one", "r"))
         run_id = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
-        assert tracking.can_go_on(store, place, None)
+        assert delivery.can_go_on(store, place, None)
         store.log_epochs(run_id, [({"epoch": 1, "loss": 0.5}, 1)])
-        assert not tracking.can_go_on(store, place, None)
-        assert tracking.can_go_on(store, place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
+        assert not delivery.can_go_on(store, place, None)
+        assert delivery.can_go_on(store, place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
 
 
 def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousand_at_once(store):

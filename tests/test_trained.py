@@ -12,7 +12,8 @@ from seqadd import activations, trained
 from seqadd.config.messages import one_line
 from seqadd.config.schema import override_text
 from seqadd.errors import ConfigError, RunNotFound
-from seqadd.only import Only
+from seqadd.tracking.artifacts import WEIGHTS
+from seqadd.tracking.run_filter import RunFilter
 
 MISSING = "0" * 32
 
@@ -72,7 +73,7 @@ def test_in_a_notebook_three_lines_show_every_layer(store):
 def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ids = {user: record_run(tmp_path, "cell=gru", "epochs=2", **{"mlflow.user": user}) for user in ("anna", "ben")}
-    anna, carl = Only(user="anna"), Only(user="carl")
+    anna, carl = RunFilter(user="anna"), RunFilter(user="carl")
     assert trained.load_run("run=latest").run_id == ids["ben"]
     assert trained.load_run("run=latest", only=anna).run_id == ids["anna"]
     assert trained.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
@@ -200,7 +201,7 @@ def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
         "has no weights": broken(tmp_path),
     }
     artifacts = tmp_path / "mlruns" / "seqadd"
-    (artifacts / others["damaged"] / "artifacts" / trained.WEIGHTS).write_bytes(b"no such file")
+    (artifacts / others["damaged"] / "artifacts" / WEIGHTS).write_bytes(b"no such file")
     shutil.rmtree(artifacts / others["has no weights"] / "artifacts")
     for said, run_id in others.items():
         with pytest.raises(RunNotFound, match=said) as refused:
@@ -210,11 +211,11 @@ def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
 
 
 def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
-    from seqadd import tracking
+    from seqadd.tracking import connection
 
     monkeypatch.chdir(tmp_path)
     run_id = broken(tmp_path)
-    store = tracking.open_store(make_config().tracking)
+    store = connection.open_store(make_config().tracking)
     store.client.set_terminated(run_id, "KILLED")
     with pytest.raises(RunNotFound, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
         trained.load_run(f"run={run_id}")
@@ -236,8 +237,8 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
     ],
 )
 def test_parameters_that_somebody_else_wrote(params, said):
-    from seqadd.tracking import RecordedRun
+    from seqadd.tracking.store import RunRecord
 
     with pytest.raises(RunNotFound) as refused:
-        trained.config_of(RecordedRun("ab", "FINISHED", params, {}))
+        trained.config_of(RunRecord("ab", "FINISHED", params, {}))
     assert said in str(refused.value)

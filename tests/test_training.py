@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, curricula, metrics, models, run, training
+from seqadd import addition, alphabet, curricula, metrics, models, training
 from seqadd.config.schema import Config
 from seqadd.errors import TrainingDiverged
+from seqadd.train import draw
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
 
@@ -22,7 +23,7 @@ WITHOUT_XLA = ["cell=simple_rnn", "jit=false"]
 
 def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
     config = make_config(*SMALL, *overrides)
-    data = run.draw(config)
+    data = draw(config)
     return models.build_model(config, 3, config.answer_length, 12), data, config
 
 
@@ -232,7 +233,7 @@ def test_losses_and_accuracies_of_given_probabilities_by_hand(loss):
 
 def test_an_epoch_takes_the_sums_in_the_order_of_its_own_or_of_the_first():
     config = make_config(*SMALL)
-    data = run.draw(config)
+    data = draw(config)
     for epoch in (1, 2, 3):
         for shuffle, ordered_as in (("each_epoch", epoch), ("once", 1)):
             rows = training.rows_of_epoch(dataclasses.replace(config, shuffle=shuffle), data, [], epoch)

@@ -8,7 +8,8 @@ from pathlib import Path
 import keras
 from conftest import SMALL, make_config, quick_database
 
-from seqadd import alphabet, models, run, snapshots, tracking, trained, training
+from seqadd import alphabet, models, train, training
+from seqadd.tracking import artifacts, connection, provenance, recording
 
 training.use_threads(1)  # as a run does, for other tests start runs in this process
 
@@ -33,15 +34,15 @@ def record_run(
     quick_database(folder)
     config = make_config(*SMALL, *overrides, f"tracking.uri=sqlite:///{folder}/mlflow.db")
     model = model or model_of(*SMALL, *overrides)
-    store = tracking.open_store(config.tracking)
-    data = run.draw(config)
-    all_tags = {**tracking.run_tags(config), "data_digest": data.digest(), **tags}
+    store = connection.open_store(config.tracking)
+    data = train.draw(config)
+    all_tags = {**provenance.run_tags(config), "data_digest": data.digest(), **tags}
     with (
         store.run_directory(uuid.uuid4().hex).claimed(print) as place,
-        tracking.record(
+        recording.record(
             store,
             place,
-            run.run_name(config),
+            provenance.run_name(config),
             params=config.result_keys(),
             tags={name: value for name, value in all_tags.items() if value is not None},
         ) as record,
@@ -52,9 +53,9 @@ def record_run(
                 for epoch in range(1, config.epochs + 1)
             ]
         )
-        training.save_weights(model, record.artifact(trained.WEIGHTS))
+        training.save_weights(model, record.artifact(artifacts.WEIGHTS))
         for epoch in keeps:
-            training.save_weights(model, record.artifact(snapshots.name_of(epoch, "weights.h5")))
+            training.save_weights(model, record.artifact(artifacts.snapshot_name(epoch, "weights.h5")))
         if "weights_sha256" not in tags:
             record.tag("weights_sha256", training.weights_digest(model))
     return record.run_id

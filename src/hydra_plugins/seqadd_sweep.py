@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
     from seqadd.config.schema import Config
-    from seqadd.searches import Asked, Search
+    from seqadd.search.study import Search, SuggestedTrial
 
 
 class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra has not entered this one yet
@@ -149,7 +149,7 @@ class TrackedSweeper(BasicSweeper):
 
         from seqadd.config.composition import combinations
         from seqadd.errors import DeliveryPending, JobsFailed
-        from seqadd.sweeps import run_sweep
+        from seqadd.launch.sweep import run_sweep
 
         overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
@@ -296,7 +296,7 @@ class ProcessLauncher(CheckingLauncher):
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd.config.validation import check_machine
         from seqadd.errors import ConfigError
-        from seqadd.jobs import jobs_at_once
+        from seqadd.launch.local import max_parallel_jobs
 
         if multiprocessing.current_process().daemon:
             raise ConfigError(
@@ -308,7 +308,7 @@ class ProcessLauncher(CheckingLauncher):
                 check_machine(config)
             except ConfigError as error:
                 raise ConfigError(f"{error} (job {' '.join(job)}; no job was started)") from error
-        most = jobs_at_once(configs)
+        most = max_parallel_jobs(configs)
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
                 f"hydra.launcher.jobs={self.at_once}: must be at most {most}, for which this machine has the "
@@ -316,7 +316,7 @@ class ProcessLauncher(CheckingLauncher):
             )
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
-        from seqadd.jobs import run_all
+        from seqadd.launch.local import run_all
 
         return run_all(names, configs, self.at_once)
 
@@ -334,7 +334,7 @@ class SlurmLauncher(CheckingLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.errors import ConfigError
-        from seqadd.slurm import Request
+        from seqadd.launch.slurm import Request
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         options = self._asked.get("options") or {}
@@ -346,12 +346,12 @@ class SlurmLauncher(CheckingLauncher):
             raise ConfigError(f"hydra.launcher: {error}") from error
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-        from seqadd import slurm
+        from seqadd.launch import slurm
 
         slurm.check(self.request, configs)
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
-        from seqadd import slurm
+        from seqadd.launch import slurm
 
         return slurm.run_all(names, configs, self.request)
 
@@ -392,10 +392,10 @@ class SearchSweeper(BasicSweeper):
             raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'seqadd[search]'")
         _check_batch_size(self.max_batch_size)
 
-        from seqadd.searches import Settings
+        from seqadd.search.space import SearchSettings
 
         try:
-            self.settings = Settings(**self._asked)
+            self.settings = SearchSettings(**self._asked)
         except TypeError as error:
             raise ConfigError(f"hydra.sweeper: {error}") from error
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -406,7 +406,8 @@ class SearchSweeper(BasicSweeper):
         launcher = self.launcher
         assert launcher is not None
 
-        from seqadd.searches import read_space, run_search
+        from seqadd.launch.search import run_search
+        from seqadd.search.space import read_space
 
         space = read_space(self.hydra_context.config_loader, self.params, arguments)
         corners = space.corners()
@@ -442,10 +443,10 @@ class SearchSweeper(BasicSweeper):
         """Has each trial chosen when there is a core for it, knowing all that the others have brought until then."""
         from seqadd.cli.progress import Display
         from seqadd.errors import ConfigError
-        from seqadd.jobs import Failed, Finished, jobs_at_once, run_queue
+        from seqadd.launch.local import JobFailed, JobSucceeded, max_parallel_jobs, run_queue
 
         names = [f"trial {number}" for number in numbers]
-        at_once = at_once or jobs_at_once(corners)
+        at_once = at_once or max_parallel_jobs(corners)
         with Display(names, [corners[0].epochs] * len(names), at_once) as display:
 
             def queue() -> Iterator[tuple[int, Config]]:
@@ -458,7 +459,7 @@ class SearchSweeper(BasicSweeper):
                         ended(number, str(error), final=True)
                         display.end(index, str(error))
 
-            def over(index: int, outcome: Finished | Failed) -> None:
+            def over(index: int, outcome: JobSucceeded | JobFailed) -> None:
                 ended(numbers[index], str(outcome))
                 if len(names) == 1:  # of which the display shows no end
                     display.say(f"{names[0]}  {outcome}")
@@ -494,5 +495,5 @@ class SearchSweeper(BasicSweeper):
                 ended(number)
 
 
-def _of_trial(asked: Asked, own: Sequence[str]) -> list[str]:
+def _of_trial(asked: SuggestedTrial, own: Sequence[str]) -> list[str]:
     return [*asked.overrides, *own, f"tracking.trial={asked.number}"]

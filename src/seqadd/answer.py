@@ -19,8 +19,8 @@ from seqadd import addition, alphabet
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, command
 from seqadd.errors import ConfigError
-from seqadd.only import add_options, whose
 from seqadd.questions import read_question
+from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
     from seqadd.trained import TrainedRun
@@ -66,7 +66,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="characters of an answer at most; for a model that ends its answers itself (default: those that the "
         "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
     )
-    add_options(parser)
+    add_filter_options(parser)
     add_version(parser)
     words = sys.argv[1:] if arguments is None else arguments
     # -5+7 is a question, though no sum, and no option.
@@ -186,7 +186,7 @@ def main() -> None:
         from seqadd import trained
 
         console = SafeConsole(highlight=False, soft_wrap=True)
-        run = trained.load_run(*options.choice, only=whose(options), say=_say)
+        run = trained.load_run(*options.choice, only=run_filter_from(options), say=_say)
         check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):

@@ -20,14 +20,14 @@ from seqadd.codes import code_version, same_numbers
 from seqadd.config.composition import compose_config
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
-from seqadd.run import draw
 from seqadd.system.files import atomic_write, resource_dir, write_file
+from seqadd.train import draw
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from seqadd.tracking import Store
+    from seqadd.tracking.store import Store
 
 # What a picture follows from is written into it under this name.
 _SHOWN = "seqadd"

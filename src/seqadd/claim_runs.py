@@ -17,10 +17,10 @@ from seqadd.reporting.markup import sanitize
 if TYPE_CHECKING:
     import pandas as pd
 
-    from seqadd.tracking import RecordedRun, Store
+    from seqadd.tracking.store import RunRecord, Store
 
 #: A run for each condition (index) and seed.
-Found = dict[tuple[int, int], "RecordedRun"]
+Found = dict[tuple[int, int], "RunRecord"]
 
 
 @dataclass(frozen=True)

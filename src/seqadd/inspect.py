@@ -19,10 +19,10 @@ from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, command
 from seqadd.config.messages import one_line
 from seqadd.errors import ConfigError, DeliveryPending
-from seqadd.only import add_options, whose
+from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
-    from seqadd.tracking import Store
+    from seqadd.tracking.store import Store
     from seqadd.trained import TrainedRun
 
 # Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
@@ -78,7 +78,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help=f"do not put the files into the run's artifacts, {FOLDER}/ (of several runs: into none)",
     )
-    add_options(parser)
+    add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
 
@@ -124,7 +124,7 @@ def main() -> None:
         choice = trained.read_choice(words)
         console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("looking for the run") as status:
-            store = trained.open_store_of(choice, whose(options))
+            store = trained.open_store_of(choice, run_filter_from(options))
             runs = trained.load_from(store, choice)
             name = name_for(runs)
             folder = options.out or Path(FOLDER) / name
@@ -154,7 +154,7 @@ def main() -> None:
 def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: SafeConsole) -> None:
     """Puts the files into the artifacts of the run that they are of; those of several runs belong to none of them."""
     from seqadd.errors import StoreMoved
-    from seqadd.tracking import STORE_ERRORS
+    from seqadd.tracking.retry import STORE_ERRORS
 
     artifact = FOLDER if name == run.run_id[:8] else f"{FOLDER}_{name}"
     try:

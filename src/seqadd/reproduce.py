@@ -25,19 +25,19 @@ from seqadd.claim_runs import Collection, committed, counting, found_runs, measu
 from seqadd.claims import Claim
 from seqadd.cli.console import print_line
 from seqadd.cli.entry import add_version, command
-from seqadd.config import cost
+from seqadd.config.cost import seconds_per_epoch
 from seqadd.config.schema import Config, Tracking, known_keys
 from seqadd.config.validation import check_machine
-from seqadd.database import check_database
 from seqadd.errors import CannotWrite, ConfigError, NotReproduced, StoreNotFound
-from seqadd.only import add_options, whose
-from seqadd.run import data_digest
-from seqadd.sweeps import run_sweep
+from seqadd.launch.sweep import run_sweep
 from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
+from seqadd.tracking.database import check_database
+from seqadd.tracking.run_filter import add_filter_options, run_filter_from
+from seqadd.train import data_digest
 
 if TYPE_CHECKING:
-    from seqadd.tracking import Store
+    from seqadd.tracking.store import Store
 
 #: What a run takes beside its epochs: imports and compilation (benchmarks/fixed_cost.py).
 _SECONDS_BESIDE = 10.0
@@ -63,7 +63,7 @@ def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, tr
         left = job.epochs - max(trained.get(job.trajectory_hash(), 0), *behind, 0)
         if left > 0:
             trained[job.trajectory_hash()] = job.epochs
-            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], cost.seconds_per_epoch(job))
+            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], seconds_per_epoch(job))
     return needed
 
 
@@ -79,8 +79,8 @@ def train(store: Store, runs: Collection, at_once: int | None) -> None:
         JobsFailed: when some did not finish.
         RecordWaits: when the store could not be told.
     """
-    from seqadd import tracking
-    from seqadd.jobs import Failed, Finished, run_all
+    from seqadd.launch.local import JobFailed, JobSucceeded, run_all
+    from seqadd.tracking import retry
 
     claim = runs.claim
     where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
@@ -92,10 +92,10 @@ def train(store: Store, runs: Collection, at_once: int | None) -> None:
     there = runs_in(claim, runs.rows)
     finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
 
-    def ended(_: int, outcome: Finished | Failed) -> None:
-        if isinstance(outcome, Finished):
+    def ended(_: int, outcome: JobSucceeded | JobFailed) -> None:
+        if isinstance(outcome, JobSucceeded):
             # What cannot be kept now is asked for again when all have ended.
-            with suppress(*tracking.STORE_ERRORS, CannotWrite):
+            with suppress(*retry.STORE_ERRORS, CannotWrite):
                 runs.collect()
 
     def launch(missing: list[int], parent_run_id: str) -> list[str]:
@@ -153,7 +153,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FOLDER",
         help="where the claims are (default: those of the article)",
     )
-    add_options(parser)
+    add_filter_options(parser)
     add_version(parser)
     options = parser.parse_intermixed_args(arguments)
     options.overrides = [each for each in options.claims if "=" in each]
@@ -177,7 +177,9 @@ def check_arguments(options: argparse.Namespace) -> None:
             raise ConfigError(f"{override}: a claim says itself what is run; only tracking.KEY=VALUE can be given")
     if options.check and (options.seeds is not None or options.dry_run):
         raise ConfigError("--check: trains nothing and looks at all seeds; leave --seeds and --dry-run out")
-    if options.redraw and (options.check or options.dry_run or whose(options) or options.seeds or options.jobs):
+    if options.redraw and (
+        options.check or options.dry_run or run_filter_from(options) or options.seeds or options.jobs
+    ):
         raise ConfigError("--redraw: takes what the files say and trains nothing; leave all other options out")
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
@@ -210,7 +212,7 @@ def main() -> None:
 def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     store = _store_that_is_there(chosen[0].jobs[0].tracking, named=bool(options.overrides))
     if store is not None:
-        store = store.narrowed(whose(options))
+        store = store.narrowed(run_filter_from(options))
     wrong = without_commit = 0
     for claim in chosen:
         said = check_folder(claim)
@@ -249,9 +251,9 @@ def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | Non
     """The store to look at; None if nobody has made it yet, unless it was ``named``."""
     try:
         check_database(where, create=False)
-        from seqadd import tracking
+        from seqadd.tracking import connection
 
-        return tracking.open_store(where, create=False)
+        return connection.open_store(where, create=False)
     except StoreNotFound:
         if named:
             raise
@@ -288,9 +290,9 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
 
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     from seqadd import errors
-    from seqadd.jobs import jobs_at_once
+    from seqadd.launch.local import max_parallel_jobs
 
-    only, writes = whose(options), not options.dry_run and options.seeds is None
+    only, writes = run_filter_from(options), not options.dry_run and options.seeds is None
     if options.seeds is not None:
         chosen = [with_seeds(claim, options.seeds) for claim in chosen]
     for claim in chosen:
@@ -298,7 +300,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
             check_machine(condition.config)
     if writes:
         _check_writable(options, chosen)
-    most = jobs_at_once([condition.config for claim in chosen for condition in claim.conditions])
+    most = max_parallel_jobs([condition.config for claim in chosen for condition in claim.conditions])
     if options.jobs is not None and options.jobs > most:
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
     at_once = options.jobs or most
@@ -310,11 +312,14 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         store = _store_that_is_there(where)
     else:
         check_database(where)
-        from seqadd import tracking  # here, because MLflow takes seconds that a refusal must not cost
+        from seqadd.tracking import (
+            connection,
+            delivery,  # here, because MLflow takes seconds that a refusal must not cost
+        )
 
-        store = tracking.open_store(where, say=print_line)
+        store = connection.open_store(where, say=print_line)
     if store is not None:
-        tracking.reconcile(store)
+        delivery.reconcile(store)
         store = store.narrowed(only)
     # Claims share runs: what an earlier one trains costs a later one nothing.
     trained: dict[str, int] = {}

@@ -6,7 +6,6 @@ pictures as images with steps too, through which MLflow's page goes with a slide
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,30 +15,15 @@ from seqadd.config.schema import Config
 from seqadd.questions import as_people_write
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
+from seqadd.tracking.artifacts import IMAGES, snapshot_name
 
 if TYPE_CHECKING:
     import keras
 
-    from seqadd.tracking import TrackedRun
-
-#: The folder of a run's artifacts that they are in.
-FOLDER = "snapshots"
-#: What MLflow's page calls the images.
-IMAGES = "layers"
+    from seqadd.tracking.recording import RunRecorder
 
 
-def name_of(epoch: int, kind: str) -> str:
-    """The artifact of an epoch: ``snapshots/epoch_00010.png``."""
-    return f"{FOLDER}/epoch_{epoch:05d}.{kind}"
-
-
-def epoch_of_weights(path: str) -> int | None:
-    """The epoch whose weights an artifact is, or None."""
-    found = re.fullmatch(rf"{FOLDER}/epoch_([0-9]+)\.weights\.h5", path)
-    return int(found[1]) if found else None
-
-
-def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun) -> Callable[[int], None]:
+def taker(config: Config, data: Dataset, model: keras.Model, record: RunRecorder) -> Callable[[int], None]:
     """A function that is told before the first epoch (0) and after each, and takes a snapshot where one is due.
 
     Args:
@@ -64,9 +48,9 @@ def taker(config: Config, data: Dataset, model: keras.Model, record: TrackedRun)
             (view,) = views.look(model, [asked])
             panels = [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]
             picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
-            with atomic_write(record.artifact(name_of(epoch, "weights.h5"))) as path:
+            with atomic_write(record.artifact(snapshot_name(epoch, "weights.h5"))) as path:
                 training.save_weights(model, path)
-            drawn = record.artifact(name_of(epoch, "png"))
+            drawn = record.artifact(snapshot_name(epoch, "png"))
             with atomic_write(drawn) as path:
                 picture.savefig(path, dpi=80)
             record.show_image(drawn, IMAGES, epoch)

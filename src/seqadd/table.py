@@ -26,17 +26,17 @@ from seqadd.cli.entry import add_version, command
 from seqadd.codes import origin
 from seqadd.config.composition import Selection, compose_selection
 from seqadd.config.schema import Config, known_keys, override_text
-from seqadd.database import check_database
 from seqadd.errors import ConfigError, redact_credentials
-from seqadd.only import EVERYBODY, Only, add_options, whose
 from seqadd.reporting.markup import sanitize
 from seqadd.system.files import atomic_write, resource_dir, write_file
+from seqadd.tracking.database import check_database
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter, add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from seqadd.tracking import Recorded, RecordedRun, Store
+    from seqadd.tracking.store import RunRecord, RunsByStatus, Store
 
 ARTICLE_COLUMNS = ["cell=lstm,gru,simple_rnn"]
 ARTICLE_EPOCHS = (10, 50, 100, 200)
@@ -71,10 +71,10 @@ class Found:
     """What is recorded of a column, and the store that it is recorded in."""
 
     store: Store
-    runs: Recorded
+    runs: RunsByStatus
 
 
-def find(selection: Selection, only: Only) -> list[Found]:
+def find(selection: Selection, only: RunFilter) -> list[Found]:
     """What is recorded of each column.
 
     Raises:
@@ -82,14 +82,17 @@ def find(selection: Selection, only: Only) -> list[Found]:
     """
     for column in selection.columns:
         check_database(column.config.tracking, create=False)
-    from seqadd import tracking  # here, because MLflow takes seconds that a refusal must not cost
+    from seqadd.tracking import (
+        connection,
+        delivery,  # here, because MLflow takes seconds that a refusal must not cost
+    )
 
     stores: dict[tuple[str, str], Store] = {}
     for column in selection.columns:
         where = column.config.tracking
         if (where.uri, where.experiment) not in stores:
-            store = tracking.open_store(where, create=False)
-            tracking.reconcile(store)
+            store = connection.open_store(where, create=False)
+            delivery.reconcile(store)
             stores[where.uri, where.experiment] = store.narrowed(only)
     found: dict[int, Found] = {}
     for (uri, experiment), store in stores.items():
@@ -109,10 +112,10 @@ class _Curves:
 
     column: int
     seed: int
-    runs: list[RecordedRun]
-    values: dict[tuple[int, str], tuple[float, RecordedRun]]
+    runs: list[RunRecord]
+    values: dict[tuple[int, str], tuple[float, RunRecord]]
 
-    def ask_next(self, wanted: Sequence[int] | None, metrics: Sequence[str]) -> list[tuple[RecordedRun, str]]:
+    def ask_next(self, wanted: Sequence[int] | None, metrics: Sequence[str]) -> list[tuple[RunRecord, str]]:
         """The newest run that can have something that is not known yet, and of which metrics; it is not asked again."""
         while self.runs:
             run = self.runs.pop()
@@ -149,7 +152,7 @@ def learning_curves(
 
     curves = []
     for index, column in enumerate(found):
-        by_seed: dict[int, list[RecordedRun]] = {}
+        by_seed: dict[int, list[RunRecord]] = {}
         for each in column.runs.finished:
             by_seed.setdefault(int(each.params["seed"]), []).append(each)
         wanted = selection.seeds or sorted(by_seed)
@@ -171,7 +174,7 @@ def learning_curves(
     return pd.DataFrame(rows, columns=names)
 
 
-def _origin(run: RecordedRun) -> dict[str, str]:
+def _origin(run: RunRecord) -> dict[str, str]:
     """Where a run's numbers come from, in words that can act in no terminal and no file."""
     return {
         "run_id": run.run_id,
@@ -301,7 +304,7 @@ def _field(rows: pd.DataFrame, kind: str) -> str:
     return f"({', '.join(numbers)})" + (f" n={n}" if kind == "measured" and n > 1 else "")
 
 
-def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], only: Only = EVERYBODY) -> list[str]:
+def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], only: RunFilter = ALL_RUNS) -> list[str]:
     """What the table's numbers are and where they come from, a line each."""
     first, *others = [column.config.condition() for column in selection.columns]
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
@@ -382,7 +385,7 @@ def left_out(
     return lines
 
 
-def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[str]:
+def instead(found: Sequence[Found], selection: Selection, only: RunFilter) -> list[str]:
     """Whose runs there are of the columns that have none of those wanted; a line for each such column.
 
     Raises:
@@ -391,7 +394,7 @@ def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[st
     others = {}
     for column, here in zip(selection.columns, found, strict=True):
         if not here.runs.finished:
-            recorded = here.store.narrowed(EVERYBODY).of_condition(column.config.condition_hash())
+            recorded = here.store.narrowed(ALL_RUNS).of_condition(column.config.condition_hash())
             others[column.label] = recorded.finished + recorded.with_flags
     if len(others) == len(found):
         every = [run for runs in others.values() for run in runs]
@@ -401,7 +404,7 @@ def instead(found: Sequence[Found], selection: Selection, only: Only) -> list[st
     return [f"{label}: no such run is finished; {_whose(runs, only)}" for label, runs in others.items()]
 
 
-def _whose(runs: Sequence[RecordedRun], only: Only) -> str:
+def _whose(runs: Sequence[RunRecord], only: RunFilter) -> str:
     if not runs:
         return "there is no other either; python -m seqadd.run makes one"
     values = {
@@ -513,7 +516,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
-    add_options(parser)
+    add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
 
@@ -531,7 +534,7 @@ def main() -> None:
         selection = compose_selection(overrides)
         published = read_published(options.published)
 
-        only = whose(options)
+        only = run_filter_from(options)
         found = find(selection, only)
         of_others = instead(found, selection, only) if only else []
         metrics = list(options.metrics)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from hydra import initialize_config_dir
 
-from seqadd import alphabet, snapshots, views
+from seqadd import alphabet, views
 from seqadd.addition import Dataset
 from seqadd.alphabet import Ids
 from seqadd.codes import code_digest, same_numbers
@@ -28,23 +28,23 @@ from seqadd.config.composition import compose_config, compose_selection
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, Tracking, known_result_keys, override_text
 from seqadd.config.validation import check_limits
-from seqadd.database import check_database
 from seqadd.errors import ConfigError, RunNotFound
-from seqadd.only import EVERYBODY, Only
 from seqadd.questions import as_people_write, read_question
 from seqadd.reporting.markup import sanitize
-from seqadd.run import draw, run_name
 from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.system.tensorflow_setup import quiet_import
+from seqadd.tracking import artifacts
+from seqadd.tracking.artifacts import WEIGHTS
+from seqadd.tracking.database import check_database
+from seqadd.tracking.provenance import run_name
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+from seqadd.train import draw
 
 if TYPE_CHECKING:
     import keras
 
-    from seqadd.tracking import RecordedRun, Store
-
-#: The artifact with the weights that a run ended with.
-WEIGHTS = "model.weights.h5"
+    from seqadd.tracking.store import RunRecord, Store
 
 _ALL = "all"
 
@@ -191,7 +191,7 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def load_run(*choice: str, only: Only = EVERYBODY, say: Callable[[str], None] = warnings.warn) -> TrainedRun:
+def load_run(*choice: str, only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn) -> TrainedRun:
     """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
 
     In a store that many share, ``load_run("run=latest", only=Only(user="anna"))``.
@@ -211,7 +211,7 @@ def load_run(*choice: str, only: Only = EVERYBODY, say: Callable[[str], None] = 
 
 
 def load_runs(
-    words: Sequence[str], only: Only = EVERYBODY, say: Callable[[str], None] = warnings.warn
+    words: Sequence[str], only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn
 ) -> list[TrainedRun]:
     """All runs that the words choose, in their order, each once after each epoch asked for.
 
@@ -232,7 +232,7 @@ def load_runs(
     return loaded
 
 
-def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
+def open_store_of(choice: Choice, only: RunFilter = ALL_RUNS) -> Store:
     """The store that a choice names, or the one that is the default, of which only some runs count.
 
     Raises:
@@ -245,10 +245,10 @@ def open_store_of(choice: Choice, only: Only = EVERYBODY) -> Store:
     chosen = compose_selection(tracking_words if choice.runs else choice.overrides)
     where = _one_tracking([column.config.tracking for column in chosen.columns])
     check_database(where, create=False)
-    from seqadd import tracking
+    from seqadd.tracking import connection, delivery
 
-    store = tracking.open_store(where, create=False)
-    tracking.reconcile(store)
+    store = connection.open_store(where, create=False)
+    delivery.reconcile(store)
     return store.narrowed(only)
 
 
@@ -262,7 +262,7 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
 def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
     """As ``load_runs``, from a store that is open; the runs' ``notes`` are left to be read."""
     numeric_flags.check_libraries()
-    found: list[tuple[RecordedRun, Config, int, str, str]] = []
+    found: list[tuple[RunRecord, Config, int, str, str]] = []
     for run in _recorded(store, choice):
         config = config_of(run)
         for epoch in _epochs_of(store, run, config, choice.at):
@@ -287,7 +287,7 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
     return loaded
 
 
-def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
+def _recorded(store: Store, choice: Choice) -> list[RunRecord]:
     if choice.runs:
         return [_by_id(store, run_id) for run_id in choice.runs]
     selection = compose_selection(choice.overrides)
@@ -306,7 +306,7 @@ def _recorded(store: Store, choice: Choice) -> list[RecordedRun]:
     return found
 
 
-def _fitting(runs: Sequence[RecordedRun], seed: int | None, epochs: int | None) -> list[RecordedRun]:
+def _fitting(runs: Sequence[RunRecord], seed: int | None, epochs: int | None) -> list[RunRecord]:
     return [
         run for run in runs if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
     ]
@@ -317,7 +317,7 @@ def _words(store: Store) -> list[str]:
     return [store.only.as_options()] if store.only else []
 
 
-def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RecordedRun]) -> str:
+def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RunRecord]) -> str:
     wanted = [*overrides]
     wanted += [f"seed={seed}"] * (seed is not None) + [f"epochs={epochs}"] * (epochs is not None)
     said = f"{' '.join(wanted)}: no such run is finished in this store"
@@ -329,7 +329,7 @@ def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None
     return f"{said}; python -m seqadd.run {' '.join(words)} makes one"
 
 
-def _by_id(store: Store, run_id: str) -> RecordedRun:
+def _by_id(store: Store, run_id: str) -> RunRecord:
     if run_id == "latest":
         newest = store.newest_run()
         if newest is None:
@@ -348,7 +348,7 @@ def _by_id(store: Store, run_id: str) -> RecordedRun:
     return run
 
 
-def config_of(run: RecordedRun) -> Config:
+def config_of(run: RunRecord) -> Config:
     """The configuration that a run was made with, from its parameters.
 
     Raises:
@@ -371,7 +371,7 @@ def config_of(run: RecordedRun) -> Config:
     return dataclasses.replace(config, force=False)
 
 
-def _epochs_of(store: Store, run: RecordedRun, config: Config, wanted: tuple[int, ...] | None) -> list[int]:
+def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, ...] | None) -> list[int]:
     if wanted is None:
         return sorted({*_kept_by(store, run), config.epochs})
     for epoch in wanted:
@@ -380,13 +380,13 @@ def _epochs_of(store: Store, run: RecordedRun, config: Config, wanted: tuple[int
     return list(dict.fromkeys(wanted)) or [config.epochs]
 
 
-def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
+def _kept_by(store: Store, run: RunRecord) -> dict[int, tuple[str, str]]:
     """The epochs whose weights are there: of the run itself, and of others of which one is the other's beginning."""
     found: dict[int, tuple[str, str]] = {}
     same = [other for other in store.same_training(run.tags.get("trajectory_hash", "")) if _as_trained(other, run)]
     for each in [*same, run]:  # of two with the same epoch its own counts
-        for path in store.artifacts(each.run_id, snapshots.FOLDER):
-            epoch = snapshots.epoch_of_weights(path)
+        for path in store.artifacts(each.run_id, artifacts.SNAPSHOTS):
+            epoch = artifacts.epoch_of_weights(path)
             if epoch is not None:
                 found[epoch] = (each.run_id, path)
         if each.params.get("epochs", "").isdecimal():
@@ -395,13 +395,13 @@ def _kept_by(store: Store, run: RecordedRun) -> dict[int, tuple[str, str]]:
     return {epoch: where for epoch, where in sorted(found.items()) if epoch < epochs}
 
 
-def _as_trained(one: RecordedRun, other: RecordedRun) -> bool:
+def _as_trained(one: RunRecord, other: RunRecord) -> bool:
     same_code = one.tags.get("code") in same_numbers(other.tags.get("code", "unknown"))
     keys = ("data_digest", "machine", "tensorflow", "flags")
     return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
 
 
-def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> tuple[str, str]:
+def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tuple[str, str]:
     """The id of the run and the path of the artifact with the weights after an epoch."""
     if epoch == config.epochs:
         return run.run_id, WEIGHTS
@@ -415,7 +415,7 @@ def _weights_of(store: Store, run: RecordedRun, config: Config, epoch: int) -> t
     return kept[epoch]
 
 
-def _load_model(store: Store, run: RecordedRun, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+def _load_model(store: Store, run: RunRecord, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
     check_limits()
     with _artifact(store, from_run, name) as path:
         with quiet_import():

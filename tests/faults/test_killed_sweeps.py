@@ -68,12 +68,13 @@ def test_a_sweep_that_was_killed_after_its_last_job_is_finished_by_the_same_comm
     sweep = ["-m", *FAST, "epochs=1", "seed=0,1"]
     program = """
 import os, signal, sys
-from seqadd import jobs, run
-whole = jobs.run_all
+from seqadd import run
+from seqadd.launch import local
+whole = local.run_all
 def run_all(*arguments):
     whole(*arguments)
     os.kill(os.getpid(), signal.SIGKILL)
-jobs.run_all = run_all
+local.run_all = run_all
 run.main()
 """
     done = subprocess.run([COMMAND[0], "-c", program, *sweep], cwd=tmp_path, capture_output=True)

@@ -58,8 +58,8 @@ def test_in_the_middle_of_a_long_epoch_everything_ends_within_five_seconds(numbe
 DEAF = """
 import time
 from seqadd.cli.entry import command
-from seqadd.system.signals import on_forced_exit
 from seqadd.system.signals import defer_signals
+from seqadd.system.signals import on_forced_exit
 
 def say():
     print("last words", flush=True)

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from conftest import COMMAND, WITHOUT_XLA, make_config, quick_database, runs_of
 
-from seqadd import checkpoints, run, table, tracking
+from seqadd import checkpoints, run, table
 from seqadd.config import composition
 from seqadd.config.schema import Tracking
 from seqadd.errors import CheckpointError, redact_credentials
-from seqadd.locations import folder_name
-from seqadd.only import Only
+from seqadd.tracking import artifacts, connection, delivery, recording
+from seqadd.tracking.artifact_locations import folder_name
+from seqadd.tracking.run_filter import RunFilter
 
 FAST = [*WITHOUT_XLA, "epochs=1"]
 
@@ -127,7 +128,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_the_code_does_not_run(in_
 
 def test_a_finished_runs_end_that_was_exchanged_for_code_is_named_and_training_starts_afresh(call, in_empty_folder):
     call(run.main, *FAST)
-    (end,) = in_empty_folder.rglob(run.CHECKPOINT)
+    (end,) = in_empty_folder.rglob(artifacts.CHECKPOINT)
     end.write_bytes(as_checkpoint(array_of_objects()))
     code, out, _ = call(run.main, *FAST[:-1], "epochs=2")
     assert code == 0
@@ -143,15 +144,15 @@ EVIL = ["<script>alert(1)</script>", "=1+1", "@SUM(1)", "+1", "-1", "<img src=x 
 def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_empty_folder):
     config = make_config("cell=lstm", f"tracking.experiment='{name}'")
     quick_database(Path.cwd())
-    store = tracking.open_store(config.tracking)
+    store = connection.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": name, "machine": name, "tensorflow": name}
     with (
         store.run_directory("one").claimed(print) as place,
-        tracking.record(store, place, name, params=config.result_keys(), tags=tags) as record,
+        recording.record(store, place, name, params=config.result_keys(), tags=tags) as record,
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
     selection = composition.compose_selection(["cell=lstm", f"tracking.experiment='{name}'"])
-    curves = table.learning_curves(table.find(selection, Only()), selection, ["acc"])
+    curves = table.learning_curves(table.find(selection, RunFilter()), selection, ["acc"])
     summary = table.summarize(
         curves, selection, table.read_published(table.parse_arguments([]).published), [10], ["acc"]
     )
@@ -180,15 +181,15 @@ def test_a_text_without_passwords(text, shown):
 def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):
     """A folder of what waits belongs to one store, and is told to no other."""
     quick_database(Path.cwd())
-    here = tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+    here = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),
         here.run_directory("one").claimed(print) as place,
-        tracking.record(here, place, "one", params={}, tags={}),
+        recording.record(here, place, "one", params={}, tags={}),
     ):
         1 / 0  # noqa: B018
-    there = tracking.open_store(Tracking("sqlite:///other.db", "seqadd", None, None))
-    tracking.reconcile(there)
+    there = connection.open_store(Tracking("sqlite:///other.db", "seqadd", None, None))
+    delivery.reconcile(there)
     assert there.client.search_runs([there.experiment_id]) == []
     assert (in_empty_folder / "unfinished").exists()
 

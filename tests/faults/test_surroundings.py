@@ -18,8 +18,8 @@ import fork_server
 import pytest
 from conftest import COMMAND, WITHOUT_XLA, runs_of
 
-from seqadd import tracking
 from seqadd.config.schema import Tracking
+from seqadd.tracking import connection
 
 FAST = WITHOUT_XLA
 TABLE = [sys.executable, "-m", "seqadd.table"]
@@ -124,26 +124,26 @@ def test_a_folder_that_cannot_be_written_is_named_and_can_still_be_read(folder_w
 def test_a_process_killed_while_it_makes_the_store_leaves_none_by_half(tmp_path):
     program = """
 import os, signal, sys
-from seqadd import tracking
-from seqadd.system import files
 from seqadd.config.schema import Tracking
+from seqadd.system import files
+from seqadd.tracking import connection
 files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 """
     assert command(tmp_path, sys.executable, "-c", program).returncode == -9
     assert not (tmp_path / "mlflow.db").exists()
     assert list(tmp_path.glob("unfinished.*.mlflow.db"))
-    tracking.open_store(Tracking(f"sqlite:///{tmp_path}/mlflow.db", "seqadd", None, None))
+    connection.open_store(Tracking(f"sqlite:///{tmp_path}/mlflow.db", "seqadd", None, None))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
 @pytest.mark.long
 def test_a_store_being_made_is_whole_whenever_its_maker_is_killed(tmp_path):
     program = """
-from seqadd import tracking
 from seqadd.config.schema import Tracking
+from seqadd.tracking import connection
 print("begins", flush=True)
-tracking.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
+connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
 print("is there", flush=True)
 """
     for tenths in range(1, 12, 2):

@@ -15,7 +15,7 @@ from seqadd import checkpoints
 from seqadd.checkpoints import Checkpoint
 from seqadd.errors import CannotWrite
 from seqadd.system import files
-from seqadd.unfinished import About, Unfinished
+from seqadd.tracking.run_directory import RunDirectory, RunInfo
 
 FINGERPRINT = {"configuration": "ab"}
 # What a file is published by, in their order; "write" is the first half of its content.
@@ -27,11 +27,11 @@ def checkpoint_of(epochs: int) -> Checkpoint:
     return Checkpoint(FINGERPRINT, history, {"model/kernel": np.full(1000, epochs, np.float32)})
 
 
-def place_with(folder: Path, epochs: int) -> Unfinished:
+def place_with(folder: Path, epochs: int) -> RunDirectory:
     """A run that has written a checkpoint after each of so many epochs."""
-    place = Unfinished(folder / "unfinished", "run")
+    place = RunDirectory(folder / "unfinished", "run")
     with place.claimed(print):
-        place.begin(About("mlflow.db", "seqadd", "name", "recorder"))
+        place.begin(RunInfo("mlflow.db", "seqadd", "name", "recorder"))
         for epoch in range(1, epochs + 1):
             place.save(checkpoint_of(epoch))
     return place
@@ -86,7 +86,7 @@ def test_a_process_killed_while_it_writes_a_checkpoint_leaves_the_one_before_or_
 
     def save_and_die():
         at_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), monkeypatch)
-        own = Unfinished(tmp_path / "unfinished", "run")
+        own = RunDirectory(tmp_path / "unfinished", "run")
         with own.claimed(print):
             own.save(checkpoint_of(3))
 

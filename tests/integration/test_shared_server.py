@@ -20,9 +20,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import get_app_client
 from shared_server import Postgres, Server, services, services_folder
 
-from seqadd import tracking
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError
+from seqadd.tracking import connection, recording
 
 pytestmark = pytest.mark.integration
 
@@ -139,15 +139,15 @@ def test_a_server_that_runs_is_not_taken_for_another_that_is_asked_for(server):
 
 def test_who_may_only_read_an_experiment_is_told_so_before_a_run_begins(server, tmp_path, monkeypatch):
     where = Tracking(server.uri, "of the admin", None, str(tmp_path / "unfinished"))
-    experiment = tracking.open_store(where).experiment_id
+    experiment = connection.open_store(where).experiment_id
     users = get_app_client("basic-auth", server.uri)
     users.create_user("ann", "a-password-of-ann")
 
     def record() -> None:
-        store = tracking.open_store(where)
+        store = connection.open_store(where)
         with (
             store.run_directory("one").claimed(print) as place,
-            tracking.record(store, place, "of ann", params={}, tags={}) as run,
+            recording.record(store, place, "of ann", params={}, tags={}) as run,
         ):
             run.log_epoch({"epoch": 1, "loss": 0.5})
 

@@ -16,7 +16,6 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from seqadd.config import hydra_setup  # noqa: F401 - registers the schema with Hydra
 from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text
 from seqadd.config.validation import validate

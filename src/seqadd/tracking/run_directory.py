@@ -34,7 +34,7 @@ from seqadd.system.signals import defer_signals, on_forced_exit, spawn_detached
 RECORDER = "recorder"
 
 #: The variable in which ``reconcile`` is told of what, as JSON; no argument, for an address may hold a password.
-RECONCILED = "SEQADD_RECONCILED"
+RECONCILE_VARIABLE = "SEQADD_RECONCILED"
 
 # A checkpoint is written this often, and more seldom where writing one takes more than a hundredth of that.
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
@@ -49,7 +49,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class About:
+class RunInfo:
     """Which record a folder belongs to.
 
     Attributes:
@@ -66,7 +66,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Ending:
+class PendingResult:
     """What the store is to be told when a run is over.
 
     Attributes:
@@ -86,7 +86,7 @@ class Ending:
     dataset: dict[str, str] = field(default_factory=dict)
 
 
-class Unfinished:
+class RunDirectory:
     """The folder of a run that is not finished, and its lock.
 
     Args:
@@ -105,7 +105,7 @@ class Unfinished:
         self._pause = 0.0
 
     @contextmanager
-    def claimed(self, say: Callable[[str], None]) -> Iterator[Unfinished]:
+    def claimed(self, say: Callable[[str], None]) -> Iterator[RunDirectory]:
         """Inside the ``with`` no other process works on this run; waits until the one that does is over.
 
         Where this process has to be ended (see ``exits``), a small one tells the store what it leaves here.
@@ -138,7 +138,7 @@ class Unfinished:
 
     def _have_it_reconciled(self) -> None:
         if self._reconciled is not None:
-            spawn_detached("seqadd.reconcile", {RECONCILED: self._reconciled})
+            spawn_detached("seqadd.reconcile", {RECONCILE_VARIABLE: self._reconciled})
 
     def _acquire(self) -> bool:
         try:
@@ -163,7 +163,7 @@ class Unfinished:
             with suppress(OSError):
                 self.path.parent.rmdir()
 
-    def begin(self, about: About, *, keep_checkpoints: bool = False) -> None:
+    def begin(self, about: RunInfo, *, keep_checkpoints: bool = False) -> None:
         """Starts over with a record of its own; nothing of an earlier one is left, but its checkpoints if wanted."""
         if keep_checkpoints:
             self.told()
@@ -172,9 +172,9 @@ class Unfinished:
         self.path.mkdir(exist_ok=True)
         write_file(self.path / "about.json", json.dumps(asdict(about), indent=1))
 
-    def about(self) -> About | None:
+    def about(self) -> RunInfo | None:
         """Which record this folder belongs to; None where there is none."""
-        return self._read("about.json", lambda content: About(**content))
+        return self._read("about.json", lambda content: RunInfo(**content))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Publishes a checkpoint; the one before it is kept.
@@ -225,13 +225,13 @@ class Unfinished:
         """The folder of what the store is to get at the run's end."""
         return self.path / "artifacts"
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: PendingResult) -> None:
         """From now on the run is over, and whoever comes next can tell the store so."""
         write_file(self.path / "ending.json", json.dumps(asdict(ending)))
 
-    def ending(self) -> Ending | None:
+    def ending(self) -> PendingResult | None:
         """What the store is to be told; None while the run is not over."""
-        return self._read("ending.json", lambda content: Ending(**content))
+        return self._read("ending.json", lambda content: PendingResult(**content))
 
     def _read(self, name: str, made: Callable[[Any], _T]) -> _T | None:
         # A file that is there is whole; one that somebody has changed by hand is as good as none.
@@ -252,10 +252,10 @@ class Unfinished:
             shutil.rmtree(self.path)
 
 
-def all_of(within: Path) -> list[Unfinished]:
+def run_directories(within: Path) -> list[RunDirectory]:
     """Every run that has left something in a folder of unfinished runs."""
     keys: set[str] = set()
     with suppress(OSError):  # there is none, or it is nobody's to read
         # A process can be killed when it has only the lock, or only the folder.
         keys = {each.name.removesuffix(".lock") for each in within.iterdir()}
-    return [Unfinished(within, key) for key in sorted(keys)]
+    return [RunDirectory(within, key) for key in sorted(keys)]

@@ -31,7 +31,7 @@ from seqadd.config import cost
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, Interrupted
-from seqadd.jobs import Failed, Finished, run_each, run_ids
+from seqadd.launch.local import JobFailed, JobSucceeded, run_ids, run_jobs
 from seqadd.system.files import write_file
 from seqadd.system.signals import defer_signals, signals_as_exceptions
 
@@ -213,10 +213,10 @@ def _said(done: subprocess.CompletedProcess[str]) -> str:
 class _Work:
     """What a job does on its node: trains one configuration, in a process of its own."""
 
-    def __call__(self, label: str, config: Config) -> Finished | Failed:
+    def __call__(self, label: str, config: Config) -> JobSucceeded | JobFailed:
         try:
             with signals_as_exceptions():
-                (outcome,) = run_each([label], [config], at_once=1)
+                (outcome,) = run_jobs([label], [config], at_once=1)
             return outcome
         except Interrupted as stopped:  # which is no result: Slurm may have requeued the job
             # A job that ends by itself in the time that a preempted one is given is not requeued.
@@ -373,10 +373,10 @@ class _Watched:
     state: str = "PENDING"
 
 
-def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: SafeConsole) -> list[Finished | Failed]:
+def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: SafeConsole) -> list[JobSucceeded | JobFailed]:
     """Waits for all jobs, and shows what their logs say meanwhile."""
     waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
-    outcomes: dict[int, Finished | Failed] = {}
+    outcomes: dict[int, JobSucceeded | JobFailed] = {}
     while waiting:
         states = _states({each.job.job_id for each in waiting.values()})
         for index, each in list(waiting.items()):
@@ -407,18 +407,18 @@ def _look(watched: _Watched, state: str, say: SafeConsole) -> None:
             say.print(line, markup=False)
 
 
-def _outcome(watched: _Watched) -> Finished | Failed | None:
+def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:
     """How a job ended; None while it has not."""
     job = watched.job
     with suppress(OSError):  # so that NFS looks again for what it remembers not to be there, as submitit does
         job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
         if job.exception() is not None:
-            return Failed(f"could not be run; its log, {job.paths.stdout}, says why")
-        result: Finished | Failed = job.result()
+            return JobFailed(f"could not be run; its log, {job.paths.stdout}, says why")
+        result: JobSucceeded | JobFailed = job.result()
         return result
     if time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
-        return Failed(f"Slurm ended job {job.job_id} before it was done (last seen {watched.state}); its log is "
+        return JobFailed(f"Slurm ended job {job.job_id} before it was done (last seen {watched.state}); its log is "
                       f"{job.paths.stdout}")  # fmt: skip
     return None
 

@@ -66,7 +66,7 @@ _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 @dataclass(frozen=True)
-class Finished:
+class JobSucceeded:
     """The last message of a job that went well; ``how`` it ended, in words, if not after its last epoch."""
 
     run_id: str
@@ -77,7 +77,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
+class JobFailed:
     """The last message of a job that went wrong, in one line; ``waits`` if only the store does not know of it yet."""
 
     error: str
@@ -91,7 +91,7 @@ class Failed:
 class _Job:
     index: int
     label: str
-    outcome: Finished | Failed | None = None
+    outcome: JobSucceeded | JobFailed | None = None
 
 
 @dataclass
@@ -105,7 +105,7 @@ def run_all(
     labels: Sequence[str],
     configs: Sequence[Config],
     at_once: int | None = None,
-    ended: Callable[[int, Finished | Failed], None] = lambda index, outcome: None,
+    ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
 ) -> list[str]:
     """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
 
@@ -120,22 +120,22 @@ def run_all(
         RecordWaits: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
-    return run_ids(labels, run_each(labels, configs, at_once, ended))
+    return run_ids(labels, run_jobs(labels, configs, at_once, ended))
 
 
-def run_each(
+def run_jobs(
     labels: Sequence[str],
     configs: Sequence[Config],
     at_once: int | None = None,
-    ended: Callable[[int, Finished | Failed], None] = lambda index, outcome: None,
-) -> list[Finished | Failed]:
+    ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
+) -> list[JobSucceeded | JobFailed]:
     """As ``run_all``, but returns how each job ended, and raises for none of them."""
     if at_once is None:
-        at_once = jobs_at_once(configs)
+        at_once = max_parallel_jobs(configs)
     costs = [cost.seconds_per_epoch(config) for config in configs]
-    outcomes: dict[int, Finished | Failed] = {}
+    outcomes: dict[int, JobSucceeded | JobFailed] = {}
 
-    def over(index: int, outcome: Finished | Failed) -> None:
+    def over(index: int, outcome: JobSucceeded | JobFailed) -> None:
         outcomes[index] = outcome
         ended(index, outcome)
 
@@ -149,7 +149,7 @@ def run_queue(
     labels: Sequence[str],
     queue: Iterator[tuple[int, Config]],
     at_once: int,
-    ended: Callable[[int, Finished | Failed], None],
+    ended: Callable[[int, JobSucceeded | JobFailed], None],
 ) -> None:
     """Runs jobs to their end, each of which is asked for when there is room for it and not before.
 
@@ -167,7 +167,7 @@ def run_queue(
     """
     running: dict[Connection, _Running] = {}
 
-    def over(job: _Job, outcome: Finished | Failed) -> None:
+    def over(job: _Job, outcome: JobSucceeded | JobFailed) -> None:
         ended(job.index, outcome)
         display.end(job.index, str(outcome))
 
@@ -189,7 +189,7 @@ def run_queue(
                         process, messages = _start(context, job.label, config)
                         running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
-                    over(job, Failed(f"its process could not be started: {one_line(error)}"))
+                    over(job, JobFailed(f"its process could not be started: {one_line(error)}"))
             for connection in wait(list(running)) if running else []:
                 assert isinstance(connection, Connection)
                 job = running[connection].job
@@ -201,23 +201,23 @@ def run_queue(
         raise
 
 
-def run_ids(labels: Sequence[str], outcomes: Sequence[Finished | Failed]) -> list[str]:
+def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed]) -> list[str]:
     """The ids of the runs of jobs that all finished.
 
     Raises:
         JobsFailed: naming the jobs that did not finish.
         RecordWaits: when all finished, and the store could not be told of some.
     """
-    failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, Failed)}
+    failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
         said = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
         if all(outcome.waits for outcome in failed.values()):
             raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {said}")
         raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {said}")
-    return [outcome.run_id for outcome in outcomes if isinstance(outcome, Finished)]
+    return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
 
-def jobs_at_once(configs: Sequence[Config]) -> int:
+def max_parallel_jobs(configs: Sequence[Config]) -> int:
     """As many as the machine has processors and memory for; at least one."""
     at_once = processors() // max(config.threads for config in configs)
     there = memory()
@@ -376,24 +376,24 @@ def _work(config: Config, connection: Connection) -> None:
         try:
             with signals_as_exceptions(say=None), temporary_folder():  # the sweep says it
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
-                from seqadd.run import run
+                from seqadd.train import train_run
 
-                def report(message: EpochDone | Note | Finished) -> None:
+                def report(message: EpochDone | Note | JobSucceeded) -> None:
                     with suppress(OSError):  # the sweep is gone, and this process is about to be told
                         connection.send(message)
 
                 check_machine(config)  # on a cluster this one is another than the sweep's
                 try:
-                    report(Finished(run(config, report)))
+                    report(JobSucceeded(train_run(config, report)))
                 except Pruned as pruned:
-                    report(Finished(pruned.run_id, str(pruned)))
+                    report(JobSucceeded(pruned.run_id, str(pruned)))
         except Interrupted as stopped:
             end(stopped.exit_code)
         except Exception as error:
             with suppress(OSError):
                 name = "" if isinstance(error, DeliveryPending) else f"{type(error).__name__}: "
                 said = with_log_path(name + short_line(error))
-                connection.send(Failed(said, waits=isinstance(error, DeliveryPending)))
+                connection.send(JobFailed(said, waits=isinstance(error, DeliveryPending)))
             sys.exit(1)
 
 
@@ -415,7 +415,7 @@ def _is_over(connection: Connection, timeout: float | None) -> bool:
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     """Takes one message of a job; False when there will be no more."""
     try:
-        message: EpochDone | Note | Finished | Failed = connection.recv()
+        message: EpochDone | Note | JobSucceeded | JobFailed = connection.recv()
     except (EOFError, OSError):  # OSError when it was killed in the middle of a message
         return False
     if isinstance(message, (EpochDone, Note)):
@@ -425,7 +425,7 @@ def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     return True
 
 
-def _conclude(running: _Running) -> Finished | Failed:
+def _conclude(running: _Running) -> JobSucceeded | JobFailed:
     """How a job ended that will say no more."""
     running.process.join(_SECONDS_FOR_AN_EXIT_CODE)
     job = running.job
@@ -437,17 +437,18 @@ def _conclude(running: _Running) -> Finished | Failed:
             how = f"was killed by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        job.outcome = Failed(f"its process {how}")
+        job.outcome = JobFailed(f"its process {how}")
         _reconcile(running.config)
     return job.outcome
 
 
 def _reconcile(config: Config) -> None:
     """Tells the store of a job that could not: the other jobs may take hours yet."""
-    from seqadd import tracking
+    from seqadd.tracking import delivery, retry
+    from seqadd.tracking.connection import open_store
 
-    with suppress(ConfigError, *tracking.STORE_ERRORS):  # at the end of the sweep it is tried again
-        tracking.reconcile(tracking.open_store(config.tracking))
+    with suppress(ConfigError, *retry.STORE_ERRORS):  # at the end of the sweep it is tried again
+        delivery.reconcile(open_store(config.tracking))
 
 
 def _stop(running: Mapping[Connection, _Running]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from seqadd.database import copy_beside
 from seqadd.errors import ConfigError
+from seqadd.tracking.database import copy_beside
 
 _FOLDER = "mlruns"
 _MOST_BYTES = 100  # of a folder's name; a file system may take 255

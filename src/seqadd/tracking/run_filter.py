@@ -12,7 +12,7 @@ _COMMIT = re.compile(r"[0-9a-f]{4,40}|unknown")
 
 
 @dataclass(frozen=True)
-class Only:
+class RunFilter:
     """Which runs count: those of which all of it is true; all there are where nothing is said.
 
     Attributes:
@@ -26,7 +26,7 @@ class Only:
     tags: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
-        return self != Only()
+        return self != RunFilter()
 
     def __str__(self) -> str:
         """As it is said under a table: ``user: anna; commit: 4265967``."""
@@ -40,10 +40,10 @@ class Only:
 
 
 #: All runs that there are.
-EVERYBODY = Only()
+ALL_RUNS = RunFilter()
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--user``, ``--commit`` and ``--tag``, which ``whose`` reads."""
     group = parser.add_argument_group("whose runs count, in a store that many share (default: everybody's)")
     group.add_argument("--user", type=_user, metavar="NAME", help="those that NAME recorded")
@@ -58,9 +58,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def whose(options: argparse.Namespace) -> Only:
+def run_filter_from(options: argparse.Namespace) -> RunFilter:
     """What the options of ``add_options`` say."""
-    return Only(options.user, options.commit, tuple(options.tag))
+    return RunFilter(options.user, options.commit, tuple(options.tag))
 
 
 def _user(text: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from seqadd.config.schema import Tracking
-from seqadd.unfinished import RECONCILED, RECORDER, Unfinished
+from seqadd.tracking.run_directory import RECONCILE_VARIABLE, RECORDER, RunDirectory
 
 # A store that does not answer until then hears of it by the next command.
 _SECONDS_IN_ALL = 120
@@ -29,19 +29,20 @@ _SECONDS_UNTIL_THE_LOCK_IS_FREE = 0.5
 def main() -> None:
     """What ``exits.start_beside`` has a process do."""
     signal.alarm(_SECONDS_IN_ALL)  # which ends it
-    asked = json.loads(os.environ[RECONCILED])
+    asked = json.loads(os.environ[RECONCILE_VARIABLE])
     sys.stdin.buffer.read()  # until that process is gone
     run = Path(asked["run"])
     if asked["database"] is not None:
         with suppress(sqlite3.Error):  # then MLflow may do better
-            _set_status(Path(asked["database"]), Unfinished(run.parent, run.name))
+            _set_status(Path(asked["database"]), RunDirectory(run.parent, run.name))
 
-    from seqadd import tracking
+    from seqadd.tracking import delivery
+    from seqadd.tracking.connection import open_store
 
-    tracking.reconcile(tracking.open_store(Tracking(**asked["tracking"])))
+    delivery.reconcile(open_store(Tracking(**asked["tracking"])))
 
 
-def _set_status(database: Path, place: Unfinished) -> None:
+def _set_status(database: Path, place: RunDirectory) -> None:
     """Sets the status of a run that is over without MLflow, whose import takes 15 seconds on a busy machine."""
     for pause in (0.0, _SECONDS_UNTIL_THE_LOCK_IS_FREE):
         time.sleep(pause)

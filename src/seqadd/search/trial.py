@@ -8,104 +8,24 @@ that folder is seen. Optuna is imported in processes of a search alone. What is 
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from filelock import FileLock
+from typing import TYPE_CHECKING
 
 from seqadd.config.messages import short_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, DeliveryPending, Pruned
+from seqadd.search.journal import JOURNAL, MEDIAN, NONE, RUN_ID, fail_trial, open_study, search_directory, trial_in
 from seqadd.system.signals import defer_signals
 
 if TYPE_CHECKING:
     import optuna
 
-    from seqadd.tracking import Store
-    from seqadd.unfinished import Unfinished
-
-#: The file that a study is kept in.
-JOURNAL = "study.journal"
-_STUDY = "search"
+    from seqadd.tracking.store import Store
 
 #: The tag of a run's record with the number of the trial that it is.
 TRIAL = "trial"
-
-# What a trial has in the study beside its parameters and values.
-RUN_ID, ERROR, FINAL = "run_id", "error", "final"
-
-MEDIAN, NONE = "median", "none"
-
-
-def place_of(store: Store, search: str) -> Unfinished:
-    """Where a search keeps what it needs while it is not finished, its journal among it."""
-    return store.run_directory(f"search {search}")
-
-
-def open_study(journal: Path, direction: Literal["maximize", "minimize"] | None = None) -> optuna.Study:
-    """The study in a journal.
-
-    Args:
-        journal: the file.
-        direction: to make a study where there is none.
-    """
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    backend = JournalFileBackend(str(journal), lock_obj=_MendingLock(journal))  # type: ignore[arg-type]
-    storage = optuna.storages.JournalStorage(backend)
-    if direction is None:
-        return optuna.load_study(study_name=_STUDY, storage=storage)
-    return optuna.create_study(study_name=_STUDY, storage=storage, direction=direction, load_if_exists=True)
-
-
-class _MendingLock:
-    """The lock of a journal, whose holder finds nothing in it but whole lines.
-
-    A process that had no room to end its line, or was killed in it, leaves a part of one; Optuna would write on behind
-    it, and read nothing that comes after.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        # One that the system takes back when its process is killed; Optuna's own would stay for half a minute.
-        self._lock = FileLock(f"{journal}.lock")
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        with open(self._journal, "rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size > 0:
-                file.seek(size - 1)
-                if file.read(1) != b"\n":
-                    file.seek(0)
-                    file.truncate(file.read().rfind(b"\n") + 1)
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def trial_in(study: optuna.Study, number: int) -> optuna.Trial:
-    """A trial that is under way, as Optuna hands it out to who asks for a new one."""
-    import optuna
-
-    return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
-
-
-def fail(study: optuna.Study, number: int, error: str, *, final: bool) -> None:
-    """Tells the study that a trial has failed; ``final`` if it would fail again."""
-    from optuna.trial import TrialState
-
-    trial = trial_in(study, number)
-    trial.set_user_attr(ERROR, error)
-    trial.set_user_attr(FINAL, final)
-    study.tell(number, state=TrialState.FAIL)
 
 
 @contextmanager
@@ -119,7 +39,7 @@ def trial_of(config: Config, store: Store) -> Iterator[Trial]:
     """
     trial = Trial()
     if config.tracking.search is not None and config.tracking.trial is not None:
-        journal = place_of(store, config.tracking.search).path / JOURNAL
+        journal = search_directory(store, config.tracking.search).path / JOURNAL
         if not journal.exists():
             raise ConfigError(f"tracking.search={config.tracking.search}: no such search is under way; leave it out")
         with defer_signals():
@@ -216,7 +136,7 @@ class Trial:
         if state == "COMPLETE" and (value is None or not math.isfinite(value)):
             state, error = "FAIL", f"run {self._run_id} has {self.metric} {value} after epoch {self._epochs}"
         if error is not None:
-            fail(self._study, self._number, error, final=self.diverged)
+            fail_trial(self._study, self._number, error, final=self.diverged)
         else:
             self._study.tell(self._number, value if state == "COMPLETE" else None, TrialState[state])
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
-from seqadd.database import check_database
 from seqadd.system import numeric_flags
 from seqadd.system.signals import defer_signals
+from seqadd.tracking.database import check_database
 
 if TYPE_CHECKING:
-    from seqadd.tracking import Store, TrackedRun
-    from seqadd.unfinished import Unfinished
+    from seqadd.tracking.recording import RunRecorder
+    from seqadd.tracking.run_directory import RunDirectory
+    from seqadd.tracking.store import Store
 
 T = TypeVar("T")
 
@@ -52,16 +53,16 @@ def run_sweep(
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
         check_database(where)
     with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
-        from seqadd import tracking
+        from seqadd.tracking import connection, delivery
 
-    store = tracking.open_store(configs[0].tracking, say=print_line)
-    tracking.reconcile(store)
+    store = connection.open_store(configs[0].tracking, say=print_line)
+    delivery.reconcile(store)
     # The same sweep again goes on under the same parent run.
     place = store.run_directory(
         numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs])
     )
     with place.claimed(print_line):
-        tracking.deliver(store, place)
+        delivery.deliver(store, place)
         there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
         missing = [index for index in range(len(configs)) if index not in there]
         if not missing:
@@ -79,27 +80,28 @@ def run_sweep(
 @contextmanager
 def parent_run(
     store: Store,
-    place: Unfinished,
+    place: RunDirectory,
     name: str,
     params: dict[str, object],
     tags: Mapping[str, str] | None = None,
     *,
     go_on: bool,
-) -> Iterator[TrackedRun]:
+) -> Iterator[RunRecorder]:
     """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``Store.record``."""
-    from seqadd import tracking
+    from seqadd.tracking import delivery, provenance, recording
 
-    said = {**tracking.code_tags(), **(tags or {})}
-    with tracking.record(store, place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
+    said = {**provenance.code_tags(), **(tags or {})}
+    with recording.record(store, place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
         try:
             yield parent
         finally:
-            tracking.reconcile(store)  # jobs that were killed could not close their records themselves
+            delivery.reconcile(store)  # jobs that were killed could not close their records themselves
 
 
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
     """Which jobs need not run, with the ids of the runs that make them so; says which."""
-    from seqadd.run import already_finished, data_digest
+    from seqadd.tracking.resume import already_finished
+    from seqadd.train import data_digest
 
     found = {}
     for index, (name, config) in enumerate(zip(labels, configs, strict=True)):

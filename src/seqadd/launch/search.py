@@ -1,0 +1,191 @@
+"""Runs a search: asks for trials, launches them, records what came of it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqadd.cli.console import print_line
+from seqadd.config.schema import Config
+from seqadd.errors import redact_credentials
+from seqadd.launch.sweep import parent_run
+from seqadd.search.journal import ERROR, JOURNAL, RUN_ID, open_study, search_directory
+from seqadd.search.space import SearchSettings, SearchSpace
+from seqadd.search.study import SEEDS_OF_THE_BEST, Search, identity
+from seqadd.system import numeric_flags
+from seqadd.system.files import atomic_write
+from seqadd.system.signals import defer_signals
+from seqadd.tracking.database import check_database
+
+if TYPE_CHECKING:
+    from seqadd.tracking.recording import RunRecorder
+    from seqadd.tracking.store import RunRecord, Store
+
+
+def in_short(values: Mapping[str, Any]) -> str:
+    """Values as a person reads them: ``learning_rate=0.00316 batch_size=64``."""
+    return " ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+
+
+def run_search(
+    said: str,
+    space: SearchSpace,
+    settings: SearchSettings,
+    configs: Sequence[Config],
+    launch: Callable[[Search, list[int], list[str], Callable[..., None]], None],
+) -> str:
+    """Records a search as a parent run, has those trials launched that are missing, and says what was found.
+
+    Args:
+        said: the search in a person's words, which name the parent run.
+        space: what is searched.
+        settings: how.
+        configs: checked configurations of its corners; where the first one is recorded, the search is.
+        launch: is given the search, the numbers of the trials to train in this order, the overrides that say whose
+            trials they are, and what to call when one has ended (its number, and the error if it failed); it returns
+            when all have ended.
+
+    Returns:
+        The id of the best trial's run.
+
+    Raises:
+        ConfigError: when the store cannot be opened, or TensorFlow does not run with this environment's flags.
+        JobsFailed: when trials failed that may not do so again, or none has finished.
+        Whatever ``launch`` raises; the parent run then has failed, or was killed.
+    """
+    check_database(configs[0].tracking)
+    with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
+        from seqadd.tracking import connection, delivery
+        from seqadd.tracking.store import SEARCH
+
+    store = connection.open_store(configs[0].tracking, say=print_line)
+    delivery.reconcile(store)
+    name = identity(space, configs[0], settings)
+    place = search_directory(store, name)
+    go_on = not any(config.force for config in configs)
+    with place.claimed(print_line):
+        delivery.deliver(store, place)
+        earlier = store.finished_search(name) if go_on and place.about() is None else None
+        if earlier is not None and _fetch_journal(store, earlier, place.path / JOURNAL):
+            search = Search(open_study(place.path / JOURNAL), space, settings)
+            if not search.missing():
+                print_line(f"finished already: search {earlier.run_id}; force=true searches again")
+                run_id = _report(search)
+                place.discard()
+                return run_id
+            delivery.reopen(store, place, earlier)
+        numeric_flags.check_flags()
+        params = {
+            **{f"space.{key}": written for key, written in space.written.items()},
+            "sampler": "Optuna's TPE",
+            "direction": settings.direction,
+            "sampler_seed": settings.seed,
+            "metric": settings.metric,
+            "pruner": settings.pruner,
+            "startup_trials": settings.startup_trials,
+            "warmup_epochs": settings.warmup(configs[0]),
+        }
+        # Tags, because they can be others when the same search goes on.
+        tags = {SEARCH: name, "overrides": said, "trials": str(settings.trials)}
+        with parent_run(store, place, f"search {said}", params, tags, go_on=go_on) as parent:
+            search = Search(open_study(place.path / JOURNAL, settings.direction), space, settings)
+            search.begin(configs[0])
+            numbers = search.missing()
+            begun = len(search.over())
+            if begun:
+                print_line(f"goes on with {begun} of {settings.trials} trials behind it")
+
+            last = [begun]
+
+            def ended(number: int, error: str = "its process was ended", *, final: bool = False) -> None:
+                search.ended(number, error, final=final)
+                if len(search.over()) > last[-1]:
+                    last.append(len(search.over()))
+                    parent.log_epoch(search.progress())
+
+            own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # which could be read as 1e5
+            launch(search, numbers, own, ended)
+            _record(search, parent, place.path / JOURNAL)
+            return _report(search)
+
+
+def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:
+    """Brings the journal of a finished search back to where it was; False where the store does not have it."""
+    try:
+        with store.artifact_of(run.run_id, JOURNAL) as path:
+            journal.parent.mkdir(exist_ok=True)
+            with atomic_write(journal) as copy:
+                shutil.copyfile(path, copy)
+    except FileNotFoundError as error:
+        print_line(f"search {run.run_id} is not continued: {error}")
+        return False
+    return True
+
+
+def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
+    """Gives the search's record what was found, a picture of it, and the study, which more trials go on from."""
+    from seqadd.reporting import figures
+
+    with atomic_write(parent.artifact(JOURNAL)) as copy:
+        shutil.copyfile(journal, copy)
+    for state, trials in (
+        ("finished", search.finished()), ("pruned", search.pruned()), ("diverged", search.diverged()),
+        ("failed", search.lost()),
+    ):  # fmt: skip
+        parent.tag(f"trials_{state}", str(len(trials)))
+    best = search.best()
+    if best is None:
+        return
+    parent.tag("best_trial", str(best.number))
+    parent.tag("best_run_id", str(best.user_attrs.get(RUN_ID)))
+    parent.tag("best_overrides", " ".join(search.space.own_overrides(best.params)))
+    tried = [
+        figures.Tried(trial.number, trial.value, trial in search.pruned(), search.space.in_order(trial.params))
+        for trial in search.over()
+        if trial.value is not None
+    ]
+    settings = search.settings
+    figure = figures.search(
+        tried,
+        settings.metric,
+        f"{len(search.over())} trials, best {settings.metric} {best.value:.4f} in trial {best.number}",
+        least=settings.direction == "minimize",
+        logarithmic=[key for key, each in search.space.keys.items() if getattr(each, "log", False)],
+    )
+    with atomic_write(parent.artifact("search.png")) as path:
+        figure.savefig(path, dpi=120)
+
+
+def _report(search: Search) -> str:
+    """Says what was found; returns the id of the best trial's run.
+
+    Raises:
+        JobsFailed: when trials failed that may not do so again, or none has finished.
+    """
+    from seqadd.errors import JobsFailed
+
+    best, lost = search.best(), search.lost()
+    counted = {"finished": search.finished(), "pruned": search.pruned(), "diverged": search.diverged(), "failed": lost}
+    said = ", ".join(f"{len(trials)} {state}" for state, trials in counted.items() if trials)
+    print_line(f"{sum(map(len, counted.values()))} trials: {said}")
+    again = "; the same command tries them again"
+    why = "; ".join(
+        f"trial {trial.number}: {trial.user_attrs.get(ERROR, 'killed')}" for trial in lost or search.diverged()
+    )
+    if best is None:
+        raise JobsFailed(f"no trial has finished: {why}{again if lost else ''}")
+    run_id = str(best.user_attrs[RUN_ID])
+    value = f"{search.settings.metric} {best.value:.4f} after {max(best.intermediate_values)} epochs"
+    print_line(f"best: trial {best.number}, {value}, run {run_id}")
+    print_line(f"      {' '.join(search.space.own_overrides(best.params))}")
+    kept = [each for each in search.space.overrides(best.params) if each.partition("=")[0] != "seed"]
+    command = shlex.join([*kept, f"seed={','.join(map(str, range(SEEDS_OF_THE_BEST)))}"])
+    print_line(redact_credentials(f"with more seeds: python -m seqadd.run -m {command}"))
+    if lost:
+        raise JobsFailed(f"{len(lost)} of {search.settings.trials} trials failed: {why}{again}")
+    return run_id

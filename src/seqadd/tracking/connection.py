@@ -1,0 +1,209 @@
+"""Opens an MLflow store: checks it, makes it where it may, and finds the experiment."""
+
+from __future__ import annotations
+
+import glob
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, nullcontext, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+import sqlalchemy
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
+
+from seqadd.config.schema import Tracking
+from seqadd.errors import ConfigError, StoreNotFound, StoreUnavailable, redact_credentials
+from seqadd.system.files import atomic_write
+from seqadd.system.library_log import with_log_path
+from seqadd.system.signals import defer_signals
+from seqadd.tracking import artifact_locations, database
+from seqadd.tracking.database import check_database, sqlite_path, sqlite_uri
+from seqadd.tracking.retry import STORE_ERRORS, backoff, short_timeout, summarize_error
+from seqadd.tracking.store import Store
+
+_ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
+
+#: What helps where artifacts cannot go where a store remembers them.
+RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
+
+
+@defer_signals()
+def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], None] = lambda text: None) -> Store:
+    """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
+
+    Args:
+        tracking: names the store and the experiment.
+        create: whether it is to be written, and made if it is not there; a reader makes and migrates nothing.
+        say: is told where a copy of the database lies, when it had to be changed.
+
+    Raises:
+        NothingThere: when there is no such store or experiment and ``create`` is false.
+        Unavailable: when it does not answer.
+        ConfigError: when it cannot be used.
+    """
+    check_database(tracking, create=create)
+    path = sqlite_path(tracking.uri)
+    said = f"tracking.uri={redact_credentials(tracking.uri)}"
+    try:
+        if path is None:
+            if tracking.uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+                _check_server_database(tracking.uri, create)
+            client = MlflowClient(tracking.uri)
+            with short_timeout():
+                return Store(client, _experiment(client, tracking.experiment, None, create), tracking)
+        # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
+        with FileLock(f"{path}.lock") if create else nullcontext():
+            if create:
+                _prepare_database(path, tracking, say)
+            _check_tables(path)
+            _update_statistics(path)
+            client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow keeps one store a URI in a process
+            # Beside the database, wherever the program runs.
+            artifacts = artifact_locations.artifact_location(path, tracking.experiment)
+            experiment = _experiment(client, tracking.experiment, artifacts, create)
+            if create:
+                _check_location(client, path, experiment)
+            return Store(client, experiment, tracking)
+    except STORE_ERRORS as error:
+        raise StoreUnavailable(f"{said}: cannot open the store: {summarize_error(error)}") from error
+
+
+def _prepare_database(path: Path, tracking: Tracking, say: Callable[[str], None]) -> None:
+    """Makes the database of a store that is to be written, or changes it as a person has asked."""
+    schema = database.read_schema(path)
+    if schema is None:
+        make_database(path)
+    elif not schema.is_current and tracking.migrate is True:
+        say(f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}")
+    if tracking.relocate is True:
+        copy = artifact_locations.relocate(path)
+        if copy is not None:
+            say(f"the store knows now that its artifacts lie beside it; as it was: {copy}")
+
+
+def _check_tables(path: Path) -> None:
+    """Raises ConfigError for a database that lacks tables, which MLflow would make."""
+    import mlflow.store.db.utils  # noqa: F401 - it knows all tables; takes half a second, which a server needs not
+    from mlflow.store.db.base_sql_model import Base
+
+    schema = database.read_schema(path)
+    lacking = sorted(set(Base.metadata.tables) - schema.tables) if schema is not None else []
+    if lacking:
+        raise ConfigError(f"{path} is damaged: it lacks MLflow's table {lacking[0]}; take a copy of before")
+
+
+def _check_server_database(uri: str, create: bool) -> None:
+    """As ``check_database``, of a database on a server, which MLflow would ask for minutes where it is not there.
+
+    Raises:
+        NothingThere: when nobody has made a store in it, and ``create`` is false.
+        ConfigError: when it is of another MLflow, or there is no driver for it.
+        STORE_ERRORS: when it does not answer.
+    """
+    try:
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    except ImportError as error:
+        raise ConfigError(f"tracking.uri={redact_credentials(uri)}: {error}; install it") from error
+    with engine.connect() as connection:
+        tables = frozenset(sqlalchemy.inspect(connection).get_table_names())
+        revisions = (
+            connection.scalars(sqlalchemy.text("SELECT version_num FROM alembic_version")).all()
+            if "alembic_version" in tables
+            else ()
+        )
+    schema = database.Schema(tables, frozenset(revisions))
+    if schema.is_mlflows:
+        database.check_schema("the database", redact_credentials(uri), schema, create=create, migrate=False)
+    elif not create:
+        raise StoreNotFound(f"tracking.uri={redact_credentials(uri)}: no store here; python -m seqadd.run makes one")
+
+
+def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
+    """Raises ConfigError where the artifacts of an experiment cannot go where its store remembers to put them."""
+    location = experiment.artifact_location
+    said = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
+    elsewhere = artifact_locations.is_moved(path, location)
+    if elsewhere and client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1):
+        raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
+    try:
+        artifact_locations.check_writable(location)
+        if elsewhere:  # with its first run: from then on it would look as if the store was moved
+            artifact_locations.make_folder(location)
+    except OSError as error:
+        in_its_place = artifact_locations.local_path(location) == artifact_locations.local_path(
+            artifact_locations.artifact_location(path, experiment.name)
+        )
+        remedy = "make room for them" if in_its_place else RELOCATE
+        raise ConfigError(f"{said}, where nothing can be written ({error.strerror}); {remedy}") from error
+
+
+def open_store_with_retry(tracking: Tracking, say: Callable[[str], None]) -> Store:
+    """Opens a store that the sweep has opened, and waits up to ten minutes for it if it does not answer.
+
+    Raises:
+        ConfigError: when it does not come back, or cannot be used any more.
+    """
+    for pause in backoff():
+        try:
+            return open_store(tracking)
+        except StoreUnavailable as error:
+            if pause == 1.0:
+                say(with_log_path(f"waits for the store: {error}"))
+        time.sleep(pause)
+    return open_store(tracking)
+
+
+def _update_statistics(path: Path) -> None:
+    """Has SQLite note how large the store's tables are, as it advises every program to do now and then.
+
+    Without that it takes the wrong index, and looks through the metrics of all runs to find those of one. It costs
+    milliseconds, and nothing while little has changed; where it may not write, it stays slow.
+    """
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as connection:
+        connection.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}")
+        # It looks at the tables only that were asked for something.
+        connection.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
+        connection.execute("PRAGMA optimize")
+
+
+def make_database(path: Path) -> None:
+    """Makes an empty store, whole or not at all: MLflow never mends one that a killed process has left half made."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    ours = f"{glob.escape(path.name)}*"
+    for killed in path.parent.glob(f"unfinished.*.{ours}"):  # while it made one; nobody else does, under the lock
+        killed.unlink()
+    with atomic_write(path) as unfinished:
+        try:
+            SqlAlchemyStore(sqlite_uri(unfinished), (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
+        finally:
+            for leftover in unfinished.parent.glob(f"{glob.escape(unfinished.name)}-*"):  # SQLite's journal
+                leftover.unlink()
+
+
+def _experiment(client: MlflowClient, name: str, artifact_location: str | None, create: bool) -> Experiment:
+    found = client.get_experiment_by_name(name)
+    if found is None and not create:
+        raise StoreNotFound(f"tracking.experiment={name}: no such experiment in this store")
+    if found is None:
+        try:
+            # The UI would otherwise open it as an experiment with language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.get_experiment(client.create_experiment(name, artifact_location, tags=kind))
+        except MlflowException:
+            # On a server another process can have made it since; if not, the error stands.
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"tracking.experiment={name}: was deleted in this store; restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}` or choose another name"
+        )
+    return found

@@ -1,0 +1,312 @@
+"""Records a run from start to end: updates are written to disk first and delivered from there."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Param, RunTag
+from mlflow.entities import RunInfo as MlflowRunInfo
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_RUN_NAME,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
+
+from seqadd.addition import Dataset
+from seqadd.config.schema import Config, override_text
+from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Interrupted, Pruned, redact_credentials
+from seqadd.system.files import write_file
+from seqadd.system.library_log import with_log_path
+from seqadd.system.signals import defer_signals, on_forced_exit
+from seqadd.tracking.delivery import begun_run, deliver, now_ms
+from seqadd.tracking.provenance import user_name
+from seqadd.tracking.retry import (
+    MAX_SECONDS_BETWEEN_ATTEMPTS,
+    SECONDS_BEFORE_ATTEMPTS,
+    STORE_ERRORS,
+    backoff,
+    is_refusal,
+    retry,
+    short_timeout,
+    summarize_error,
+)
+from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo
+from seqadd.tracking.store import Store
+
+_LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters that MLflow's tables have room for
+_SECONDS_BETWEEN_REQUESTS = 1.0
+
+
+@contextmanager
+def record(
+    store: Store,
+    place: RunDirectory,
+    name: str,
+    *,
+    params: dict[str, Any],
+    tags: dict[str, str],
+    texts: Mapping[str, str] | None = None,
+    parent_run_id: str | None = None,
+    go_on: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[RunRecorder]:
+    """A run that is open inside the ``with`` and ends with a status that is true.
+
+    FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
+    after Ctrl-C or SIGTERM and where a search gives it up. While the store does not answer, what it should be told
+    waits.
+
+    Args:
+        place: claimed by this process; keeps what the store is not told yet.
+        name: what a person calls the run.
+        params: its parameters.
+        tags: its tags.
+        texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
+            nowhere is refused, and not found out when it is trained.
+        parent_run_id: the sweep that it belongs to.
+        go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
+        say: is told when the store does not answer, and when it does again.
+
+    Raises:
+        ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
+        RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
+    """
+    name = _shorten(name, _LONGEST_NAME)
+    all_tags = {
+        MLFLOW_RUN_NAME: name,
+        MLFLOW_USER: user_name(),
+        MLFLOW_SOURCE_NAME: "seqadd",
+        MLFLOW_SOURCE_TYPE: "LOCAL",
+        **tags,
+    }
+    if parent_run_id is not None:
+        all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
+    run: RunRecorder | None = None
+    try:
+        with defer_signals():
+            pauses = backoff() if parent_run_id is not None else SECONDS_BEFORE_ATTEMPTS
+            try:
+                info = retry(_begin(store, place, name, all_tags, go_on=go_on), pauses, say)
+                run = RunRecorder(store, info, place, say)
+                retry(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, say)
+            except STORE_ERRORS as error:
+                raise ConfigError(f"{store.description}: cannot begin a run: {summarize_error(error)}") from error
+            if texts:
+                _log_first_artifacts(store, run.run_id, place, texts, pauses, say)
+        with on_forced_exit(run.end_now):
+            yield run
+        with defer_signals():
+            run.end("FINISHED")
+    except DeliveryPending:  # the jobs of a sweep are trained, all of them
+        if run is not None:
+            with defer_signals(), suppress(*STORE_ERRORS):
+                run.end("FINISHED")
+                deliver(store, place)
+        raise
+    except BaseException as error:
+        if run is not None:
+            killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
+            with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
+                explained = killed or isinstance(error, ConfigError)  # which says all there is to say
+                run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
+                deliver(store, place)
+        raise
+    try:
+        retry(functools.partial(deliver, store, place), SECONDS_BEFORE_ATTEMPTS)
+    except STORE_ERRORS as error:
+        raise DeliveryPending(
+            f"run {run.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; it "
+            f"waits in {place.path}, the next command tells it"
+        ) from error
+
+
+def _begin(
+    store: Store, place: RunDirectory, name: str, tags: dict[str, str], *, go_on: bool
+) -> Callable[[], MlflowRunInfo]:
+    """A function that makes a run's record, or finds the one that ``place`` has begun; may be called again."""
+    may_be_there = go_on
+
+    def begin() -> MlflowRunInfo:
+        nonlocal may_be_there
+        begun = begun_run(store, place) if may_be_there else None
+        if begun is None:
+            if RECORDER not in tags:
+                about = RunInfo(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
+                place.begin(about, keep_checkpoints=go_on)
+                tags[RECORDER] = about.recorder
+            may_be_there = True  # where the server makes it, and its answer comes too late
+            begun = store.client.create_run(store.experiment_id, start_time=now_ms(), tags=tags, run_name=name)
+        return begun.info
+
+    return begin
+
+
+def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
+    """Says what a run is: all of it again for one that goes on, whose process may not have come to this."""
+    store.client.update_run(run_id, status="RUNNING")
+    store.client.log_batch(
+        run_id,
+        params=[Param(name, _shorten(override_text(value), _LONGEST_PARAM)) for name, value in params.items()],
+        tags=[RunTag(name, _shorten(value, _LONGEST_TAG)) for name, value in tags.items()],
+    )
+
+
+def _log_first_artifacts(
+    store: Store,
+    run_id: str,
+    place: RunDirectory,
+    texts: Mapping[str, str],
+    pauses: Iterable[float],
+    say: Callable[[str], None],
+) -> None:
+    """Records the first artifacts of a run.
+
+    Raises:
+        ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
+    """
+    for name, text in texts.items():
+        write_file(place.artifact(name), text)
+    try:
+        retry(functools.partial(store.log_folder, run_id, place.artifacts), pauses, say)
+    except STORE_ERRORS as error:
+        shutil.rmtree(place.artifacts)
+        raise ConfigError(
+            f"{store.description}: takes no artifacts of run {run_id}: {summarize_error(error)}"
+        ) from error
+
+
+class RunRecorder:
+    """The record of a run that is under way."""
+
+    def __init__(self, store: Store, info: MlflowRunInfo, place: RunDirectory, say: Callable[[str], None]) -> None:
+        self.run_id = str(info.run_id)
+        self._store = store
+        self._place = place
+        self._say = say
+        self._history: list[dict[str, float]] = []
+        self._times: list[int] = []
+        self._dataset: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._waiting: list[tuple[dict[str, float], int]] = []
+        self._known: int | None = None  # the last epoch that the store has; None where it must be asked
+        self._next_request = 0.0
+        self._pause = 0.0  # before the next attempt; above 0 while the store does not answer
+
+    @property
+    def epochs(self) -> int:
+        """How many it has been given."""
+        return len(self._history)
+
+    def log_history(self, history: list[dict[str, float]]) -> None:
+        """Records the metrics of many epochs, each with its ``epoch``, from 1."""
+        now = now_ms()
+        self._history += history
+        self._times += [now] * len(history)
+        self._waiting += [(row, now) for row in history]
+        self._tell_epochs()
+
+    def log_epoch(self, row: dict[str, float]) -> None:
+        """Records the metrics of an epoch, with its ``epoch``, from 1; the store gets them within a second or two."""
+        self.log_history([row])
+
+    @defer_signals()
+    def _tell_epochs(self) -> None:
+        if time.monotonic() < self._next_request:
+            return
+        try:
+            with short_timeout():
+                if self._known is None:
+                    self._known = self._store.last_epoch(self.run_id)
+                self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
+        except STORE_ERRORS as error:
+            self._known = None  # it may have got them all the same
+            if not self._pause:
+                how = "takes nothing" if is_refusal(error) else "does not answer"
+                self._say(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
+            self._pause = min(max(1.0, 2 * self._pause), MAX_SECONDS_BETWEEN_ATTEMPTS)
+            self._next_request = time.monotonic() + self._pause
+            return
+        if self._pause:
+            self._say(f"the store answers again, {len(self._waiting)} epochs delivered")
+        self._known = max(self._known, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._known
+        self._waiting.clear()
+        self._pause = 0.0
+        self._next_request = time.monotonic() + _SECONDS_BETWEEN_REQUESTS
+
+    def tag(self, name: str, value: str) -> None:
+        """Records a tag, at the run's end."""
+        self._tags[name] = value
+
+    @defer_signals()
+    def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
+        """Records the data set as an input of the run; at its end if the store does not answer now."""
+        self._dataset = {
+            "name": f"{config.task.digits}-digit sums",
+            "digest": digest,
+            "source_type": "code",
+            "source": json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
+            "profile": json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
+        }
+        with suppress(*STORE_ERRORS):
+            self._store.log_dataset(self.run_id, self._dataset)
+
+    def artifact(self, name: str) -> Path:
+        """Where to write the artifact ``name``, which the store gets at the run's end."""
+        return self._place.artifact(name)
+
+    @defer_signals()
+    def show_image(self, path: Path, name: str, epoch: int) -> None:
+        """Shows a picture on MLflow's page now, as a step of the images ``name``; not while the store is away."""
+        from PIL import Image
+
+        if self._pause:
+            return
+        with suppress(*STORE_ERRORS), Image.open(path) as image:
+            self._store.client.log_image(self.run_id, image, key=name, step=epoch, timestamp=now_ms())
+
+    def log_text(self, text: str, name: str) -> None:
+        """Records a text as the artifact ``name``, at the run's end.
+
+        Raises:
+            CannotWrite: when it cannot be kept until then.
+        """
+        write_file(self._place.artifact(name), text)
+
+    def end(self, status: str, traceback_text: str | None = None) -> None:
+        """Writes down how the run ended. From now on whoever comes next can tell the store.
+
+        Raises:
+            CannotWrite: when it cannot be written down; the store is told that the run failed, or was killed.
+        """
+        try:
+            if traceback_text is not None:
+                self.log_text(redact_credentials(traceback_text), "traceback.txt")
+            self._place.end(self._ending(status))
+        except CannotWrite:
+            with suppress(*STORE_ERRORS):
+                self._store.client.set_terminated(self.run_id, "KILLED" if status == "KILLED" else "FAILED", now_ms())
+            raise
+
+    def end_now(self) -> None:
+        """The last words of a process that is ended from outside: to the disk alone, for its main thread computes."""
+        self._place.end(self._ending("KILLED"))
+
+    def _ending(self, status: str) -> PendingResult:
+        n = min(len(self._history), len(self._times))  # another thread may ask in the middle of an epoch's record
+        return PendingResult(status, now_ms(), self._history[:n], self._times[:n], dict(self._tags), self._dataset)
+
+
+def _shorten(text: str, n: int) -> str:
+    """A text of at most so many characters: a sweep can have a long one."""
+    return text if len(text) <= n else f"{text[: n - 4]} ..."

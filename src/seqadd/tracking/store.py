@@ -1,0 +1,355 @@
+"""Reads an MLflow store: runs, their metrics and artifacts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_USER
+
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, Tracking
+from seqadd.errors import StoreMoved, redact_credentials
+from seqadd.system import numeric_flags
+from seqadd.system.signals import defer_signals
+from seqadd.tracking import artifact_locations
+from seqadd.tracking.connection import RELOCATE
+from seqadd.tracking.database import sqlite_path
+from seqadd.tracking.run_directory import RunDirectory
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+
+# A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Its bars over every download would cut into the progress.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# At a run's end it would print the server's address, with the password that may be in it.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+# It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+# It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
+os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
+
+_PAGE = 100  # runs, each with all that is known of it: a busy server must answer within the timeout above
+_REQUESTS_AT_ONCE = 8  # to a server
+_METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
+
+#: The tag with the epoch after which a search gave a run up.
+PRUNED = "pruned"
+#: The tag with the flags that a run was made with; without it, it was made without any.
+FLAGS = "flags"
+#: The tag by which the record of a search is found again.
+SEARCH = "search"
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+
+class Store:
+    """An MLflow store with the experiment that runs are recorded in.
+
+    Attributes:
+        client: MLflow's own client of the store.
+        experiment_id: of the experiment named in the configuration.
+        only: which runs are found by their configuration or as the newest; see ``narrowed``.
+    """
+
+    only = ALL_RUNS
+
+    def __init__(self, client: MlflowClient, experiment: Experiment, tracking: Tracking) -> None:
+        self.client = client
+        self.experiment_id = str(experiment.experiment_id)
+        self.experiment = tracking.experiment
+        self.description = f"tracking.uri={redact_credentials(tracking.uri)}"
+        self._database = path = sqlite_path(tracking.uri)
+        self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
+        self.name = str(path) if path is not None else redact_credentials(tracking.uri)
+        if tracking.unfinished is not None:
+            self.run_directories = Path(tracking.unfinished).absolute()
+        elif path is not None:
+            self.run_directories = path.parent / "unfinished"
+            self.name = path.name  # a database that is moved together with its folder is still the same
+        else:
+            self.run_directories = Path.cwd() / "unfinished"
+
+    def run_directory(self, key: str) -> RunDirectory:
+        """Where a run keeps what it needs while it is not finished; the same key is the same run."""
+        named = f"{self.name} {self.experiment} {key}"
+        return RunDirectory(self.run_directories, hashlib.sha256(named.encode()).hexdigest()[:16], self._found_by)
+
+    def log_epochs(self, run_id: str, rows: list[tuple[dict[str, float], int]]) -> None:
+        """Records epochs, each with the time when it was over, in their order and none by half."""
+        request: list[Metric] = []
+        for row, time_ms in rows:
+            of_epoch = [
+                Metric(name, value, time_ms, int(row["epoch"])) for name, value in row.items() if name != "epoch"
+            ]
+            if len(request) + len(of_epoch) > _METRICS_PER_REQUEST:
+                self.client.log_batch(run_id, metrics=request)
+                request = []
+            request += of_epoch
+        if request:
+            self.client.log_batch(run_id, metrics=request)
+
+    def log_dataset(self, run_id: str, dataset: dict[str, str]) -> None:
+        """Records a data set, fields of MLflow's, as an input of a run."""
+        tag = InputTag("mlflow.data.context", "training and validation")
+        self.client.log_inputs(run_id, [DatasetInput(MlflowDataset(**dataset), [tag])])
+
+    def last_epoch(self, run_id: str) -> int:
+        """The last epoch that the store has of a run; 0 for none."""
+        return max((point.step for point in self.client.get_metric_history(run_id, "loss")), default=0)
+
+    def finished_run(self, config: Config, data_digest: Callable[[], str]) -> RunRecord | None:
+        """The newest finished run of this configuration and these sums, with the flags of this process, or None.
+
+        Args:
+            config: of the run.
+            data_digest: gives the digest of its sums; not called where no run has the configuration.
+        """
+        found = _made_here(self._tagged("config_hash", config.config_hash(), _FINISHED))
+        return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
+
+    def narrowed(self, only: RunFilter) -> Store:
+        """The same store, of which only these runs are found by their configuration or as the newest."""
+        store = copy.copy(self)
+        store.only = only
+        return store
+
+    def of_condition(self, condition_hash: str) -> RunsByStatus:
+        """All that is recorded of one condition, whatever became of it."""
+        found = self._tagged("condition_hash", condition_hash)
+        strange = [run for run in found if run.status == "FINISHED" and not run.is_whole]
+        finished = [run for run in found if run.status == "FINISHED" and run.is_whole]
+        asked_for = FLAGS in dict(self.only.tags)
+        return RunsByStatus(
+            [run for run in finished if asked_for or not run.flags],
+            [run for run in found if run.status != "FINISHED"],
+            strange,
+            [run for run in finished if run.flags and not asked_for],
+        )
+
+    def condition_runs(self, condition_hash: str) -> list[RunRecord]:
+        """The finished runs of one condition that count, oldest first; see ``Recorded``."""
+        return self.of_condition(condition_hash).finished
+
+    def made_with_flags(self) -> list[RunRecord]:
+        """The finished runs of all conditions that ``Recorded`` says are made with flags, oldest first."""
+        if FLAGS in dict(self.only.tags):
+            return []
+        wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.only)])
+        return [_run_record(run) for run in self.search(wanted)]
+
+    def finished_search(self, search: str) -> RunRecord | None:
+        """The newest record of a search that is finished, or None."""
+        found = self._tagged(SEARCH, search, _FINISHED)
+        return found[-1] if found else None
+
+    @defer_signals()
+    def run(self, run_id: str) -> RunRecord | None:
+        """The run of this id, of whatever experiment; None if the store has none, or it was deleted."""
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return _run_record(run) if run.info.lifecycle_stage == "active" else None
+
+    def newest_run(self) -> RunRecord | None:
+        """The finished run of a model that was begun last, or None."""
+        wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.only)])
+        found = self.search(wanted, newest=True)
+        return _run_record(found[0]) if found else None
+
+    def same_training(self, trajectory_hash: str) -> list[RunRecord]:
+        """The finished runs of which the one with fewer epochs is the beginning of the other, oldest first."""
+        found = self._tagged("trajectory_hash", trajectory_hash, _FINISHED)
+        return [run for run in found if run.is_whole]
+
+    def shorter_runs(self, config: Config) -> list[RunRecord]:
+        """The finished runs that the configuration goes on from with more epochs, here; the longest first."""
+        runs = _made_here(self.same_training(config.trajectory_hash()))
+        shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
+        return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
+
+    @contextmanager
+    def artifact_of(self, run_id: str, name: str) -> Iterator[Path]:
+        """A copy of a run's artifact, there inside the ``with``.
+
+        Raises:
+            FileNotFoundError: when the run has none of the name, or the store does not give it.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with defer_signals():
+                    moved = self._moved_artifacts(run_id)
+                    if moved is None:
+                        path = Path(self.client.download_artifacts(run_id, name, folder))
+                    else:
+                        path = Path(moved.download_artifacts(name, folder))  # type: ignore[no-untyped-call]
+            except (MlflowException, OSError) as error:
+                raise FileNotFoundError(f"the store does not give {name}: {one_line(error)}") from error
+            yield path
+
+    @defer_signals()
+    def artifacts(self, run_id: str, folder: str) -> list[str]:
+        """The paths of the artifacts in a run's folder, in order; none where there is no such folder."""
+        moved = self._moved_artifacts(run_id)
+        found = self.client.list_artifacts(run_id, folder) if moved is None else moved.list_artifacts(folder)
+        return sorted(each.path for each in found if not each.is_dir)
+
+    @defer_signals()
+    def log_folder(self, run_id: str, folder: Path, name: str | None = None) -> None:
+        """Records a folder with all that is in it as the artifact ``name`` of a run, or as all of its artifacts.
+
+        Raises:
+            StoreMoved: when it would go where the store was before.
+            STORE_ERRORS: when the store does not take it.
+        """
+        if self._database is not None:
+            uri = self.client.get_run(run_id).info.artifact_uri
+            if artifact_locations.is_moved(self._database, uri.removesuffix(f"/{run_id}/artifacts")):
+                raise StoreMoved(f"the store was moved, and remembers them at {uri}; python -m seqadd.run {RELOCATE}")
+        self.client.log_artifacts(run_id, str(folder), name)
+
+    def _moved_artifacts(self, run_id: str) -> ArtifactRepository | None:
+        """The artifacts of a run that lie beside the store, which remembers them where it was before it was moved."""
+        if self._database is None:
+            return None
+        folder = artifact_locations.moved_artifacts(
+            self._database, run_id, self.client.get_run(run_id).info.artifact_uri
+        )
+        return get_artifact_repository(folder.as_uri()) if folder is not None else None
+
+    def _tagged(self, key: str, value: str, *others: str) -> list[RunRecord]:
+        """The runs with a tag that ``narrowed`` has left and other filters fit, oldest first."""
+        wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.only)])
+        return [_run_record(run) for run in self.search(wanted)]
+
+    @defer_signals()
+    def search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
+        """The runs of the experiment, or of another, that a filter fits, oldest first; or the newest of them alone."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [experiment_id or self.experiment_id],
+                filter_string=wanted,
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=1 if newest else _PAGE,
+                order_by=[f"attributes.start_time {'DESC' if newest else 'ASC'}"],
+                page_token=token,
+            )
+            runs.extend(page)
+            token = page.token
+            if newest or not token:
+                return runs
+
+    @defer_signals()
+    def history(self, run_id: str, metric: str) -> dict[int, float]:
+        """A metric's value after each epoch, epochs counted from 1, in their order."""
+        values = self.client.get_metric_history(run_id, metric)
+        return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
+
+    def histories(self, wanted: Sequence[tuple[str, str]]) -> list[dict[int, float]]:
+        """As ``history``, for many runs and metrics: ``[(run_id, metric), ...]``."""
+        return self.each(lambda one: self.history(*one), wanted)
+
+    @defer_signals()
+    def each(self, ask: Callable[[_Item], _Answer], things: Iterable[_Item]) -> list[_Answer]:
+        """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
+        if self._database is not None:
+            return list(map(ask, things))
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            return list(threads.map(ask, things))
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the store says of a run."""
+
+    run_id: str
+    status: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: frozenset[str] = frozenset()  # of which it has values
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says its seed and epochs; others write to a shared store what they like."""
+        return all(re.fullmatch("[0-9]{1,10}", self.params.get(key, "")) for key in ("seed", "epochs"))
+
+    @property
+    def flags(self) -> str:
+        """What it was made with, see ``arithmetic.flags``."""
+        return self.tags.get(FLAGS, "")
+
+    @property
+    def user(self) -> str:
+        """Who recorded it."""
+        return self.tags.get(MLFLOW_USER, "unknown")
+
+
+@dataclass(frozen=True)
+class RunsByStatus:
+    """All runs of a condition, each list oldest first.
+
+    Attributes:
+        finished: those that count.
+        unfinished: under way, failed or killed.
+        strange: finished, but they do not say which seed and how many epochs, as if another program had written them.
+        with_flags: finished, but made with flags that can alter numbers; they count where this tag is asked for.
+    """
+
+    finished: list[RunRecord]
+    unfinished: list[RunRecord]
+    strange: list[RunRecord]
+    with_flags: list[RunRecord]
+
+
+def _run_record(run: Run) -> RunRecord:
+    data = run.data
+    return RunRecord(run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), frozenset(data.metrics))
+
+
+def _made_here(runs: Iterable[RunRecord]) -> list[RunRecord]:
+    """Those with the flags of this process."""
+    flags = numeric_flags.flags()
+    return [run for run in runs if run.flags == flags]
+
+
+_FINISHED = "attributes.status = 'FINISHED'"
+
+
+def _filters(only: RunFilter) -> list[str]:
+    """What MLflow is to look for; put together with AND."""
+    found = [f"tags.`{key}` = {_quoted(value)}" for key, value in only.tags]
+    if only.user is not None:
+        found.append(f"tags.`{MLFLOW_USER}` = {_quoted(only.user)}")
+    if only.commit is not None:
+        found.append(f"tags.git_commit LIKE {_quoted(only.commit + '%')}")
+    return found
+
+
+def _quoted(value: str) -> str:
+    """A value inside a filter; MLflow takes what is between two quotes as it is, and knows no escape (see ``only``)."""
+    quote = '"' if "'" in value else "'"
+    if quote in value or value.endswith("\\"):
+        raise ValueError(f"{value!r} cannot be asked for")
+    return f"{quote}{value}{quote}"
