@@ -1,13 +1,17 @@
-"""Our loop over the steps against Keras' own layers: same weights, same outputs, same gradients."""
+"""Our loop over the steps against Keras' own layers: same weights, same outputs, same gradients; and used as theirs."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_config
 
 from seqadd import layers, models
+from seqadd.encoder_decoder import EncoderDecoder, previous
 
 SETTINGS = [
     ("LSTM", {}),
@@ -121,3 +125,319 @@ def test_a_mask_is_refused():
 def test_a_setting_that_the_steps_would_ignore_is_refused():
     with pytest.raises(NotImplementedError, match="GRU of seqadd knows no dropout"):
         layers.GRU(6, dropout=0.1)
+
+
+# As layers of Keras: saved, loaded, copied, wrapped, given states and batches of all kinds.
+
+
+NAMES = ["LSTM", "GRU", "SimpleRNN"]
+#: Two of four characters are blanks.
+ONE_HOT = np.eye(12, dtype=np.float32)[[[0, 3, 0, 5], [7, 0, 2, 11], [1, 0, 0, 9]]]
+
+
+def layer_of(kind: str, **settings: Any) -> keras.layers.Layer:
+    """A layer for ``ONE_HOT`` without a zero among its weights, the same for the same shapes."""
+    layer = getattr(layers, kind)(6, **settings)
+    layer.build((None, 4, 12))
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    return layer
+
+
+def equal(ours: Any, theirs: Any) -> bool:
+    """Whether tensors, or lists of them, are equal to the bit."""
+    ours, theirs = (keras.tree.flatten(each) for each in (ours, theirs))
+    return all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(layers.GRU):
+    """A subclass with a setting of its own."""
+
+    def __init__(self, units: int, factor: float = 2.0, **settings: Any) -> None:
+        super().__init__(units, **settings)
+        self.factor = factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+    def call(self, sequences: tf.Tensor, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        return self.factor * super().call(sequences, initial_state, mask, training)
+
+
+def reloaded(model: keras.Model, path: Path) -> keras.Model:
+    model.save(path)
+    return keras.models.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"skip_blanks": True, "return_sequences": True},
+        {"constant_input": True, "return_state": True, "go_backwards": True, "dtype": "float64", "trainable": False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("name", "of_cell"),
+    [
+        ("LSTM", {"recurrent_activation": models.hard_sigmoid_of_keras2}),
+        ("LSTM", {}),
+        ("GRU", {"recurrent_activation": models.hard_sigmoid_of_keras2, "reset_after": False}),
+        ("GRU", {"reset_after": True}),
+        ("SimpleRNN", {}),
+    ],
+)
+def test_a_layer_is_loaded_as_it_was_saved(name, of_cell, settings, tmp_path):
+    layer = layer_of(name, **of_cell, **settings, name="its_name")
+    question = keras.Input((4, 12))
+    model = keras.Model(question, layer(question))
+    copies = [reloaded(model, tmp_path / f"model{suffix}") for suffix in (".keras", ".h5")]
+    copies.append(keras.models.clone_model(model))
+    copies[-1].set_weights(model.get_weights())
+    for copy in copies:
+        assert equal(copy(ONE_HOT), model(ONE_HOT))
+        assert type(copy.layers[1]) is type(layer)
+        assert copy.layers[1].get_config() == layer.get_config()
+        assert copy.layers[1].trainable == layer.trainable
+
+
+def test_a_subclass_is_loaded_with_its_setting_and_ours(tmp_path):
+    model = keras.Sequential([keras.Input((4, 12)), Doubled(6, factor=3.0, skip_blanks=True)])
+    copy = reloaded(model, tmp_path / "model.keras")
+    assert equal(copy(ONE_HOT), model(ONE_HOT))
+    assert (copy.layers[0].factor, copy.layers[0].skip_blanks) == (3.0, True)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("name", NAMES)
+def test_keras_own_layer_does_not_take_what_ours_has_saved(name, suffix, tmp_path, monkeypatch):
+    """With ``skip_blanks`` it would compute other numbers."""
+    path, own = tmp_path / f"model{suffix}", getattr(keras.layers, name)
+    keras.Sequential([keras.Input((4, 12)), layer_of(name)]).save(path)
+    monkeypatch.delitem(keras.saving.get_custom_objects(), f"seqadd>{name}")  # as where seqadd is not imported
+    said = f"Could not locate class '{name}'|Unknown layer: 'seqadd>{name}'"
+    with pytest.raises((TypeError, ValueError), match=said):
+        keras.models.load_model(path, custom_objects={name: own})
+    with pytest.raises(ValueError, match=r"Unrecognized keyword arguments.*constant_input.*skip_blanks"):
+        keras.models.load_model(path, custom_objects={f"seqadd>{name}": own})
+
+
+MODELS = [
+    *([f"architecture={name}"] for name in models.ARCHITECTURES),
+    ["architecture=encoder_decoder", "peek=true", "cell=gru"],
+    ["architecture=attention", "score=dot", "cell=gru", "era=keras3"],
+]
+
+
+def built(*overrides: str) -> tuple[keras.Model, Any]:
+    """A small model and what it is called with."""
+    model = models.build_model(make_config("cell=simple_rnn", "encoder_units=3", *overrides), 3, 3, 12)
+    rng = np.random.default_rng(0)
+    for weights in model.weights:
+        weights.assign(0.5 * rng.normal(size=weights.shape))
+    return model, [ONE_HOT[:, :3], ONE_HOT[:, 1:]] if isinstance(model, EncoderDecoder) else ONE_HOT[:, :3]
+
+
+@pytest.mark.parametrize("overrides", MODELS, ids=" ".join)
+def test_every_model_is_loaded_as_it_was_saved(overrides, tmp_path):
+    model, inputs = built(*overrides)
+    model.layers[-2].trainable = False
+    copy = reloaded(model, tmp_path / "model.keras")
+    assert type(copy) is type(model)
+    assert equal(copy(inputs), model(inputs))
+    of_copy, of_model = ([(layer.name, layer.trainable) for layer in each.layers] for each in (copy, model))
+    assert of_copy == of_model
+    assert equal(copy.get_weights(), model.get_weights())
+    if isinstance(model, EncoderDecoder):
+        clone = keras.models.clone_model(model)
+        clone.set_weights(model.get_weights())
+        for each in (copy, clone):
+            assert equal(each.answer(inputs[0]), model.answer(inputs[0]))
+            assert (each.answer_length, list(each.inside)) == (3, list(model.inside))
+
+
+@pytest.mark.parametrize("architecture", ["encoder_decoder", "attention", "pooled"])
+def test_a_file_that_could_not_be_loaded_is_not_written(architecture, tmp_path):
+    model, _ = built(f"architecture={architecture}")
+    with pytest.raises(ValueError, match=r"model\.h5: \w+ cannot be loaded from this older format; save it as \.keras"):
+        model.save(tmp_path / "model.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_decoder_of_another_graph_is_refused():
+    question = keras.Input((3, 12))
+    with pytest.raises(ValueError, match="no encoder with a decoder; build_encoder_decoder makes one"):
+        EncoderDecoder(question, keras.layers.Dense(12)(layers.LSTM(6)(question)))
+
+
+@pytest.mark.parametrize(("name", "return_state"), [("LSTM", False), ("LSTM", True), ("GRU", False)])
+def test_both_directions_are_those_of_keras(name, return_state, tmp_path):
+    both = [
+        keras.layers.Bidirectional(
+            getattr(module, name)(6, return_sequences=not return_state, return_state=return_state)
+        )
+        for module in (keras.layers, layers)
+    ]
+    for each in both:
+        each.build((None, 4, 12))
+    both[1].set_weights(both[0].get_weights())
+    for theirs, ours in zip(*(keras.tree.flatten(each(ONE_HOT)) for each in both), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    model = keras.Sequential([keras.Input((4, 12)), both[1]])
+    assert equal(reloaded(model, tmp_path / "model.keras")(ONE_HOT), model(ONE_HOT))
+
+
+def test_no_kernel_of_a_gpu_computes_both_directions_from_the_weights_alone():
+    """Keras would ask one that knows of no blanks."""
+    both = keras.layers.Bidirectional(layers.LSTM(6, skip_blanks=True))
+    both.build((None, 4, 12))
+    assert not both._can_attempt_fused_lstm(None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distributed_over_time_it_is_the_layer_at_each_time(name):
+    layer = layer_of(name, skip_blanks=True)
+    times = np.stack([ONE_HOT, ONE_HOT[::-1]], axis=1)
+    found = keras.layers.TimeDistributed(layer)(times)
+    np.testing.assert_allclose(found, np.stack([layer(ONE_HOT), layer(ONE_HOT[::-1])], axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("constant_input", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_states_may_come_in_any_form(name, constant_input):
+    layer = layer_of(name, constant_input=constant_input)
+    states = [np.full((3, 6), 0.1 * (1 + n)) for n in range(len(layer.state_size))]
+    tensors = [tf.constant(state, tf.float32) for state in states]
+    expected = layer(ONE_HOT, initial_state=tensors)
+    forms = [states, tuple(states), tuple(tensors), [tf.Variable(state) for state in tensors]]
+    forms += [states[0], tensors[0]] if len(states) == 1 else []
+    for form in forms:
+        assert equal(layer(ONE_HOT, initial_state=form), expected)
+    assert equal(layer(ONE_HOT, initial_state=None), layer(ONE_HOT))
+    assert not equal(layer(ONE_HOT), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("LSTM", (3, 6)),
+        ("LSTM", [(3, 6)]),
+        ("LSTM", [(3, 6), (3, 5)]),
+        ("GRU", (6,)),
+        ("GRU", (1, 6)),
+        ("GRU", []),
+        ("SimpleRNN", [(3, 6), (3, 6)]),
+    ],
+)
+def test_states_that_cannot_be_are_refused(name, shapes):
+    states = [np.zeros(shape) for shape in shapes] if isinstance(shapes, list) else np.zeros(shapes)
+    n = 2 if name == "LSTM" else 1
+    said = f"must be one array of shape \\(3, 6\\) for each state of {name}, in a list of {n}"
+    with pytest.raises(ValueError, match=said):
+        layer_of(name, constant_input=True)(ONE_HOT, initial_state=states)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("LSTM", {"skip_blanks": True}), ("GRU", {"return_sequences": True}), ("SimpleRNN", {"constant_input": True})],
+)
+def test_a_batch_may_be_empty(name, settings):
+    layer = layer_of(name, **settings)
+    of_any_size = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec((None, 4, 12))])
+    assert layer(ONE_HOT[:0]).shape == of_any_size(ONE_HOT[:0]).shape == (0, *layer(ONE_HOT).shape[1:])
+    np.testing.assert_allclose(of_any_size(ONE_HOT), layer(ONE_HOT), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, None, 12), (3, 0, 12)])
+def test_steps_without_a_number_are_refused(shape):
+    layer = layers.GRU(6, name="a_gru")
+    layer.build((3, 4, 12))
+    with pytest.raises(ValueError, match=rf"a_gru: an input of .* has {shape[1]} steps; their number must be known"):
+        tf.function(layer).get_concrete_function(tf.TensorSpec(shape))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_cell", "policy"),
+    [*((*each, "float64") for each in SETTINGS), *((*each, "mixed_bfloat16") for each in SETTINGS[1:3]),
+     ("SimpleRNN", {}, "float16"), ("GRU", {"reset_after": False}, "mixed_float16")],
+)  # fmt: skip
+def test_it_computes_under_every_policy(name, of_cell, policy):
+    expected = layer_of(name, **of_cell, skip_blanks=True)(ONE_HOT)
+    layer = layer_of(name, **of_cell, skip_blanks=True, dtype=policy)
+    with tf.GradientTape() as tape:
+        found = layer(ONE_HOT)
+    assert found.dtype == layer.compute_dtype
+    np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=1e-6 if policy == "float64" else 0.1)
+    gradients = tape.gradient(found, layer.trainable_variables)
+    assert [gradient.dtype for gradient in gradients] == [layer.variable_dtype] * len(gradients)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_cannot_be_drawn_are_refused(name):
+    said = "draws no orthogonal first weights in bfloat16; dtype='mixed_bfloat16' computes in it"
+    with pytest.raises(NotImplementedError, match=said):
+        getattr(layers, name)(6, dtype="bfloat16")
+
+
+@pytest.fixture
+def policy(request):
+    """A policy of all layers that are made."""
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["float64"], indirect=True)
+@pytest.mark.parametrize("architecture", ["readout", "encoder_decoder", "attention"])
+def test_a_model_computes_in_float64(architecture, policy, tmp_path):
+    model, inputs = built(f"architecture={architecture}")
+    assert model(inputs).dtype == tf.float64
+    if isinstance(model, EncoderDecoder):
+        ids = ONE_HOT[:, 1:].argmax(axis=-1)
+        told = model.half_taught(inputs[0], ids, tf.ones((3, 3), tf.bool))
+        np.testing.assert_allclose(told, model([inputs[0], previous(tf.constant(ids)).numpy()]), atol=1e-9)
+        answers, scores = model.beam_search(inputs[0], 1)
+        assert (answers[:, 0].numpy() == model.answer(inputs[0]).numpy().argmax(axis=-1)).all()
+        assert scores.dtype == tf.float64
+    # Loaded, it does not follow the policy of the day.
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    assert equal(keras.models.load_model(tmp_path / "model.keras")(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16"], indirect=True)
+def test_in_half_of_the_bits_it_is_taught_and_answers_nothing_on_its_own(policy):
+    model, inputs = built("architecture=attention")
+    assert model(inputs).dtype == tf.float16
+    said = "answers on its own in float32 or float64; its policy is mixed_float16: build it under another"
+    for answered in (lambda: model.answer(ONE_HOT), lambda: model.beam_search(ONE_HOT, 1)):
+        with pytest.raises(NotImplementedError, match=said):
+            answered()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("LSTM", {"skip_blanks": True, "return_state": True}), ("GRU", {"constant_input": True}), ("GRU", {}),
+     ("SimpleRNN", {"dtype": "float64"})],
+)  # fmt: skip
+def test_what_is_no_number_stays_in_its_row(name, settings, value):
+    """At the place, too, of which the 1 is made that states are divided by."""
+    layer, broken = layer_of(name, **settings), ONE_HOT.copy()
+    broken[0, 0, 0] = value
+    found, expected = (keras.tree.flatten(layer(x)) for x in (broken, ONE_HOT))
+    assert equal([each[1:] for each in found], [each[1:] for each in expected])
+    assert not equal(found, expected)
+
+
+@pytest.mark.parametrize("architecture", ["readout", "encoder_decoder", "attention"])
+def test_what_is_no_number_stays_in_its_row_of_a_model(architecture):
+    model, inputs = built(f"architecture={architecture}")
+    expected = model(inputs).numpy()
+    broken = keras.tree.map_structure(np.copy, inputs)
+    for array in keras.tree.flatten(broken):
+        array[0] = np.nan
+    found = model(broken).numpy()
+    assert np.isnan(found[0]).any()
+    assert equal(found[1:], expected[1:])

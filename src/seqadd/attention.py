@@ -28,27 +28,40 @@ class Memory(NamedTuple):
     real: tf.Tensor
 
 
+@keras.saving.register_keras_serializable(package="seqadd")
 class AttentionDecoder(keras.layers.Layer):
     """A recurrent layer that reads, beside its input, what its attention brings.
 
     Args:
         recurrent: of ``seqadd.layers``, returning sequences, as wide as the encoder.
         score: ``additive``: v tanh(W state + U output), or ``dot``: the product of state and output.
-        name: of the layer.
+        name, trainable, dtype: as in Keras' layers.
     """
 
-    def __init__(self, recurrent: Any, score: str, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, recurrent: Any, score: str, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
         #: What each output is called by whoever looks inside.
-        self.output_names = (name, "alignment_1")
+        self.output_names = (self.name, "alignment_1")
         self.recurrent = recurrent
+        self._score = score
+        dtype = self.dtype_policy
         if score == "additive":
-            self._query: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="query")
-            self._key: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="key")
-            self._attention: Any = keras.layers.AdditiveAttention(name="score")
+            self._query: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="query", dtype=dtype)
+            self._key: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="key", dtype=dtype)
+            self._attention: Any = keras.layers.AdditiveAttention(name="score", dtype=dtype)
         else:
-            self._query = self._key = keras.layers.Identity()
-            self._attention = keras.layers.Attention(name="score")
+            self._query = self._key = keras.layers.Identity(dtype=dtype)
+            self._attention = keras.layers.Attention(name="score", dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """All that ``__init__`` takes."""
+        recurrent = keras.saving.serialize_keras_object(self.recurrent)
+        return {**super().get_config(), "recurrent": recurrent, "score": self._score}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The reverse of ``get_config``."""
+        return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
 
     def build(self, read_shape: Any, question_shape: Any, outputs_shape: Any, states_shape: Any) -> None:
         """Makes all weights, from the shapes of what ``call`` takes."""

@@ -60,62 +60,67 @@ class Encoded(NamedTuple):
     memory: Memory | None
 
 
-class EncoderDecoder(keras.Model):
+@keras.saving.register_keras_serializable(package="seqadd")
+class KerasFileModel(keras.Model):
+    """A model with parts that are loaded from ``.keras`` alone; all else is as in ``keras.Model``."""
+
+    def save(self, filepath: Any, *arguments: Any, **settings: Any) -> None:
+        """As in ``keras.Model``.
+
+        Raises:
+            ValueError: for a file of Keras' older format, which could not be loaded.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(f"{filepath}: {self.name} cannot be loaded from this older format; save it as .keras")
+        super().save(filepath, *arguments, **settings)
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class EncoderDecoder(KerasFileModel):
     """Maps one-hot questions and what is read of the answers to probabilities of the answers' characters.
 
     Args:
-        recurrent: makes a recurrent layer of ``seqadd.layers``: (units, **settings) -> layer.
-        cell: what the layers are called after.
-        units: of encoder and decoder, for the states of one are those of the other.
-        question_length: characters in a question, padding included.
-        answer_length: characters in an answer, the blank that ends it included.
-        peek: whether every step of the decoder reads the encoder's last output too, as in Cho et al. 2014.
-        score: of attention, ``additive`` or ``dot``; None for a decoder without.
+        inputs, outputs: of a graph that ``build_encoder_decoder`` has made, or that Keras copies when it loads a model.
+        name, trainable: as in ``keras.Model``.
+
+    Raises:
+        ValueError: for another graph.
     """
 
-    def __init__(
-        self,
-        recurrent: Callable[..., Any],
-        cell: str,
-        units: int,
-        question_length: int,
-        answer_length: int,
-        *,
-        peek: bool = False,
-        score: str | None = None,
-    ) -> None:
-        encoder = recurrent(
-            units, return_sequences=score is not None, return_state=True, skip_blanks=True, name=f"{cell}_1"
-        )
-        decoder = recurrent(units, return_sequences=True, name=f"{cell}_2")
-        characters = keras.layers.Dense(_N, name="time_distributed_1")
-        softmax = keras.layers.Activation("softmax", name="activation_1")
-        question = keras.Input((question_length, _N), name="question")
-        read = keras.Input((answer_length, _N), name="previous")
-        encoded, *states = encoder(question)
-        attention = None if score is None else AttentionDecoder(decoder, score, name=f"attention_{cell}_2")
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **settings: Any) -> None:
+        super().__init__(inputs, outputs, name=name, **settings)
+        kinds = [AttentionDecoder, keras.layers.RNN, keras.layers.Dense, keras.layers.Activation]
+        attentions, recurrent, *others = ([layer for layer in self.layers if isinstance(layer, kind)] for kind in kinds)
+        recurrent += [attention.recurrent for attention in attentions]
+        if [len(self.inputs), len(recurrent), *map(len, others)] != [2, 2, 1, 1]:
+            raise ValueError(f"{self.name}: this graph is no encoder with a decoder; build_encoder_decoder makes one")
+        (encoder, decoder), ((characters,), (softmax,)) = recurrent, others
+        attention = attentions[0] if attentions else None
         inside = {}
         if attention is not None:
-            outputs, alignment = attention(read, question, encoded, states)
+            read, _, encoded, *states = attention.input
+            outputs, alignment = attention.output
             # A second time what the decoder has had already: little work, and there it is for whoever looks inside.
-            context = keras.layers.Dot(axes=(2, 1), name="context_1")([alignment, encoded])
+            context = keras.layers.Dot(axes=(2, 1))([alignment, encoded])
             inside[decoder.name] = (decoder, [keras.layers.Concatenate()([read, context]), *states], outputs)
-            outputs = keras.layers.Concatenate(name="concatenate_1")([outputs, context])
-        else:
-            if peek:
-                context = keras.layers.RepeatVector(answer_length, name="repeat_vector_1")(encoded)
-                outputs = decoder(keras.layers.Concatenate(name="concatenate_1")([read, context]), initial_state=states)
-            else:
-                outputs = decoder(read, initial_state=states)
-        super().__init__([question, read], softmax(characters(outputs)), name="encoder_decoder")
         self._encoder, self._decoder, self._attention = encoder, decoder, attention
-        self._characters, self._softmax, self._peek = characters, softmax, peek
+        self._characters, self._softmax = characters, softmax
+        self._peek = any(isinstance(layer, keras.layers.RepeatVector) for layer in self.layers)
         #: For whoever looks inside: recurrent layers within others, by name, with tensors of their inputs and output.
         self.inside = inside
-        self.answer_length = answer_length
+        self.answer_length = self.inputs[1].shape[1]
 
     def encode(self, questions: tf.Tensor) -> Encoded:
-        """What the decoder starts with, for one-hot questions of any length, ``(batch, n, 12)``."""
+        """What the decoder starts with, for one-hot questions of any length, ``(batch, n, 12)``.
+
+        Raises:
+            NotImplementedError: for a model whose policy is another than float32 or float64.
+        """
+        policy = self._decoder.dtype_policy.name
+        if policy not in ("float32", "float64"):  # steps outside of Keras' layers, whose weights nobody casts
+            raise NotImplementedError(
+                f"{self.name} answers on its own in float32 or float64; its policy is {policy}: build it under another"
+            )
         encoded, *states = self._encoder(questions)
         if self._attention is not None:
             return Encoded(states, None, self._attention.remember(questions, encoded))
@@ -152,6 +157,7 @@ class EncoderDecoder(keras.Model):
         Returns:
             Probabilities, ``(batch, longest, 12)``; after the blank that ends an answer there are blanks alone.
         """
+        questions = self._as_input(questions)
         encoded = self.encode(questions)
         states = encoded.states
         blank = _blanks(questions)
@@ -173,10 +179,11 @@ class EncoderDecoder(keras.Model):
             answers: ids, ``(batch, answer_length)``.
             told: whether, at each place, ``(batch, answer_length)``; the first place always reads the blank.
         """
+        questions = self._as_input(questions)
         encoded = self.encode(questions)
         states, said, each = encoded.states, _blanks(questions), []
         once = self._decoder.once(questions)
-        for at, right in enumerate(tf.unstack(previous(answers), axis=1)):
+        for at, right in enumerate(tf.unstack(self._as_input(previous(answers)), axis=1)):
             probabilities, states = self.step(tf.where(told[:, at, None], right, said), states, encoded, once)
             each.append(probabilities)
             said = _most_probable(probabilities)
@@ -194,17 +201,18 @@ class EncoderDecoder(keras.Model):
             Ids, ``(batch, width, longest)``, the most probable first, and the logarithms of the whole answers'
             probabilities, ``(batch, width)``; below -1e8 where there were fewer answers than ``width``.
         """
-        n = tf.shape(questions)[0]
+        questions = self._as_input(questions)
+        n, dtype = tf.shape(questions)[0], questions.dtype
         encoded = tf.nest.map_structure(
             lambda part: None if part is None else tf.repeat(part, width, axis=0), self.encode(questions)
         )
         states = encoded.states
         answers = tf.zeros((n, width, 0), tf.int32)
         # All beginnings of a question are the same one, and must not be counted as many.
-        scores = tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)]), [n, 1])
-        read = tf.one_hot(tf.fill([n * width], BLANK), _N)
+        scores = tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)], dtype), [n, 1])
+        read = tf.one_hot(tf.fill([n * width], BLANK), _N, dtype=dtype)
         ended = tf.zeros((n, width), tf.bool)
-        after_the_end = tf.one_hot(BLANK, _N, on_value=0.0, off_value=_NEVER)
+        after_the_end = tf.one_hot(BLANK, _N, on_value=0.0, off_value=_NEVER, dtype=dtype)
         for _ in range(longest or self.answer_length):
             probabilities, states = self.step(read, states, encoded)
             logarithms = tf.reshape(tf.math.log(tf.maximum(probabilities, 1e-30)), (n, width, _N))
@@ -215,19 +223,66 @@ class EncoderDecoder(keras.Model):
             ended = tf.gather(ended, came_from, batch_dims=1) | (characters == BLANK)
             rows = tf.reshape(tf.range(n)[:, None] * width + came_from, [-1])
             states = [tf.gather(state, rows) for state in states]
-            read = tf.one_hot(tf.reshape(characters, [-1]), _N)
+            read = tf.one_hot(tf.reshape(characters, [-1]), _N, dtype=dtype)
         return answers, scores
+
+    def _as_input(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """In the numbers that the model computes with."""
+        return tf.cast(one_hot, self._decoder.compute_dtype)
 
     def inputs_for(self, questions: tf.Tensor) -> list[tf.Tensor]:
         """What the model as a whole is given to look at it from inside: the questions, and what it reads of its own."""
         return [tf.convert_to_tensor(questions), previous(tf.argmax(self.answer(questions), axis=-1))]
 
 
+def build_encoder_decoder(
+    recurrent: Callable[..., Any],
+    cell: str,
+    units: int,
+    question_length: int,
+    answer_length: int,
+    *,
+    peek: bool = False,
+    score: str | None = None,
+) -> EncoderDecoder:
+    """An encoder with a decoder that has fresh weights.
+
+    Args:
+        recurrent: makes a recurrent layer of ``seqadd.layers``: (units, **settings) -> layer.
+        cell: what the layers are called after.
+        units: of encoder and decoder, for the states of one are those of the other.
+        question_length: characters in a question, padding included.
+        answer_length: characters in an answer, the blank that ends it included.
+        peek: whether every step of the decoder reads the encoder's last output too, as in Cho et al. 2014.
+        score: of attention, ``additive`` or ``dot``; None for a decoder without.
+    """
+    encoder = recurrent(
+        units, return_sequences=score is not None, return_state=True, skip_blanks=True, name=f"{cell}_1"
+    )
+    decoder = recurrent(units, return_sequences=True, name=f"{cell}_2")
+    characters = keras.layers.Dense(_N, name="time_distributed_1")
+    softmax = keras.layers.Activation("softmax", name="activation_1")
+    question = keras.Input((question_length, _N), name="question")
+    read = keras.Input((answer_length, _N), name="previous")
+    encoded, *states = encoder(question)
+    if score is not None:
+        attention = AttentionDecoder(decoder, score, name=f"attention_{cell}_2")
+        outputs, alignment = attention(read, question, encoded, states)
+        context = keras.layers.Dot(axes=(2, 1), name="context_1")([alignment, encoded])
+        outputs = keras.layers.Concatenate(name="concatenate_1")([outputs, context])
+    elif peek:
+        context = keras.layers.RepeatVector(answer_length, name="repeat_vector_1")(encoded)
+        outputs = decoder(keras.layers.Concatenate(name="concatenate_1")([read, context]), initial_state=states)
+    else:
+        outputs = decoder(read, initial_state=states)
+    return EncoderDecoder([question, read], softmax(characters(outputs)), name="encoder_decoder")
+
+
 def _blanks(questions: tf.Tensor) -> tf.Tensor:
     """The blank that begins each answer, one-hot, ``(batch, 12)``."""
-    return tf.one_hot(tf.fill([tf.shape(questions)[0]], BLANK), _N)
+    return tf.one_hot(tf.fill([tf.shape(questions)[0]], BLANK), _N, dtype=questions.dtype)
 
 
 def _most_probable(probabilities: tf.Tensor) -> tf.Tensor:
     """One-hot, ``(batch, 12) -> (batch, 12)``."""
-    return tf.one_hot(tf.argmax(probabilities, axis=-1), _N)
+    return tf.one_hot(tf.argmax(probabilities, axis=-1), _N, dtype=probabilities.dtype)

@@ -13,10 +13,11 @@ import keras
 
 from seqadd import layers
 from seqadd.config.schema import Config
-from seqadd.encoder_decoder import EncoderDecoder
+from seqadd.encoder_decoder import KerasFileModel, build_encoder_decoder
 from seqadd.readout import ReadoutDecoder
 
 
+@keras.saving.register_keras_serializable(package="seqadd")
 def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
     """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``hard_sigmoid`` of its backend).
 
@@ -102,7 +103,7 @@ def _characters(n_characters: int) -> list[keras.layers.Layer]:
 
 def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
     """The encoder's states start a decoder that reads its own answer: the article's second half; with attention too."""
-    return EncoderDecoder(
+    return build_encoder_decoder(
         functools.partial(CELLS[config.cell], era=config.era),
         config.cell,
         config.encoder_units,
@@ -169,7 +170,7 @@ def pooled(config: Config, question_length: int, answer_length: int, n_character
     x = keras.layers.Dense(config.decoder_units, activation="tanh", name="time_distributed_0")(x)
     for layer in _characters(n_characters):
         x = layer(x)
-    return keras.Model(question, x, name="pooled")
+    return KerasFileModel(question, x, name="pooled")
 
 
 ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {

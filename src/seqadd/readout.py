@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable(package="seqadd")
 class ReadoutDecoder(keras.layers.Layer):
     """The first readout and the states before it -> the readout after each step.
 
@@ -15,14 +16,28 @@ class ReadoutDecoder(keras.layers.Layer):
         recurrent: of ``seqadd.layers``.
         units: width of a readout, tanh of the state.
         steps: how many.
-        name: of the layer.
+        name, trainable, dtype: as in Keras' layers.
     """
 
-    def __init__(self, recurrent: Any, units: int, steps: int, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, recurrent: Any, units: int, steps: int, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
         self.recurrent = recurrent
-        self._readout = keras.layers.Dense(units, activation="tanh", name="readout")
+        self._readout = keras.layers.Dense(units, activation="tanh", name="readout", dtype=self.dtype_policy)
         self._steps = steps
+
+    def get_config(self) -> dict[str, Any]:
+        """All that ``__init__`` takes."""
+        return {
+            **super().get_config(),
+            "recurrent": keras.saving.serialize_keras_object(self.recurrent),
+            "units": self._readout.units,
+            "steps": self._steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The reverse of ``get_config``."""
+        return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
 
     def build(self, first_shape: Any, states_shape: Any) -> None:
         """Makes all weights, from the shapes of what ``call`` takes."""
