@@ -57,7 +57,6 @@ def timed_run(started: float) -> None:
 
     from seqadd import run
     from seqadd.cli.progress import EpochDone
-    from seqadd.train import train_run
 
     epochs: list[float] = []
 
@@ -68,11 +67,12 @@ def timed_run(started: float) -> None:
 
     def timed_alone(config: Any) -> str:
         over("Python, Hydra, the configuration")
+        from seqadd import train
         from seqadd.system import tensorflow_setup as seqadd_quiet
-        from seqadd.tracking import store
+        from seqadd.tracking import connection
 
         over("importing MLflow")
-        mark_around(store, "open_store", "other", "opening the store")
+        mark_around(connection, "open_store", "other", "opening the store")
         mark_around(train, "draw", "opening the store", "drawing and writing the sums")
         mark_around(train, "find_start", "looking for earlier runs", "looking for earlier runs")
         quiet = seqadd_quiet.quiet_import
@@ -99,8 +99,8 @@ def timed_run(started: float) -> None:
 
                 training.train = timed_train
 
-        setattr(train, "quiet_import_of_tensorflow", Quiet)  # noqa: B010
-        run_id = train_run(config, report)
+        setattr(train, "quiet_import", Quiet)  # noqa: B010
+        run_id = train.train_run(config, report)
         over("artifacts, closing the record")
         return run_id
 

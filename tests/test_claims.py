@@ -115,7 +115,7 @@ def test_a_file_that_is_missing_is_named(name, tmp_path):
 @pytest.mark.parametrize("name", ["Übung", "a (b), c", "it's", 'a"b'])
 def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
     shutil.copytree(resource_dir("conf"), tmp_path / name / "conf")
-    monkeypatch.setattr(claims, "packaged", lambda folder: tmp_path / name / folder)
+    monkeypatch.setattr(claims, "resource_dir", lambda folder: tmp_path / name / folder)
     assert claims.read(make_claim(tmp_path / name / "experiments")).name == "small"
 
 

@@ -69,7 +69,7 @@ REFUSALS = {
 
 
 def test_what_needs_more_memory_than_there_is_is_refused_with_the_key_that_asks_for_most(monkeypatch):
-    monkeypatch.setattr(schema, "memory", lambda: 2_000_000_000)
+    monkeypatch.setattr(validation, "memory", lambda: 2_000_000_000)
     validation.check_machine(make_config("batch_size=45000"))
     # 4 bytes x 1.5 x 4 gates x (7 x 512 + 4 x 512) x 45,000 = 6.08 GB; weights, questions, validation: 0.15 GB
     too_much = make_config("batch_size=45000", "encoder_units=512", "decoder_units=512")
@@ -85,7 +85,7 @@ def test_what_needs_more_memory_than_there_is_is_refused_with_the_key_that_asks_
 
 
 def test_a_table_of_runs_that_this_machine_could_not_do_is_shown(monkeypatch):
-    monkeypatch.setattr(schema, "memory", lambda: 1)
+    monkeypatch.setattr(validation, "memory", lambda: 1)
     assert make_config("cell=lstm").cell == "lstm"
 
 

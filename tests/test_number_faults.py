@@ -23,7 +23,7 @@ from seqadd.errors import CheckpointError, ConfigError
 from seqadd.search import study
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.system import hardware, numeric_flags
-from seqadd.tracking import connection, provenance, store
+from seqadd.tracking import connection, provenance
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.tracking.store import RunRecord
 
@@ -127,7 +127,7 @@ def test_of_a_processor_those_instructions_count_that_arithmetic_follows_from(to
 
 
 def test_a_run_says_its_flags_and_its_instructions(monkeypatch):
-    monkeypatch.setattr(store, "instructions", lambda: "avx fma")
+    monkeypatch.setattr(provenance, "instructions", lambda: "avx fma")
     tags = provenance.run_tags(make_config())
     assert tags["instructions"] == "avx fma"
     assert "flags" not in tags

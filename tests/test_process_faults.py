@@ -27,7 +27,7 @@ from conftest import (
 )
 
 from seqadd import errors
-from seqadd.config import schema, validation
+from seqadd.config import validation
 from seqadd.system import hardware
 from seqadd.system.files import write_file
 from seqadd.tracking import connection, recording
@@ -103,7 +103,7 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
     store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
     place = store.run_directory("one")
     started: list[tuple[str, dict[str, str]]] = []
-    monkeypatch.setattr(run_directory, "start_beside", lambda *asked: started.append(asked))
+    monkeypatch.setattr(run_directory, "spawn_detached", lambda *asked: started.append(asked))
     place._have_it_reconciled()
     ((module, variables),) = started
     assert module == reconcile.__name__
@@ -182,7 +182,7 @@ def main():
 WITHOUT_A_WORD = "is gone without a word, and so is the process that it was forked from"
 
 
-def start_sweep(folder: Path, *labels: str, preloaded: str = "seqadd.jobs") -> subprocess.Popen[str]:
+def start_sweep(folder: Path, *labels: str, preloaded: str = "seqadd.launch.local") -> subprocess.Popen[str]:
     (folder / "sweep.py").write_text(SWEEP)
     return subprocess.Popen(
         [sys.executable, "-c", "import sweep; sweep.main()", preloaded, *labels],
@@ -376,7 +376,7 @@ def test_a_limit_that_tensorflow_would_crash_at_is_named_before_anything_is_reco
 
 
 def test_threads_that_cannot_be_started_are_named(monkeypatch):
-    monkeypatch.setattr(schema, "can_have_threads", lambda n: n < 6)
+    monkeypatch.setattr(validation, "can_have_threads", lambda n: n < 6)
     with pytest.raises(errors.ConfigError, match=r"cannot start the \d+ threads .* raise ulimit -u"):
         validation.check_limits()
 

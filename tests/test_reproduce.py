@@ -303,7 +303,9 @@ def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_chan
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, "abc with changes")
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
-    monkeypatch.setattr(claim_files, "packaged", lambda name: resource_dir(name) if name == "conf" else small.parent)
+    monkeypatch.setattr(
+        claim_files, "resource_dir", lambda name: resource_dir(name) if name == "conf" else small.parent
+    )
     monkeypatch.setattr(claim_files, "code_version", lambda: ("abc", changed_here))
     code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
     if changed_here == "true":

@@ -21,12 +21,11 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import errors, inspect, reproduce, table, train
+from seqadd import errors, inspect, reproduce, run, table
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError, StoreNotFound
-from seqadd.run import main
 from seqadd.system import library_log
-from seqadd.tracking import artifact_locations, database, delivery, recording, store
+from seqadd.tracking import artifact_locations, connection, database, delivery, recording
 from seqadd.tracking.connection import open_store
 from seqadd.tracking.database import check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.tracking.run_filter import RunFilter
@@ -147,11 +146,11 @@ def test_no_command_asks_mlflow_about_a_database_that_it_cannot_use(command, cal
 
     old(in_empty_folder / "mlflow.db")
     before = state_of(in_empty_folder)
-    monkeypatch.setattr(store, "open_store", lambda *_, **__: pytest.fail("was asked"))
+    monkeypatch.setattr(connection, "open_store", lambda *_, **__: pytest.fail("was asked"))
     main, arguments = {
-        "run": (main, ["cell=gru"]),
-        "sweep": (main, ["-m", "seed=0,1"]),
-        "search": (main, ["-m", "hydra/sweeper=optuna", "learning_rate=interval(0.001,0.01)"]),
+        "run": (run.main, ["cell=gru"]),
+        "sweep": (run.main, ["-m", "seed=0,1"]),
+        "search": (run.main, ["-m", "hydra/sweeper=optuna", "learning_rate=interval(0.001,0.01)"]),
         "table": (table.main, []),
         "inspect": (inspect.main, []),
         "answer": (answer.main, ["1+1"]),
@@ -486,7 +485,7 @@ def test_a_run_whose_artifacts_can_go_nowhere_is_refused_before_it_is_trained(lo
     (in_empty_folder / "mlruns" / "a file").write_text("in the way")
     location = str(in_empty_folder / location)
     MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", location)
-    code, out, err = call(main, "cell=gru")
+    code, out, err = call(run.main, "cell=gru")
     assert (code, out) == (2, "")
     assert err.startswith("seqadd: tracking.experiment=seqadd: its artifacts are remembered at ")
     assert "where nothing can be written (" in err
@@ -506,7 +505,7 @@ def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "log_artifacts", full)
     said = r"takes no artifacts of run \w{32}: \[Errno 28\] No space left on device"
     with pytest.raises(ConfigError, match=said), open_run(store, texts={"config.yaml": "a: 1"}):
@@ -632,7 +631,7 @@ def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated
     open_store(dataclasses.replace(HERE, relocate=True))
     store = open_store(HERE)
     with monkeypatch.context() as patched, pytest.raises(RecordWaits):  # noqa: PT012
-        patched.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", ())
+        patched.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", ())
         with open_run(store, texts={"config.yaml": "a: 1"}) as record:
             record.log_text("a note", "note.txt")
             patched.setattr(store.client, "log_artifacts", lambda *_: (_ for _ in ()).throw(OSError("full")))
@@ -656,8 +655,8 @@ def test_what_libraries_log_of_an_error_is_in_the_file_that_the_line_names(call,
         logging.getLogger("mlflow.store.db.utils").error("SQL\n" * 300 + "http://ann:secret@host")
         raise OSError("database or disk is full")
 
-    monkeypatch.setattr(train, "check_command_line", fail)
-    code, out, err = call(main)
+    monkeypatch.setattr(run, "check_command_line", fail)
+    code, out, err = call(run.main)
     assert (code, out, err.count("\n")) == (1, "", 1)
     said, _, name = err.strip().rpartition("; more in ")
     assert said.startswith("seqadd: OSError: database or disk is full")
@@ -672,10 +671,10 @@ def test_where_no_log_can_be_written_the_line_names_none(call, monkeypatch):
         logging.getLogger("mlflow").error("SQL")
         raise OSError("database or disk is full")
 
-    monkeypatch.setattr(train, "check_command_line", fail)
+    monkeypatch.setattr(run, "check_command_line", fail)
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "gettempdir", lambda: "/proc")
-        code, _, err = call(main)
+        code, _, err = call(run.main)
     assert (code, err.count("\n")) == (1, 1)
     assert "more in" not in err
 

@@ -24,7 +24,8 @@ from seqadd.codes import code_digest
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted
 from seqadd.system.signals import SIGNALS, signals_as_exceptions
-from seqadd.tracking import connection, delivery, provenance, recording, store
+from seqadd.tracking import connection, delivery, provenance, recording
+from seqadd.tracking import store as store_module
 from seqadd.tracking.run_directory import RunInfo
 from seqadd.tracking.run_filter import RunFilter
 from seqadd.tracking.store import Store
@@ -143,7 +144,7 @@ def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, mon
         store.client.set_terminated(run.info.run_id)
         made.append((run.info.start_time, run.info.run_id))
     for page in (1, 5, 22, 23, 24):
-        monkeypatch.setattr(store, "_PAGE", page)
+        monkeypatch.setattr(store_module, "_PAGE", page)
         found = [run.run_id for run in store.condition_runs("ab")]
         assert sorted(found) == sorted(run_id for _, run_id in made)
         began = {run_id: start for start, run_id in made}
@@ -375,7 +376,7 @@ def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_mad
         make(*arguments, **settings)
         raise MlflowException("Read timed out")
 
-    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", make_and_lose_the_answer)
     said: list[str] = []
     with open_run(store, say=said.append) as run:
@@ -393,7 +394,7 @@ def test_a_record_that_the_store_makes_too_late_is_not_left_running(store, monke
         late.append((arguments, settings))
         raise MlflowException("Read timed out")
 
-    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", forget)
     with open_run(store) as run:
         ((arguments, settings),) = late
@@ -406,7 +407,7 @@ def test_a_store_that_lets_no_run_begin_is_named_in_one_line(store, monkeypatch)
     def full(*arguments, **settings):
         raise MlflowException("database or disk is full")
 
-    monkeypatch.setattr(store, "_SECONDS_BEFORE_ATTEMPTS", (0.0,))
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", full)
     said = r"tracking\.uri=sqlite:///mlflow\.db: cannot begin a run: database or disk is full"
     with pytest.raises(ConfigError, match=said), open_run(store):

@@ -42,7 +42,7 @@ def record_run(
         recording.record(
             store,
             place,
-            provenance.run_name(config),
+            artifacts.run_name(config),
             params=config.result_keys(),
             tags={name: value for name, value in all_tags.items() if value is not None},
         ) as record,

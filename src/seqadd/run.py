@@ -31,11 +31,16 @@ from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
 from seqadd.errors import ConfigError, Pruned, redact_credentials
 from seqadd.system.files import resource_dir
-from seqadd.train import train_run
+from seqadd.system.signals import defer_signals
+from seqadd.tracking.database import check_database
 
 
 def run_alone(config: Config) -> str:
     """One run with its progress on the terminal; returns the id of its run."""
+    check_database(config.tracking)
+    with defer_signals():  # it imports MLflow, which takes seconds that a refused configuration must not cost
+        from seqadd.train import train_run
+
     with Display([f"{config.cell} seed {config.seed}"], [config.epochs]) as display:
         display.start(0)
         try:

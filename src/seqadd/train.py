@@ -14,14 +14,15 @@ from seqadd.cli.progress import EpochDone, Note, Report
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import CannotWrite, ConfigError, Interrupted, Pruned, TrainingDiverged
+from seqadd.search.trial import trial_of
 from seqadd.system import numeric_flags
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
 from seqadd.system.tensorflow_setup import quiet_import
-from seqadd.tracking.artifacts import CHECKPOINT
-from seqadd.tracking.database import check_database
-from seqadd.tracking.provenance import run_name
+from seqadd.tracking import connection, delivery, provenance, recording
+from seqadd.tracking.artifacts import CHECKPOINT, run_name
 from seqadd.tracking.resume import already_finished, find_start
+from seqadd.tracking.store import PRUNED
 
 
 def train_run(config: Config, report: Report) -> str:
@@ -39,14 +40,6 @@ def train_run(config: Config, report: Report) -> str:
         Pruned: when the search that it is a trial of gives it up.
         Interrupted: on Ctrl-C and SIGTERM.
     """
-    if config.tracking.parent_run_id is None:
-        check_database(config.tracking)
-    # Imported here, because TensorFlow and MLflow take seconds that a refused configuration must not cost. Signals are
-    # held wherever a library works: an exception out of the blue inside its compiled code can end the process.
-    with defer_signals():
-        from seqadd.search.trial import trial_of
-        from seqadd.tracking import connection, delivery, provenance, recording
-        from seqadd.tracking.store import PRUNED
 
     def say(text: str) -> None:
         report(Note(text))

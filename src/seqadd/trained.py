@@ -35,9 +35,8 @@ from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.system.tensorflow_setup import quiet_import
 from seqadd.tracking import artifacts
-from seqadd.tracking.artifacts import WEIGHTS
+from seqadd.tracking.artifacts import WEIGHTS, run_name
 from seqadd.tracking.database import check_database
-from seqadd.tracking.provenance import run_name
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.train import draw
 

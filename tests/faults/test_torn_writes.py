@@ -175,7 +175,7 @@ def test_whoever_reads_a_file_that_is_being_replaced_reads_it_whole(tmp_path):
 
 def test_a_checkpoint_is_due_after_seconds_and_more_seldom_where_writing_takes_long(tmp_path, monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("seqadd.unfinished.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("seqadd.tracking.run_directory.time.monotonic", lambda: clock[0])
     place = place_with(tmp_path, epochs=1)
     clock[0] += 4.9
     assert not place.checkpoint_is_due()

@@ -276,16 +276,16 @@ METRICS = ["loss", "acc", "epoch_seconds", "val_loss", "val_acc", "val_exact_mat
            *(f"val_exact_match_digits_{n}" for n in range(1, 4))]  # fmt: skip
 WRITE = f"""
 import multiprocessing, sys, time
-from seqadd import tracking
+from seqadd.tracking import connection, recording
 from seqadd.config.schema import Tracking
 
 def write(number):
     begin.wait()
-    store = tracking.open_store_patiently(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
+    store = connection.open_store_with_retry(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
     with store.run_directory(str(number)).claimed(print) as place:
         # As a job of a sweep, which waits for a store that is busy.
         params = {{"writer": number}}
-        with tracking.record(store, place, "writer", params=params, tags={{}}, parent_run_id=32 * "0") as run:
+        with recording.record(store, place, "writer", params=params, tags={{}}, parent_run_id=32 * "0") as run:
             for epoch in range(1, {EPOCHS} + 1):
                 run.log_epoch({{"epoch": epoch, **{{name: number + epoch / 100 + n / 10000
                                                    for n, name in enumerate({METRICS})}}}})

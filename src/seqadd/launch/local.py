@@ -52,7 +52,7 @@ _ATTEMPTS = 2
 _SECONDS_BETWEEN_ATTEMPTS = 1.0
 
 # What is imported in the process that jobs are forked from.
-_PRELOADED = ["seqadd.preloaded"]
+_PRELOADED = ["seqadd.launch.preload"]
 
 # What numpy, pyarrow and MLflow must be told, or they start threads as soon as they are imported.
 _NO_THREADS = {

@@ -1,4 +1,4 @@
-"""What every job of a sweep imports: ``jobs`` has it imported once, in the process that the jobs are forked from.
+"""What every job of a sweep imports: ``launch.local`` has it imported once, in the process that jobs are forked from.
 
 The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
 """
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from seqadd import codes
+from seqadd import codes, train  # noqa: F401 - it imports all that a run needs but TensorFlow
 from seqadd.system.tensorflow_setup import quiet_import
 
 # Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
@@ -20,7 +20,8 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
 with quiet_import():
-    from seqadd import training  # noqa: F401
+    from seqadd import models, training  # noqa: F401
+    from seqadd.reporting import figures  # noqa: F401
 
 codes.code_version()  # remembered
 

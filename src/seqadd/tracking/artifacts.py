@@ -1,8 +1,10 @@
-"""The names of a run's artifacts."""
+"""What a run and its artifacts are called."""
 
 from __future__ import annotations
 
 import re
+
+from seqadd.config.schema import Config
 
 #: The artifact that a longer run goes on from.
 CHECKPOINT = "end.checkpoint"
@@ -25,3 +27,8 @@ def epoch_of_weights(path: str) -> int | None:
     """The epoch whose weights an artifact is, or None."""
     found = re.fullmatch(rf"{SNAPSHOTS}/epoch_([0-9]+)\.weights\.h5", path)
     return int(found[1]) if found else None
+
+
+def run_name(config: Config) -> str:
+    """What a person would call the run: ``lstm seed 0, repeat_vector, 200 epochs``; lists cut names at their end."""
+    return f"{config.cell} seed {config.seed}, {config.architecture}, {config.epochs} epochs"

@@ -17,11 +17,6 @@ from seqadd.system.hardware import instructions, processor_name, processors
 from seqadd.tracking.store import FLAGS
 
 
-def run_name(config: Config) -> str:
-    """What a person would call the run: ``lstm seed 0, repeat_vector, 200 epochs``; lists cut names at their end."""
-    return f"{config.cell} seed {config.seed}, {config.architecture}, {config.epochs} epochs"
-
-
 def run_tags(config: Config) -> dict[str, str]:
     """What a run's record says beside its parameters: identity, code, versions, machine."""
     return {

@@ -11,6 +11,7 @@ from seqadd import checkpoints, codes
 from seqadd.config.schema import Config
 from seqadd.errors import CheckpointError
 from seqadd.reporting.markup import sanitize
+from seqadd.tracking import delivery
 from seqadd.tracking.artifacts import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ def find_start(
 
     ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this goes on with itself.
     """
-    from seqadd.tracking import delivery
-
     if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
         return Start()
     own = place.latest_checkpoint(fingerprint, say)

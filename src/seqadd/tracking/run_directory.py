@@ -138,7 +138,7 @@ class RunDirectory:
 
     def _have_it_reconciled(self) -> None:
         if self._reconciled is not None:
-            spawn_detached("seqadd.reconcile", {RECONCILE_VARIABLE: self._reconciled})
+            spawn_detached("seqadd.tracking.reconcile", {RECONCILE_VARIABLE: self._reconciled})
 
     def _acquire(self) -> bool:
         try:
