@@ -16,10 +16,13 @@ from typing import Any
 import bench
 import pandas as pd
 
-from seqadd import curricula, models, train, training
 from seqadd.cli.entry import command
 from seqadd.config import composition
+from seqadd.data import curriculum
+from seqadd.models import architectures
+from seqadd.system import tensorflow_setup
 from seqadd.system.files import write_file
+from seqadd.training import dataset, loop
 
 CONDITIONS = [
     ["architecture=repeat_vector"],
@@ -45,12 +48,12 @@ class Contestant:
     def __init__(self, overrides: list[str]) -> None:
         self.name = " ".join(overrides).replace("architecture=", "")
         self.config = composition.compose_selection(overrides).columns[0].config
-        self._data = train.draw(self.config)
-        model = models.build_model(self.config, self.config.question_length, self.config.answer_length, 12)
+        self._data = dataset.make_dataset(self.config)
+        model = architectures.build_model(self.config, self.config.question_length, self.config.answer_length, 12)
         self.parameters = model.count_params()
-        optimizer = training.make_optimizer(model, self.config)
-        self._train = training.epoch_program(model, optimizer, self._data, self.config)
-        self._evaluate = training.evaluation_program(model, self.config)
+        optimizer = loop.make_optimizer(model, self.config)
+        self._train = loop.epoch_program(model, optimizer, self._data, self.config)
+        self._evaluate = loop.evaluation_program(model, self.config)
         start = time.process_time()
         self.turn(1)
         self.first = time.process_time() - start
@@ -59,7 +62,7 @@ class Contestant:
 
     def turn(self, epoch: int) -> tuple[float, float]:
         """Processor seconds of an epoch, and of all answers to the held-out sums."""
-        rows = curricula.epoch_order(0, epoch, len(self._data.train_questions))
+        rows = curriculum.epoch_order(0, epoch, len(self._data.train_questions))
         times = [time.process_time()]
         self._train(rows, epoch)
         times.append(time.process_time())
@@ -70,7 +73,7 @@ class Contestant:
 
 def measure(rounds: int) -> pd.DataFrame:
     """A row for each condition: median processor seconds over so many rounds."""
-    training.use_threads(1)
+    tensorflow_setup.use_threads(1)
     with bench.Steps(len(CONDITIONS) * (rounds + 5)) as steps:
         contestants = []
         for overrides in CONDITIONS:

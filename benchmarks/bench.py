@@ -224,10 +224,10 @@ def header(packages: tuple[str, ...]) -> list[str]:
     Args:
         packages: whose versions to name.
     """
-    from seqadd import codes
     from seqadd.system import hardware
+    from seqadd.tracking import provenance
 
-    commit, dirty = codes.code_version()
+    commit, dirty = provenance.code_version()
     if dirty == "true":
         dirty = str(_changed_beside_results()).lower()
     versions = ", ".join(f"{package} {version(package)}" for package in packages)

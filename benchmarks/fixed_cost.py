@@ -73,7 +73,7 @@ def timed_run(started: float) -> None:
 
         over("importing MLflow")
         mark_around(connection, "open_store", "other", "opening the store")
-        mark_around(train, "draw", "opening the store", "drawing and writing the sums")
+        mark_around(train, "make_dataset", "opening the store", "drawing and writing the sums")
         mark_around(train, "find_start", "looking for earlier runs", "looking for earlier runs")
         quiet = seqadd_quiet.quiet_import
 
@@ -86,10 +86,11 @@ def timed_run(started: float) -> None:
             def __exit__(self, *error: Any) -> None:
                 self.inner.__exit__(*error)
                 over("importing TensorFlow, Keras, matplotlib")
-                from seqadd import models, training
+                from seqadd.models import architectures
+                from seqadd.training import loop
 
-                mark_around(models, "build_model", "building the model", "building the model")
-                train = training.train
+                mark_around(architectures, "build_model", "building the model", "building the model")
+                train = loop.train
 
                 def timed_train(*arguments: Any, **settings: Any) -> Any:
                     over("optimizer, first checkpoint")
@@ -97,7 +98,7 @@ def timed_run(started: float) -> None:
                         over("training")
                         yield epoch
 
-                training.train = timed_train
+                loop.train = timed_train
 
         setattr(train, "quiet_import", Quiet)  # noqa: B010
         run_id = train.train_run(config, report)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from peers import GATES, N_CHARACTERS, Setting
 
-from seqadd import addition
+from seqadd.data import addition
 
 QUESTION_LENGTH, ANSWER_LENGTH = addition.question_length(3), addition.answer_length(3)
 

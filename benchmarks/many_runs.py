@@ -39,8 +39,8 @@ from typing import Any
 import bench
 import sqlalchemy
 
-from seqadd import table
 from seqadd.cli.entry import command
+from seqadd.comparison import table
 from seqadd.config import composition
 from seqadd.config.schema import Config, override_text
 

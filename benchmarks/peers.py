@@ -28,13 +28,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqadd import addition, alphabet, curricula
-from seqadd.addition import Dataset
-from seqadd.alphabet import Ids
+from seqadd.data import addition, curriculum, vocabulary
+from seqadd.data.addition import Dataset
+from seqadd.data.vocabulary import Ids
 
 #: Gates of a cell; its kernels have this many columns a unit.
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
-N_CHARACTERS = len(alphabet.CHARACTERS)
+N_CHARACTERS = len(vocabulary.CHARACTERS)
 
 #: float32, in Keras' order: kernel, recurrent kernel and bias of the encoder, the same of the decoder, kernel and bias
 #: of the output layer. An LSTM of u units on 12 characters: (12, 4 u), (u, 4 u), (4 u,) with gates i, f, c, o; a GRU:
@@ -95,9 +95,10 @@ class Seqadd:
     """seqadd's own training epoch, without its evaluation."""
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
-        from seqadd import models, training
         from seqadd.config import composition
-        from seqadd.system import hardware
+        from seqadd.models import architectures
+        from seqadd.system import hardware, tensorflow_setup
+        from seqadd.training.loop import LOSSES
 
         overrides = {
             "cell": setting.cell,
@@ -111,14 +112,14 @@ class Seqadd:
         self._config = (
             composition.compose_selection([f"{key}={value}" for key, value in overrides.items()]).columns[0].config
         )
-        training.use_threads(self._config.threads)
+        tensorflow_setup.use_threads(self._config.threads)
         lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-        self._model = models.build_model(self._config, *lengths, N_CHARACTERS)
+        self._model = architectures.build_model(self._config, *lengths, N_CHARACTERS)
         if weights is not None:
             self._model.set_weights(weights)
         self.n_parameters = _count(weight.shape for weight in self._model.trainable_weights)
         self._n_train = len(data.train_questions)
-        self._training = training
+        self._losses = LOSSES
         self._train_epoch = seqadd_epoch_program(self._model, data, self._config)
 
     def weights(self) -> Weights:
@@ -127,21 +128,21 @@ class Seqadd:
 
     def epoch(self, number: int) -> None:
         """See ``Contestant``."""
-        rows = curricula.epoch_order(self._config.seed, number, self._n_train)
+        rows = curriculum.epoch_order(self._config.seed, number, self._n_train)
         metrics = self._train_epoch(rows, number)
         float(metrics["loss"])  # waits until it is computed
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        predicted = self._model(alphabet.one_hot(questions))
-        return float(self._training.LOSSES["categorical"]()(alphabet.one_hot(answers), predicted))
+        predicted = self._model(vocabulary.one_hot(questions))
+        return float(self._losses["categorical"]()(vocabulary.one_hot(answers), predicted))
 
 
 def seqadd_epoch_program(model: Any, data: Dataset, config: Any) -> Callable[[Any, int], dict[str, Any]]:
     """A function: the order of an epoch, int32 ``(n_train,)`` -> the epoch's metrics; trains ``model``."""
-    from seqadd import training
+    from seqadd.training import loop
 
-    return training.epoch_program(model, training.make_optimizer(model, config), data, config)
+    return loop.epoch_program(model, loop.make_optimizer(model, config), data, config)
 
 
 class KerasFit:
@@ -169,8 +170,8 @@ class KerasFit:
             self._model.set_weights(weights)
         self.n_parameters = _count(weight.shape for weight in self._model.trainable_weights)
         self._batch_size = setting.batch_size
-        self._x = alphabet.one_hot(data.train_questions).astype(bool)
-        self._y = alphabet.one_hot(data.train_answers).astype(bool)
+        self._x = vocabulary.one_hot(data.train_questions).astype(bool)
+        self._y = vocabulary.one_hot(data.train_answers).astype(bool)
 
     def epoch(self, number: int) -> None:
         """See ``Contestant``."""
@@ -178,7 +179,7 @@ class KerasFit:
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        x, y = alphabet.one_hot(questions), alphabet.one_hot(answers)
+        x, y = vocabulary.one_hot(questions), vocabulary.one_hot(answers)
         return float(self._model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)["loss"])
 
 
@@ -213,7 +214,7 @@ class PyTorch:
         self.n_parameters = _count(parameter.shape for parameter in trained)
         self._optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-7)
         self._batch_size = setting.batch_size
-        self._x = torch.from_numpy(alphabet.one_hot(data.train_questions))
+        self._x = torch.from_numpy(vocabulary.one_hot(data.train_questions))
         self._y = torch.from_numpy(data.train_answers.astype(np.int64))
 
     def _set_weights(self, cell: str, weights: Weights) -> None:
@@ -257,7 +258,7 @@ class PyTorch:
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        x = self._torch.from_numpy(alphabet.one_hot(questions))
+        x = self._torch.from_numpy(vocabulary.one_hot(questions))
         y = self._torch.from_numpy(answers.astype(np.int64))
         with self._torch.no_grad():
             return float(self._cross_entropy(x, y))

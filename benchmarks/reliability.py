@@ -44,22 +44,25 @@ EPOCHS = (1, 10, 20)
 
 def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     """Configuration, sums, model and optimizer, in this process."""
-    from seqadd import alphabet, models, train, training
     from seqadd.config import composition
+    from seqadd.data import vocabulary
+    from seqadd.models import architectures
+    from seqadd.system import tensorflow_setup
+    from seqadd.training import dataset, loop
 
     config = composition.compose_selection(overrides).columns[0].config
-    training.use_threads(config.threads)
-    data = train.draw(config)
+    tensorflow_setup.use_threads(config.threads)
+    data = dataset.make_dataset(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    model = models.build_model(config, *lengths, len(alphabet.CHARACTERS))
-    return config, data, model, training.make_optimizer(model, config)
+    model = architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS))
+    return config, data, model, loop.make_optimizer(model, config)
 
 
 def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, float], Any, None]:
     """Work of a process: trains so long, with checkpoints, and yields what they took."""
-    from seqadd import training
-    from seqadd.checkpoints import Checkpoint
     from seqadd.tracking.run_directory import RunDirectory, RunInfo
+    from seqadd.training import loop, state
+    from seqadd.training.checkpoint import Checkpoint
 
     config, data, model, optimizer = _prepared(overrides)
     config.epochs = 1_000_000
@@ -69,13 +72,13 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
         with place.claimed(print):
             place.begin(RunInfo("none", "none", "one", "one"))
             began, saving, saves = 0.0, 0.0, 0
-            for row in training.train(model, optimizer, data, config, history):
+            for row in loop.train(model, optimizer, data, config, history):
                 if row["epoch"] == 1:  # which carries the compilation
-                    place.save(Checkpoint({}, history, training.state(model, optimizer)))
+                    place.save(Checkpoint({}, history, state.state(model, optimizer)))
                     began = time.perf_counter()
                 elif place.checkpoint_is_due():
                     start = time.perf_counter()
-                    place.save(Checkpoint({}, history, training.state(model, optimizer)))
+                    place.save(Checkpoint({}, history, state.state(model, optimizer)))
                     saving += time.perf_counter() - start
                     saves += 1
                 passed = time.perf_counter() - began
@@ -86,11 +89,11 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
 
 def drifting(overrides: list[str], epochs: tuple[int, ...]) -> Generator[tuple[float, list[Any]], Any, None]:
     """Work of a process: yields ``val_acc`` and the weights after each of these epochs."""
-    from seqadd import training
+    from seqadd.training import loop
 
     config, data, model, optimizer = _prepared(overrides)
     config.epochs = max(epochs)
-    for row in training.train(model, optimizer, data, config, []):
+    for row in loop.train(model, optimizer, data, config, []):
         if row["epoch"] in epochs:
             yield row["val_acc"], model.get_weights()
 

@@ -32,9 +32,9 @@ import bench
 import numpy as np
 import peers
 
-from seqadd import addition, alphabet, curricula
-from seqadd.addition import Dataset
 from seqadd.cli.entry import command
+from seqadd.data import addition, curriculum, vocabulary
+from seqadd.data.addition import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:
     config, model, data = _ready(curve, value)
     train_epoch = peers.seqadd_epoch_program(model, data, config)
     for epoch in itertools.count(1):
-        rows = curricula.epoch_order(config.seed, epoch, len(data.train_questions))
+        rows = curriculum.epoch_order(config.seed, epoch, len(data.train_questions))
         start = time.perf_counter()
         float(train_epoch(rows, epoch)["loss"])
         yield time.perf_counter() - start
@@ -86,26 +86,27 @@ def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:
 
 def memory_over_epochs(epochs: int) -> Generator[float, Any, None]:
     """Work of a process: yields the most memory held so far, in MB, after every epoch with its evaluation."""
-    from seqadd import training
+    from seqadd.training import loop
 
     config, model, data = _ready("questions", 5_000)
     config.epochs = epochs
-    for _ in training.train(model, training.make_optimizer(model, config), data, config, []):
+    for _ in loop.train(model, loop.make_optimizer(model, config), data, config, []):
         yield bench.peak_memory_mb()
 
 
 def _ready(curve: str, value: int) -> tuple[Any, Any, Dataset]:
     """Configuration, model and sums of a point, in this process, at one thread."""
-    from seqadd import models, training
     from seqadd.config import composition
+    from seqadd.models import architectures
+    from seqadd.system import tensorflow_setup
 
     overrides = [f"encoder_units={value}", f"decoder_units={value}"] if curve == "units" else []
     config = composition.compose_selection(["cell=lstm", "threads=1", *overrides]).columns[0].config
-    training.use_threads(config.threads)
+    tensorflow_setup.use_threads(config.threads)
     digits = value if curve == "digits" else DIGITS
     data = make_sums(value if curve == "questions" else N_QUESTIONS, digits)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    return config, models.build_model(config, *lengths, len(alphabet.CHARACTERS)), data
+    return config, architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS)), data
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> tuple[float, float]:

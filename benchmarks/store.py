@@ -49,16 +49,19 @@ _CONTEXT = multiprocessing.get_context("fork")
 
 def real_epoch() -> Generator[dict[str, float], Any, None]:
     """Work of a process: trains the first epoch of the default configuration, and yields what is logged of it."""
-    from seqadd import alphabet, models, training
     from seqadd.config import composition
-    from seqadd.train import draw
+    from seqadd.data import vocabulary
+    from seqadd.models import architectures
+    from seqadd.system import tensorflow_setup
+    from seqadd.training import loop
+    from seqadd.training.dataset import make_dataset
 
     config = composition.compose_selection([]).columns[0].config
-    training.use_threads(config.threads)
-    data = draw(config)
+    tensorflow_setup.use_threads(config.threads)
+    data = make_dataset(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    model = models.build_model(config, *lengths, len(alphabet.CHARACTERS))
-    yield next(training.train(model, training.make_optimizer(model, config), data, config, []))
+    model = architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS))
+    yield next(loop.train(model, loop.make_optimizer(model, config), data, config, []))
 
 
 def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]], begin: Barrier, said: Any) -> None:

@@ -27,13 +27,15 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from seqadd import claims, codes, results
+from seqadd.claims import loading, results
+from seqadd.claims.claim import Claim
 from seqadd.config import cost
 from seqadd.config.schema import Config, override_text
 from seqadd.errors import ConfigError
 from seqadd.system import hardware
 from seqadd.system.files import resource_dir, write_file
 from seqadd.tracking import connection
+from seqadd.training import fingerprint
 
 _EPOCHS = 2
 _SECONDS_OF_A_LONG_EPOCH = 30.0
@@ -46,7 +48,7 @@ Numbers = tuple[dict[int, float], str]
 def jobs_of(old: Path) -> list[Config]:
     """A short run of each condition, those that several claims share once, without claims that ``old`` has not."""
     jobs: dict[str, Config] = {}
-    for claim in claims.read_all(resource_dir("experiments")):
+    for claim in loading.read_all(resource_dir("experiments")):
         if not (old / "experiments" / claim.name / "sweep.yaml").is_file():
             print(f"{claim.name}: not compared, the other commit does not have it")
             continue
@@ -60,7 +62,7 @@ def jobs_of(old: Path) -> list[Config]:
     return list(jobs.values())
 
 
-def _measured_seconds(claim: claims.Claim, label: str) -> float:
+def _measured_seconds(claim: Claim, label: str) -> float:
     try:
         runs = results.read_runs(claim.folder)
     except ConfigError:
@@ -158,8 +160,8 @@ def main() -> int:
             print(f"{len(jobs)} conditions by {clone.name if clone == _CLONE else commit[:12]}, in {folder}")
             train(clone, jobs, folder)
     (before, old_digest), (now, digest) = numbers(of_old, jobs), numbers(of_new, jobs)
-    if digest != codes.code_digest():
-        sys.exit(f"trained by {digest}, the files here give {codes.code_digest()}: edited meanwhile; try again")
+    if digest != fingerprint.code_digest():
+        sys.exit(f"trained by {digest}, the files here give {fingerprint.code_digest()}: edited meanwhile; try again")
     others = [job for job in jobs if before.get(job.config_hash(), 0) != now.get(job.config_hash(), 1)]
     for job in others:
         print(f"other numbers: {job.condition()}: {now.get(job.config_hash())}, before {before.get(job.config_hash())}")
@@ -169,12 +171,12 @@ def main() -> int:
         )
         return 1
     print(f"the same numbers, to the bit, in all {len(jobs)} conditions: {digest} and {old_digest}, {here()}")
-    if old_digest not in codes.same_numbers(digest):
-        lines = codes.file().read_text(encoding="utf-8").splitlines() if codes.file().is_file() else []
-        lines = lines or [",".join(codes.COLUMNS)]
+    if old_digest not in fingerprint.equivalent_codes(digest):
+        lines = fingerprint.file().read_text(encoding="utf-8").splitlines() if fingerprint.file().is_file() else []
+        lines = lines or [",".join(fingerprint.COLUMNS)]
         lines.append(f"{digest},{old_digest},{len(jobs)},{hardware.processor_name()}")
-        write_file(codes.file(), "\n".join(lines) + "\n")
-        print(f"{codes.file().name} says so now")
+        write_file(fingerprint.file(), "\n".join(lines) + "\n")
+        print(f"{fingerprint.file().name} says so now")
     return 0
 
 

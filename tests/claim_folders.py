@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seqadd.claims import BEGIN, END
+from seqadd.claims.claim import BEGIN, END
 
 SWEEP = """defaults:
   - config

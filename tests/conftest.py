@@ -27,7 +27,7 @@ from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from seqadd import claims
+from seqadd.claims import claim, loading
 from seqadd.config.composition import compose_config
 from seqadd.config.schema import Config
 from seqadd.system.files import resource_dir
@@ -170,9 +170,9 @@ def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | Non
 
 
 @functools.cache  # Hydra composes for ten seconds
-def our_claims() -> tuple[claims.Claim, ...]:
+def our_claims() -> tuple[claim.Claim, ...]:
     """The claims of ``experiments/``, in their order."""
-    return tuple(claims.read_all(resource_dir("experiments")))
+    return tuple(loading.read_all(resource_dir("experiments")))
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from trained_runs import model_of
 
-from seqadd import activations, addition, alphabet
+from seqadd.data import addition, vocabulary
+from seqadd.evaluation import predict
+from seqadd.inspection import activations, gates, saturation
 
 ALL = [
     ["cell=lstm"],
@@ -65,21 +67,21 @@ def test_activations_are_those_of_an_independent_sub_model(overrides):
     seen = activations.activations(model, QUESTIONS)
     assert list(seen) == [layer.name for layer in model.layers]
     for name, output, question in in_keras_own_layers(model):
-        expected = keras.Model(question, output)(alphabet.one_hot(QUESTIONS))
+        expected = keras.Model(question, output)(vocabulary.one_hot(QUESTIONS))
         np.testing.assert_allclose(seen[name], expected, rtol=0, atol=1e-5, err_msg=name)
-    np.testing.assert_array_equal(activations.probabilities(model, QUESTIONS), seen["activation_1"])
+    np.testing.assert_array_equal(predict.probabilities(model, QUESTIONS), seen["activation_1"])
 
 
 @pytest.mark.parametrize("overrides", ALL, ids=" ".join)
 def test_the_state_at_each_step_is_that_of_keras_own_layer_with_an_output_at_every_step(overrides):
     model = disturbed(*overrides)
-    inside = activations.gates(model, QUESTIONS)
+    inside = gates.gates(model, QUESTIONS)
     recurrent = [layer for layer in model.layers if isinstance(layer, keras.layers.RNN)]
     assert list(inside) == [layer.name for layer in recurrent]
     for layer in recurrent:
         own = keras_own(layer)
         own.return_sequences = True
-        sequences = keras.Model(model.inputs[0], layer.input)(alphabet.one_hot(QUESTIONS))
+        sequences = keras.Model(model.inputs[0], layer.input)(vocabulary.one_hot(QUESTIONS))
         own(sequences)
         own.set_weights(layer.get_weights())
         np.testing.assert_allclose(inside[layer.name]["state"], own(sequences), rtol=0, atol=1e-5)
@@ -105,7 +107,7 @@ def test_the_gates_of_an_lstm_by_hand():
     # Columns: input, forget, candidate, output.
     layer = one_unit(keras.layers.LSTM, [[[2.5, 0, 9, 0]], [[0, 1, 0, 0]], [0] * 4], recurrent_activation=hard_sigmoid)
     sequences = np.array([[[1.0], [0.0]]], np.float32)
-    inside = activations.gates_of(layer, sequences, output=np.asarray(layer(sequences)))
+    inside = gates.gates_of(layer, sequences, output=np.asarray(layer(sequences)))
     # First step: the input gate is open, the candidate tanh(9) = 1, the output gate half open: 0.5 tanh(1) = 0.3808.
     # Second: the forget gate has 0.2 * 0.3808 + 0.5 = 0.5762, nothing comes in, the state is 0.5 tanh(0.5762) = 0.2599.
     expected = {
@@ -126,7 +128,7 @@ def test_the_gates_of_a_gru_by_hand():
         keras.layers.GRU, [[[-1.0, 0, 9]], [[0, 0, 1.0]], [0] * 3], recurrent_activation=hard_sigmoid, reset_after=False
     )
     sequences = np.array([[[1.0], [0.0]]], np.float32)
-    inside = activations.gates_of(layer, sequences, output=np.asarray(layer(sequences)))
+    inside = gates.gates_of(layer, sequences, output=np.asarray(layer(sequences)))
     # First step: 0.3 of the old state, which is zero, is kept, and 0.7 of tanh(9) = 1 comes in.
     # Second: both gates half open; the candidate is tanh(0.5 * 0.7) = 0.3364; 0.5 * 0.7 + 0.5 * 0.3364 = 0.5182.
     expected = {
@@ -142,9 +144,9 @@ def test_gates_that_do_not_give_the_layers_output_are_not_shown():
     layer = one_unit(keras.layers.SimpleRNN, [[[1.0]], [[0.0]], [0.0]])
     sequences = np.array([[[1.0], [0.0]]], np.float32)
     with pytest.raises(ArithmeticError, match=r"the state computed from its weights differs from its output by 0\.24"):
-        activations.gates_of(layer, sequences, output=np.asarray(layer(sequences)) + 0.24)
+        gates.gates_of(layer, sequences, output=np.asarray(layer(sequences)) + 0.24)
     with pytest.raises(ArithmeticError, match="nan"):
-        activations.gates_of(layer, sequences, output=np.full((1, 2, 1), np.nan))
+        gates.gates_of(layer, sequences, output=np.full((1, 2, 1), np.nan))
 
 
 def test_what_are_no_ids_of_questions_is_refused_in_one_line():
@@ -160,7 +162,7 @@ def test_what_are_no_ids_of_questions_is_refused_in_one_line():
 def test_a_model_that_reads_its_own_answer(overrides):
     """Gates are held against the layers' outputs; what is skipped has none, and its state stays zero."""
     model = disturbed(*overrides)
-    inside = activations.gates(model, QUESTIONS)
+    inside = gates.gates(model, QUESTIONS)
     assert [layer.split("_")[-1] for layer in inside] == ["1", "2"]
     encoder, decoder = inside.values()
     assert encoder["state"].shape == (3, 7, 64)
@@ -172,10 +174,10 @@ def test_a_model_that_reads_its_own_answer(overrides):
     seen = activations.activations(model, QUESTIONS)
     name = next(iter(inside))
     np.testing.assert_allclose(seen[f"{name}/1"], encoder["state"][:, -1], atol=1e-5)
-    probabilities = activations.probabilities(model, QUESTIONS)
+    probabilities = predict.probabilities(model, QUESTIONS)
     assert probabilities.shape == seen["activation_1"].shape == (3, 5, 12)
     np.testing.assert_allclose(probabilities[:, 0], seen["activation_1"][:, 0], atol=1e-5)
-    assert np.isfinite(activations.saturation(model, QUESTIONS)[["low", "high", "mean"]]).all().all()
+    assert np.isfinite(saturation.saturation(model, QUESTIONS)[["low", "high", "mean"]]).all().all()
 
 
 def test_the_layers_of_characters_are_the_last_one_with_weights_and_what_follows():
@@ -186,10 +188,10 @@ def test_saturation_counts_what_is_near_the_limits_and_what_never_moves():
     """A SimpleRNN of three units that look at the last character alone: 1, or another."""
     model = model_of("cell=simple_rnn", "architecture=aligned", "encoder_units=3")
     kernel = np.zeros((12, 3), np.float32)
-    kernel[alphabet.CHARACTERS.index("1")] = [9, 0.5, 0]  # tanh: 1, 0.46, 0
+    kernel[vocabulary.CHARACTERS.index("1")] = [9, 0.5, 0]  # tanh: 1, 0.46, 0
     model.get_layer("simple_rnn_1").set_weights([kernel, np.zeros((3, 3)), np.array([0.0, 0.0, -9.0])])
-    questions = alphabet.encode(["1111111", "1234567"])  # 8 ones in 14 steps
-    table = activations.saturation(model, questions)
+    questions = vocabulary.encode(["1111111", "1234567"])  # 8 ones in 14 steps
+    table = saturation.saturation(model, questions)
     assert table["layer"].unique().tolist() == ["simple_rnn_1"]
     assert table["part"].unique().tolist() == ["state"]
     assert table["high"].tolist() == pytest.approx([8 / 14, 0, 0])
@@ -201,8 +203,8 @@ def test_saturation_counts_what_is_near_the_limits_and_what_never_moves():
 
 def test_of_an_lstms_cell_state_it_is_the_tanh_that_saturates():
     model = disturbed("cell=lstm")
-    table = activations.saturation(model, QUESTIONS)
-    states = activations.gates(model, QUESTIONS)["lstm_1"]["cell_state"].reshape(-1, 64)
+    table = saturation.saturation(model, QUESTIONS)
+    states = gates.gates(model, QUESTIONS)["lstm_1"]["cell_state"].reshape(-1, 64)
     rows = table[(table["layer"] == "lstm_1") & (table["part"] == "tanh(cell_state)")]
     np.testing.assert_allclose(rows["greatest"], np.tanh(states).max(axis=0), atol=1e-6)
     np.testing.assert_allclose(rows["high"], (np.tanh(states) > 0.9).mean(axis=0), atol=1e-6)
@@ -210,9 +212,9 @@ def test_of_an_lstms_cell_state_it_is_the_tanh_that_saturates():
 
 def test_saturation_is_the_same_in_whatever_batches(monkeypatch):
     model = disturbed("cell=lstm")
-    whole = activations.saturation(model, QUESTIONS)
+    whole = saturation.saturation(model, QUESTIONS)
     monkeypatch.setattr(activations, "_AT_ONCE", 2)
-    in_batches = activations.saturation(model, QUESTIONS)
+    in_batches = saturation.saturation(model, QUESTIONS)
     assert set(whole["part"]) == {
         "input_gate", "forget_gate", "output_gate", "candidate", "tanh(cell_state)", "state"
     }  # fmt: skip
@@ -222,8 +224,8 @@ def test_saturation_is_the_same_in_whatever_batches(monkeypatch):
 
 def test_a_dense_cell_has_outputs_that_saturate_and_no_gates():
     model = disturbed("cell=dense")
-    assert activations.gates(model, QUESTIONS) == {}
-    assert activations.saturation(model, QUESTIONS)[["layer", "part"]].drop_duplicates().to_numpy().tolist() == [
+    assert gates.gates(model, QUESTIONS) == {}
+    assert saturation.saturation(model, QUESTIONS)[["layer", "part"]].drop_duplicates().to_numpy().tolist() == [
         ["dense_1", "output"]
     ]
 
@@ -246,12 +248,12 @@ def test_weights_are_named_by_layer_and_array():
 def test_the_probability_of_a_whole_answer_is_the_product_of_its_characters_each_after_those_before(overrides):
     model = disturbed(*overrides)
     answers = addition.write_answers(np.array([[617, 397], [5, 61], [999, 999]]), model.outputs[0].shape[1])
-    found = activations.answer_probabilities(model, QUESTIONS, answers)
+    found = predict.answer_probabilities(model, QUESTIONS, answers)
     for question, answer, p in zip(QUESTIONS, answers, found, strict=True):
         if hasattr(model, "answer"):  # a character after the other
             encoded = model.encode(np.eye(12, dtype=np.float32)[question[None]])
-            states, read, expected = encoded.states, alphabet.BLANK, 1.0
-            for character in answer[: answer.tolist().index(alphabet.BLANK) + 1]:
+            states, read, expected = encoded.states, vocabulary.BLANK, 1.0
+            for character in answer[: answer.tolist().index(vocabulary.BLANK) + 1]:
                 probabilities, states = model.step(np.eye(12, dtype=np.float32)[[read]], states, encoded)
                 expected, read = expected * float(probabilities[0, character]), character
         else:

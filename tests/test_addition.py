@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from seqadd import addition, alphabet
+from seqadd.data import addition, vocabulary
 
 
 def articles_loop(n_questions: int, digits: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -33,8 +33,8 @@ def make(seed: int = 0, **changes):
 
 
 def texts(data: addition.Dataset) -> list[tuple[str, str]]:
-    questions = alphabet.decode(np.concatenate([data.train_questions, data.val_questions]))
-    answers = alphabet.decode(np.concatenate([data.train_answers, data.val_answers]))
+    questions = vocabulary.decode(np.concatenate([data.train_questions, data.val_questions]))
+    answers = vocabulary.decode(np.concatenate([data.train_answers, data.val_answers]))
     return list(zip(questions, answers, strict=True))
 
 
@@ -46,8 +46,8 @@ def test_questions_are_padded_then_reversed_as_a_whole():
 
 def test_answers_are_padded_to_their_length():
     addends = np.array([[535, 61], [999, 999]])
-    assert alphabet.decode(addition.write_answers(addends, 4)) == ["596 ", "1998"]
-    assert alphabet.decode(addition.write_answers(addends, 7)) == ["596    ", "1998   "]
+    assert vocabulary.decode(addition.write_answers(addends, 4)) == ["596 ", "1998"]
+    assert vocabulary.decode(addition.write_answers(addends, 7)) == ["596    ", "1998   "]
 
 
 @pytest.mark.parametrize(("digits", "pairs"), [(1, 55), (2, 5_050), (3, 500_500)])
@@ -85,7 +85,7 @@ def test_a_tenth_is_held_out_and_not_trained_on():
     data = make()
     assert data.train_questions.shape == (4_500, 7)
     assert data.val_answers.shape == (500, 4)
-    assert not set(alphabet.decode(data.train_questions)) & set(alphabet.decode(data.val_questions))
+    assert not set(vocabulary.decode(data.train_questions)) & set(vocabulary.decode(data.val_questions))
 
 
 @pytest.mark.parametrize(("n", "share", "held_out"), [(50_000, 0.1, 5_000), (55, 0.1, 5), (100, 0.29, 29), (3, 0.5, 1)])
@@ -107,8 +107,8 @@ def test_the_articles_data_set_stays_what_it_is():
     """Every committed result rests on these sums; numpy promises that a bit generator's stream does not change."""
     data = make(n_questions=50_000)
     assert data.digest() == "f7344b3853beb580"
-    assert alphabet.decode(data.val_questions[:2]) == ["119+319", "774+327"]
-    assert alphabet.decode(data.val_answers[:2]) == ["1824", "1200"]
+    assert vocabulary.decode(data.val_questions[:2]) == ["119+319", "774+327"]
+    assert vocabulary.decode(data.val_answers[:2]) == ["1824", "1200"]
 
 
 # The law. Ours and the article's loop are two samples; a chi-squared test of homogeneity asks whether one law can have
@@ -169,7 +169,7 @@ def test_the_test_would_notice_another_law(both_samples):
 def test_held_out_sums_follow_the_law_of_the_others():
     data = make(n_questions=20_000)
     kinds = [
-        [answer.index(" ") if " " in answer else 4 for answer in alphabet.decode(answers)]
+        [answer.index(" ") if " " in answer else 4 for answer in vocabulary.decode(answers)]
         for answers in (data.train_answers, data.val_answers)
     ]
     assert same_law(*kinds) > 0.001
@@ -180,7 +180,7 @@ def test_carries_are_those_of_adding_by_hand():
     assert addition.count_carries(addends, digits=3).tolist() == [0, 1, 3, 3, 2, 1, 0]
     data = make(0)
     for question, carries in zip(data.val_questions[:200], data.val_carries, strict=False):
-        a, b = "".join(alphabet.CHARACTERS[i] for i in question)[::-1].strip().split("+")
+        a, b = "".join(vocabulary.CHARACTERS[i] for i in question)[::-1].strip().split("+")
         carried = count = 0
         for x, y in zip(a[::-1].ljust(3, "0"), b[::-1].ljust(3, "0"), strict=True):
             carried = int(x) + int(y) + carried > 9

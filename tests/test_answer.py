@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from trained_runs import model_of, record_run
 
-from seqadd import alphabet, answer, trained
-from seqadd.alphabet import CHARACTERS
+from seqadd import answer
+from seqadd.data import vocabulary
+from seqadd.data.vocabulary import CHARACTERS
+from seqadd.evaluation import run_selection
 
 SMALL_LSTM = ["task.digits=1", "task.n_questions=55", "task.held_out=0.2", "batch_size=20", "encoder_units=6",
               "decoder_units=5", "cell=lstm"]  # fmt: skip
@@ -77,7 +79,7 @@ def test_a_model_that_is_not_there(asked):
 
 def test_answers_are_those_of_the_model(folder, tmp_path):
     run_id = record_run(tmp_path, "cell=gru", "epochs=1")
-    run = trained.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    run = run_selection.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     probabilities = np.asarray(run.model(np.eye(12, dtype=np.float32)[run.write(["5+7", "9+9"])]))
     for (text, p), expected in zip(answer.answers(run, [(5, 7), (9, 9)]), probabilities, strict=True):
         assert text == "".join(CHARACTERS[i] for i in expected.argmax(axis=1)).strip()
@@ -100,9 +102,9 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     assert call(answer.main, "5+7", "123+4567", "--beam", "1") == (0, greedy, "")
     # Whatever is asked beside it, an answer is the same.
     assert call(answer.main, "5+7")[1] == greedy.splitlines(keepends=True)[0]
-    model = trained.load_run("run=latest", f"tracking.uri=sqlite:///{free}/mlflow.db").model
-    ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[alphabet.encode(["7+5"])], 9, longest=6)
-    said = alphabet.decode(ids[:1, 0].numpy())[0]
+    model = run_selection.load_run("run=latest", f"tracking.uri=sqlite:///{free}/mlflow.db").model
+    ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[vocabulary.encode(["7+5"])], 9, longest=6)
+    said = vocabulary.decode(ids[:1, 0].numpy())[0]
     code, beam, _ = call(answer.main, "5+7", "--beam=9", "--max-length=5")
     assert beam.split("  p=")[0] == (said.strip() if " " in said else f"{said[:5]}...")
 

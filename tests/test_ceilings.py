@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from conftest import make_config
 
-from seqadd import addition, alphabet, ceilings
+from seqadd.claims import ceilings
+from seqadd.data import addition, vocabulary
 
 
 def best_of_all_functions(visible: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> float:
@@ -25,7 +26,7 @@ def best_of_all_functions(visible: np.ndarray, answers: np.ndarray, weights: np.
 @pytest.mark.parametrize("reader", list(ceilings.READERS))
 def test_no_function_of_one_digit_questions_is_better_than_the_ceiling(reader, reverse):
     """Six questions of addends 0 to 2, so few that all functions can be tried: 4 characters seen, 4 to be said."""
-    law = ceilings.law_of_draws(1)
+    law = ceilings.draw_distribution(1)
     few = (law.addends <= 2).all(axis=1) & (law.addends.sum(axis=1) >= 2)
     length = 2 if reader == "whole_question" else 3
     questions = addition.write_questions(law.addends[few], 1, reverse)
@@ -44,7 +45,7 @@ def test_no_function_of_one_digit_questions_is_better_than_the_ceiling(reader, r
 def test_whole_one_digit_law_against_counting_by_hand():
     """Every one-digit question, read by hand: what follows each beginning of the reversed question, counted."""
     config = make_config("architecture=aligned", "task.digits=1", "task.n_questions=55", "batch_size=10")
-    law = ceilings.law_of_sets(1, 55)  # all 55 pairs are there, each either way round
+    law = ceilings.dataset_distribution(1, 55)  # all 55 pairs are there, each either way round
     right = 0.0
     for position in range(3):
         counted: dict[str, dict[str, float]] = {}
@@ -54,11 +55,11 @@ def test_whole_one_digit_law_against_counting_by_hand():
             of = counted.setdefault(question[: position + 1], {})
             of[answer[position]] = of.get(answer[position], 0.0) + weight
         right += sum(max(of.values()) for of in counted.values())
-    assert ceilings.of_law(law, "characters_so_far", config) == pytest.approx(right / 55 / 3, abs=1e-12)
+    assert ceilings.distribution_ceiling(law, "characters_so_far", config) == pytest.approx(right / 55 / 3, abs=1e-12)
 
 
 def test_the_law_of_draws_is_that_of_the_generator():
-    law = ceilings.law_of_draws(2)
+    law = ceilings.draw_distribution(2)
     weight = {tuple(pair): weight for pair, weight in zip(law.addends.tolist(), law.weights, strict=True)}
     # One digit: 1/2 * 1/10, and "07" as well: 1/2 * 1/100. Two digits: 1/2 * 1/100.
     assert weight[7, 42] == pytest.approx((0.05 + 0.005) * 0.005)
@@ -66,7 +67,7 @@ def test_the_law_of_draws_is_that_of_the_generator():
 
 
 def test_the_law_of_sets_is_the_mean_of_many_sets():
-    law = ceilings.law_of_sets(1, 20)
+    law = ceilings.dataset_distribution(1, 20)
     assert law.weights.sum() == pytest.approx(1.0)
     there = np.zeros((10, 10))
     for seed in range(3000):
@@ -76,7 +77,7 @@ def test_the_law_of_sets_is_the_mean_of_many_sets():
 
 
 def test_in_two_digit_sets_short_numbers_come_nearly_always_and_long_ones_as_often_as_there_is_room():
-    law = ceilings.law_of_sets(2, 1000)
+    law = ceilings.dataset_distribution(2, 1000)
     share = {tuple(pair): 1000 * weight for pair, weight in zip(law.addends.tolist(), law.weights, strict=True)}
     counted = dict.fromkeys([(3, 7), (33, 77)], 0.0)
     for seed in range(300):
@@ -90,25 +91,27 @@ def test_in_two_digit_sets_short_numbers_come_nearly_always_and_long_ones_as_oft
 
 def test_the_articles_ceilings():
     """As measured beforehand, by another computation: 0.5718 and 0.6231."""
-    law = ceilings.law_of_sets(3, 50_000)
-    assert ceilings.of_law(law, "one_character", make_config("cell=dense")) == pytest.approx(0.5718, abs=5e-5)
+    law = ceilings.dataset_distribution(3, 50_000)
+    assert ceilings.distribution_ceiling(law, "one_character", make_config("cell=dense")) == pytest.approx(
+        0.5718, abs=5e-5
+    )
     aligned = make_config("architecture=aligned")
-    assert ceilings.of_law(law, "characters_so_far", aligned) == pytest.approx(0.6231, abs=5e-5)
+    assert ceilings.distribution_ceiling(law, "characters_so_far", aligned) == pytest.approx(0.6231, abs=5e-5)
 
 
 def test_what_is_counted_on_a_set_is_what_a_list_of_all_its_sums_could_say():
-    questions = alphabet.encode(["1+1", "1+2", "2+1"])
-    answers = alphabet.encode(["2  ", "3  ", "3  "])
+    questions = vocabulary.encode(["1+1", "1+2", "2+1"])
+    answers = vocabulary.encode(["2  ", "3  ", "3  "])
     # First character: 1 is seen twice, before a 2 and a 3, so one of three is lost; all else can be known by heart.
-    assert ceilings.of_set(questions, answers, "characters_so_far") == pytest.approx(8 / 9)
+    assert ceilings.dataset_ceiling(questions, answers, "characters_so_far") == pytest.approx(8 / 9)
 
 
 def test_too_many_digits_are_refused():
     with pytest.raises(ValueError, match=r"digits=4: must be at most 3"):
-        ceilings.law_of_draws(4)
+        ceilings.draw_distribution(4)
 
 
 def test_a_model_that_sees_the_whole_question_has_no_ceiling():
-    assert ceilings.reader_of(make_config()) is None
-    assert ceilings.reader_of(make_config("cell=dense")) == "one_character"
-    assert ceilings.reader_of(make_config("architecture=aligned", "cell=gru")) == "characters_so_far"
+    assert ceilings.visible_context(make_config()) is None
+    assert ceilings.visible_context(make_config("cell=dense")) == "one_character"
+    assert ceilings.visible_context(make_config("architecture=aligned", "cell=gru")) == "characters_so_far"

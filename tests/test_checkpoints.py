@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from conftest import make_config
 
-from seqadd import checkpoints
-from seqadd.checkpoints import Checkpoint
 from seqadd.errors import CheckpointError
+from seqadd.training import checkpoint
+from seqadd.training.checkpoint import Checkpoint
+from seqadd.training.fingerprint import NOTHING, fingerprint_of
 
 FINGERPRINT = {"configuration": "ab", "data": "cd"}
 HISTORY = [{"epoch": 1, "acc": 0.1}, {"epoch": 2, "acc": 1 / 3}]
@@ -18,13 +19,13 @@ HISTORY = [{"epoch": 1, "acc": 0.1}, {"epoch": 2, "acc": 1 / 3}]
 def saved(tmp_path):
     arrays = {"model/kernel": np.array([[1.5, np.nan], [-0.0, 1e-45]], np.float32), "optimizer/step": np.int64(7)}
     path = tmp_path / "a.checkpoint"
-    checkpoints.save(path, Checkpoint(FINGERPRINT, HISTORY, arrays))
+    checkpoint.save(path, Checkpoint(FINGERPRINT, HISTORY, arrays))
     return path, arrays
 
 
 def test_what_is_loaded_is_what_was_saved_to_the_bit(saved):
     path, arrays = saved
-    loaded = checkpoints.load(path, FINGERPRINT)
+    loaded = checkpoint.load(path, FINGERPRINT)
     assert loaded.history == HISTORY
     assert loaded.arrays.keys() == arrays.keys()
     assert all(loaded.arrays[name].tobytes() == array.tobytes() for name, array in arrays.items())
@@ -36,24 +37,24 @@ def test_flipped_bytes_and_truncations_are_noticed_all_over_the_file(saved):
     for at in range(0, len(whole), 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(CheckpointError):
-            checkpoints.load(path, FINGERPRINT)
+            checkpoint.load(path, FINGERPRINT)
         path.write_bytes(whole[:at])
         with pytest.raises(CheckpointError):
-            checkpoints.load(path, FINGERPRINT)
+            checkpoint.load(path, FINGERPRINT)
 
 
 def test_the_checkpoint_of_another_training_is_refused(saved):
     path, _ = saved
     with pytest.raises(CheckpointError, match="its data is cd, that of this run ef"):
-        checkpoints.load(path, {"configuration": "ab", "data": "ef"})
+        checkpoint.load(path, {"configuration": "ab", "data": "ef"})
 
 
 def test_a_file_that_is_none_and_no_file_are_named(tmp_path):
     (tmp_path / "note").write_text("hello")
     with pytest.raises(CheckpointError, match="no file of this format"):
-        checkpoints.load(tmp_path / "note", None)
+        checkpoint.load(tmp_path / "note", None)
     with pytest.raises(CheckpointError, match="cannot be read"):
-        checkpoints.load(tmp_path / "missing", None)
+        checkpoint.load(tmp_path / "missing", None)
 
 
 def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
@@ -61,51 +62,51 @@ def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
         checksum = hashlib.sha256(content).hexdigest().encode()
         (tmp_path / "odd").write_bytes(b"seqadd checkpoint 1\n" + checksum + b"\n" + content)
         with pytest.raises(CheckpointError, match="not what it should be"):
-            checkpoints.load(tmp_path / "odd", None)
+            checkpoint.load(tmp_path / "odd", None)
 
 
 def test_an_array_of_python_objects_is_not_loaded(tmp_path):
     arrays = {"model/kernel": np.array([{"a": 1}], dtype=object)}
-    checkpoints.save(tmp_path / "pickle", Checkpoint(FINGERPRINT, HISTORY, arrays))
+    checkpoint.save(tmp_path / "pickle", Checkpoint(FINGERPRINT, HISTORY, arrays))
     with pytest.raises(CheckpointError, match="allow_pickle=False"):
-        checkpoints.load(tmp_path / "pickle", FINGERPRINT)
+        checkpoint.load(tmp_path / "pickle", FINGERPRINT)
 
 
 def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_the_epochs(monkeypatch):
     def fingerprint(*overrides, data="cd"):
-        return checkpoints.fingerprint_of(make_config(*overrides), data)
+        return fingerprint_of(make_config(*overrides), data)
 
     assert fingerprint("epochs=200") == fingerprint("epochs=500")
     for other in fingerprint("seed=1"), fingerprint("jit=false"), fingerprint("cell=gru"), fingerprint(data="ef"):
         assert other != fingerprint()
     before = fingerprint()
     for name in ("processor_name", "version"):
-        monkeypatch.setattr(checkpoints, name, lambda *_: "another")
+        monkeypatch.setattr(checkpoint, name, lambda *_: "another")
         assert fingerprint() != before
 
 
 def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_code_does_not(tmp_path, monkeypatch):
     path = tmp_path / "a.checkpoint"
-    checkpoints.save(path, Checkpoint({**FINGERPRINT, "code": "old"}, HISTORY, {}))
+    checkpoint.save(path, Checkpoint({**FINGERPRINT, "code": "old"}, HISTORY, {}))
     with pytest.raises(CheckpointError, match="its code is old, that of this run new"):
-        checkpoints.load(path, {**FINGERPRINT, "code": "new"})
-    monkeypatch.setattr(checkpoints, "same_numbers", lambda code: {code, "old"})
-    assert checkpoints.load(path, {**FINGERPRINT, "code": "new"}).history == HISTORY
+        checkpoint.load(path, {**FINGERPRINT, "code": "new"})
+    monkeypatch.setattr(checkpoint, "same_numbers", lambda code: {code, "old"})
+    assert checkpoint.load(path, {**FINGERPRINT, "code": "new"}).history == HISTORY
 
 
 def test_what_only_one_fingerprint_has_is_compared_with_nothing(saved):
     path, _ = saved
-    assert checkpoints.load(path, {**FINGERPRINT, "flags": checkpoints.NOTHING}).history == HISTORY
+    assert checkpoint.load(path, {**FINGERPRINT, "flags": NOTHING}).history == HISTORY
     with pytest.raises(CheckpointError, match="its flags is none, that of this run --fast"):
-        checkpoints.load(path, {**FINGERPRINT, "flags": "--fast"})
+        checkpoint.load(path, {**FINGERPRINT, "flags": "--fast"})
     with pytest.raises(CheckpointError, match="its data is cd, that of this run none"):
-        checkpoints.load(path, {"configuration": "ab"})
+        checkpoint.load(path, {"configuration": "ab"})
 
 
 def test_the_fingerprint_is_another_under_other_code_or_on_another_gpu(monkeypatch):
-    here = checkpoints.fingerprint_of(make_config(), "cd")
-    monkeypatch.setattr(checkpoints, "gpu_names", lambda: ["one of another kind"])
-    assert checkpoints.fingerprint_of(make_config(), "cd") != here
+    here = fingerprint_of(make_config(), "cd")
+    monkeypatch.setattr(checkpoint, "gpu_names", lambda: ["one of another kind"])
+    assert fingerprint_of(make_config(), "cd") != here
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoints, "code_digest", lambda: "0123456789abcdef")
-    assert checkpoints.fingerprint_of(make_config(), "cd") == {**here, "code": "0123456789abcdef"}
+    monkeypatch.setattr(checkpoint, "code_digest", lambda: "0123456789abcdef")
+    assert fingerprint_of(make_config(), "cd") == {**here, "code": "0123456789abcdef"}

@@ -7,14 +7,14 @@ import pytest
 from claim_folders import PUBLISHED, SETTINGS, SWEEP, make_claim
 from conftest import our_claims
 
-from seqadd import claims
-from seqadd.claims import BEGIN, END
+from seqadd.claims import loading
+from seqadd.claims.claim import BEGIN, END
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
 
 def test_a_claims_conditions_are_the_jobs_of_its_sweep_by_what_differs_but_the_seed(tmp_path):
-    claim = claims.read(make_claim(tmp_path))
+    claim = loading.read(make_claim(tmp_path))
     assert [condition.label for condition in claim.conditions] == ["reverse=true", "reverse=false"]
     assert [[(job.seed, job.epochs) for job in condition.jobs] for condition in claim.conditions] == [
         [(0, 3), (1, 3)],
@@ -24,7 +24,7 @@ def test_a_claims_conditions_are_the_jobs_of_its_sweep_by_what_differs_but_the_s
 
 
 def test_a_claims_statements_are_the_rows_of_published(tmp_path):
-    number, direction, measured = claims.read(make_claim(tmp_path)).statements
+    number, direction, measured = loading.read(make_claim(tmp_path)).statements
     assert (number.condition, number.epochs, number.relation, number.value) == (0, 3, "equal", 0.4)
     assert (direction.condition, direction.relation, direction.than) == (0, "above", (1, 2))
     assert (measured.metric, measured.relation, measured.value, measured.than) == ("best_acc", "", None, None)
@@ -100,7 +100,7 @@ WRONG = {
 def test_a_wrong_claim_is_refused_in_one_line_that_names_file_value_and_limit(said, tmp_path):
     folder = make_claim(tmp_path, **WRONG[said])
     with pytest.raises(ConfigError, match=re.escape(said)) as refused:
-        claims.read(folder)
+        loading.read(folder)
     assert "\n" not in str(refused.value)
 
 
@@ -109,14 +109,14 @@ def test_a_file_that_is_missing_is_named(name, tmp_path):
     folder = make_claim(tmp_path / "experiments", "it")
     (folder / name).unlink()
     with pytest.raises(ConfigError, match=rf"it/{name}: "):
-        claims.read(folder)
+        loading.read(folder)
 
 
 @pytest.mark.parametrize("name", ["Übung", "a (b), c", "it's", 'a"b'])
 def test_a_claim_may_lie_in_a_folder_of_any_name(name, tmp_path, monkeypatch):
     shutil.copytree(resource_dir("conf"), tmp_path / name / "conf")
-    monkeypatch.setattr(claims, "resource_dir", lambda folder: tmp_path / name / folder)
-    assert claims.read(make_claim(tmp_path / name / "experiments")).name == "small"
+    monkeypatch.setattr(loading, "resource_dir", lambda folder: tmp_path / name / folder)
+    assert loading.read(make_claim(tmp_path / name / "experiments")).name == "small"
 
 
 def test_the_articles_claims_are_read_in_the_articles_order_and_then_our_own():

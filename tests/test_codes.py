@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from seqadd import codes
-from seqadd.codes import MODULES, code_digest, code_version, digest_of, origin, same_numbers
+from seqadd.tracking.provenance import code_version, origin
+from seqadd.training import fingerprint
+from seqadd.training.fingerprint import MODULES, code_digest, digest_of, equivalent_codes
 
-SOURCES = {name: Path(codes.__file__).with_name(f"{name}.py").read_text() for name in MODULES}
+SOURCES = {name: (fingerprint.PACKAGE / f"{name}.py").read_text() for name in MODULES}
 
 UNCHANGED = {
     "a comment": lambda text: text + "\n# It is what it is.\n",
@@ -61,13 +62,13 @@ def test_modules_that_change_places_are_another_code():
 
 def test_the_digest_is_the_same_under_every_python_that_the_project_supports():
     """Of those that are on this machine, beside the one that runs this."""
-    functions = inspect.getsource(codes.what_computes), inspect.getsource(digest_of)
+    functions = inspect.getsource(fingerprint.what_computes), inspect.getsource(digest_of)
     program = f"""import ast, hashlib, sys
 from collections.abc import Iterable
 {"".join(functions)}
 print("%d.%d" % sys.version_info[:2], digest_of(open(path, encoding="utf-8").read() for path in sys.argv[1:]))
 """
-    paths = [str(Path(codes.__file__).with_name(f"{name}.py")) for name in MODULES]
+    paths = [str(fingerprint.PACKAGE / f"{name}.py") for name in MODULES]
     versions = [*Path.home().glob(".pyenv/versions/3.1[123].*/bin/python")]
     pythons = {sys.executable, *map(str, versions), *filter(None, map(shutil.which, ("python3.12", "python3.13")))}
     said = {}
@@ -92,11 +93,11 @@ print("%d.%d" % sys.version_info[:2], digest_of(open(path, encoding="utf-8").rea
 def test_sameness_goes_both_ways_and_on(pairs, same, tmp_path):
     path = tmp_path / "same_numbers.csv"
     path.write_text("code,same_as,conditions,machine\n" + "".join(f"{one},{other},3,here\n" for one, other in pairs))
-    assert same_numbers("a", path) == same
+    assert equivalent_codes("a", path) == same
 
 
 def test_code_is_the_same_as_itself(tmp_path):
-    assert same_numbers(path=tmp_path / "none.csv") == {code_digest()}
+    assert equivalent_codes(path=tmp_path / "none.csv") == {code_digest()}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -111,7 +112,7 @@ def installed_in(monkeypatch):
     def lay(package: Path) -> Path:
         package.mkdir(parents=True)
         (package / "codes.py").touch()
-        monkeypatch.setattr(codes, "__file__", str(package / "codes.py"))
+        monkeypatch.setattr(fingerprint, "__file__", str(package / "codes.py"))
         return package / "codes.py"
 
     for name in ("GIT_DIR", "GIT_WORK_TREE"):
@@ -132,7 +133,7 @@ def test_code_that_differs_from_its_commit_is_called_dirty_and_other_files_do_no
     commit = clone_in(tmp_path, installed_in)
     (tmp_path / "notes.txt").touch()
     assert code_version.__wrapped__() == (commit, "false")
-    Path(codes.__file__).write_text("a change")
+    Path(fingerprint.__file__).write_text("a change")
     assert code_version.__wrapped__() == (commit, "true")
 
 

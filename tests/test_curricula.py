@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, curricula, models, training
+from seqadd.data import addition, curriculum, vocabulary
+from seqadd.data.curriculum import rows_by_length, stage
 from seqadd.errors import ConfigError
-from seqadd.train import draw
+from seqadd.models import architectures
+from seqadd.training import loop
+from seqadd.training.dataset import make_dataset
+from seqadd.training.state import restore
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
 
 
 def shares(curriculum: str, at: int = 1) -> list[float]:
-    rows = curricula.rows_by_length(curriculum, LENGTHS, at, 0, 1)
+    rows = rows_by_length(curriculum, LENGTHS, at, 0, 1)
     assert rows.shape == (1000,)
     return [float(np.mean(LENGTHS[rows] == length)) for length in (1, 2, 3)]
 
@@ -35,7 +39,7 @@ def test_combined_is_half_of_each():
 
 def test_rows_follow_from_seed_and_epoch():
     first, again, other, later = (
-        curricula.rows_by_length("mixed", LENGTHS, 1, seed, epoch) for seed, epoch in ((0, 1), (0, 1), (1, 1), (0, 2))
+        rows_by_length("mixed", LENGTHS, 1, seed, epoch) for seed, epoch in ((0, 1), (0, 1), (1, 1), (0, 2))
     )
     assert (first == again).all()
     assert (first != other).any()
@@ -50,35 +54,35 @@ def epochs(**values: list[float]) -> list[dict[str, float]]:
 
 def test_naive_goes_on_when_a_length_is_learnt():
     history = epochs(d1=[0.5, 0.99, 1.0, 1.0], d2=[0.0, 0.2, 0.5, 0.99], d3=[0.0] * 4)
-    assert [curricula.stage(history[:n], 3) for n in range(5)] == [1, 1, 2, 2, 3]
+    assert [stage(history[:n], 3) for n in range(5)] == [1, 1, 2, 2, 3]
 
 
 def test_naive_goes_on_when_there_is_no_progress():
     stuck = epochs(d1=[0.3] + [0.305] * 9, d2=[0.0] * 10, d3=[0.0] * 10)
     # Epoch 1 was progress, from nothing; five more were none.
-    assert [curricula.stage(stuck[:n], 3) for n in (5, 6, 7)] == [1, 2, 2]
-    assert curricula.stage(stuck * 3, 2) == 2  # and never beyond the longest
+    assert [stage(stuck[:n], 3) for n in (5, 6, 7)] == [1, 2, 2]
+    assert stage(stuck * 3, 2) == 2  # and never beyond the longest
 
 
 def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch):
-    monkeypatch.setattr(curricula, "PATIENCE", 1)  # so that the length changes within a few epochs
+    monkeypatch.setattr(curriculum, "PATIENCE", 1)  # so that the length changes within a few epochs
     taken = []
-    rows_of = curricula.rows_by_length
-    monkeypatch.setattr(curricula, "rows_by_length", lambda *given: taken.append(given) or rows_of(*given))
+    rows_of = rows_by_length
+    monkeypatch.setattr(curriculum, "rows_by_length", lambda *given: taken.append(given) or rows_of(*given))
     overrides = ["task.digits=2", "task.n_questions=600", "task.equal_lengths=true", "cell=simple_rnn", "epochs=6",
                  "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
     config = make_config(*SMALL, *overrides)
-    data = draw(config)
+    data = make_dataset(config)
 
     def train(history, until, state=None):
-        model = models.build_model(config, config.question_length, config.answer_length, 12)
-        optimizer = training.make_optimizer(model, config)
+        model = architectures.build_model(config, config.question_length, config.answer_length, 12)
+        optimizer = loop.make_optimizer(model, config)
         if state is not None:
-            training.restore(model, optimizer, state)
-        for row in training.train(model, optimizer, data, config, history):
+            restore(model, optimizer, state)
+        for row in loop.train(model, optimizer, data, config, history):
             if row["epoch"] == until:
                 break
-        return training.state(model, optimizer)
+        return state(model, optimizer)
 
     whole: list[dict[str, float]] = []
     train(whole, 6)
@@ -102,26 +106,29 @@ def test_what_cannot_be():
     with pytest.raises(
         ConfigError, match="curriculum=mixed: the sums of seed=0 have none of 1 digits to learn, or none"
     ):
-        draw(few)
+        make_dataset(few)
     with pytest.raises(ConfigError, match=r"task.longest=3: must be more than task.digits=3, or null"):
         make_config("task.longest=3")
 
 
 def test_longer_sums_are_tested_and_not_learnt():
     config = make_config(*SMALL, "task.longest=3", "cell=simple_rnn", "epochs=1", "jit=false")
-    data = draw(config)
+    data = make_dataset(config)
     assert data.train_questions.shape == (44, 7)
     assert data.train_answers.shape == (44, 4)
     assert sorted(set(data.train_digits)) == [1]
     assert np.bincount(data.longer_digits).tolist() == [0, 0, addition.N_LONGER, addition.N_LONGER]
     for pair, answer, digits in zip(
-        alphabet.decode(data.longer_questions), alphabet.decode(data.longer_answers), data.longer_digits, strict=True
+        vocabulary.decode(data.longer_questions),
+        vocabulary.decode(data.longer_answers),
+        data.longer_digits,
+        strict=True,
     ):
         a, b = pair[::-1].strip().split("+")  # back to front, as the configuration has it
         assert int(answer) == int(a) + int(b)
         assert max(len(a), len(b)) == digits
-    model = models.build_model(config, 7, 4, 12)
-    (row,) = training.train(model, training.make_optimizer(model, config), data, config, [])
+    model = architectures.build_model(config, 7, 4, 12)
+    (row,) = loop.train(model, loop.make_optimizer(model, config), data, config, [])
     assert {f"val_exact_match_digits_{n}" for n in (1, 2, 3)} <= row.keys()
 
 
@@ -140,4 +147,4 @@ def test_addends_of_equal_lengths():
 
 def test_every_task_has_sums_of_every_length_for_a_curriculum():
     config = make_config("task=nine_digits", "curriculum=mixed", "task.n_questions=20000", "task.digits=3")
-    assert sorted(set(draw(config).val_digits)) == [1, 2, 3]
+    assert sorted(set(make_dataset(config).val_digits)) == [1, 2, 3]

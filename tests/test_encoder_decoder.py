@@ -11,16 +11,20 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import alphabet, layers, models, train, training
-from seqadd.encoder_decoder import EncoderDecoder, counted, previous
+from seqadd.data import vocabulary
 from seqadd.errors import ConfigError
+from seqadd.models import architectures, recurrent
+from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
+from seqadd.system import tensorflow_setup
+from seqadd.training import dataset, loop, schedule
+from seqadd.training.state import restore
 
-training.use_threads(1)  # as a run does, for other tests start runs in this process
+tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
 
 CELLS = ["lstm", "gru", "simple_rnn"]
 #: Questions back to front and padded; answers ended by a blank, padded with more.
-QUESTIONS = alphabet.encode(["  543+21", "716+397 "[::-1], "    61+5"])[:, 1:]
-ANSWERS = alphabet.encode(["357  ", "1113 ", "66   "])
+QUESTIONS = vocabulary.encode(["  543+21", "716+397 "[::-1], "    61+5"])[:, 1:]
+ANSWERS = vocabulary.encode(["357  ", "1113 ", "66   "])
 
 
 #: Every decoder that there is.
@@ -37,7 +41,7 @@ def build(cell: str, *overrides: str) -> EncoderDecoder:
 @functools.cache
 def _build(cell: str, *overrides: str) -> tuple[EncoderDecoder, list[np.ndarray]]:
     config = make_config(*overrides, f"cell={cell}")
-    model = models.build_model(config, 7, config.answer_length, 12)
+    model = architectures.build_model(config, 7, config.answer_length, 12)
     assert isinstance(model, EncoderDecoder)
     rng = np.random.default_rng(0)
     for weights in model.weights:  # as after some training: no bias is zero
@@ -50,14 +54,14 @@ def one_hot(ids: np.ndarray) -> tf.Tensor:
 
 
 def test_an_answer_counts_up_to_the_blank_that_ends_it():
-    assert counted(tf.constant(ANSWERS)).numpy().tolist() == [
+    assert until_eos_mask(tf.constant(ANSWERS)).numpy().tolist() == [
         [1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]
     ]  # fmt: skip
 
 
 def test_the_taught_decoder_reads_the_character_before():
-    read = previous(tf.constant(ANSWERS)).numpy().argmax(axis=-1)
-    assert alphabet.decode(read) == [" 357 ", " 1113", " 66  "]
+    read = shift_right(tf.constant(ANSWERS)).numpy().argmax(axis=-1)
+    assert vocabulary.decode(read) == [" 357 ", " 1113", " 66  "]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +70,7 @@ def test_a_padded_batch_gives_what_each_question_gives_alone(cell, kind):
     model = build(cell, *kind)
     together = model.answer(one_hot(QUESTIONS))
     for row, text in enumerate(["543+21", "793+617", "61+5"]):
-        alone = model.answer(one_hot(alphabet.encode([text])))
+        alone = model.answer(one_hot(vocabulary.encode([text])))
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
@@ -75,14 +79,14 @@ def test_it_is_keras_own_layers_with_a_mask(cell):
     model = build(cell)
     encoder, decoder, characters = model._encoder, model._decoder, model._characters
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
-    settings = {} if cell == "simple_rnn" else {"recurrent_activation": models.hard_sigmoid_of_keras2}
+    settings = {} if cell == "simple_rnn" else {"recurrent_activation": architectures.hard_sigmoid_of_keras2}
     if cell == "gru":
         settings["reset_after"] = False
     theirs = [kind(64, return_state=True, **settings), kind(64, return_sequences=True, **settings)]
-    x, read = one_hot(QUESTIONS), previous(tf.constant(ANSWERS))
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
     theirs[0].build(x.shape)
     theirs[0].set_weights(encoder.get_weights())
-    _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != alphabet.BLANK))
+    _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != vocabulary.BLANK))
     theirs[1].build(read.shape)
     theirs[1].set_weights(decoder.get_weights())
     expected = tf.nn.softmax(characters(theirs[1](read, initial_state=states)))
@@ -95,10 +99,10 @@ def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell, k
     model = build(cell, *kind)
     alone = model.answer(one_hot(QUESTIONS)).numpy()
     guess = alone.argmax(axis=-1)
-    taught = model([one_hot(QUESTIONS), previous(tf.constant(guess))]).numpy()
-    counts = counted(tf.constant(guess)).numpy() > 0.5
+    taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess))]).numpy()
+    counts = until_eos_mask(tf.constant(guess)).numpy() > 0.5
     np.testing.assert_allclose(alone[counts], taught[counts], atol=1e-5)
-    assert (guess[~counts] == alphabet.BLANK).all()
+    assert (guess[~counts] == vocabulary.BLANK).all()
 
 
 def test_additive_attention_by_hand():
@@ -110,7 +114,7 @@ def test_additive_attention_by_hand():
     state, outputs = encoded.states[0].numpy(), encoded.memory.outputs.numpy()
     query, key, v = (weights.numpy() for weights in (layer._query.kernel, layer._key.kernel, layer._attention.scale))
     energies = np.tanh((state @ query)[:, None] + outputs @ key) @ v
-    energies[QUESTIONS == alphabet.BLANK] = -np.inf
+    energies[QUESTIONS == vocabulary.BLANK] = -np.inf
     shares = np.exp(energies) / np.exp(energies).sum(axis=1, keepdims=True)
     context, alignment = layer.look(encoded.states, encoded.memory)
     np.testing.assert_allclose(alignment, shares, atol=1e-5)
@@ -128,8 +132,8 @@ def test_dot_attention_by_hand():
 
 def test_a_decoder_that_peeks_is_keras_own_layer_reading_the_encoders_last_output_too():
     model = build("lstm", "architecture=encoder_decoder", "peek=true")
-    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=models.hard_sigmoid_of_keras2)
-    x, read = one_hot(QUESTIONS), previous(tf.constant(ANSWERS))
+    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=architectures.hard_sigmoid_of_keras2)
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
     output, *states = model._encoder(x)
     seen = tf.concat([read, tf.repeat(output[:, None], 5, axis=1)], axis=2)
     own.build(seen.shape)
@@ -143,10 +147,10 @@ def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
     model = build("lstm", *kind)
     questions, answers = one_hot(QUESTIONS), tf.constant(ANSWERS)
     everywhere = model.half_taught(questions, answers, tf.ones((3, 5), tf.bool))
-    np.testing.assert_allclose(everywhere, model([questions, previous(answers)]), atol=1e-5)
+    np.testing.assert_allclose(everywhere, model([questions, shift_right(answers)]), atol=1e-5)
     nowhere = model.half_taught(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
     alone = model.answer(questions).numpy()
-    counts = counted(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
+    counts = until_eos_mask(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
     np.testing.assert_allclose(nowhere[counts], alone[counts], atol=1e-5)
 
 
@@ -154,7 +158,7 @@ def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_beam_of_one_is_the_greedy_answer(cell, kind):
     model = build(cell, *kind)
-    questions = one_hot(alphabet.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
+    questions = one_hot(vocabulary.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
     answers, scores = model.beam_search(questions, 1)
     alone = model.answer(questions).numpy()
     assert (answers[:, 0].numpy() == alone.argmax(axis=-1)).all()
@@ -168,12 +172,12 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
     model = build(cell, *kind)
     for weights in model.weights:  # flat distributions, in which the most probable character leads astray
         weights.assign(0.3 * weights.numpy())
-    questions = one_hot(alphabet.encode(["12+345 ", "  543+1"]))
+    questions = one_hot(vocabulary.encode(["12+345 ", "  543+1"]))
     found, scores = model.beam_search(questions, 144, longest=3)
     every = np.array(list(itertools.product(range(12), repeat=3)))
-    counts = counted(tf.constant(every)).numpy() > 0.5
-    every, counts = (array[((every == alphabet.BLANK) | counts).all(axis=1)] for array in (every, counts))
-    read = previous(tf.constant(np.pad(every, ((0, 0), (0, 2)))))
+    counts = until_eos_mask(tf.constant(every)).numpy() > 0.5
+    every, counts = (array[((every == vocabulary.BLANK) | counts).all(axis=1)] for array in (every, counts))
+    read = shift_right(tf.constant(np.pad(every, ((0, 0), (0, 2)))))
     astray = []
     for row in range(2):
         taught = model([tf.repeat(questions[row : row + 1], len(every), axis=0), read]).numpy()[:, :3]
@@ -190,15 +194,15 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
 def prepare(*overrides: str):
     architecture = [] if any("architecture" in each for each in overrides) else ["architecture=encoder_decoder"]
     config = make_config(*SMALL, "decoder_units=6", *architecture, *overrides)
-    data = train.draw(config)
-    return models.build_model(config, config.question_length, config.answer_length, 12), data, config
+    data = dataset.make_dataset(config)
+    return architectures.build_model(config, config.question_length, config.answer_length, 12), data, config
 
 
 def test_answers_have_room_for_the_blank_that_ends_them():
     _, data, config = prepare("cell=gru")
     assert config.answer_length == 3
     assert data.train_answers.shape == (44, 3)
-    assert (data.train_answers[:, -1] == alphabet.BLANK).all()
+    assert (data.train_answers[:, -1] == vocabulary.BLANK).all()
 
 
 def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
@@ -207,7 +211,7 @@ def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
     monkeypatch.setattr(
         EncoderDecoder, "step", lambda self, read, states, encoded: (one_hot(next(answers)), states)
     )  # while the program is traced, a place after the other
-    measured = training.evaluation_program(model, config)(data)
+    measured = loop.evaluation_program(model, config)(data)
     assert measured["val_acc"] == measured["val_exact_match"] == 1.0
     assert measured["val_acc_teacher_forced"] < 1.0
 
@@ -215,35 +219,35 @@ def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_it_answers_on_its_own_does_not_depend_on_the_right_answers(kind):
     model, data, config = prepare("cell=gru", "jit=false", *kind)
-    evaluate = training.evaluation_program(model, config)
+    evaluate = loop.evaluation_program(model, config)
     guesses = model.answer(one_hot(data.val_questions)).numpy().argmax(axis=-1)
     for answers in (data.val_answers, data.val_answers[::-1].copy()):
         measured = evaluate(dataclasses.replace(data, val_answers=answers))
-        counts = counted(tf.constant(answers)).numpy() > 0.5
+        counts = until_eos_mask(tf.constant(answers)).numpy() > 0.5
         assert measured["val_acc"] == pytest.approx(np.mean((guesses == answers)[counts]))
         assert measured["val_exact_match"] == pytest.approx(np.mean((guesses == answers).all(axis=1)))
 
 
 def test_padding_adds_nothing_to_loss_or_accuracy():
     model, data, config = prepare("cell=lstm")
-    measures = training._measures(config)
+    measures = loop._measures(config)
     ids = tf.constant(data.val_answers, tf.int32)
     read = one_hot(data.val_questions)
-    probabilities = model([read, previous(ids)])
+    probabilities = model([read, shift_right(ids)])
     expected = tf.reduce_sum(measures(ids, probabilities), axis=1)
     padding = tf.zeros((len(ids), 4), tf.int32)
     nonsense = tf.fill((len(ids), 4, 12), 1 / 12)
     padded = measures(tf.concat([ids, padding], axis=1), tf.concat([probabilities, nonsense], axis=1))
     np.testing.assert_allclose(tf.reduce_sum(padded, axis=1), expected, rtol=1e-6)
     # And the mean is over characters: their number is the last of the sums.
-    assert expected[-1] == sum(len(text.rstrip()) + 1 for text in alphabet.decode(data.val_answers))
+    assert expected[-1] == sum(len(text.rstrip()) + 1 for text in vocabulary.decode(data.val_answers))
 
 
 def trained(*overrides: str, epochs: int = 20) -> list[dict[str, float]]:
     """The metrics of some epochs, without XLA: what it compiles is tested elsewhere."""
     model, data, config = prepare(f"epochs={epochs}", "learning_rate=0.03", "jit=false", *overrides)
     history: list[dict[str, float]] = []
-    for _ in training.train(model, training.make_optimizer(model, config), data, config, history):
+    for _ in loop.train(model, loop.make_optimizer(model, config), data, config, history):
         pass
     return history
 
@@ -260,16 +264,16 @@ def test_a_batch_of_mixed_lengths_trains(overrides):
 
 
 def test_scheduled_it_is_told_less_and_less(monkeypatch):
-    assert [round(training.share_told(epoch), 2) for epoch in (1, 60, 120)] == [0.95, 0.5, 0.05]
+    assert [round(schedule.teacher_forcing_ratio(epoch), 2) for epoch in (1, 60, 120)] == [0.95, 0.5, 0.05]
     told, scheduled, never = (
         trained("cell=simple_rnn", f"teacher_forcing={x}", epochs=2) for x in ("always", "scheduled", "never")
     )
     assert len({told[0]["loss"], scheduled[0]["loss"], never[0]["loss"]}) == 3
-    monkeypatch.setattr(training, "share_told", lambda epoch: 1.0)
+    monkeypatch.setattr(loop, "share_told", lambda epoch: 1.0)
     assert trained("cell=simple_rnn", "teacher_forcing=scheduled", epochs=2)[-1]["loss"] == pytest.approx(
         told[-1]["loss"], rel=1e-3
     )
-    monkeypatch.setattr(training, "share_told", lambda epoch: 0.0)
+    monkeypatch.setattr(loop, "share_told", lambda epoch: 0.0)
     assert trained("cell=simple_rnn", "teacher_forcing=scheduled", epochs=2)[-1]["loss"] == pytest.approx(
         never[-1]["loss"], rel=1e-3
     )
@@ -283,13 +287,13 @@ def test_a_scheduled_training_goes_on_as_it_would_have():
         state = None
         for stop in stops:
             model, data, config = prepare(*overrides)
-            optimizer = training.make_optimizer(model, config)
+            optimizer = loop.make_optimizer(model, config)
             if state is not None:
-                training.restore(model, optimizer, state)
-            for row in training.train(model, optimizer, data, config, history):
+                restore(model, optimizer, state)
+            for row in loop.train(model, optimizer, data, config, history):
                 if row["epoch"] == stop:
                     break
-            state = training.state(model, optimizer)
+            state = state(model, optimizer)
         losses.append([row["loss"] for row in history])
     assert losses[0] == losses[1]
 
@@ -306,8 +310,8 @@ def test_xla_compiles_it_and_it_learns_the_same(overrides):
     for jit in ("true", "false"):
         model, data, config = prepare("cell=lstm", "epochs=3", f"jit={jit}", "task.longest=2", *overrides)
         history: list[dict[str, float]] = []
-        optimizer = training.make_optimizer(model, config)
-        for _ in training.train(model, optimizer, data, config, history, warn=said.append):
+        optimizer = loop.make_optimizer(model, config)
+        for _ in loop.train(model, optimizer, data, config, history, warn=said.append):
             pass
         losses.append([row["loss"] for row in history])
     assert said == []
@@ -317,8 +321,8 @@ def test_xla_compiles_it_and_it_learns_the_same(overrides):
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
 def test_skipped_blanks_have_no_gradient(name):
     """What stands before the question begins cannot matter, so nothing is learnt from it."""
-    layer = getattr(layers, name)(4, skip_blanks=True)
-    x = tf.Variable(one_hot(alphabet.encode(["  12"])))
+    layer = getattr(recurrent, name)(4, skip_blanks=True)
+    x = tf.Variable(one_hot(vocabulary.encode(["  12"])))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x))
     gradient = tape.gradient(loss, x).numpy()[0]
@@ -360,14 +364,14 @@ def eagerly() -> Iterator[None]:
 def test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_batch(eagerly):
     """Three batches, the last of four sums, against Keras' own loss; gradient descent, since Adam forgets a factor."""
     model, data, config = prepare("cell=simple_rnn", "jit=false")
-    twin = models.build_model(config, config.question_length, config.answer_length, 12)
+    twin = architectures.build_model(config, config.question_length, config.answer_length, 12)
     order = np.arange(44, dtype=np.int32)
-    training.epoch_program(model, keras.optimizers.SGD(0.5), data, config)(order, 1)
+    loop.epoch_program(model, keras.optimizers.SGD(0.5), data, config)(order, 1)
     for rows in (order[:20], order[20:40], order[40:]):
         answers = tf.constant(data.train_answers[rows], tf.int32)
-        counts = counted(answers).numpy() > 0.5
+        counts = until_eos_mask(answers).numpy() > 0.5
         with tf.GradientTape() as tape:
-            probabilities = twin([one_hot(data.train_questions[rows]), previous(answers)], training=True)
+            probabilities = twin([one_hot(data.train_questions[rows]), shift_right(answers)], training=True)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(answers[counts], probabilities[counts]))
         for weights, gradient in zip(
             twin.trainable_variables, tape.gradient(loss, twin.trainable_variables), strict=True
@@ -381,7 +385,7 @@ def test_where_it_is_told_follows_from_seed_and_epoch_and_is_another_in_each():
     _, _, config = prepare("cell=gru", "teacher_forcing=scheduled")
     other = dataclasses.replace(config, seed=1)
     first, again, later, of_other = (
-        training.places_told(each, epoch, 1000)
+        schedule.teacher_forcing_mask(each, epoch, 1000)
         for each, epoch in ((config, 60), (config, 60), (config, 61), (other, 60))
     )
     assert (first == again).all()

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqadd import alphabet, health
+from seqadd.data import vocabulary
+from seqadd.inspection import diagnostics
 
-ANSWERS = alphabet.encode(["12", "34", "56"] * 1000)
+ANSWERS = vocabulary.encode(["12", "34", "56"] * 1000)
 FINE = {"acc": {18: 0.5, 20: 0.5}, "val_acc": {18: 0.5, 20: 0.5}}
 
 
@@ -22,7 +23,7 @@ def saturation_of(part: str, units: list[tuple[float, float, bool]]) -> pd.DataF
 def warnings(saturation=None, weights=None, guesses=ANSWERS, history=FINE) -> list[str]:
     if saturation is None:
         saturation = saturation_of("state", [(0.0, 0.0, True)])
-    return health.warnings(saturation, weights or {}, guesses, ANSWERS, history)
+    return diagnostics.warnings(saturation, weights or {}, guesses, ANSWERS, history)
 
 
 def test_a_healthy_model_gets_no_warning():
@@ -61,9 +62,9 @@ def test_weights_that_are_no_numbers():
 
 def test_a_model_that_says_the_same_to_everything():
     no_better = "0.33 of the characters right; the most frequent one at each place would have 0.33"
-    assert warnings(guesses=alphabet.encode(["12", "12", "12"] * 1000)) == [no_better, "the same answer to every sum"]
-    assert warnings(guesses=alphabet.encode(["12", "34", "52"] * 1000)) == []
-    assert warnings(guesses=alphabet.encode(["1 ", "3 ", "5 "] * 1000)) == [
+    assert warnings(guesses=vocabulary.encode(["12", "12", "12"] * 1000)) == [no_better, "the same answer to every sum"]
+    assert warnings(guesses=vocabulary.encode(["12", "34", "52"] * 1000)) == []
+    assert warnings(guesses=vocabulary.encode(["1 ", "3 ", "5 "] * 1000)) == [
         "the same character for every sum at place 2 (' ')"
     ]
 
@@ -77,16 +78,16 @@ def test_sums_learnt_by_heart_and_training_that_ended_early():
 
 def test_the_summary_counts_units():
     table = saturation_of("state", [(1.0, 0.0, False), (0.0, 0.5, True)])
-    assert health.summary(table).to_dict("records") == [
+    assert diagnostics.summary(table).to_dict("records") == [
         {"layer": "lstm_1", "part": "state", "units": 2, "low": 0.5, "high": 0.25, "stuck": 1, "still": 1}
     ]
 
 
 def test_what_does_not_count_says_nothing_of_a_model_that_ends_its_answers():
-    answers = alphabet.encode(["12  ", "34  ", "5   "] * 1000)
+    answers = vocabulary.encode(["12  ", "34  ", "5   "] * 1000)
     counts = np.array([[True, True, True, False], [True, True, True, False], [True, True, False, False]] * 1000)
-    guesses = alphabet.encode(["18  ", "38  ", "18  "] * 1000)
-    said = health.warnings(saturation_of("state", [(0.0, 0.0, True)]), {}, guesses, answers, FINE, counts)
+    guesses = vocabulary.encode(["18  ", "38  ", "18  "] * 1000)
+    said = diagnostics.warnings(saturation_of("state", [(0.0, 0.0, True)]), {}, guesses, answers, FINE, counts)
     # Of 8 characters that count 2 + 2 + 0 are right; the most frequent ones at each place are 1 + 1 + 2.
     assert said == [
         "0.50 of the characters right; the most frequent one at each place would have 0.50",
@@ -98,7 +99,7 @@ def test_a_difference_that_may_be_chance_or_comes_after_few_epochs_says_nothing(
     early = {"acc": {19: 0.9}, "val_acc": {19: 0.7}}
     assert warnings(history=early) == []
     # 22 held-out characters: one standard error is .1
-    few = health.warnings(
+    few = diagnostics.warnings(
         saturation_of("state", [(0.0, 0.0, True)]),
         {},
         ANSWERS[:11],

@@ -14,7 +14,9 @@ from PIL import Image
 from rich.console import Console
 from trained_runs import record_run
 
-from seqadd import inspect, inspection, inspection_files, trained, views
+from seqadd import inspect
+from seqadd.evaluation import predict, run_selection, trained_run
+from seqadd.inspection import analysis, html_report, terminal, trace
 
 NO_DECODER = "decoder_units=null"
 
@@ -38,17 +40,17 @@ def inspected(runs, call, monkeypatch):
     return lambda *words: call(inspect.main, *words)
 
 
-def load(runs: tuple[Path, dict[str, str]], kind: str) -> trained.TrainedRun:
+def load(runs: tuple[Path, dict[str, str]], kind: str) -> trained_run.TrainedRun:
     folder, ids = runs
-    return trained.load_run(f"run={ids[kind]}", f"tracking.uri=sqlite:///{folder}/mlflow.db")
+    return run_selection.load_run(f"run={ids[kind]}", f"tracking.uri=sqlite:///{folder}/mlflow.db")
 
 
 @pytest.fixture(scope="module")
 def looked(runs, tmp_path_factory):
     """The page of an LSTM, with its files beside it."""
     folder = tmp_path_factory.mktemp("looked")
-    inspection_files.write_inspection(inspection.inspect_run(load(runs, "lstm"), ["5+7", "9+9", "05+7"]), folder)
-    return folder / inspection_files.PAGE
+    html_report.write_inspection(analysis.inspect_run(load(runs, "lstm"), ["5+7", "9+9", "05+7"]), folder)
+    return folder / html_report.PAGE
 
 
 def test_one_run_becomes_pictures_and_tables(looked, runs):
@@ -92,7 +94,7 @@ def test_the_page_needs_no_other_file(looked):
 
 @pytest.mark.parametrize("kind", ["gru", "aligned"])
 def test_every_architecture_and_cell_can_be_looked_into(kind, runs, tmp_path):
-    inspection_files.write_inspection(inspection.inspect_run(load(runs, kind), ["5+7"]), tmp_path)
+    html_report.write_inspection(analysis.inspect_run(load(runs, kind), ["5+7"]), tmp_path)
     cell = "lstm" if kind == "aligned" else kind
     assert f"{cell}_1, step by step" in (tmp_path / "index.html").read_text()
     assert (tmp_path / "5_7" / f"{cell}_1.png").exists()
@@ -105,7 +107,7 @@ def test_the_command_prints_the_answer_and_puts_its_files_into_the_run(runs, ins
     assert (code, err) == (0, "")
     assert re.search(r'^5\+7 = 12: says .*, (right|wrong) \(.*, read as "7\+5"\)$', out, re.MULTILINE)
     # Errors are the first of the held-out sums, in their order, which is random; this model has them all wrong.
-    wrong = inspection.held_out(load(runs, "dense")).sums.query("not right")["question"].tolist()
+    wrong = analysis.held_out(load(runs, "dense")).sums.query("not right")["question"].tolist()
     assert re.findall(r"^(\d+\+\d+) = .*, wrong \(", out, re.MULTILINE)[-3:] == [q for q in wrong if q != "5+7"][:3]
     written = Path("inspect") / ids["dense"][:8]
     assert out.rstrip().endswith(str(written / "index.html"))
@@ -121,7 +123,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
     answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
     for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
-        (view,) = views.look(load(runs, kind).model, [views.ask(load(runs, kind).config, "5+7")])
+        (view,) = trace.trace(load(runs, kind).model, [predict.encode_question(load(runs, kind).config, "5+7")])
         assert f"{label}: {view.said} (" in out
         of_label = answers[answers["of"] == label]
         p = float(of_label["p_answer"].astype(float).prod())
@@ -130,7 +132,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     accuracies = pd.read_csv(written / "accuracies.csv")
     assert accuracies["of"].tolist() == ["lstm, epochs 3", "gru, epochs 1"]
     assert accuracies["all right"].tolist() == [
-        pytest.approx(inspection.held_out(load(runs, kind)).exact_match, abs=1e-4) for kind in ("lstm", "gru")
+        pytest.approx(analysis.held_out(load(runs, kind)).exact_match, abs=1e-4) for kind in ("lstm", "gru")
     ]
     assert (written / "5_7" / "side_by_side.svg").exists()
     assert not (written / "5_7" / "learning.gif").exists()
@@ -149,20 +151,20 @@ def test_of_many_runs_all_are_shown_of_many_epochs_some_evenly(runs):
         (of_epochs, [[0, 2, 4, 6, 8]]),
         (of_epochs[:3], [[0, 1, 2]]),
     ):
-        comparison = inspection.Comparison(several, [], [], [], [], [])
-        assert inspection_files._grids(comparison) == grids
+        comparison = analysis.Comparison(several, [], [], [], [], [])
+        assert html_report._grids(comparison) == grids
 
 
 def test_runs_of_different_tasks_are_asked_what_all_can_read(runs, tmp_path):
     two_digits = record_run(tmp_path, "cell=dense", NO_DECODER, "epochs=1", "task.digits=2", "task.n_questions=2000")
-    other = trained.load_run(f"run={two_digits}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
-    found = inspection.compare([load(runs, "dense"), other], ["one", "two"], [])
+    other = run_selection.load_run(f"run={two_digits}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    found = analysis.compare([load(runs, "dense"), other], ["one", "two"], [])
     assert [len(view.asked.text) for view in found.views[0]] == [3, 3]
 
 
 def test_what_was_mixed_up_is_shown_and_what_was_right_is_left_blank():
     confusion = pd.DataFrame(np.full((12, 12), 3))
-    values = inspection_files.confusion_heatmap(confusion).values
+    values = html_report.confusion_heatmap(confusion).values
     assert np.isnan(np.diag(values)).all()
     assert np.nansum(values) == 3 * (144 - 12)
 
@@ -196,30 +198,30 @@ def test_several_epochs_of_a_run_are_animated(runs, inspected):
 
 
 def test_what_is_printed_needs_neither_colour_nor_more_than_ascii(runs):
-    seen = inspection.inspect_run(load(runs, "lstm"), ["5+7"])
+    seen = analysis.inspect_run(load(runs, "lstm"), ["5+7"])
     raw = io.BytesIO()
     ascii_only = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
-    inspection.print_inspection(seen, Console(file=ascii_only))
+    terminal.print_inspection(seen, Console(file=ascii_only))
     plain = raw.getvalue().decode("ascii")
     assert "\x1b" not in plain
     assert re.search(r"^Q \d\+\d  T \d+ *  (ok|no) ", plain, re.MULTILINE)
     raw = io.BytesIO()
     utf_8 = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
-    inspection.print_inspection(seen, Console(file=utf_8, force_terminal=True, color_system="standard"))
+    terminal.print_inspection(seen, Console(file=utf_8, force_terminal=True, color_system="standard"))
     coloured = raw.getvalue().decode()
     assert "\x1b[31m✗" in coloured or "\x1b[32m✓" in coloured
 
 
 def test_a_narrow_terminal_cuts_no_number(runs):
-    seen = inspection.inspect_run(load(runs, "lstm"), ["5+7"])
+    seen = analysis.inspect_run(load(runs, "lstm"), ["5+7"])
     printed = io.StringIO()
-    inspection.print_inspection(seen, Console(file=printed, width=40))
+    terminal.print_inspection(seen, Console(file=printed, width=40))
     assert "…" not in printed.getvalue()
     assert f"{seen.held_out.exact_match:.4f}" in printed.getvalue()
 
 
 def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
-    lines = inspection.sample(inspection.held_out(load(runs, "lstm")).sums, "utf-8")
+    lines = analysis.sample(analysis.held_out(load(runs, "lstm")).sums, "utf-8")
     assert all("✓" in line.plain or "✗" in line.plain for line in lines)
 
 

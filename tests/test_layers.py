@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from conftest import make_config
 
-from seqadd import layers, models
-from seqadd.encoder_decoder import EncoderDecoder, previous
+from seqadd.models import architectures, recurrent
+from seqadd.models.encoder_decoder import EncoderDecoder, shift_right
 
 SETTINGS = [
     ("LSTM", {}),
@@ -27,7 +27,7 @@ def agree_with_keras(name, settings, x, *, jit=True, repeat=None, initial_state=
     rng = np.random.default_rng(1)
     x = tf.constant(x, tf.float32)
     theirs = getattr(keras.layers, name)(6, **settings)
-    ours = getattr(layers, name)(6, **settings, **ours_only)
+    ours = getattr(recurrent, name)(6, **settings, **ours_only)
     for layer in (theirs, ours):
         layer.build((None, None, x.shape[-1]))
     theirs.set_weights([rng.normal(size=weight.shape) for weight in theirs.get_weights()])
@@ -80,7 +80,7 @@ def test_an_initial_state_is_started_from(name, settings):
 )
 def test_no_product_is_made_that_a_step_does_not_need(constant_input, products):
     """Of a SimpleRNN with 5 steps, the first of them without a state, and of its gradient."""
-    layer = layers.SimpleRNN(6, constant_input=constant_input)
+    layer = recurrent.SimpleRNN(6, constant_input=constant_input)
     layer.build((3, 5, 4))
 
     @tf.function(jit_compile=True)
@@ -99,14 +99,16 @@ def test_computed_once_changes_nothing():
     x = tf.constant([1.5, -2.25, 1e-30])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = layers.computed_once(x, tf.constant(1.0))
+        y = recurrent.fusion_barrier(x, tf.constant(1.0))
     assert y.numpy().tolist() == x.numpy().tolist()
     assert tape.gradient(y, x).numpy().tolist() == [1, 1, 1]
 
 
 def test_xla_keeps_the_divisions_that_keep_states_from_being_computed_again():
     """The trick rests on a habit of the compiler; should XLA drop a division by one some day, this is the alarm."""
-    layer = layers.LSTM(6, recurrent_activation=models.hard_sigmoid_of_keras2)  # XLA writes a sigmoid as a division
+    layer = recurrent.LSTM(
+        6, recurrent_activation=architectures.hard_sigmoid_of_keras2
+    )  # XLA writes a sigmoid as a division
     layer.build((3, 5, 4))
 
     @tf.function(jit_compile=True)
@@ -119,12 +121,12 @@ def test_xla_keeps_the_divisions_that_keep_states_from_being_computed_again():
 
 def test_a_mask_is_refused():
     with pytest.raises(NotImplementedError, match="without a mask"):
-        layers.LSTM(6)(np.zeros((3, 5, 4), dtype=np.float32), mask=np.ones((3, 5), dtype=bool))
+        recurrent.LSTM(6)(np.zeros((3, 5, 4), dtype=np.float32), mask=np.ones((3, 5), dtype=bool))
 
 
 def test_a_setting_that_the_steps_would_ignore_is_refused():
     with pytest.raises(NotImplementedError, match="GRU of seqadd knows no dropout"):
-        layers.GRU(6, dropout=0.1)
+        recurrent.GRU(6, dropout=0.1)
 
 
 # As layers of Keras: saved, loaded, copied, wrapped, given states and batches of all kinds.
@@ -137,7 +139,7 @@ ONE_HOT = np.eye(12, dtype=np.float32)[[[0, 3, 0, 5], [7, 0, 2, 11], [1, 0, 0, 9
 
 def layer_of(kind: str, **settings: Any) -> keras.layers.Layer:
     """A layer for ``ONE_HOT`` without a zero among its weights, the same for the same shapes."""
-    layer = getattr(layers, kind)(6, **settings)
+    layer = getattr(recurrent, kind)(6, **settings)
     layer.build((None, 4, 12))
     rng = np.random.default_rng(0)
     layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
@@ -151,7 +153,7 @@ def equal(ours: Any, theirs: Any) -> bool:
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Doubled(layers.GRU):
+class Doubled(recurrent.GRU):
     """A subclass with a setting of its own."""
 
     def __init__(self, units: int, factor: float = 2.0, **settings: Any) -> None:
@@ -181,9 +183,9 @@ def reloaded(model: keras.Model, path: Path) -> keras.Model:
 @pytest.mark.parametrize(
     ("name", "of_cell"),
     [
-        ("LSTM", {"recurrent_activation": models.hard_sigmoid_of_keras2}),
+        ("LSTM", {"recurrent_activation": architectures.hard_sigmoid_of_keras2}),
         ("LSTM", {}),
-        ("GRU", {"recurrent_activation": models.hard_sigmoid_of_keras2, "reset_after": False}),
+        ("GRU", {"recurrent_activation": architectures.hard_sigmoid_of_keras2, "reset_after": False}),
         ("GRU", {"reset_after": True}),
         ("SimpleRNN", {}),
     ],
@@ -224,7 +226,7 @@ def test_keras_own_layer_does_not_take_what_ours_has_saved(name, suffix, tmp_pat
 
 
 MODELS = [
-    *([f"architecture={name}"] for name in models.ARCHITECTURES),
+    *([f"architecture={name}"] for name in architectures.ARCHITECTURES),
     ["architecture=encoder_decoder", "peek=true", "cell=gru"],
     ["architecture=attention", "score=dot", "cell=gru", "era=keras3"],
 ]
@@ -232,7 +234,7 @@ MODELS = [
 
 def built(*overrides: str) -> tuple[keras.Model, Any]:
     """A small model and what it is called with."""
-    model = models.build_model(make_config("cell=simple_rnn", "encoder_units=3", *overrides), 3, 3, 12)
+    model = architectures.build_model(make_config("cell=simple_rnn", "encoder_units=3", *overrides), 3, 3, 12)
     rng = np.random.default_rng(0)
     for weights in model.weights:
         weights.assign(0.5 * rng.normal(size=weights.shape))
@@ -268,7 +270,7 @@ def test_a_file_that_could_not_be_loaded_is_not_written(architecture, tmp_path):
 def test_an_encoder_decoder_of_another_graph_is_refused():
     question = keras.Input((3, 12))
     with pytest.raises(ValueError, match="no encoder with a decoder; build_encoder_decoder makes one"):
-        EncoderDecoder(question, keras.layers.Dense(12)(layers.LSTM(6)(question)))
+        EncoderDecoder(question, keras.layers.Dense(12)(recurrent.LSTM(6)(question)))
 
 
 @pytest.mark.parametrize(("name", "return_state"), [("LSTM", False), ("LSTM", True), ("GRU", False)])
@@ -277,7 +279,7 @@ def test_both_directions_are_those_of_keras(name, return_state, tmp_path):
         keras.layers.Bidirectional(
             getattr(module, name)(6, return_sequences=not return_state, return_state=return_state)
         )
-        for module in (keras.layers, layers)
+        for module in (keras.layers, recurrent)
     ]
     for each in both:
         each.build((None, 4, 12))
@@ -290,7 +292,7 @@ def test_both_directions_are_those_of_keras(name, return_state, tmp_path):
 
 def test_no_kernel_of_a_gpu_computes_both_directions_from_the_weights_alone():
     """Keras would ask one that knows of no blanks."""
-    both = keras.layers.Bidirectional(layers.LSTM(6, skip_blanks=True))
+    both = keras.layers.Bidirectional(recurrent.LSTM(6, skip_blanks=True))
     both.build((None, 4, 12))
     assert not both._can_attempt_fused_lstm(None)
 
@@ -351,7 +353,7 @@ def test_a_batch_may_be_empty(name, settings):
 
 @pytest.mark.parametrize("shape", [(3, None, 12), (3, 0, 12)])
 def test_steps_without_a_number_are_refused(shape):
-    layer = layers.GRU(6, name="a_gru")
+    layer = recurrent.GRU(6, name="a_gru")
     layer.build((3, 4, 12))
     with pytest.raises(ValueError, match=rf"a_gru: an input of .* has {shape[1]} steps; their number must be known"):
         tf.function(layer).get_concrete_function(tf.TensorSpec(shape))
@@ -377,7 +379,7 @@ def test_it_computes_under_every_policy(name, of_cell, policy):
 def test_weights_that_cannot_be_drawn_are_refused(name):
     said = "draws no orthogonal first weights in bfloat16; dtype='mixed_bfloat16' computes in it"
     with pytest.raises(NotImplementedError, match=said):
-        getattr(layers, name)(6, dtype="bfloat16")
+        getattr(recurrent, name)(6, dtype="bfloat16")
 
 
 @pytest.fixture
@@ -396,7 +398,7 @@ def test_a_model_computes_in_float64(architecture, policy, tmp_path):
     if isinstance(model, EncoderDecoder):
         ids = ONE_HOT[:, 1:].argmax(axis=-1)
         told = model.half_taught(inputs[0], ids, tf.ones((3, 3), tf.bool))
-        np.testing.assert_allclose(told, model([inputs[0], previous(tf.constant(ids)).numpy()]), atol=1e-9)
+        np.testing.assert_allclose(told, model([inputs[0], shift_right(tf.constant(ids)).numpy()]), atol=1e-9)
         answers, scores = model.beam_search(inputs[0], 1)
         assert (answers[:, 0].numpy() == model.answer(inputs[0]).numpy().argmax(axis=-1)).all()
         assert scores.dtype == tf.float64

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import make_config
 
-from seqadd import models
 from seqadd.config import schema
+from seqadd.models import architectures
 
 
 def build(*overrides: str) -> keras.Model:
     chosen = make_config(*overrides)
-    return models.build_model(chosen, 7, chosen.answer_length, 12)
+    return architectures.build_model(chosen, 7, chosen.answer_length, 12)
 
 
 def test_the_articles_summary():
@@ -74,9 +74,9 @@ def test_first_weights_follow_from_the_seed():
 
 
 def test_every_configurable_name_has_its_function():
-    assert tuple(models.CELLS) == schema.CELLS
-    assert tuple(models.ARCHITECTURES) == schema.ARCHITECTURES
-    assert tuple(models.GATE_ACTIVATION) == tuple(models.GRU_RESET_AFTER) == schema.ERAS
+    assert tuple(architectures.CELLS) == schema.CELLS
+    assert tuple(architectures.ARCHITECTURES) == schema.ARCHITECTURES
+    assert tuple(architectures.GATE_ACTIVATION) == tuple(architectures.GRU_RESET_AFTER) == schema.ERAS
 
 
 def with_weights(*overrides: str) -> tuple[keras.Model, np.ndarray]:
@@ -168,7 +168,7 @@ UNITS = 3
 def one_layer(cell: str, era: str):
     """A layer with weights of a size at which gates saturate, its weights, and two steps of input."""
     rng = np.random.default_rng(7)
-    layer = models.CELLS[cell](UNITS, era, return_sequences=True, name="layer")
+    layer = architectures.CELLS[cell](UNITS, era, return_sequences=True, name="layer")
     layer.build((1, 2, 4))
     weights = [2 * rng.normal(size=weight.shape) for weight in layer.get_weights()]
     layer.set_weights(weights)
@@ -222,7 +222,7 @@ def test_simple_rnn_by_hand(era):
 
 def test_the_gates_of_2018_are_not_todays_hard_sigmoid():
     x = np.array([-3, -2.5, -1, 0, 1, 2.5, 3], dtype=np.float32)
-    ours = np.array(models.hard_sigmoid_of_keras2(keras.ops.convert_to_tensor(x)))
+    ours = np.array(architectures.hard_sigmoid_of_keras2(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(ours, [0, 0, 0.3, 0.5, 0.7, 1, 1], atol=1e-6)
     np.testing.assert_allclose(keras.activations.hard_sigmoid(x), [0, 1 / 12, 1 / 3, 0.5, 2 / 3, 11 / 12, 1], atol=1e-6)
 
@@ -266,7 +266,7 @@ def states_by_hand(cell: str, era: str, weights: list[np.ndarray], inputs: np.nd
     [("lstm", "keras2"), ("lstm", "keras3"), ("gru", "keras2"), ("gru", "keras3"), ("simple_rnn", "keras2")],
 )
 def test_the_main_model_by_hand(cell, era):
-    model = models.build_model(
+    model = architectures.build_model(
         make_config(f"cell={cell}", f"era={era}", "encoder_units=3", "decoder_units=2"), 3, 2, 12
     )
     rng = np.random.default_rng(0)
@@ -296,7 +296,7 @@ def test_every_recurrent_layer_has_the_gates_of_its_era(architecture, recurrent)
     x = np.linspace(-3, 3, 13, dtype=np.float32)
     for era, gate in GATE.items():
         # Of two characters each, which takes little time.
-        model = models.build_model(dataclasses.replace(chosen, era=era), 2, 2, 12)
+        model = architectures.build_model(dataclasses.replace(chosen, era=era), 2, 2, 12)
         cells = [layer.cell for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
         assert len(cells) == recurrent
         for each in cells:

@@ -14,18 +14,25 @@ from conftest import SMALL, make_config, runs_of
 from test_table import record
 from trained_runs import record_run
 
-from seqadd import answer, checkpoints, codes, inspect, inspection_files, models, reproduce, run, table, train, trained
-from seqadd.checkpoints import Checkpoint
+from seqadd import answer, inspect, reproduce, run, train
+from seqadd.claims.committed_curves import empty
+from seqadd.comparison import notes
+from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.messages import short_line
-from seqadd.curves import empty
 from seqadd.errors import CheckpointError, ConfigError
+from seqadd.evaluation import run_selection
+from seqadd.inspection import html_report
+from seqadd.models import architectures
 from seqadd.search import study
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.system import hardware, numeric_flags
 from seqadd.tracking import connection, provenance
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.tracking.store import RunRecord
+from seqadd.training import checkpoint
+from seqadd.training.checkpoint import Checkpoint
+from seqadd.training.fingerprint import code_digest, fingerprint_of
 
 FAST_MATH = "--xla_cpu_enable_fast_math=true"
 TINY = [*SMALL, "cell=simple_rnn", "epochs=1"]
@@ -86,31 +93,31 @@ def test_many_flags_are_told_apart_and_fit_into_a_tag():
 
 def test_a_checkpoint_is_gone_on_with_under_the_flags_that_it_was_made_with_and_no_others(tmp_path, monkeypatch):
     path, config = tmp_path / "a.checkpoint", make_config()
-    without = checkpoints.fingerprint_of(config, "cd")
-    checkpoints.save(path, Checkpoint(without, [], {}))
+    without = fingerprint_of(config, "cd")
+    checkpoint.save(path, Checkpoint(without, [], {}))
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
-    assert checkpoints.fingerprint_of(config, "cd") == without
+    assert fingerprint_of(config, "cd") == without
     monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
-    made_with = checkpoints.fingerprint_of(config, "cd")
+    made_with = fingerprint_of(config, "cd")
     with pytest.raises(CheckpointError, match=f"its flags is none, that of this run XLA_FLAGS={FAST_MATH}"):
-        checkpoints.load(path, made_with)
-    checkpoints.save(path, Checkpoint(made_with, [], {}))
-    checkpoints.load(path, made_with)
+        checkpoint.load(path, made_with)
+    checkpoint.save(path, Checkpoint(made_with, [], {}))
+    checkpoint.load(path, made_with)
     with pytest.raises(CheckpointError, match=f"its flags is XLA_FLAGS={FAST_MATH}, that of this run none"):
-        checkpoints.load(path, without)
+        checkpoint.load(path, without)
 
 
 def test_behind_the_same_name_processors_are_told_apart_by_their_instructions(tmp_path, monkeypatch):
     path, config = tmp_path / "a.checkpoint", make_config()
-    monkeypatch.setattr(checkpoints, "instructions", lambda: "avx avx2 fma")
-    fingerprint = checkpoints.fingerprint_of(config, "cd")
-    checkpoints.save(path, Checkpoint(fingerprint, [], {}))
-    checkpoints.load(path, fingerprint)
+    monkeypatch.setattr(checkpoint, "instructions", lambda: "avx avx2 fma")
+    fingerprint = fingerprint_of(config, "cd")
+    checkpoint.save(path, Checkpoint(fingerprint, [], {}))
+    checkpoint.load(path, fingerprint)
     with pytest.raises(CheckpointError, match="its instructions is avx avx2 fma, that of this run avx"):
-        checkpoints.load(path, {**fingerprint, "instructions": "avx"})
+        checkpoint.load(path, {**fingerprint, "instructions": "avx"})
     del fingerprint["instructions"]  # as earlier checkpoints have none
-    checkpoints.save(path, Checkpoint(fingerprint, [], {}))
-    checkpoints.load(path, {**fingerprint, "instructions": "avx"})
+    checkpoint.save(path, Checkpoint(fingerprint, [], {}))
+    checkpoint.load(path, {**fingerprint, "instructions": "avx"})
 
 
 @pytest.mark.parametrize(
@@ -158,9 +165,9 @@ def test_a_run_made_with_other_flags_is_neither_finished_already_nor_gone_on_fro
 def test_the_table_takes_runs_without_flags_and_says_how_many_others_there_are(two_runs):
     def shown(only):
         selection = composition.compose_selection(["cell=lstm"])
-        found = table.find(selection, only)
-        curves = table.learning_curves(found, selection, ["acc"], [10])
-        return curves["run_id"].tolist(), table.left_out(found, selection, curves, [10])
+        found = find_runs(selection, only)
+        curves = learning_curves(found, selection, ["acc"], [10])
+        return curves["run_id"].tolist(), notes.excluded_runs(found, selection, curves, [10])
 
     assert shown(ALL_RUNS) == (
         [two_runs[0]],
@@ -173,7 +180,7 @@ def test_a_run_made_with_flags_is_looked_at_where_there_is_no_other(in_empty_fol
     config = make_config("cell=lstm", "epochs=10")
     run_id = record(config, {10: (0.5, 0.5)}, flags=f"XLA_FLAGS={FAST_MATH}")
     store = connection.open_store(config.tracking)
-    (found,) = trained._recorded(store, trained.read_choice(["cell=lstm"]))
+    (found,) = run_selection._recorded(store, run_selection.read_choice(["cell=lstm"]))
     assert found.run_id == run_id
 
 
@@ -303,7 +310,7 @@ def test_a_process_that_computes_otherwise_is_refused_before_anything_is_recorde
         with pytest.raises(ConfigError) as refused:
             train.train_run(make_config(*TINY), print)
         with pytest.raises(ConfigError):
-            trained.load_from(None, trained.Choice(("x",), (), (), ()))  # type: ignore[arg-type]
+            run_selection.load_from(None, run_selection.Choice(("x",), (), (), ()))  # type: ignore[arg-type]
     finally:
         setting(default)
     assert said in str(refused.value)
@@ -312,7 +319,7 @@ def test_a_process_that_computes_otherwise_is_refused_before_anything_is_recorde
     assert list(in_empty_folder.iterdir()) == []
 
 
-HERE = codes.code_digest()
+HERE = code_digest()
 OTHER_CODE = (
     f"its weights are computed by other code than that which trained them: code {HERE} here, code another of commit"
 )
@@ -335,16 +342,16 @@ def other_and_ours(weights_by_other_code, in_empty_folder, monkeypatch):
 
 
 def test_in_a_notebook_weights_in_other_code_are_warned_of_and_those_in_their_own_are_not(other_and_ours, recwarn):
-    trained.load_run(f"run={other_and_ours[1]}")
+    run_selection.load_run(f"run={other_and_ours[1]}")
     assert not [each for each in recwarn if "its weights" in str(each.message)]
-    trained.load_runs([f"run={','.join(other_and_ours)}"])
+    run_selection.load_runs([f"run={','.join(other_and_ours)}"])
     (warned,) = [str(each.message) for each in recwarn if "its weights" in str(each.message)]
     assert warned == f"run {other_and_ours[0]}: {OTHER_CODE} c0ffeec0ffee with changes there"
 
 
 def test_code_that_gives_the_same_numbers_is_not_warned_of(other_and_ours, monkeypatch):
-    monkeypatch.setattr(trained, "same_numbers", lambda *code: frozenset({HERE, "another"}))
-    assert trained.load_run(f"run={other_and_ours[0]}", say=pytest.fail).notes == []
+    monkeypatch.setattr(run_selection, "same_numbers", lambda *code: frozenset({HERE, "another"}))
+    assert run_selection.load_run(f"run={other_and_ours[0]}", say=pytest.fail).notes == []
 
 
 def test_answer_says_so_beside_its_answers(other_and_ours, call):
@@ -360,17 +367,17 @@ def test_inspect_says_so_in_the_terminal_and_on_its_page(several, other_and_ours
         (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
         return ""
 
-    monkeypatch.setattr(inspection_files._Folder, "picture", no_picture)
+    monkeypatch.setattr(html_report._Folder, "picture", no_picture)
     which = ",".join(other_and_ours) if several else other_and_ours[0]
     code, out, err = call(inspect.main, f"run={which}", "--no-record", "--out", str(tmp_path / "page"))
     assert (code, err) == (0, "")
     assert out.count(OTHER_CODE) == 1
-    page = (tmp_path / "page" / inspection_files.PAGE).read_text()
+    page = (tmp_path / "page" / html_report.PAGE).read_text()
     assert page.count(OTHER_CODE) == 1
 
 
 def test_flags_that_the_weights_were_trained_with_and_are_not_computed_with_are_told(other_and_ours, monkeypatch):
-    found = trained.load_run(f"run={other_and_ours[1]}")
+    found = run_selection.load_run(f"run={other_and_ours[1]}")
     monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
     assert found.notes == ["its weights are computed with other flags than they were trained with: see its tag flags"]
 
@@ -379,8 +386,8 @@ def test_two_codes_of_one_commit_with_changes_are_told_apart_below_the_table(in_
     for seed, (code, dirty) in enumerate([("aa11", "true"), ("bb22", "true"), ("cc33", "false")]):
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, code=code, git_dirty=dirty)
     selection = composition.compose_selection(["cell=lstm"])
-    found = table.learning_curves(table.find(selection, ALL_RUNS), selection, ["acc"], [10])
-    (line,) = [line for line in table.notes(found, selection, ["acc"]) if line.startswith("commit: ")]
+    found = learning_curves(find_runs(selection, ALL_RUNS), selection, ["acc"], [10])
+    (line,) = [line for line in notes.notes(found, selection, ["acc"]) if line.startswith("commit: ")]
     assert line == ("commit: abcdef012345; abcdef012345 with changes, code aa11; abcdef012345 with changes, code bb22")
 
 
@@ -388,10 +395,12 @@ def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_
     def trained_by(code, **tags):
         return RunRecord("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
 
-    monkeypatch.setattr(trained, "same_numbers", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code}))
-    assert trained._as_trained(trained_by("old"), trained_by(HERE))
-    assert not trained._as_trained(trained_by("another"), trained_by(HERE))
-    assert not trained._as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))
+    monkeypatch.setattr(
+        run_selection, "same_numbers", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code})
+    )
+    assert run_selection._as_trained(trained_by("old"), trained_by(HERE))
+    assert not run_selection._as_trained(trained_by("another"), trained_by(HERE))
+    assert not run_selection._as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))
 
 
 EAGER = """Exception encountered when calling Odd.call().
@@ -463,7 +472,7 @@ def test_a_run_whose_model_fails_says_so_in_one_line(call, monkeypatch):
     def fails(*arguments, **settings):
         raise ValueError(TRACED)
 
-    monkeypatch.setattr(models, "build_model", fails)
+    monkeypatch.setattr(architectures, "build_model", fails)
     code, _, err = call(run.main, *TINY)
     assert code == 1
     assert err.startswith("seqadd: ValueError: Exception encountered when calling Odd.call().; Dimension size must be")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from seqadd import alphabet, predictions
+from seqadd.data import vocabulary
+from seqadd.evaluation import error_analysis
 
-ANSWERS = alphabet.encode(["12", "9 ", "15"])
+ANSWERS = vocabulary.encode(["12", "9 ", "15"])
 CARRIES = np.array([0, 0, 1])
 
 
@@ -14,7 +15,7 @@ def probabilities_of(*each: dict[str, float]) -> np.ndarray:
     values = np.zeros((len(each), 12))
     for place, given in enumerate(each):
         for character, p in given.items():
-            values[place, alphabet.CHARACTERS.index(character)] = p
+            values[place, vocabulary.CHARACTERS.index(character)] = p
     return values
 
 
@@ -28,7 +29,7 @@ PROBABILITIES = np.stack(
 
 
 def test_a_row_for_each_sum():
-    table = predictions.by_question(["5+7", "9+0", "8+7"], ANSWERS, PROBABILITIES, CARRIES, [0.72, 0.5, 0.28])
+    table = error_analysis.by_question(["5+7", "9+0", "8+7"], ANSWERS, PROBABILITIES, CARRIES, [0.72, 0.5, 0.28])
     assert table["guess"].tolist() == ["12", "9", "16"]
     assert table["answer"].tolist() == ["12", "9", "15"]
     assert table["right"].tolist() == [True, True, False]
@@ -37,11 +38,11 @@ def test_a_row_for_each_sum():
     assert table["place"].tolist() == [2, 2, 2]
     assert table["runner_up"].tolist() == ["3", "0", "5"]
     assert table["p_runner_up"].tolist() == pytest.approx([0.2, 0.4, 0.4])
-    assert predictions.hardest(table, 2)["question"].tolist() == ["8+7", "9+0"]
+    assert error_analysis.hardest(table, 2)["question"].tolist() == ["8+7", "9+0"]
 
 
 def test_an_answer_character_by_character():
-    table = predictions.by_character(ANSWERS[2], PROBABILITIES[2])
+    table = error_analysis.by_character(ANSWERS[2], PROBABILITIES[2])
     assert table.to_dict("list") == {
         "place": [1, 2],
         "guess": ["1", "6"],
@@ -55,20 +56,20 @@ def test_an_answer_character_by_character():
 
 
 def test_accuracy_by_place_and_by_carries():
-    by_place = predictions.by_place(ANSWERS, PROBABILITIES)
+    by_place = error_analysis.by_place(ANSWERS, PROBABILITIES)
     assert by_place["accuracy"].tolist() == pytest.approx([1, 2 / 3])
     assert by_place["p_answer"].tolist() == pytest.approx([(0.9 + 1 + 0.7) / 3, (0.8 + 0.5 + 0.4) / 3])
-    by_carries = predictions.by_carries(ANSWERS, PROBABILITIES, CARRIES)
+    by_carries = error_analysis.by_carries(ANSWERS, PROBABILITIES, CARRIES)
     assert by_carries.to_numpy().tolist() == [[0, 1.0, 2], [1, 0.0, 1]]
 
 
 def test_what_stood_for_what():
-    table = predictions.confusion(ANSWERS, PROBABILITIES)
+    table = error_analysis.confusion(ANSWERS, PROBABILITIES)
     assert table.loc["5", "6"] == 1
     assert table.loc["5", "5"] == 0
     assert table.loc["1", "1"] == 2
     assert table.to_numpy().sum() == ANSWERS.size
-    first_alone = predictions.confusion(
+    first_alone = error_analysis.confusion(
         ANSWERS, PROBABILITIES, np.arange(ANSWERS.shape[1]) < np.ones((len(ANSWERS), 1))
     )
     assert first_alone.to_numpy().sum() == len(ANSWERS)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from seqadd import addition
-from seqadd.questions import as_people_write, read_question
+from seqadd.data import addition
+from seqadd.data.addition import as_people_write, read_question
 
 
 @pytest.mark.parametrize(

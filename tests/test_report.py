@@ -6,7 +6,7 @@ import browser
 import pytest
 from conftest import our_claims
 
-from seqadd import report
+from seqadd.claims import report
 from seqadd.errors import ConfigError
 from seqadd.reporting import markup
 from seqadd.system.files import resource_dir

@@ -13,7 +13,8 @@ from claim_folders import PUBLISHED, SWEEP, make_claim
 from conftest import client_of, our_claims, quick_database, runs_of
 from PIL import Image
 
-from seqadd import claim_files, claim_runs, claims, curves, report, reproduce, results
+from seqadd import reproduce
+from seqadd.claims import checks, committed_curves, loading, measurements, outputs, report, results
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
@@ -99,7 +100,7 @@ def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced):
 
 def test_the_curves_are_the_values_of_the_store(reproduced):
     folder, _ = reproduced
-    loaded = curves.load_curves("small", folder / "experiments")
+    loaded = committed_curves.load_curves("small", folder / "experiments")
     assert list(loaded.columns[:8]) == [
         "condition", "seed", "epoch", "loss", "acc", "val_loss", "val_acc", "val_exact_match",
     ]  # fmt: skip
@@ -148,8 +149,8 @@ def test_redraw_makes_the_same_files_again_from_the_curves_alone(reproduced, cal
 
 def test_redraw_leaves_a_claim_as_it_is_of_which_runs_are_missing_and_names_it(reproduced, call, in_empty_folder):
     small = alone(in_empty_folder, reproduced[0])
-    rows = curves.read(small / curves.NAME)
-    curves.write(small / curves.NAME, rows[rows["seed"] == 1])
+    rows = committed_curves.read(small / committed_curves.NAME)
+    committed_curves.write(small / committed_curves.NAME, rows[rows["seed"] == 1])
     before = contents(small)
     code, out, _ = call(reproduce.main, "--experiments", "experiments", "--redraw")
     assert code == 0
@@ -162,10 +163,10 @@ def test_a_claim_is_made_run_by_run_and_other_claims_curves_count(reproduced, ca
     small = alone(in_empty_folder, reproduced[0])
     shutil.copytree(small, small.with_name("twin"))
     before = contents(small)
-    rows = curves.read(small / curves.NAME)
-    curves.write(small / curves.NAME, rows[rows["seed"] == 1])
-    rows = curves.read(small.with_name("twin") / curves.NAME)
-    curves.write(small.with_name("twin") / curves.NAME, rows[rows["seed"] == 0])
+    rows = committed_curves.read(small / committed_curves.NAME)
+    committed_curves.write(small / committed_curves.NAME, rows[rows["seed"] == 1])
+    rows = committed_curves.read(small.with_name("twin") / committed_curves.NAME)
+    committed_curves.write(small.with_name("twin") / committed_curves.NAME, rows[rows["seed"] == 0])
     code, out, _ = call(reproduce.main, "small", "--experiments", "experiments")
     assert code == 0
     assert "small                4 runs, 0 missing\n" in out
@@ -174,18 +175,18 @@ def test_a_claim_is_made_run_by_run_and_other_claims_curves_count(reproduced, ca
 
 def test_the_same_rows_in_another_order_are_the_same_file(reproduced, tmp_path):
     small = reproduced[0] / "experiments" / "small"
-    claim, rows = claims.read(small), curves.read(small / curves.NAME)
-    curves.write(tmp_path / "other.gz", claim_runs.counting(claim, rows.sample(frac=1, random_state=0)))
-    assert (tmp_path / "other.gz").read_bytes() == (small / curves.NAME).read_bytes()
+    claim, rows = loading.read(small), committed_curves.read(small / committed_curves.NAME)
+    committed_curves.write(tmp_path / "other.gz", measurements.counting(claim, rows.sample(frac=1, random_state=0)))
+    assert (tmp_path / "other.gz").read_bytes() == (small / committed_curves.NAME).read_bytes()
 
 
 def test_runs_of_another_machine_are_held_against_the_store_by_their_sums_alone(reproduced, call, in_empty_folder):
     """Another processor rounds in another way."""
     small = alone(in_empty_folder, reproduced[0])
-    rows = curves.read(small / curves.NAME)
+    rows = committed_curves.read(small / committed_curves.NAME)
     rows["val_acc"] = rows["val_acc"].add(0.001).round(6)
     rows.loc[rows["seed"] == 0, "machine"] = "a slide rule"
-    curves.write(small / curves.NAME, rows)
+    committed_curves.write(small / committed_curves.NAME, rows)
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
     store = f"tracking.uri=sqlite:///{reproduced[0]}/mlflow.db"
     code, out, _ = call(reproduce.main, "small", "--experiments", "experiments", "--check", store)
@@ -195,7 +196,7 @@ def test_runs_of_another_machine_are_held_against_the_store_by_their_sums_alone(
 
 def test_curves_that_are_not_there_are_named_with_the_command_that_makes_them(in_empty_folder):
     with pytest.raises(ConfigError, match=r"curves\.csv\.gz: there is no such file; python -m seqadd.reproduce small"):
-        curves.load_curves("small", in_empty_folder)
+        committed_curves.load_curves("small", in_empty_folder)
 
 
 def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_place(reproduced):
@@ -242,7 +243,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
 
 def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp_path):
     folder, _ = reproduced
-    monkeypatch.setattr(claim_runs, "same_numbers", lambda: frozenset({"0123456789abcdef"}))
+    monkeypatch.setattr(measurements, "same_numbers", lambda: frozenset({"0123456789abcdef"}))
     code, out, _ = call(
         reproduce.main, "--dry-run", "--experiments", str(folder / "experiments"),
         f"tracking.uri=sqlite:///{folder}/mlflow.db",
@@ -278,8 +279,8 @@ def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(r
 
 def by_commit(small: Path, commit: str) -> None:
     """Has a claim's results say that code of this commit made them."""
-    rows = curves.read(small / curves.NAME)
-    curves.write(small / curves.NAME, rows.assign(commit=commit))
+    rows = committed_curves.read(small / committed_curves.NAME)
+    committed_curves.write(small / committed_curves.NAME, rows.assign(commit=commit))
 
 
 @pytest.mark.parametrize("commit", ["unknown (seqadd 0.1.0, code 0123456789abcdef)", "unknown", "abc with changes"])
@@ -303,10 +304,8 @@ def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_chan
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, "abc with changes")
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
-    monkeypatch.setattr(
-        claim_files, "resource_dir", lambda name: resource_dir(name) if name == "conf" else small.parent
-    )
-    monkeypatch.setattr(claim_files, "code_version", lambda: ("abc", changed_here))
+    monkeypatch.setattr(outputs, "resource_dir", lambda name: resource_dir(name) if name == "conf" else small.parent)
+    monkeypatch.setattr(outputs, "code_version", lambda: ("abc", changed_here))
     code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
     if changed_here == "true":
         assert code == 1
@@ -349,9 +348,9 @@ def other_value(small: Path) -> None:
 
 
 def other_curve(small: Path) -> None:
-    rows = curves.read(small / curves.NAME)
+    rows = committed_curves.read(small / committed_curves.NAME)
     rows.loc[2, "val_acc"] += 0.1
-    curves.write(small / curves.NAME, rows)
+    committed_curves.write(small / committed_curves.NAME, rows)
 
 
 SPOILED = {
@@ -363,9 +362,11 @@ SPOILED = {
     "curves.csv.gz: 2 runs are not those that sweep.yaml and the defaults give now": lambda small: replace(
         small / "sweep.yaml", "reverse: false,", "reverse: false, learning_rate: 0.5,"
     ),
-    "curves.csv.gz: Not a gzipped file": lambda small: (small / curves.NAME).write_bytes(b"junk"),
-    "curves.csv.gz: lacks the column machine": lambda small: (small / curves.NAME).write_bytes(
-        gzip.compress(gzip.decompress((small / curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1))
+    "curves.csv.gz: Not a gzipped file": lambda small: (small / committed_curves.NAME).write_bytes(b"junk"),
+    "curves.csv.gz: lacks the column machine": lambda small: (small / committed_curves.NAME).write_bytes(
+        gzip.compress(
+            gzip.decompress((small / committed_curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1)
+        )
     ),
     "README.md is not what follows": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
     "table.md is not what follows": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
@@ -467,7 +468,7 @@ def test_a_folder_without_claims_is_refused(call, in_empty_folder):
 @pytest.mark.long
 def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
     """As the READMEs say; refused here, by a value that no job can have, after all jobs were composed."""
-    for name in claims.names(resource_dir("experiments")):
+    for name in loading.names(resource_dir("experiments")):
         done = subprocess.run(
             [sys.executable, "-m", "seqadd.run", "--config-dir", str(resource_dir("experiments") / name),
              "--config-name", "sweep", "threads=0"],
@@ -493,7 +494,7 @@ def test_the_readme_says_of_the_table_what_its_results_say():
 )
 def test_what_is_committed_follows_from_values_runs_and_code(name):
     (claim,) = (claim for claim in our_claims() if claim.name == name)
-    assert claim_files.check_folder(claim) == []
+    assert checks.check_folder(claim) == []
 
 
 def test_the_committed_report_is_what_the_folders_say():

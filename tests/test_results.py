@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from claim_folders import make_claim
 
-from seqadd import claims, results
+from seqadd.claims import loading, results, tables
+from seqadd.claims.claim import base_metric
 from seqadd.reporting import markup
 
 
@@ -35,12 +36,12 @@ CURVE = {1: 0.3, 2: 0.95, 3: 0.91, 4: 0.5}
     ],
 )
 def test_metrics_of_statements_follow_from_a_runs_curve(metric, epochs, value):
-    assert claims.base_metric(metric) == "acc"
+    assert base_metric(metric) == "acc"
     assert results.measure(metric, CURVE, epochs) == pytest.approx(value, nan_ok=True)
 
 
 def test_rows_have_statistics_place_and_verdict(tmp_path):
-    claim = claims.read(make_claim(tmp_path))
+    claim = loading.read(make_claim(tmp_path))
     rows = results.results(claim, [{0: 0.39, 1: 0.41}, {1: 0.2, 0: 0.1}, {0: 0.5}], runs_by())
     number, direction, measured = rows.to_dict("records")
     assert (number["seeds"], number["mean"], number["std"]) == ("2", "0.4", "0.014142")
@@ -54,15 +55,15 @@ def test_rows_have_statistics_place_and_verdict(tmp_path):
 
 
 def test_all_that_is_written_follows_from_the_values_that_are_written(tmp_path):
-    claim = claims.read(make_claim(tmp_path))
+    claim = loading.read(make_claim(tmp_path))
     rows = results.results(claim, [{0: 1 / 3, 1: 2 / 3}, {0: 1e-7, 1: 0.2}, {}], runs_by())
     again = [results.written_values(text) for text in rows["values"]]
     assert results.to_csv(results.results(claim, again, runs_by())) == results.to_csv(rows)
 
 
 def test_the_table_says_what_is_missing_and_what_was_claimed(tmp_path):
-    claim = claims.read(make_claim(tmp_path))
-    text = results.table(claim, results.results(claim, [{0: 0.39, 1: 0.41}, {0: 0.1, 1: 0.2}, {}], runs_by()))
+    claim = loading.read(make_claim(tmp_path))
+    text = tables.table(claim, results.results(claim, [{0: 0.39, 1: 0.41}, {0: 0.1, 1: 0.2}, {}], runs_by()))
     assert "| reverse=true | 3 | `val_acc` | 0.4 | 0.4000 ± 0.0141 | 0.3900 to 0.4100 |" in text
     assert "| reverse=true | 2 | `val_acc` | above reverse=false | +0.1500 ± 0.0707 |" in text
     assert "| reverse=true | 3 | `best_acc` | missing |  | 0 of 2 |" in text
@@ -70,14 +71,14 @@ def test_the_table_says_what_is_missing_and_what_was_claimed(tmp_path):
 
 def test_a_mean_is_that_of_the_numbers_as_they_are_written(tmp_path):
     """0.1 + 0.2 is not 0.3 in floats, and half of the sixth digit goes to the even one."""
-    claim = claims.read(make_claim(tmp_path))
+    claim = loading.read(make_claim(tmp_path))
     rows = results.results(claim, [{0: 0.100001, 1: 0.1}, {0: 0.100003, 1: 0.1}, {}], runs_by())
     assert rows["mean"].tolist() == ["0.1", "0.100002", ""]
 
 
 def test_runs_that_claims_share_cost_once():
     longer = runs_by().assign(epochs="5")
-    assert results.seconds(pd.concat([runs_by(), longer])) == 4 * 5 * 2.0
+    assert tables.seconds(pd.concat([runs_by(), longer])) == 4 * 5 * 2.0
 
 
 def test_what_others_wrote_to_a_store_cannot_act():
@@ -85,11 +86,11 @@ def test_what_others_wrote_to_a_store_cannot_act():
 
 
 def test_costs_are_of_one_processor_and_in_words(tmp_path):
-    assert results.seconds(runs_by()) == 4 * 3 * 2.0
-    assert [results.duration(s) for s in (35, 59.4, 60, 3599, 3600, 12_000)] == [
+    assert tables.seconds(runs_by()) == 4 * 3 * 2.0
+    assert [tables.duration(s) for s in (35, 59.4, 60, 3599, 3600, 12_000)] == [
         "35 s", "59 s", "1 min", "1 h 0 min", "1 h 0 min", "3 h 20 min",
     ]  # fmt: skip
-    claim = claims.read(make_claim(tmp_path))
+    claim = loading.read(make_claim(tmp_path))
     rows = results.results(claim, [{0: 0.39, 1: 0.41}, {0: 0.1, 1: 0.2}, {}], runs_by())
-    assert "**0 of 2 reproduced, 2 undecided**" in results.summary(rows, runs_by())
-    assert "4 runs, 24 s of one processor; commit abc;" in results.summary(rows, runs_by())
+    assert "**0 of 2 reproduced, 2 undecided**" in tables.summary(rows, runs_by())
+    assert "4 runs, 24 s of one processor; commit abc;" in tables.summary(rows, runs_by())

@@ -15,9 +15,12 @@ import tensorflow as tf
 import yaml
 from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, runs_of, start, wait_for_lines
 
-from seqadd import checkpoints, models, run, training
+from seqadd import run
+from seqadd.models import architectures
 from seqadd.reporting import figures
+from seqadd.system import tensorflow_setup
 from seqadd.tracking import artifacts
+from seqadd.training.checkpoint import load
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
     for name, each in {"continued": continued, "whole": whole}.items():
         (tmp_path / name).mkdir()
         path = Path(client.download_artifacts(each.info.run_id, artifacts.CHECKPOINT, str(tmp_path / name)))
-        ends.append(checkpoints.load(path, None).arrays)
+        ends.append(load(path, None).arrays)
     assert ends[0].keys() == ends[1].keys()
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
 
@@ -143,13 +146,13 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
 def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(call, in_empty_folder, monkeypatch):
     def build_model(config, **lengths):
         # By way of Python, where XLA cannot follow.
-        layers = [*models.ARCHITECTURES["aligned"](config, *lengths.values()).layers]
+        layers = [*architectures.ARCHITECTURES["aligned"](config, *lengths.values()).layers]
         in_python = keras.layers.Lambda(
             lambda x: tf.ensure_shape(tf.numpy_function(lambda array: array, [x], tf.float32), x.shape)
         )
         return keras.Sequential([keras.Input((3, 12)), in_python, *layers])
 
-    monkeypatch.setattr(models, "build_model", build_model)
+    monkeypatch.setattr(architectures, "build_model", build_model)
     small = [each for each in SMALL if not each.startswith("decoder_units")]
     code, out, err = call(run.main, *small, "cell=dense", "epochs=2")
     assert (code, err) == (0, "")
@@ -173,7 +176,7 @@ def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afres
 def test_other_threads_than_tensorflow_computes_with_already_are_refused_before_anything_is_recorded(
     call, in_empty_folder
 ):
-    training.use_threads(1)
+    tensorflow_setup.use_threads(1)
     tf.constant(1.0) + 1.0
     code, out, err = call(run.main, *SMALL, "threads=2")
     assert (code, out) == (2, "")

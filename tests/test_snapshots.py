@@ -4,10 +4,13 @@ import pytest
 from conftest import WITHOUT_XLA, client_of, make_config, quick_database
 from PIL import Image
 
-from seqadd import inspection, train, trained, training
+from seqadd import train
+from seqadd.evaluation import run_selection
+from seqadd.inspection import analysis
+from seqadd.system import tensorflow_setup
 from seqadd.tracking import artifacts
 
-training.use_threads(1)  # as a run does, for other tests start runs in this process
+tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
 
 
 def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
@@ -37,9 +40,9 @@ def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
         assert min(picture.size) > 300
 
     # The weights of an epoch give what was measured at its end.
-    of_epoch = trained.load_run(f"run={looked}", "epoch=4", "tracking.experiment=looked")
-    assert inspection.held_out(of_epoch).exact_match == of_epoch.history["val_exact_match"][4]
-    assert inspection.held_out(of_epoch).by_place["accuracy"].mean() == pytest.approx(of_epoch.history["val_acc"][4])
+    of_epoch = run_selection.load_run(f"run={looked}", "epoch=4", "tracking.experiment=looked")
+    assert analysis.held_out(of_epoch).exact_match == of_epoch.history["val_exact_match"][4]
+    assert analysis.held_out(of_epoch).by_place["accuracy"].mean() == pytest.approx(of_epoch.history["val_acc"][4])
 
 
 def test_an_epochs_weights_are_known_by_their_name():

@@ -12,7 +12,9 @@ import pytest
 from conftest import make_config, quick_database
 from mlflow import MlflowClient
 
-from seqadd import table
+from seqadd import table as table_command
+from seqadd.comparison import table
+from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
@@ -41,8 +43,8 @@ def record(
 
 def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=ALL_RUNS) -> list[list[str]]:
     selection = composition.compose_selection(overrides)
-    curves = table.learning_curves(table.find(selection, only), selection, metrics, epochs)
-    published = table.read_published(table.parse_arguments([]).published)
+    curves = learning_curves(find_runs(selection, only), selection, metrics, epochs)
+    published = table.read_published(table_command.parse_arguments([]).published)
     return table.lay_out(table.summarize(curves, selection, published, epochs, metrics), selection)
 
 
@@ -89,7 +91,7 @@ def test_the_notes_speak_of_the_runs_in_the_table_only(call):
     for seed, reached in enumerate([20, 20, 5]):
         curve = {epoch: (0.5, 0.5) for epoch in (5, 10, 20) if epoch <= reached}
         record(make_config("cell=lstm", f"seed={seed}"), curve, git_commit="aaaa" if reached > 5 else "bbbb")
-    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10,20")
+    _, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10,20")
     assert "seeds: lstm 0, 1\ncommit: aaaa\n" in out
 
 
@@ -164,11 +166,13 @@ def test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own(in
 def test_a_table_says_whose_runs_it_is_of(call):
     for user in ("anna", "ben"):
         record(make_config("cell=lstm"), {10: (0.5, 0.5)}, user=user, git_commit="4265967abc")
-    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967", "--tag", "a=b")
+    _, out, _ = call(
+        table_command.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967", "--tag", "a=b"
+    )
     assert out == ""  # none has that tag
-    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967")
+    _, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967")
     assert "\nonly runs of user: anna; commit: 4265967\n" in out
-    _, out, _ = call(table.main, "cell=lstm", "--epochs", "10")
+    _, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10")
     assert "only runs of" not in out
 
 
@@ -176,14 +180,14 @@ def test_where_nothing_is_chosen_it_is_said_what_there_is(call):
     for seed, user in enumerate(["anna", "ben", "anna"]):
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, user=user, git_commit="4265967abcdef")
     record(make_config("cell=gru"), {10: (0.5, 0.5)}, user="ben", git_commit="4265967abcdef")
-    code, out, err = call(table.main, "cell=lstm", "--user", "carl", "--tag", "room=1", "--csv", "t.csv")
+    code, out, err = call(table_command.main, "cell=lstm", "--user", "carl", "--tag", "room=1", "--csv", "t.csv")
     assert (code, out) == (2, "")
     assert err == (
         "seqadd: --user carl --tag room=1: finds no finished run of lstm; of all 3 there are: user anna (2), ben (1); "
         "commit 4265967abcde (3); tag room none (3)\n"
     )
     assert not Path("t.csv").exists()
-    _, out, _ = call(table.main, "cell=lstm,gru,simple_rnn", "--user", "anna")
+    _, out, _ = call(table_command.main, "cell=lstm,gru,simple_rnn", "--user", "anna")
     said = "no such run is finished; "
     assert f"\ngru: {said}of all 1 there are: user ben (1); commit 4265967abcde (1)\n" in out
     assert f"\nsimple_rnn: {said}there is no other either; python -m seqadd.run makes one\n" in out
@@ -193,7 +197,9 @@ def test_where_nothing_is_chosen_it_is_said_what_there_is(call):
 def test_experiments_are_set_side_by_side(call):
     record(make_config("tracking.experiment=ours"), {10: (0.25, 0.25)})
     record(make_config("tracking.experiment=theirs"), {10: (0.75, 0.75)})
-    _, out, _ = call(table.main, "tracking.experiment=ours,theirs", "cell=lstm", "--epochs", "10", "--csv", "t.csv")
+    _, out, _ = call(
+        table_command.main, "tracking.experiment=ours,theirs", "cell=lstm", "--epochs", "10", "--csv", "t.csv"
+    )
     assert [line.split() for line in out.splitlines()[1:4:2]] == [
         ["epochs", "ours", "theirs"], ["10", "measured", "(0.2500,", "0.2500)", "(0.7500,", "0.7500)"],
     ]  # fmt: skip
@@ -206,7 +212,7 @@ def test_runs_of_other_programs_are_left_out_and_said(call):
     incomplete = [{}, {"seed": "0"}, {"seed": "zero", "epochs": "10"}, {"seed": "0", "epochs": "-1"}]
     foreign = [record(config, {10: (0.9, 0.9)}, params=params) for params in incomplete]
     record(make_config("cell=lstm", "seed=7"), {})
-    code, out, _ = call(table.main, "cell=lstm", "--epochs", "10")
+    code, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10")
     assert code == 0
     assert "(0.5000, 0.5000)" in out
     named = "; ".join(f"lstm run {run_id}" for run_id in foreign)
@@ -220,7 +226,7 @@ def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, **tags)
         record(make_config("cell=gru", f"seed={seed}"), {10: (0.5, 0.5)}, params={})
     record(make_config("cell=lstm", "seed=30"), {10: (0.5, 0.5)}, user="person 9", git_commit="0009")
-    _, out, _ = call(table.main, "cell=lstm,gru", "--epochs", "10")
+    _, out, _ = call(table_command.main, "cell=lstm,gru", "--epochs", "10")
     below = {line.partition(": ")[0]: line for line in out.splitlines()[8:]}
     assert max(map(len, below.values())) < 500
     assert below["user"].startswith("user: person 9; ")  # who has two of them
@@ -266,7 +272,7 @@ def test_published_numbers_stand_only_beside_their_own_condition(in_empty_folder
 
 
 def test_all_24_published_numbers_are_those_of_the_article():
-    published = table.read_published(table.parse_arguments([]).published)
+    published = table.read_published(table_command.parse_arguments([]).published)
     found = {
         (cell, epochs, metric): table.published_value(published, make_config(f"cell={cell}"), epochs, metric)
         for cell in ("lstm", "gru", "simple_rnn")
@@ -284,7 +290,7 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     for seed in (0, 1):
         record(make_config(f"seed={seed}"), {10: (0.36 + seed / 100, 0.35)}, git_dirty="true")
     files = ["--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"]
-    code, out, err = call(table.main, "reverse=true", "--epochs", "10", "batch_size=512", *files)
+    code, out, err = call(table_command.main, "reverse=true", "--epochs", "10", "batch_size=512", *files)
     assert (code, err) == (0, "")
     assert "(0.365 ±0.007, 0.350 ±0.000) n=2   missing" in out
     assert "commit: abcdef012345 with changes" in out
@@ -331,7 +337,7 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     ],
 )
 def test_a_wrong_argument_is_refused(arguments, said, call, in_empty_folder):
-    code, out, err = call(table.main, *arguments)
+    code, out, err = call(table_command.main, *arguments)
     assert code == 2
     assert out == ""
     assert said in err.splitlines()[-1]
@@ -348,7 +354,7 @@ def test_the_table_never_imports_tensorflow(in_empty_folder):
     program = (
         "import sys; from seqadd import table\n"
         "sys.argv[1:] = ['--figure', 'curves.svg']\n"
-        "table.main()\n"
+        "table_command.main()\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

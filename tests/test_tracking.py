@@ -19,8 +19,6 @@ from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
 import seqadd
-from seqadd.checkpoints import Checkpoint
-from seqadd.codes import code_digest
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted
 from seqadd.system.signals import SIGNALS, signals_as_exceptions
@@ -29,6 +27,8 @@ from seqadd.tracking import store as store_module
 from seqadd.tracking.run_directory import RunInfo
 from seqadd.tracking.run_filter import RunFilter
 from seqadd.tracking.store import Store
+from seqadd.training.checkpoint import Checkpoint
+from seqadd.training.fingerprint import code_digest
 
 HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
 

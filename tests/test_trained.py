@@ -8,10 +8,11 @@ from conftest import make_config
 from hydra.errors import HydraException
 from trained_runs import model_of, record_run
 
-from seqadd import activations, trained
 from seqadd.config.messages import one_line
 from seqadd.config.schema import override_text
 from seqadd.errors import ConfigError, RunNotFound
+from seqadd.evaluation import run_selection, trained_run
+from seqadd.inspection import activations
 from seqadd.tracking.artifacts import WEIGHTS
 from seqadd.tracking.run_filter import RunFilter
 
@@ -50,7 +51,7 @@ SMALL_GRU = ["cell=gru", "task.digits=1", "task.n_questions=55", "task.held_out=
 
 
 def test_a_run_comes_back_with_its_weights_and_its_sums(store):
-    run = trained.load_run(f"run={store['lstm']}")
+    run = run_selection.load_run(f"run={store['lstm']}")
     expected = model_of(*[f"{key}={override_text(value)}" for key, value in run.config.result_keys().items()])
     for weights, other in zip(run.model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, other)
@@ -63,7 +64,7 @@ def test_a_run_comes_back_with_its_weights_and_its_sums(store):
 
 
 def test_in_a_notebook_three_lines_show_every_layer(store):
-    run = trained.load_run("run=latest")
+    run = run_selection.load_run("run=latest")
     layers = activations.activations(run.model, run.write(["5+61"]))
     assert {name: values.shape for name, values in layers.items()} == {
         "dense_1": (1, 5, 6), "time_distributed_1": (1, 5, 12), "activation_1": (1, 5, 12)
@@ -74,36 +75,36 @@ def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_f
     monkeypatch.chdir(tmp_path)
     ids = {user: record_run(tmp_path, "cell=gru", "epochs=2", **{"mlflow.user": user}) for user in ("anna", "ben")}
     anna, carl = RunFilter(user="anna"), RunFilter(user="carl")
-    assert trained.load_run("run=latest").run_id == ids["ben"]
-    assert trained.load_run("run=latest", only=anna).run_id == ids["anna"]
-    assert trained.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
+    assert run_selection.load_run("run=latest").run_id == ids["ben"]
+    assert run_selection.load_run("run=latest", only=anna).run_id == ids["anna"]
+    assert run_selection.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
     with pytest.raises(RunNotFound, match="run=latest --user carl: no run is finished in this experiment yet"):
-        trained.load_run("run=latest", only=carl)
+        run_selection.load_run("run=latest", only=carl)
     with pytest.raises(RunNotFound, match="seed=0: no such run is finished in this store") as refused:
-        trained.load_run(*SMALL_GRU, "seed=0", only=carl)
+        run_selection.load_run(*SMALL_GRU, "seed=0", only=carl)
     assert "--user carl" in str(refused.value)
     with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: run= names a run; leave the other out"):
-        trained.load_run(f"run={ids['ben']}", only=anna)
+        run_selection.load_run(f"run={ids['ben']}", only=anna)
 
 
 def test_by_its_configuration_the_longest_run_is_found(store):
-    assert trained.load_run(*SMALL_GRU, "seed=0").run_id == store["long"]
-    assert trained.load_run(*SMALL_GRU, "seed=0", "epochs=2").run_id == store["short"]
-    found = trained.load_runs([*SMALL_GRU, "seed=0,5", "epochs=4"])
+    assert run_selection.load_run(*SMALL_GRU, "seed=0").run_id == store["long"]
+    assert run_selection.load_run(*SMALL_GRU, "seed=0", "epochs=2").run_id == store["short"]
+    found = run_selection.load_runs([*SMALL_GRU, "seed=0,5", "epochs=4"])
     assert [run.run_id for run in found] == [store["long"], store["other seed"]]
-    assert trained.labels(found) == ["seed 0", "seed 5"]
+    assert trained_run.labels(found) == ["seed 0", "seed 5"]
 
 
 def test_epochs_whose_weights_were_kept(store):
-    found = trained.load_runs([f"run={store['lstm']}", "epoch=all"])
+    found = run_selection.load_runs([f"run={store['lstm']}", "epoch=all"])
     assert [run.epoch for run in found] == [1, 2, 3]
-    assert trained.labels(found) == ["epoch 1", "epoch 2", "epoch 3"]
+    assert trained_run.labels(found) == ["epoch 1", "epoch 2", "epoch 3"]
     assert found[0].history["val_acc"] == {1: 0.1}
     assert found[0].name == "lstm seed 0, repeat_vector, 3 epochs, after epoch 1"
 
 
 def test_a_shorter_run_of_the_same_training_has_the_weights_of_its_end(store):
-    found = trained.load_runs([f"run={store['long']}", "epoch=2,4"])
+    found = run_selection.load_runs([f"run={store['long']}", "epoch=2,4"])
     assert [(run.run_id, run.epoch) for run in found] == [(store["long"], 2), (store["long"], 4)]
 
 
@@ -112,32 +113,32 @@ def test_weights_by_other_code_or_of_other_sums_are_not_those_of_the_same_traini
     record_run(tmp_path, "cell=gru", "epochs=2", code="another")
     longer = record_run(tmp_path, "cell=gru", "epochs=4")
     with pytest.raises(RunNotFound, match=f"epoch=2: run {longer} keeps no weights of it, but of 4; "):
-        trained.load_run(f"run={longer}", "epoch=2")
+        run_selection.load_run(f"run={longer}", "epoch=2")
 
 
 def test_runs_that_differ_in_several_ways_are_told_apart(store):
-    found = trained.load_runs([f"run={store['lstm']},{store['other seed']},{store['short']}"])
-    assert trained.labels(found) == ["lstm, epochs 3, seed 0", "gru, epochs 4, seed 5", "gru, epochs 2, seed 0"]
-    twice = trained.load_runs([f"run={store['short']},{store['short']}"])
-    assert trained.labels(twice) == [f"run {store['short'][:8]}"] * 2
+    found = run_selection.load_runs([f"run={store['lstm']},{store['other seed']},{store['short']}"])
+    assert trained_run.labels(found) == ["lstm, epochs 3, seed 0", "gru, epochs 4, seed 5", "gru, epochs 2, seed 0"]
+    twice = run_selection.load_runs([f"run={store['short']},{store['short']}"])
+    assert trained_run.labels(twice) == [f"run {store['short'][:8]}"] * 2
 
 
 def test_one_text_is_one_question_and_none_is_refused(store):
-    run = trained.load_run(f"run={store['lstm']}")
+    run = run_selection.load_run(f"run={store['lstm']}")
     np.testing.assert_array_equal(run.write("5+7"), run.write(["5+7"]))
     with pytest.raises(ValueError, match="questions: must be at least one"):
         run.write([])
 
 
 def test_whether_a_sum_was_trained_on(store):
-    run = trained.load_run(f"run={store['lstm']}")
+    run = run_selection.load_run(f"run={store['lstm']}")
     (learnt,) = run.read(run.data.train_questions[:1])
     (held_out,) = run.read(run.data.val_questions[:1])
     assert run.met(learnt) == "trained on"
     assert run.met(held_out) == "held out"
     asymmetric = next(q for q in run.read(run.data.train_questions) if q[0] != q[2])
     assert run.met(asymmetric[::-1]) == "trained on the other way round"
-    all_sums = trained.load_run(f"run={store['two digits']}")
+    all_sums = run_selection.load_run(f"run={store['two digits']}")
     drawn = set(all_sums.read(all_sums.data.train_questions)) | set(all_sums.read(all_sums.data.val_questions))
     never = next(f"{a}+{a}" for a in range(100) if f"{a}+{a}" not in drawn)
     assert all_sums.met(never) == "not among its 100 sums"
@@ -157,7 +158,7 @@ def test_whether_a_sum_was_trained_on(store):
 )
 def test_words_that_choose_nothing(words, said, store):
     with pytest.raises((ConfigError, HydraException)) as refused:
-        trained.load_run(*words)
+        run_selection.load_run(*words)
     assert said in one_line(refused.value)
 
 
@@ -174,14 +175,14 @@ def test_words_that_choose_nothing(words, said, store):
 def test_a_run_that_is_not_there(words, said, store):
     names = {key.replace(" ", "_"): value for key, value in store.items()}
     with pytest.raises(RunNotFound) as refused:
-        trained.load_runs([word.format(**names) for word in words])
+        run_selection.load_runs([word.format(**names) for word in words])
     assert said.format(**names) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_a_store_that_is_not_there(in_empty_folder):
     with pytest.raises(ConfigError, match=r"no store here; python -m seqadd.run makes one"):
-        trained.load_run("run=latest")
+        run_selection.load_run("run=latest")
     assert list(in_empty_folder.iterdir()) == []
 
 
@@ -205,7 +206,7 @@ def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
     shutil.rmtree(artifacts / others["has no weights"] / "artifacts")
     for said, run_id in others.items():
         with pytest.raises(RunNotFound, match=said) as refused:
-            trained.load_run(f"run={run_id}")
+            run_selection.load_run(f"run={run_id}")
         assert str(refused.value).startswith(f"run={run_id}: ")
         assert "\n" not in str(refused.value)
 
@@ -218,13 +219,13 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
     store = connection.open_store(make_config().tracking)
     store.client.set_terminated(run_id, "KILLED")
     with pytest.raises(RunNotFound, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
-        trained.load_run(f"run={run_id}")
+        run_selection.load_run(f"run={run_id}")
     with pytest.raises(RunNotFound, match="run=latest: no run is finished in this experiment yet"):
-        trained.load_run("run=latest")
+        run_selection.load_run("run=latest")
     sweep = store.client.create_run(store.experiment_id).info.run_id
     store.client.set_terminated(sweep, "FINISHED")
     with pytest.raises(RunNotFound, match=f"run={sweep}: is a sweep, or not a run of seqadd's"):
-        trained.load_run(f"run={sweep}")
+        run_selection.load_run(f"run={sweep}")
 
 
 @pytest.mark.parametrize(
@@ -240,5 +241,5 @@ def test_parameters_that_somebody_else_wrote(params, said):
     from seqadd.tracking.store import RunRecord
 
     with pytest.raises(RunNotFound) as refused:
-        trained.config_of(RunRecord("ab", "FINISHED", params, {}))
+        run_selection.config_of(RunRecord("ab", "FINISHED", params, {}))
     assert said in str(refused.value)

@@ -11,24 +11,27 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd import addition, alphabet, curricula, metrics, models, training
 from seqadd.config.schema import Config
+from seqadd.data import addition, curriculum, vocabulary
 from seqadd.errors import TrainingDiverged
-from seqadd.train import draw
+from seqadd.models import architectures
+from seqadd.system import tensorflow_setup
+from seqadd.training import loop, metrics, schedule, state
+from seqadd.training.dataset import make_dataset
 
-training.use_threads(1)  # as a run does, for other tests start runs in this process
+tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
 
 WITHOUT_XLA = ["cell=simple_rnn", "jit=false"]
 
 
 def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
     config = make_config(*SMALL, *overrides)
-    data = draw(config)
-    return models.build_model(config, 3, config.answer_length, 12), data, config
+    data = make_dataset(config)
+    return architectures.build_model(config, 3, config.answer_length, 12), data, config
 
 
 def train(model: keras.Model, data: addition.Dataset, config: Config, **settings: Any) -> Iterator[tuple[int, dict]]:
-    return training.train(model, training.make_optimizer(model, config), data, config, [], **settings)
+    return loop.train(model, loop.make_optimizer(model, config), data, config, [], **settings)
 
 
 def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Config) -> list[dict[str, float]]:
@@ -40,10 +43,10 @@ def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Confi
         metrics=["categorical_accuracy", keras.metrics.BinaryAccuracy()],
         jit_compile=False,
     )
-    x, y = alphabet.one_hot(data.train_questions), alphabet.one_hot(data.train_answers)
+    x, y = vocabulary.one_hot(data.train_questions), vocabulary.one_hot(data.train_answers)
     history = []
     for epoch in range(1, config.epochs + 1):
-        order = curricula.epoch_order(config.seed, epoch, len(x))
+        order = curriculum.epoch_order(config.seed, epoch, len(x))
         sums: Counter[str] = Counter()
         for start in range(0, len(x), config.batch_size):
             rows = order[start : start + config.batch_size]
@@ -51,7 +54,7 @@ def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Confi
             sums.update({name: value * len(rows) for name, value in of_batch.items()})
         of_epoch = {name: value / len(x) for name, value in sums.items()}
         of_validation = model.evaluate(
-            alphabet.one_hot(data.val_questions), alphabet.one_hot(data.val_answers), verbose=0, return_dict=True
+            vocabulary.one_hot(data.val_questions), vocabulary.one_hot(data.val_answers), verbose=0, return_dict=True
         )
         history.append({**of_epoch, **{f"val_{name}": value for name, value in of_validation.items()}})
     return history
@@ -81,7 +84,7 @@ OTHERS = [
 def test_two_epochs_equal_a_plain_keras_loop(overrides):
     # The last batch of each epoch is a smaller one.
     model, data, config = prepare(*overrides, "epochs=2", "learning_rate=0.01")
-    twin = models.build_model(config, 3, config.answer_length, 12)
+    twin = architectures.build_model(config, 3, config.answer_length, 12)
     ours = list(train(model, data, config))
     theirs = plain_keras_epochs(twin, data, config)
     for name, weight, expected in zip(
@@ -101,10 +104,10 @@ def test_two_epochs_equal_a_plain_keras_loop(overrides):
 
 
 def test_every_epoch_has_an_order_of_its_own_that_follows_from_seed_and_epoch():
-    orders = [curricula.epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (1, 2, 3)]
+    orders = [curriculum.epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (1, 2, 3)]
     assert len({order.tobytes() for order in orders}) == 6
     assert all(sorted(order) == list(range(1000)) for order in orders)
-    assert np.array_equal(curricula.epoch_order(0, 2, 1000), orders[1])
+    assert np.array_equal(curriculum.epoch_order(0, 2, 1000), orders[1])
 
 
 def test_an_epoch_does_not_depend_on_how_many_follow():
@@ -128,7 +131,7 @@ def test_val_exact_match_is_that_of_the_models_own_predictions():
         *WITHOUT_XLA, "epochs=3", "learning_rate=0.02", "encoder_units=32", "decoder_units=32"
     )
     (*_, last) = train(model, data, config)
-    predicted = np.array(model(alphabet.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
+    predicted = np.array(model(vocabulary.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
     assert last["val_exact_match"] == metrics.exact_match(predicted, data.val_answers)
     assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
 
@@ -144,9 +147,9 @@ def test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole():
 
 def test_shuffled_once_every_epoch_has_the_order_of_the_first(monkeypatch):
     asked = []
-    order_of = curricula.epoch_order
+    order_of = curriculum.epoch_order
     monkeypatch.setattr(
-        curricula, "epoch_order", lambda seed, epoch, n: asked.append(epoch) or order_of(seed, epoch, n)
+        curriculum, "epoch_order", lambda seed, epoch, n: asked.append(epoch) or order_of(seed, epoch, n)
     )
     first, again = (list(train(*prepare(*WITHOUT_XLA, "epochs=3", *others))) for others in ([], ["shuffle=once"]))
     assert asked == [1, 2, 3, 1, 1, 1]
@@ -170,15 +173,15 @@ def test_a_training_that_is_taken_up_again_gives_what_one_without_a_break_gives(
     whole = [measured["loss"] for measured in train(model, data, config)]
 
     first, _, _ = prepare("cell=simple_rnn")
-    optimizer = training.make_optimizer(first, config)
+    optimizer = loop.make_optimizer(first, config)
     history: list[dict[str, float]] = []
-    list(training.train(first, optimizer, data, dataclasses.replace(config, epochs=2), history))
-    arrays = training.state(first, optimizer)
+    list(loop.train(first, optimizer, data, dataclasses.replace(config, epochs=2), history))
+    arrays = state.state(first, optimizer)
 
     second, _, _ = prepare("cell=simple_rnn", "seed=1")
-    optimizer = training.make_optimizer(second, config)
-    training.restore(second, optimizer, arrays)
-    assert [row["epoch"] for row in training.train(second, optimizer, data, config, history)] == [3, 4]
+    optimizer = loop.make_optimizer(second, config)
+    state.restore(second, optimizer, arrays)
+    assert [row["epoch"] for row in loop.train(second, optimizer, data, config, history)] == [3, 4]
     assert [row["loss"] for row in history] == whole
     assert all(np.array_equal(a, b) for a, b in zip(second.get_weights(), model.get_weights(), strict=True))
 
@@ -186,10 +189,10 @@ def test_a_training_that_is_taken_up_again_gives_what_one_without_a_break_gives(
 def test_the_state_of_another_model_is_refused_and_changes_nothing():
     model, _, config = prepare()
     other, _, _ = prepare("encoder_units=7")
-    optimizer = training.make_optimizer(model, config)
+    optimizer = loop.make_optimizer(model, config)
     before = model.get_weights()
     with pytest.raises(ValueError, match="belong to another model"):
-        training.restore(model, optimizer, training.state(other, training.make_optimizer(other, config)))
+        state.restore(model, optimizer, state.state(other, loop.make_optimizer(other, config)))
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
 
 
@@ -226,15 +229,15 @@ def test_losses_and_accuracies_of_given_probabilities_by_hand(loss):
         probabilities.argmax(axis=-1) == ids,
         *([((probabilities > 0.5) == y).mean(axis=-1)] if loss == "binary" else []),
     ]
-    measures = training._measures(make_config(f"loss={loss}"))
+    measures = loop._measures(make_config(f"loss={loss}"))
     measured = measures(tf.constant(ids, tf.int32), tf.constant(probabilities, tf.float32))
     np.testing.assert_allclose(measured, np.mean(expected, axis=-1), rtol=1e-4)
 
 
 def test_an_epoch_takes_the_sums_in_the_order_of_its_own_or_of_the_first():
     config = make_config(*SMALL)
-    data = draw(config)
+    data = make_dataset(config)
     for epoch in (1, 2, 3):
         for shuffle, ordered_as in (("each_epoch", epoch), ("once", 1)):
-            rows = training.rows_of_epoch(dataclasses.replace(config, shuffle=shuffle), data, [], epoch)
-            assert (rows == curricula.epoch_order(config.seed, ordered_as, 44)).all()
+            rows = schedule.rows_of_epoch(dataclasses.replace(config, shuffle=shuffle), data, [], epoch)
+            assert (rows == curriculum.epoch_order(config.seed, ordered_as, 44)).all()

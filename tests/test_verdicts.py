@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from seqadd import verdicts
-from seqadd.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED
+from seqadd.claims import verdicts
+from seqadd.claims.verdicts import NOT_REPRODUCED, REPRODUCED, UNDECIDED
 
 # Mean .5, standard deviation .01: five values whose squares are easily added.
 FIVE = [0.5 - 0.01 * math.sqrt(2), 0.5, 0.5, 0.5, 0.5 + 0.01 * math.sqrt(2)]

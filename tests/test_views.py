@@ -10,19 +10,22 @@ from conftest import make_config
 from matplotlib.colors import Normalize
 from trained_runs import model_of
 
-from seqadd import alphabet, views
 from seqadd.config.schema import Config
+from seqadd.data import vocabulary
+from seqadd.evaluation import predict
+from seqadd.inspection import trace
+from seqadd.inspection.panels import _folded, _limits, layer_heatmaps, question_heatmap, step_heatmaps
 from seqadd.reporting import figures, heatmaps
 
 
-def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, views.View]:
+def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, trace.Trace]:
     config = make_config(*overrides)
-    (view,) = views.look(model_of(*overrides), [views.ask(config, question)])
+    (view,) = trace.trace(model_of(*overrides), [predict.encode_question(config, question)])
     return config, view
 
 
-def panels_of(view: views.View) -> dict[str, heatmaps.Heatmap]:
-    return {panel.name: panel for panel in [views.question_heatmap(view), *views.layer_heatmaps([view])[0]]}
+def panels_of(view: trace.Trace) -> dict[str, heatmaps.Heatmap]:
+    return {panel.name: panel for panel in [question_heatmap(view), *layer_heatmaps([view])[0]]}
 
 
 def test_the_layers_of_the_articles_model_as_the_article_draws_them():
@@ -50,7 +53,7 @@ def test_the_layers_of_the_articles_model_as_the_article_draws_them():
 def test_the_steps_of_an_aligned_model_are_those_of_the_question():
     _, view = seen_by("cell=gru", "architecture=aligned", "reverse=false", question="5+61")
     assert panels_of(view)["gru_1"].rows[:4] == ["1  5", "2  +", "3  6", "4  1"]
-    steps = {panel.name: panel for panel in views.step_heatmaps(view, "gru_1")}
+    steps = {panel.name: panel for panel in step_heatmaps(view, "gru_1")}
     assert list(steps) == ["update_gate", "reset_gate", "candidate", "state"]
     assert steps["update_gate"].limits == (0, 1)
     assert steps["state"].limits == (-1, 1)
@@ -69,7 +72,7 @@ def test_an_alignment_has_a_row_for_each_character_of_the_answer_and_a_column_fo
 
 def test_after_the_end_of_an_answer_nothing_is_shown():
     _, view = seen_by("architecture=attention", question="5+61")
-    said = dataclasses.replace(view, probabilities=alphabet.one_hot(alphabet.encode(["66 13"]))[0])
+    said = dataclasses.replace(view, probabilities=vocabulary.one_hot(vocabulary.encode(["66 13"]))[0])
     for name in ("activation_1", "alignment_1"):
         values = panels_of(said)[name].values
         assert np.isfinite(values[:3]).all()  # the blank that ends it too
@@ -87,7 +90,7 @@ def test_a_pooled_models_alignment_is_one_row():
     ("units", "shape"), [(64, (8, 8)), (32, (4, 8)), (128, (8, 16)), (6, (2, 3)), (13, (3, 5)), (1, (1, 1))]
 )
 def test_a_vector_is_folded_as_square_as_can_be(units, shape):
-    folded = views._folded(np.arange(units, dtype=np.float32))
+    folded = _folded(np.arange(units, dtype=np.float32))
     assert folded.shape == shape
     values = folded.ravel()
     assert values[~np.isnan(values)].tolist() == list(range(units))
@@ -98,7 +101,7 @@ def test_what_is_compared_has_the_same_scale():
     _, other = seen_by("cell=lstm", "seed=1")
     other.outputs["time_distributed_1"][0, 0] = -67.2
     other.outputs["lstm_1"][0] = 1.5
-    each = [{panel.name: panel for panel in panels} for panels in views.layer_heatmaps([one, other])]
+    each = [{panel.name: panel for panel in panels} for panels in layer_heatmaps([one, other])]
     assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-150, 150)
     assert each[0]["lstm_1"].limits == (-3, 3)
     assert each[0]["lstm_2"].limits == (-1, 1)
@@ -106,11 +109,11 @@ def test_what_is_compared_has_the_same_scale():
 
 def test_scales_change_in_coarse_steps_so_that_pictures_of_other_epochs_have_the_same():
     def limit(greatest: float, least: float = 1.0) -> float:
-        return views._limits([np.array([0.1, -greatest])], least)[1]
+        return _limits([np.array([0.1, -greatest])], least)[1]
 
     assert [limit(x) for x in (0.5, 1.1, 2.9, 3.1, 9, 31)] == [1, 3, 3, 10, 10, 100]
     assert [limit(x, 30.0) for x in (0.5, 29, 40)] == [30, 30, 90]
-    assert views._limits([np.array([np.nan, np.inf, 0.5])]) == (-1, 1)
+    assert _limits([np.array([np.nan, np.inf, 0.5])]) == (-1, 1)
 
 
 def test_the_decoders_steps_are_the_places_of_the_answer():
@@ -119,8 +122,8 @@ def test_the_decoders_steps_are_the_places_of_the_answer():
     expected = [f"{place} → {character}" for place, character in enumerate(guess, start=1)]
     panels = panels_of(view)
     assert panels["lstm_2"].rows == panels["activation_1"].rows == expected
-    assert views.step_heatmaps(view, "lstm_2")[0].rows == expected
-    assert views.step_heatmaps(view, "lstm_1")[0].rows == panels["question"].rows
+    assert step_heatmaps(view, "lstm_2")[0].rows == expected
+    assert step_heatmaps(view, "lstm_1")[0].rows == panels["question"].rows
 
 
 def test_a_question_and_its_answer_in_words():
@@ -145,7 +148,7 @@ def test_a_layer_of_another_kind_needs_no_change_here():
             keras.layers.Activation("softmax", name="softmax"),
         ]
     )
-    (view,) = views.look(model, [views.ask(config, "5+61")])
+    (view,) = trace.trace(model, [predict.encode_question(config, "5+61")])
     panels = panels_of(view)
     assert list(panels) == ["question", "conv", "flat", "characters", "places", "softmax"]
     assert panels["flat"].values.shape == (10, 14)
@@ -173,7 +176,7 @@ def test_a_sheet_has_a_labelled_scale_for_every_panel():
 def test_a_grid_sets_layers_of_one_name_beside_each_other():
     (_, one), (_, other) = seen_by("cell=lstm"), seen_by("cell=dense")
     names = [{"lstm_1": "cell_1", "lstm_2": "cell_2"}, {"dense_1": "cell_1"}]
-    columns = views.layer_heatmaps([one, other], names)
+    columns = layer_heatmaps([one, other], names)
     figure = heatmaps.grid(columns, ["an LSTM", "a Dense"], "5+61")
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert titles[:2] == ["an LSTM\nlstm_1: 64 units, folded to 8 x 8", "a Dense\ndense_1: 7 steps x 64 units"]

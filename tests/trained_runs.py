@@ -8,15 +8,18 @@ from pathlib import Path
 import keras
 from conftest import SMALL, make_config, quick_database
 
-from seqadd import alphabet, models, train, training
+from seqadd.data import vocabulary
+from seqadd.models import architectures
+from seqadd.system import tensorflow_setup
 from seqadd.tracking import artifacts, connection, provenance, recording
+from seqadd.training import dataset, state
 
-training.use_threads(1)  # as a run does, for other tests start runs in this process
+tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
 
 
 def model_of(*overrides: str) -> keras.Model:
     config = make_config(*overrides)
-    return models.build_model(config, config.question_length, config.answer_length, len(alphabet.CHARACTERS))
+    return architectures.build_model(config, config.question_length, config.answer_length, len(vocabulary.CHARACTERS))
 
 
 def record_run(
@@ -35,7 +38,7 @@ def record_run(
     config = make_config(*SMALL, *overrides, f"tracking.uri=sqlite:///{folder}/mlflow.db")
     model = model or model_of(*SMALL, *overrides)
     store = connection.open_store(config.tracking)
-    data = train.draw(config)
+    data = dataset.make_dataset(config)
     all_tags = {**provenance.run_tags(config), "data_digest": data.digest(), **tags}
     with (
         store.run_directory(uuid.uuid4().hex).claimed(print) as place,
@@ -53,9 +56,9 @@ def record_run(
                 for epoch in range(1, config.epochs + 1)
             ]
         )
-        training.save_weights(model, record.artifact(artifacts.WEIGHTS))
+        state.save_weights(model, record.artifact(artifacts.WEIGHTS))
         for epoch in keeps:
-            training.save_weights(model, record.artifact(artifacts.snapshot_name(epoch, "weights.h5")))
+            state.save_weights(model, record.artifact(artifacts.snapshot_name(epoch, "weights.h5")))
         if "weights_sha256" not in tags:
-            record.tag("weights_sha256", training.weights_digest(model))
+            record.tag("weights_sha256", state.weights_digest(model))
     return record.run_id

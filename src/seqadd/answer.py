@@ -15,15 +15,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from seqadd import addition, alphabet
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, command
+from seqadd.data import addition, vocabulary
+from seqadd.data.addition import read_question
 from seqadd.errors import ConfigError
-from seqadd.questions import read_question
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
-    from seqadd.trained import TrainedRun
+    from seqadd.evaluation.trained_run import TrainedRun
 
 #: Lines of standard input that go through the model at once.
 _AT_ONCE = 1000
@@ -106,7 +106,7 @@ def answers(
     Returns:
         For each the answer, with ``...`` behind one that has no end by then, and the probability.
     """
-    from seqadd import activations
+    from seqadd.evaluation import predict
 
     # What is asked beside a sum must not change its answer, so each length is a batch of its own.
     by_digits: dict[int, list[int]] = {}
@@ -115,16 +115,16 @@ def answers(
         by_digits.setdefault(digits, []).append(index)
     found: dict[int, tuple[str, float]] = {}
     for digits, indices in by_digits.items():
-        questions = alphabet.encode(
+        questions = vocabulary.encode(
             [addition.write_question(*addends[index], digits, run.config.reverse) for index in indices]
         )
         length = max_length or addition.answer_length(digits)
         if run.config.free_lengths:
-            ids, sure = activations.free_answers(run.model, questions, length + 1, beam or 1)  # a blank ends it
+            ids, sure = predict.free_answers(run.model, questions, length + 1, beam or 1)  # a blank ends it
         else:
-            probabilities = activations.probabilities(run.model, questions)
+            probabilities = predict.probabilities(run.model, questions)
             ids, sure = probabilities.argmax(axis=-1), probabilities.max(axis=-1).prod(axis=-1)
-        for index, text, p in zip(indices, alphabet.decode(ids), sure, strict=True):
+        for index, text, p in zip(indices, vocabulary.decode(ids), sure, strict=True):
             ended = not run.config.free_lengths or " " in text
             found[index] = text.strip() if ended else f"{text[:length]}...", float(p)
     return [found[index] for index in range(len(addends))]
@@ -183,10 +183,10 @@ def main() -> None:
     """Command line of ``python -m seqadd.answer``."""
     with command(prints=True):
         options = parse_arguments()
-        from seqadd import trained
+        from seqadd.evaluation import run_selection
 
         console = SafeConsole(highlight=False, soft_wrap=True)
-        run = trained.load_run(*options.choice, only=run_filter_from(options), say=_say)
+        run = run_selection.load_run(*options.choice, only=run_filter_from(options), say=_say)
         check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):

@@ -22,8 +22,8 @@ from seqadd.errors import ConfigError, DeliveryPending
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
+    from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.tracking.store import Store
-    from seqadd.trained import TrainedRun
 
 # Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
 # nearly everything imports: so here it is noticed, whichever file it was and before anything is done.
@@ -117,18 +117,19 @@ def main() -> None:
                 f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv has all of them"
             )
 
-        from seqadd import inspection, inspection_files, trained
+        from seqadd.evaluation import run_selection, trained_run
+        from seqadd.inspection import analysis, html_report, terminal
 
         if options.out is not None:
-            inspection_files.check_folder(options.out)
-        choice = trained.read_choice(words)
+            html_report.check_folder(options.out)
+        choice = run_selection.read_choice(words)
         console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("looking for the run") as status:
-            store = trained.open_store_of(choice, run_filter_from(options))
-            runs = trained.load_from(store, choice)
+            store = run_selection.open_store_of(choice, run_filter_from(options))
+            runs = run_selection.load_from(store, choice)
             name = name_for(runs)
             folder = options.out or Path(FOLDER) / name
-            inspection_files.check_folder(folder)
+            html_report.check_folder(folder)
 
             def drawing(picture: str) -> None:
                 status.update(f"drawing {picture}")
@@ -138,14 +139,14 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as gathered:
                 # Files go where they belong when all are there, and nothing else goes with them.
                 if len(runs) == 1:
-                    seen = inspection.inspect_run(runs[0], questions, options.errors)
-                    inspection.print_inspection(seen, console)
-                    inspection_files.write_inspection(seen, Path(gathered), drawing, where)
+                    seen = analysis.inspect_run(runs[0], questions, options.errors)
+                    terminal.print_inspection(seen, console)
+                    html_report.write_inspection(seen, Path(gathered), drawing, where)
                 else:
-                    beside = inspection.compare(runs, trained.labels(runs), questions, options.errors)
-                    inspection.print_comparison(beside, console)
-                    inspection_files.write_comparison(beside, Path(gathered), drawing, where)
-                page = inspection_files.publish(Path(gathered), folder)
+                    beside = analysis.compare(runs, trained_run.labels(runs), questions, options.errors)
+                    terminal.print_comparison(beside, console)
+                    html_report.write_comparison(beside, Path(gathered), drawing, where)
+                page = html_report.publish(Path(gathered), folder)
                 console.print(f"\n{page}", markup=False)
                 if not options.no_record and len({run.run_id for run in runs}) == 1:
                     _record(store, runs[0], Path(gathered), name, console)

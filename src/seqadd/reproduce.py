@@ -19,10 +19,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd import claims, curves, report, results
-from seqadd.claim_files import ceilings_of, check_folder, check_store, read_ceilings, uncommitted, write
-from seqadd.claim_runs import Collection, committed, counting, found_runs, measured, missing_jobs, runs_in, values_of
-from seqadd.claims import Claim
+from seqadd.claims import committed_curves, loading, report, results, tables
+from seqadd.claims.checks import check_folder, check_store, uncommitted
+from seqadd.claims.claim import Claim
+from seqadd.claims.measurements import (
+    Collection,
+    committed,
+    counting,
+    found_runs,
+    measured,
+    missing_jobs,
+    runs_in,
+    values_of,
+)
+from seqadd.claims.outputs import ceilings_of, read_ceilings, write
 from seqadd.cli.console import print_line
 from seqadd.cli.entry import add_version, command
 from seqadd.config.cost import seconds_per_epoch
@@ -34,7 +44,7 @@ from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.tracking.database import check_database
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
-from seqadd.train import data_digest
+from seqadd.training.dataset import data_digest
 
 if TYPE_CHECKING:
     from seqadd.tracking.store import Store
@@ -167,7 +177,7 @@ def check_arguments(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: for what cannot be, in one line.
     """
-    known = claims.names(options.experiments)
+    known = loading.names(options.experiments)
     for name in options.claims:
         if name not in known:
             raise ConfigError(f"{name}: no such claim; there are {', '.join(known)}")
@@ -200,7 +210,7 @@ def main() -> None:
     with command():
         options = parse_arguments()
         check_arguments(options)
-        chosen = claims.read_all(options.experiments, options.claims, options.overrides)
+        chosen = loading.read_all(options.experiments, options.claims, options.overrides)
         if options.check:
             _check(options, chosen)
         elif options.redraw:
@@ -269,12 +279,12 @@ def _redraw(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     """Writes pictures, tables and report from the files that are there; trains nothing and asks no store."""
     _check_writable(options, chosen)
     for claim in chosen:
-        epochs = counting(claim, curves.read(claim.folder / curves.NAME), by_any_code=True)
+        epochs = counting(claim, committed_curves.read(claim.folder / committed_curves.NAME), by_any_code=True)
         n = len(runs_in(claim, epochs))
         if n < len(claim.jobs):
-            print_line(f"{claim.name:<20} left as it is: {curves.NAME} has {n} of its {len(claim.jobs)} runs")
+            print_line(f"{claim.name:<20} left as it is: {committed_curves.NAME} has {n} of its {len(claim.jobs)} runs")
             continue
-        print_line(f"{claim.name:<20} {results.in_words(write(claim, epochs, read_ceilings(claim)))}")
+        print_line(f"{claim.name:<20} {tables.in_words(write(claim, epochs, read_ceilings(claim)))}")
     for path in report.write(options.experiments):
         print_line(f"report: {path}")
 
@@ -305,17 +315,14 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
     at_once = options.jobs or most
     # What is committed counts, but where it is asked whose runs count: that no file says.
-    rows = {claim.name: curves.empty() for claim in chosen} if only else committed(chosen)
+    rows = {claim.name: committed_curves.empty() for claim in chosen} if only else committed(chosen)
     where = chosen[0].jobs[0].tracking
     nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
     if options.dry_run or nothing_to_train:
         store = _store_that_is_there(where)
     else:
         check_database(where)
-        from seqadd.tracking import (
-            connection,
-            delivery,  # here, because MLflow takes seconds that a refusal must not cost
-        )
+        from seqadd.tracking import connection, delivery
 
         store = connection.open_store(where, say=print_line)
     if store is not None:
@@ -328,12 +335,12 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
         lacking = missing_jobs(claim, there)
         costs[claim.name] = seconds_needed(claim, lacking, store, trained)
-        cost = f", about {results.duration(costs[claim.name])} of one processor" if lacking and not only else ""
+        cost = f", about {tables.duration(costs[claim.name])} of one processor" if lacking and not only else ""
         print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {len(lacking)} missing{cost}")
     if only:
         print_line(f"{'in all':<20} nothing is trained: only runs of {only}")
     else:
-        whole = results.duration(sum(costs.values()))
+        whole = tables.duration(sum(costs.values()))
         print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
     conditions = {condition.config.condition_hash() for claim in chosen for condition in claim.conditions}
     n = sum(run.tags.get("condition_hash") in conditions for run in (store.made_with_flags() if store else []))
@@ -349,7 +356,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
         epochs.collect()
         if epochs.missing and not only:  # whoever trained them now would not be whose runs count
             assert store is not None
-            left = results.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
+            left = tables.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
             print_line(f"[{position}/{len(chosen)}] {claim.title} (all claims: about {left} left)")
             try:
                 train(store, epochs, options.jobs)
@@ -362,8 +369,8 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
             read = measured(claim, epochs.rows)
             verdicts = results.results(claim, values_of(claim, read.curves), read.runs)
             kept = f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
-            print_line(results.table(claim, verdicts))
-        print_line(f"[{position}/{len(chosen)}] {claim.name}: {results.in_words(verdicts)}{kept}")
+            print_line(tables.table(claim, verdicts))
+        print_line(f"[{position}/{len(chosen)}] {claim.name}: {tables.in_words(verdicts)}{kept}")
     if options.seeds is None:
         for path in report.write(options.experiments):
             print_line(f"report: {path}")

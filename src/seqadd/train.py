@@ -6,13 +6,12 @@ import json
 import sys
 from contextlib import suppress
 
-import numpy as np
 from omegaconf import OmegaConf
 
-from seqadd import addition, alphabet, checkpoints, curricula
 from seqadd.cli.progress import EpochDone, Note, Report
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
+from seqadd.data import vocabulary
 from seqadd.errors import CannotWrite, ConfigError, Interrupted, Pruned, TrainingDiverged
 from seqadd.search.trial import trial_of
 from seqadd.system import numeric_flags
@@ -23,6 +22,9 @@ from seqadd.tracking import connection, delivery, provenance, recording
 from seqadd.tracking.artifacts import CHECKPOINT, run_name
 from seqadd.tracking.resume import already_finished, find_start
 from seqadd.tracking.store import PRUNED
+from seqadd.training.checkpoint import Checkpoint, save
+from seqadd.training.dataset import make_dataset
+from seqadd.training.fingerprint import fingerprint_of
 
 
 def train_run(config: Config, report: Report) -> str:
@@ -52,7 +54,7 @@ def train_run(config: Config, report: Report) -> str:
         delivery.reconcile(store)
     else:  # the sweep has opened it and done that
         store = connection.open_store_with_retry(config.tracking, say)
-    data = draw(config)
+    data = make_dataset(config)
     digest = data.digest()
     with (
         trial_of(config, store) as trial,
@@ -68,7 +70,7 @@ def train_run(config: Config, report: Report) -> str:
                 return finished.run_id
         if config.tracking.parent_run_id is None:  # the sweep has tried them
             numeric_flags.check_flags()
-        fingerprint = checkpoints.fingerprint_of(config, digest)
+        fingerprint = fingerprint_of(config, digest)
         start = find_start(store, place, config, fingerprint, say)
         with recording.record(
             store,
@@ -86,26 +88,28 @@ def train_run(config: Config, report: Report) -> str:
             trial.begin(record.run_id, trial.values(start.history))
             with defer_signals():
                 with quiet_import():
-                    from seqadd import models, snapshots, training
+                    from seqadd.inspection import snapshots
+                    from seqadd.models import architectures
                     from seqadd.reporting import figures
                     from seqadd.system import tensorflow_setup
+                    from seqadd.training import loop, state
 
-                training.use_threads(config.threads)
+                tensorflow_setup.use_threads(config.threads)
                 record.tag("gpu", tensorflow_setup.use_gpus())
-                model = models.build_model(
+                model = architectures.build_model(
                     config,
                     question_length=data.train_questions.shape[1],
                     answer_length=data.train_answers.shape[1],
-                    n_characters=len(alphabet.CHARACTERS),
+                    n_characters=len(vocabulary.CHARACTERS),
                 )
-                optimizer = training.make_optimizer(model, config)
+                optimizer = loop.make_optimizer(model, config)
                 history = start.history
                 if start.checkpoint is not None:
-                    training.restore(model, optimizer, start.checkpoint.arrays)
+                    state.restore(model, optimizer, start.checkpoint.arrays)
 
             @defer_signals()
-            def checkpoint() -> checkpoints.Checkpoint:
-                return checkpoints.Checkpoint(fingerprint, history, training.state(model, optimizer))
+            def checkpoint() -> Checkpoint:
+                return Checkpoint(fingerprint, history, state.state(model, optimizer))
 
             def warn(text: str) -> None:
                 record.tag("jit", "failed")
@@ -115,7 +119,7 @@ def train_run(config: Config, report: Report) -> str:
             place.save(checkpoint())
             take_snapshot(len(history))
             try:
-                for row in training.train(model, optimizer, data, config, history, warn=warn):
+                for row in loop.train(model, optimizer, data, config, history, warn=warn):
                     record.log_epoch(row)
                     report(EpochDone(int(row["epoch"]), row))
                     take_snapshot(int(row["epoch"]))
@@ -123,7 +127,7 @@ def train_run(config: Config, report: Report) -> str:
                         place.save(checkpoint())
                     trial.report(row)
                 with defer_signals():
-                    record.tag("weights_sha256", training.weights_digest(model))
+                    record.tag("weights_sha256", state.weights_digest(model))
                     record.log_text(json.dumps(history, indent=1), "history.json")
                     try:
                         with atomic_write(place.artifact("learning_curve.png")) as path:
@@ -131,8 +135,8 @@ def train_run(config: Config, report: Report) -> str:
                     except (RuntimeError, ValueError) as error:  # as somebody's matplotlibrc can have it
                         say(f"no learning curve: {one_line(error)}")
                     with atomic_write(place.artifact("model.weights.h5")) as path:
-                        training.save_weights(model, path)
-                    checkpoints.save(place.artifact(CHECKPOINT), checkpoint())
+                        state.save_weights(model, path)
+                    save(place.artifact(CHECKPOINT), checkpoint())
             except TrainingDiverged:
                 trial.diverged = True
                 raise
@@ -150,42 +154,11 @@ def train_run(config: Config, report: Report) -> str:
 def check_threads(config: Config) -> None:
     """Raises ConfigError where TensorFlow has computed in this process already, with another number of threads."""
     with quiet_import():
-        from seqadd import training
+        from seqadd.system import tensorflow_setup
     try:
-        training.use_threads(config.threads)
+        tensorflow_setup.use_threads(config.threads)
     except RuntimeError as error:
         raise ConfigError(
             f"threads={config.threads}: TensorFlow has computed with others in this process already, and keeps to "
             "them; begin another process for it"
         ) from error
-
-
-def draw(config: Config) -> addition.Dataset:
-    """The sums of a run.
-
-    Raises:
-        ConfigError: when a curriculum has no sums of some length to go on with.
-    """
-    data = addition.make_dataset(
-        digits=config.task.digits,
-        n_questions=config.task.n_questions,
-        held_out=config.task.held_out,
-        reverse=config.reverse,
-        answer_length=config.answer_length,
-        equal_lengths=bool(config.task.equal_lengths),
-        longest=config.task.longest,
-        rng=np.random.default_rng(config.seed),
-    )
-    if config.curriculum is not None:
-        missing = curricula.missing_length(data.train_digits, data.val_digits, config.task.digits)
-        if missing is not None:
-            raise ConfigError(
-                f"curriculum={config.curriculum}: the sums of seed={config.seed} have none of {missing} digits to "
-                f"learn, or none held out; raise task.n_questions={config.task.n_questions} or task.held_out"
-            )
-    return data
-
-
-def data_digest(config: Config) -> str:
-    """The digest of the sums of a run."""
-    return draw(config).digest()

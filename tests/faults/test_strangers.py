@@ -16,13 +16,17 @@ import numpy as np
 import pytest
 from conftest import COMMAND, WITHOUT_XLA, make_config, quick_database, runs_of
 
-from seqadd import checkpoints, run, table
+from seqadd import run
+from seqadd import table as table_command
+from seqadd.comparison import notes, table
+from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.schema import Tracking
 from seqadd.errors import CheckpointError, redact_credentials
 from seqadd.tracking import artifacts, connection, delivery, recording
 from seqadd.tracking.artifact_locations import folder_name
 from seqadd.tracking.run_filter import RunFilter
+from seqadd.training import checkpoint
 
 FAST = [*WITHOUT_XLA, "epochs=1"]
 
@@ -122,7 +126,7 @@ def test_a_checkpoint_that_carries_code_is_refused_and_the_code_does_not_run(in_
     for content in carriers:
         (in_empty_folder / "checkpoint").write_bytes(content)
         with pytest.raises(CheckpointError):
-            checkpoints.load(in_empty_folder / "checkpoint", None)
+            checkpoint.load(in_empty_folder / "checkpoint", None)
     assert not (in_empty_folder / "it-has-run").exists()
 
 
@@ -152,12 +156,12 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
     selection = composition.compose_selection(["cell=lstm", f"tracking.experiment='{name}'"])
-    curves = table.learning_curves(table.find(selection, RunFilter()), selection, ["acc"])
+    curves = learning_curves(find_runs(selection, RunFilter()), selection, ["acc"])
     summary = table.summarize(
-        curves, selection, table.read_published(table.parse_arguments([]).published), [10], ["acc"]
+        curves, selection, table.read_published(table_command.parse_arguments([]).published), [10], ["acc"]
     )
     summary["label"] = name
-    markdown = table.to_markdown(table.lay_out(summary, selection), [name, *table.notes(curves, selection, ["acc"])])
+    markdown = table.to_markdown(table.lay_out(summary, selection), [name, *notes.notes(curves, selection, ["acc"])])
     assert "<" not in markdown
     (row,) = csv.DictReader(io.StringIO(table.to_csv(summary)))
     assert row["label"][0] not in "=+-@"

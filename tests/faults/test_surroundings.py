@@ -208,7 +208,7 @@ import sys, time
 from seqadd import run
 from seqadd.system.tensorflow_setup import quiet_import
 with quiet_import():
-    from seqadd import training
+    from seqadd.training import loop
 true_time, plain_train = time.time, training.train
 def train(*arguments, **settings):
     for row in plain_train(*arguments, **settings):

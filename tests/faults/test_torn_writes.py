@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqadd import checkpoints
-from seqadd.checkpoints import Checkpoint
 from seqadd.errors import CannotWrite
 from seqadd.system import files
 from seqadd.tracking.run_directory import RunDirectory, RunInfo
+from seqadd.training import checkpoint
+from seqadd.training.checkpoint import Checkpoint
 
 FINGERPRINT = {"configuration": "ab"}
 # What a file is published by, in their order; "write" is the first half of its content.
@@ -185,7 +185,7 @@ def test_a_checkpoint_is_due_after_seconds_and_more_seldom_where_writing_takes_l
     def slow(path, checkpoint, **settings):
         clock[0] += 3.0
 
-    monkeypatch.setattr(checkpoints, "save", slow)
+    monkeypatch.setattr(checkpoint, "save", slow)
     place.save(checkpoint_of(2))
     clock[0] += 299
     assert not place.checkpoint_is_due()  # 3 seconds are a hundredth of 300

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from seqadd import addition
+from seqadd.data import addition
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = (

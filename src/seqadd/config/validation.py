@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from seqadd import addition
 from seqadd.config import cost
 from seqadd.config.cost import LIBRARIES
 from seqadd.config.schema import Config, described_keys, override_text
+from seqadd.data import addition
+from seqadd.data.addition import read_question
 from seqadd.errors import ConfigError
-from seqadd.questions import read_question
 from seqadd.system.hardware import can_have_threads, limits, memory, processors
 
 _LIMITED = {"-v": "address space", "-d": "memory to write to"}

@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 
-from seqadd import codes, train  # noqa: F401 - it imports all that a run needs but TensorFlow
+from seqadd import train  # noqa: F401 - it imports all that a run needs but TensorFlow
 from seqadd.system.tensorflow_setup import quiet_import
+from seqadd.tracking import provenance
 
 # Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
 if sys.platform == "linux":
@@ -20,10 +21,11 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
 with quiet_import():
-    from seqadd import models, training  # noqa: F401
+    from seqadd.models import architectures  # noqa: F401
     from seqadd.reporting import figures  # noqa: F401
+    from seqadd.training import loop  # noqa: F401
 
-codes.code_version()  # remembered
+provenance.code_version()  # remembered
 
 # When the sweep is over this process has nothing to tidy up, and Python would take a second for TensorFlow.
 atexit.register(os._exit, 0)

@@ -101,7 +101,7 @@ def parent_run(
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
     """Which jobs need not run, with the ids of the runs that make them so; says which."""
     from seqadd.tracking.resume import already_finished
-    from seqadd.train import data_digest
+    from seqadd.training.dataset import data_digest
 
     found = {}
     for index, (name, config) in enumerate(zip(labels, configs, strict=True)):

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from seqadd.config.schema import GROUPS, Config, kind_of_key, known_keys, known_result_keys, override_text
 from seqadd.errors import ConfigError
 from seqadd.search.journal import MEDIAN, NONE
-from seqadd.table import METRICS, is_metric
+from seqadd.training.metric_names import METRICS, is_metric
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

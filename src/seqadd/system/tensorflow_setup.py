@@ -12,6 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def use_threads(threads: int) -> None:
+    """Limits TensorFlow to so many threads; must come before its first computation in the process.
+
+    Raises:
+        RuntimeError: when TensorFlow has computed already, with another number of threads.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def use_gpus() -> str:
     """Has each process take as much of a GPU's memory as it needs, not all; before its first computation.
 

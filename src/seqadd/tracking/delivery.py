@@ -8,11 +8,11 @@ from contextlib import suppress
 from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from seqadd.checkpoints import Checkpoint
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.retry import STORE_ERRORS
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo, run_directories
 from seqadd.tracking.store import PRUNED, RunRecord, Store
+from seqadd.training.checkpoint import Checkpoint
 
 
 def reconcile(store: Store) -> None:

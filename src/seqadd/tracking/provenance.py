@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import platform
+import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
-
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+from pathlib import Path
 
 import seqadd
-from seqadd.codes import code_digest, code_version
 from seqadd.config.schema import Config
 from seqadd.system import numeric_flags
 from seqadd.system.hardware import instructions, processor_name, processors
-from seqadd.tracking.store import FLAGS
+from seqadd.training.fingerprint import code_digest
+
+# What names another repository than the one around a folder, as a hook of git's does for the commands that it starts.
+_OF_ANOTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"}
+
+
+@functools.cache
+def code_version() -> tuple[str, str]:
+    """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
+    here = Path(__file__).resolve()
+    clone = here.parents[3]
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(clone), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
+        done.check_returncode()
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository, also just where a clone has it.
+        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        if Path(top).resolve() != clone:
+            return "unknown", "unknown"
+        git("ls-files", "--error-unmatch", f":/{here.relative_to(clone).as_posix()}")
+        # Results that are written while others are being trained do not make another code of it.
+        changed = git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml")
+        return commit, str(bool(changed)).lower()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return "unknown", "unknown"
+
+
+def origin(tags: Mapping[str, str]) -> str:
+    """Which code made a record, in words: its commit, or version and digest where none is known.
+
+    Example:
+        >>> origin({"git_commit": "4265967abcdef0123", "git_dirty": "true"})
+        '4265967abcde with changes'
+        >>> origin({"git_commit": "unknown", "seqadd": "0.1.0", "code": "0123456789abcdef"})
+        'unknown (seqadd 0.1.0, code 0123456789abcdef)'
+    """
+    commit = tags.get("git_commit", "unknown")
+    if commit != "unknown":
+        return commit[:12] + (" with changes" if tags.get("git_dirty") == "true" else "")
+    known = [f"{name} {tags[name]}" for name in ("seqadd", "code") if name in tags]
+    return f"unknown ({', '.join(known)})" if known else "unknown"
 
 
 def run_tags(config: Config) -> dict[str, str]:
@@ -64,3 +110,9 @@ def user_name() -> str:
         return os.environ.get("USER") or getpass.getuser()
     except (KeyError, OSError, ImportError):  # as in containers whose user has no name
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+#: The tag with the flags that a run was made with; without it, it was made without any.
+FLAGS = "flags"
+# As in mlflow.utils.mlflow_tags, which takes seconds to import.
+MLFLOW_GIT_COMMIT = "mlflow.source.git.commit"

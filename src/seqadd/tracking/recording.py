@@ -23,8 +23,8 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_USER,
 )
 
-from seqadd.addition import Dataset
 from seqadd.config.schema import Config, override_text
+from seqadd.data.addition import Dataset
 from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Interrupted, Pruned, redact_credentials
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from seqadd import checkpoints, codes
 from seqadd.config.schema import Config
 from seqadd.errors import CheckpointError
 from seqadd.reporting.markup import sanitize
 from seqadd.tracking import delivery
 from seqadd.tracking.artifacts import CHECKPOINT
+from seqadd.tracking.provenance import origin
+from seqadd.training.checkpoint import Checkpoint, load
+from seqadd.training.fingerprint import equivalent_codes
 
 if TYPE_CHECKING:
     from seqadd.tracking.run_directory import RunDirectory
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 def already_finished(run: RunRecord, config: Config) -> str:
     """What to tell a person whose run is there."""
-    by_other_code = run.tags.get("code") not in codes.same_numbers()
-    other = f" by other code, commit {sanitize(codes.origin(run.tags))}" if by_other_code else ""
+    by_other_code = run.tags.get("code") not in equivalent_codes()
+    other = f" by other code, commit {sanitize(origin(run.tags))}" if by_other_code else ""
     return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
         ", and only then takes the snapshots of inspect.every" if config.inspect.every is not None else ""
     )
@@ -38,7 +40,7 @@ class Start:
         tags: what the record says of it.
     """
 
-    checkpoint: checkpoints.Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     same_run: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -66,7 +68,7 @@ def find_start(
         which = f"run {shorter.run_id} of {epochs} epochs"
         try:
             with store.artifact_of(shorter.run_id, CHECKPOINT) as path:
-                found = checkpoints.load(path, fingerprint)
+                found = load(path, fingerprint)
         except (CheckpointError, FileNotFoundError) as error:
             say(f"{which} is not continued: {error}")
         else:

@@ -24,11 +24,10 @@ from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from seqadd import checkpoints
-from seqadd.checkpoints import Checkpoint
 from seqadd.errors import CheckpointError
 from seqadd.system.files import write_file
 from seqadd.system.signals import defer_signals, on_forced_exit, spawn_detached
+from seqadd.training.checkpoint import Checkpoint, load, save
 
 #: The tag by which a record is found again by whoever was about to make it.
 RECORDER = "recorder"
@@ -185,7 +184,7 @@ class RunDirectory:
         began = time.monotonic()
         latest, before = (self.path / name for name in _CHECKPOINTS)
         with defer_signals():
-            checkpoints.save(latest, checkpoint, keep=before)
+            save(latest, checkpoint, keep=before)
         self._checkpointed_at = time.monotonic()
         self._pause = max(_SECONDS_BETWEEN_CHECKPOINTS, (self._checkpointed_at - began) / _COST)
 
@@ -203,7 +202,7 @@ class RunDirectory:
         for name in _CHECKPOINTS:
             if (self.path / name).exists():
                 try:
-                    found = checkpoints.load(self.path / name, fingerprint)
+                    found = load(self.path / name, fingerprint)
                     os.replace(self.path / name, self.path / _CHECKPOINTS[0])  # or the next would put a torn one here
                     return found
                 except CheckpointError as error:

@@ -31,6 +31,7 @@ from seqadd.system.signals import defer_signals
 from seqadd.tracking import artifact_locations
 from seqadd.tracking.connection import RELOCATE
 from seqadd.tracking.database import sqlite_path
+from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 
@@ -52,8 +53,6 @@ _METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
 
 #: The tag with the epoch after which a search gave a run up.
 PRUNED = "pruned"
-#: The tag with the flags that a run was made with; without it, it was made without any.
-FLAGS = "flags"
 #: The tag by which the record of a search is found again.
 SEARCH = "search"
 _Item = TypeVar("_Item")

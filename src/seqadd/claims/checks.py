@@ -1,0 +1,129 @@
+"""Whether what is committed follows from the values, the runs and the code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seqadd.claims import committed_curves, results
+from seqadd.claims.claim import Claim
+from seqadd.claims.measurements import collected, counting, found_runs, measured, runs_in, values_of
+from seqadd.claims.outputs import OF_THE_NUMBERS, OF_THE_PLACE, OF_THE_SUMS, ceilings_of, shown_by, texts, what_is_shown
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
+from seqadd.tracking.provenance import code_version
+from seqadd.training.fingerprint import equivalent_codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqadd.tracking.store import Store
+
+
+def check_folder(claim: Claim) -> list[str]:
+    """What in a claim's folder does not follow from the rest of it and the code, a line each; asks no store.
+
+    Where curves.csv.gz has all runs, everything has to follow from it; where not yet, from the values and the runs.
+    """
+    try:
+        rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
+        every = committed_curves.read(claim.folder / committed_curves.NAME)
+        epochs = counting(claim, every, by_any_code=True)
+    except ConfigError as error:
+        return [str(error)]
+    said = _check_runs(claim, runs)
+    others = len(every.drop_duplicates(["condition", "seed"])) - len(runs_in(claim, epochs))
+    if others:
+        said.append(f"{committed_curves.NAME}: {others} runs are not those that sweep.yaml and the defaults give now")
+    if len(rows) != len(claim.statements):
+        return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
+    values = [results.written_values(text) for text in rows["values"]]
+    for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
+        seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
+        if not by_seed.keys() <= seeds or (statement.relation != "" and by_seed.keys() != seeds):
+            said.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
+    whole = len(runs_in(claim, epochs)) == len(claim.jobs)
+    if whole:
+        read = measured(claim, epochs)
+        values, runs = values_of(claim, read.curves), read.runs
+    again = texts(claim, results.results(claim, values, runs), runs, ceilings_of(claim), whole=whole)
+    for name, text in again.items():
+        path = claim.folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            said.append(f"{name} is not what follows from {'the curves' if whole else 'values and runs'}")
+    for name in claim.settings.figures:
+        if shown_by(claim.folder / name) != what_is_shown(claim, name, again, epochs if whole else None):
+            said.append(f"{name} is missing or shows something else")
+    return said
+
+
+def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
+    """What is wrong with the rows of runs.csv, a line each."""
+    said = []
+    wanted = {
+        (condition.label, str(job.seed)): str(job.epochs) for condition in claim.conditions for job in condition.jobs
+    }
+    there = {(label, seed): epochs for label, seed, epochs in runs[["condition", "seed", "epochs"]].to_numpy()}
+    if wanted != there:
+        absent, surplus = len(wanted.items() - there.items()), len(there.items() - wanted.items())
+        said.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
+    codes = sorted(set(runs["code"]) - equivalent_codes())
+    if codes:
+        said.append(
+            f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
+        )
+    return said
+
+
+def uncommitted(claim: Claim) -> list[str]:
+    """What of a result of this project's own clone is by code that no commit has, in one line; else nothing.
+
+    Outside a clone, and of claims of somebody's own, the digest of the code says which it was: see ``check_folder``.
+    """
+    if claim.folder.resolve().parent != resource_dir("experiments") or code_version()[1] != "true":
+        return []
+    try:
+        changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()
+    except ConfigError:
+        return []  # check_folder says so
+    said = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
+    return [said] if changed else []
+
+
+def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
+    """What in a claim's folder is not what the store says, and how many of its runs were held against the store.
+
+    A run that another machine or other versions have trained rounds in another way, so only its sums are compared.
+    """
+    found = found_runs(store, claim)
+    read = measured(claim, collected(store, claim, found, committed_curves.empty()))
+    try:
+        rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
+    except ConfigError:
+        return [], len(found)  # check_folder says so
+    said = []
+    then = {(row["condition"], row["seed"]): row for row in runs.to_dict("records")}
+    same: set[tuple[str, str]] = set()
+    for now in read.runs.to_dict("records"):
+        where = now["condition"], now["seed"]
+        row = then.get(where, now)
+        if all(row[name] == now[name] for name in OF_THE_PLACE):
+            same.add(where)
+        other = [name for name in (OF_THE_NUMBERS if where in same else OF_THE_SUMS) if row[name] != now[name]]
+        if other:
+            said.append(f"runs.csv: {where[0]} seed {where[1]}: the store has other {', '.join(other)}")
+    for line, (statement, values, text) in enumerate(
+        zip(claim.statements, values_of(claim, read.curves), rows["values"], strict=False), start=2
+    ):
+        written = results.written_values(text)
+        of = {statement.condition, *([statement.than[0]] if statement.than else [])}
+        seeds = [
+            str(seed)
+            for seed, value in values.items()
+            if all((claim.conditions[index].label, str(seed)) in same for index in of)
+            and written.get(seed) != round(value, 6)
+        ]
+        if seeds:
+            said.append(
+                f"reproduced.csv: line {line}: {statement.metric}: the store has another for seed {', '.join(seeds)}"
+            )
+    return said, len(same)

@@ -1,0 +1,259 @@
+"""A claim's folder as data: what is run, and what is claimed of it. Trains nothing and asks no store.
+
+A folder of ``experiments/`` holds, written by people: ``README.md``; ``sweep.yaml``, the runs, a configuration of
+Hydra's; ``published.csv``, what is claimed of them, a statement a row; ``claim.yaml``, what its figures show. The rest
+is written by ``seqadd.reproduce`` alone: ``runs.csv``, ``reproduced.csv``, ``ceilings.csv``, ``table.md``, the figures,
+and in ``README.md`` what stands between two markers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from seqadd.claims import verdicts
+from seqadd.claims.ceilings import MOST_DIGITS, READERS, visible_context
+from seqadd.claims.claim import (
+    BEGIN,
+    END,
+    STATEMENT,
+    Claim,
+    ClaimSettings,
+    Condition,
+    Kind,
+    Statement,
+    base_metric,
+    condition_labels,
+    is_fraction,
+)
+from seqadd.config.composition import combinations, from_hydra
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, known_keys, override_text
+from seqadd.config.validation import validate
+from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
+from seqadd.training.metric_names import is_metric
+
+# The settings that a figure of each kind must have.
+_NEEDED = {Kind.curves: ("metrics",), Kind.against: ("key", "metric", "at"), Kind.intervals: ()}
+
+
+def names(experiments: Path) -> list[str]:
+    """The claims in a folder: its folders with a ``sweep.yaml``.
+
+    Raises:
+        ConfigError: when there are none.
+    """
+    found = sorted(path.parent.name for path in experiments.glob("*/sweep.yaml"))
+    if not found:
+        raise ConfigError(f"--experiments {experiments}: no folder in it has a sweep.yaml")
+    return found
+
+
+def read_all(experiments: Path, wanted: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Claim]:
+    """The claims in a folder, in their order.
+
+    Args:
+        experiments: the folder.
+        wanted: names of claims; none for all.
+        overrides: for all of their runs.
+
+    Raises:
+        ConfigError: as ``read``.
+    """
+    every = [read(experiments / name, overrides) for name in names(experiments) if name in wanted or not wanted]
+    return sorted(every, key=lambda claim: (claim.settings.position, claim.name))
+
+
+def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
+    """Reads and checks a claim.
+
+    Args:
+        folder: of the claim.
+        overrides: for all of its runs.
+
+    Raises:
+        ConfigError: for a file that is missing or wrong, naming it.
+    """
+    conditions = _conditions(folder, overrides)
+    settings = _settings(folder / "claim.yaml")
+    try:
+        readme = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{folder / 'README.md'}: cannot read it: {one_line(error)}") from error
+    marked = readme.count(BEGIN) == readme.count(END) == 1 and readme.index(BEGIN) < readme.index(END)
+    if not readme.startswith("# ") or not marked:
+        raise ConfigError(f"{folder / 'README.md'}: must begin with a heading and have once each {BEGIN} and {END}")
+    for condition in conditions:
+        digits = condition.config.task.digits
+        if visible_context(condition.config) is not None and digits > MOST_DIGITS:
+            raise ConfigError(
+                f"{folder / 'sweep.yaml'}: task.digits={digits}: the ceiling of an aligned model can be computed for "
+                f"{MOST_DIGITS} digits at most"
+            )
+        if visible_context(condition.config) is not None and condition.config.task.equal_lengths:
+            raise ConfigError(
+                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: the ceiling of an aligned model can be "
+                "computed for addends of any lengths only"
+            )
+    return Claim(
+        folder,
+        readme.partition("\n")[0].removeprefix("# ").strip(),
+        conditions,
+        _statements(folder / "published.csv", conditions),
+        settings,
+    )
+
+
+def _settings(path: Path) -> ClaimSettings:
+    """What claim.yaml says, checked, so that no run is trained for a figure that cannot be drawn."""
+    try:
+        settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClaimSettings), OmegaConf.load(path)))
+    except (AttributeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+    if settings.fewest_seeds < 2:
+        raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
+    keys = [
+        settings.columns,
+        *(key for shown in settings.figures.values() for key in (shown.panels, shown.key, *shown.where)),
+    ]
+    for key in keys:
+        if key not in (None, *known_keys()):
+            raise ConfigError(f"{path}: {key}: no such key; keys are {', '.join(known_keys())}")
+    for name, shown in settings.figures.items():
+        if not re.fullmatch(r"[\w-]+\.png", name):
+            raise ConfigError(f"{path}: {name}: a figure's name must be letters, digits, - and _, and end in .png")
+        missing = [key for key in _NEEDED[shown.kind] if not getattr(shown, key)]
+        if missing:
+            raise ConfigError(f"{path}: {name}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
+        for metric in shown.all_metrics():
+            if not is_metric(metric):
+                raise ConfigError(f"{path}: {name}: {metric}: runs have no such metric")
+        for moment in shown.at:
+            if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
+                raise ConfigError(f"{path}: {name}: at: {moment}: must be epochs: N or updates: N")
+    for each in settings.ceilings:
+        if each.reader not in READERS:
+            raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(READERS)}")
+    return settings
+
+
+def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
+    """The runs of ``sweep.yaml``, composed by Hydra as ``python -m seqadd.run`` composes them."""
+    path = folder / "sweep.yaml"
+    conf = json.dumps(f"file://{resource_dir('conf')}", ensure_ascii=False)  # quoted: a path may have any letter in it
+    search = f"hydra.searchpath=[{conf}]"
+    jobs: dict[str, list[Config]] = {}
+    try:
+        with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
+            sweeper = compose("sweep", [search, *overrides], return_hydra_config=True).hydra.sweeper
+            loader = GlobalHydra.instance().config_loader()
+            composed: dict[tuple[str, ...], Config] = {}
+            for job in combinations(loader, sweeper.params or {}, sweeper.sweeps, overrides):
+                seeds = [each for each in job if each.startswith("seed=")]
+                without_seed = tuple(each for each in job if each not in seeds)
+                if without_seed not in composed:  # composing takes longer than all the rest
+                    cfg = compose("sweep", [search, *without_seed], return_hydra_config=True)
+                    choices = cfg.hydra.runtime.choices
+                    with open_dict(cfg):
+                        del cfg["hydra"]
+                    composed[without_seed] = from_hydra(cfg, choices)
+                config = composed[without_seed]
+                if seeds:
+                    config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))
+                validate(config)
+                jobs.setdefault(config.condition_hash(), []).append(config)
+    except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
+        raise ConfigError(f"{path}: {one_line(error)}") from error
+    if not jobs:
+        raise ConfigError(f"{path}: hydra.sweeper gives no job")
+    labels = condition_labels([of_condition[0] for of_condition in jobs.values()])
+    conditions = [Condition(label, list(each)) for label, each in zip(labels, jobs.values(), strict=True)]
+    for condition in conditions:
+        if len({job.seed for job in condition.jobs}) < len(condition.jobs):
+            raise ConfigError(f"{path}: {condition.label}: has a seed twice, with different numbers of epochs")
+    return conditions
+
+
+def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
+    import pandas as pd
+
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot read it: {one_line(error)}") from error
+    missing = set(STATEMENT) - set(rows.columns)
+    strange = set(rows.columns) - set(STATEMENT) - set(known_keys())
+    if missing or strange:
+        raise ConfigError(
+            f"{path}: lacks the column {', '.join(sorted(missing))}"
+            if missing
+            else f"{path}: no key is called {', '.join(sorted(strange))}"
+        )
+    if rows.empty:
+        raise ConfigError(f"{path}: has no statement")
+    return [
+        _statement({str(key): value for key, value in row.items()}, conditions, f"{path}: line {line}")
+        for line, row in enumerate(rows.to_dict("records"), start=2)
+    ]
+
+
+def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: str) -> Statement:
+    keys = {key: value for key, value in fields.items() if key not in STATEMENT and value != ""}
+    relation, value, than, metric = (fields[name] for name in ("relation", "value", "than", "metric"))
+    if relation not in ("", *verdicts.RELATIONS):
+        raise ConfigError(f"{where}: relation={relation}: must be empty or one of {', '.join(verdicts.RELATIONS)}")
+    if value != "" and than != "":
+        raise ConfigError(f"{where}: has both a value and a than; only one can be compared with")
+    if value != "" and relation == "":
+        raise ConfigError(f"{where}: value={value}: needs a relation")
+    if relation != "" and value == "" and than == "":
+        raise ConfigError(f"{where}: relation={relation}: needs a value or a than")
+    if than != "" and relation == "equal":
+        raise ConfigError(f"{where}: relation=equal: two conditions are above or below one another")
+    if not is_metric(base_metric(metric)):
+        raise ConfigError(f"{where}: metric={metric}: runs have no such metric")
+    try:
+        epochs, number = int(fields["epochs"]), None if value == "" else float(value)
+        if number is not None and not (math.isfinite(number) and (number <= 1 or not is_fraction(metric))):
+            raise ValueError(f"value={value}: must be a number, and at most 1 for {metric}")
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    condition = _find(conditions, keys, epochs, where)
+    other = None
+    if than != "":
+        changed = dict(each.partition("=")[::2] for each in than.split())
+        written = changed.pop("epochs", str(epochs))
+        if not written.isdecimal():
+            raise ConfigError(f"{where}: than={than}: epochs must be an integer")
+        other_epochs = int(written)
+        other = _find(conditions, keys | changed, other_epochs, where), other_epochs
+    return Statement(fields, condition, epochs, metric, relation, number, other)
+
+
+def _find(conditions: Sequence[Condition], keys: dict[str, str], epochs: int, where: str) -> int:
+    """The one condition with these values."""
+    found = [
+        index
+        for index, condition in enumerate(conditions)
+        if all(override_text(condition.config.flat().get(key)) == value for key, value in keys.items())
+    ]
+    if len(found) != 1:
+        named = " ".join(f"{key}={value}" for key, value in keys.items())
+        raise ConfigError(f"{where}: {named}: {len(found)} conditions of sweep.yaml have these values, must be one")
+    longest = conditions[found[0]].config.epochs
+    if not 1 <= epochs <= longest:
+        raise ConfigError(f"{where}: epochs={epochs}: must be in 1..{longest}, which is as long as its runs are")
+    return found[0]

@@ -1,0 +1,145 @@
+"""The claims' folders -> one report, in Markdown and as a web page that needs nothing else. Computes nothing.
+
+A claim's part is its README with its table; the pictures are its figures.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqadd.claims import loading, results, tables, verdicts
+from seqadd.claims.claim import BEGIN, END, Claim
+from seqadd.errors import ConfigError
+from seqadd.reporting import markup
+from seqadd.system.files import resource_dir, write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMES = ("report.md", "report.html")
+_MARKED = {verdicts.REPRODUCED: "good", verdicts.NOT_REPRODUCED: "bad", verdicts.UNDECIDED: "open"}
+
+_TOP = """# The article's claims, run again
+
+Every number of the 2018 article "Seq2Seq 모델 디버깅" (likejazz), which teaches a Keras
+model to add three-digit numbers, and of the Keras example that it builds on, beside a distribution over seeds.
+
+**{verdicts}.** {runs} runs, {cost} of one processor, commit {commits}.
+
+A published number is *reproduced* where it lies inside the interval into which one more run falls in 95 of 100 cases,
+*not reproduced* where it lies outside, *undecided* where the interval is too wide to say anything. A claimed direction
+is *reproduced* where the 95 % interval of the difference, paired over seeds, lies on its side of zero. What that means,
+and what it does not: {page}.
+
+`python -m seqadd.reproduce` brings all of it up to date, `python -m seqadd.reproduce CLAIM` one claim.
+
+"""
+
+
+def place(experiments: Path) -> Path:
+    """Where the report of a folder of claims is: that of this project's own in ``docs``, any other in the folder."""
+    docs = experiments.resolve().parent / "docs"
+    return docs if experiments.resolve() == resource_dir("experiments") and docs.is_dir() else experiments
+
+
+def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
+    """The report in Markdown and in HTML.
+
+    Args:
+        experiments: the folder of the claims.
+        chosen: all claims, in the order of the report.
+
+    Raises:
+        ConfigError: when a claim's results cannot be read.
+    """
+    done = [claim for claim in chosen if _has_results(claim)]
+    rows = {claim.name: results.read_rows(claim.folder) for claim in done}
+    runs = {claim.name: results.read_runs(claim.folder) for claim in done}
+    text = _top(done, rows, runs, place(experiments))
+    lines = [[f"[{claim.name}](#{markup.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
+              tables.in_words(rows[claim.name]), tables.duration(tables.seconds(runs[claim.name]))]
+             for claim in done]  # fmt: skip
+    lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
+    text += markup.table(["claim", "", "verdicts", "cost"], lines)
+    for claim in done:
+        text += "\n" + _part(claim, experiments)
+    pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
+    return text, markup.page(text, "The article's claims, run again", place(experiments), pictures, _MARKED)
+
+
+def _has_results(claim: Claim) -> bool:
+    return all(
+        (claim.folder / name).is_file() for name in ("reproduced.csv", "runs.csv", "table.md", *claim.settings.figures)
+    )
+
+
+def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.DataFrame], where: Path) -> str:
+    import pandas as pd
+
+    if not done:
+        raise ConfigError("no claim has results yet; python -m seqadd.reproduce makes them")
+    every = pd.concat(runs.values())
+    theirs = pd.concat([rows[claim.name] for claim in done if not claim.settings.ours] or rows.values())
+    numbers, directions = theirs[theirs["relation"] == "equal"], theirs[theirs["relation"] != "equal"]
+    said = f"Of the published numbers {tables.in_words(numbers)}"
+    if (directions["relation"] != "").any():
+        said += f"; of the limits and directions that are claimed {tables.in_words(directions)}"
+    return _TOP.format(
+        verdicts=said,
+        runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
+        cost=tables.duration(tables.seconds(every)),
+        commits=", ".join(sorted(set(every["commit"]))),
+        page="[verdicts](verdicts.md)" if (where / "verdicts.md").is_file() else "docs/verdicts.md of seqadd's sources",
+    )
+
+
+def _part(claim: Claim, experiments: Path) -> str:
+    """A claim's README, one level lower, its table after its results, its links as seen from the report."""
+    readme = (claim.folder / "README.md").read_text(encoding="utf-8")
+    table = (claim.folder / "table.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    said, _, after = rest.partition(END)
+    text = f"{before.rstrip()}\n\n{said.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
+    text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
+    up = Path("..") / experiments.name if place(experiments) != experiments else Path()
+    here = (up / claim.name).as_posix()
+    text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
+    # Of what is only in a clone, or in other claims' folders, the words are left.
+    return re.sub(
+        r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+)[^)]*\)",
+        lambda link: link[0] if (place(experiments) / link[2]).exists() else link[1],
+        text,
+    )
+
+
+def write(experiments: Path) -> list[Path]:
+    """Writes the report; returns where it is, nothing where no claim has results yet.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    every = loading.read_all(experiments)
+    if not any(map(_has_results, every)):
+        return []
+    paths = [place(experiments) / name for name in _NAMES]
+    for path, text in zip(paths, build(experiments, every), strict=True):
+        write_file(path, text)
+    return paths
+
+
+def check(experiments: Path, chosen: Sequence[Claim]) -> list[str]:
+    """What of the report is not what the folders say, a line each."""
+    try:
+        texts = build(experiments, chosen)
+    except (ConfigError, OSError) as error:
+        return [str(error)]
+    paths = [place(experiments) / name for name in _NAMES]
+    return [
+        f"{path.name} is not what the folders say"
+        for path, text in zip(paths, texts, strict=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]

@@ -1,0 +1,151 @@
+"""A claim's results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from seqadd.claims import verdicts
+from seqadd.claims.claim import BEGIN, END, UNTIL, Claim
+from seqadd.claims.results import counts
+from seqadd.config.schema import known_keys
+from seqadd.reporting import markup
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(claim: Claim, rows: pd.DataFrame) -> str:
+    """table.md: reproduced.csv as a person reads it."""
+    if claim.settings.columns is not None:
+        return _across(claim, rows, claim.settings.columns) + "\n" + _down(claim, rows)
+    return _down(claim, rows)
+
+
+def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
+    """The published numbers as the article shows them: a column for each value of a key, below it the metrics."""
+    columns: dict[str, None] = {}
+    lines: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    keys = [name for name in rows.columns if name in known_keys() and name not in ("epochs", key)]
+    others = [name for name in keys if rows[name].nunique() > 1]
+    for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True):
+        if statement.value is None:
+            continue
+        columns[row[key]] = None
+        line = lines.setdefault((row["epochs"], *(row[name] for name in others)), {})
+        said = f"`{row['metric']}` {row['value']}; {_mean(row)}, **{row['verdict']}**"
+        line.setdefault(row[key], []).append(said)
+    header = ["epochs", *others, *(f"{column}: published; measured" for column in columns)]
+    return markup.table(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
+
+
+def _down(claim: Claim, rows: pd.DataFrame) -> str:
+    """Every statement in a row, a table for each kind."""
+    of_numbers, of_differences, of_others = [], [], []
+    for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True):
+        what = [claim.conditions[statement.condition].label, row["epochs"], f"`{row['metric']}`"]
+        seeds = _range(row["min"], row["max"])
+        if statement.value is not None:
+            published = ("" if row["relation"] == "equal" else f"{row['relation']} ") + row["value"]
+            below = f"{row['below']} of {row['seeds']}" if row["below"] else ""
+            interval = _range(row["low"], row["high"])
+            of_numbers.append([*what, published, _mean(row), seeds, interval, below, f"**{row['verdict']}**"])
+        elif statement.than is not None:
+            claimed = f"{row['relation']} {row['than']}".strip()
+            effect = f"{float(row['effect']):+.1f}" if row["effect"] else ""
+            seeds, interval = _range(row["min"], row["max"], "+"), _range(row["low"], row["high"], "+")
+            of_differences.append([*what, claimed, _mean(row, "+"), seeds, interval, effect, _bold(row["verdict"])])
+        else:
+            if UNTIL.fullmatch(row["metric"]):
+                seeds = _range(row["min"], row["max"], digits=0)
+            n = f"{row['seeds']} of {len(claim.conditions[statement.condition].jobs)}"
+            of_others.append([*what, _mean(row), seeds, n])
+    what = ["condition", "epochs", "metric"]
+    parts = [
+        ([*what, "published", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_numbers),
+        ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
+        ([*what, "measured", "seeds", "seeds that have it"], of_others),
+    ]
+    return "\n".join(markup.table(header, lines) for header, lines in parts if lines)
+
+
+def ceilings_table(ceilings: pd.DataFrame) -> str:
+    """The rows of ceilings.csv as a person reads them; nothing where there are none."""
+    lines = []
+    for (reader, label), of in ceilings.astype(str).groupby(["reader", "condition"], sort=False):
+        law = of.loc[of["over"] == "law", "ceiling"].iloc[0]
+        parts = [of.loc[of["over"].str.startswith(part), "ceiling"] for part in ("set", "training set")]
+        counted = [_range(part.min(), part.max()) for part in parts]
+        lines.append([str(reader).replace("_", " "), str(label), _short(law), *counted])
+    header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
+    return "\n" + markup.table(header, lines) if lines else ""
+
+
+def _bold(verdict: str) -> str:
+    return f"**{verdict}**" if verdict else ""
+
+
+def _mean(row: Mapping[Any, Any], sign: str = "") -> str:
+    if not row["mean"]:
+        return "missing"
+    digits = 1 if UNTIL.fullmatch(row["metric"]) else 4
+    return _short(row["mean"], sign, digits) + (f" ± {_short(row['std'], '', digits)}" if row["std"] else "")
+
+
+def _range(low: str, high: str, sign: str = "", digits: int = 4) -> str:
+    return f"{_short(low, sign, digits)} to {_short(high, sign, digits)}" if low and high else ""
+
+
+def _short(number: str, sign: str = "", digits: int = 4) -> str:
+    """So many digits behind the point, and fewer for large numbers."""
+    value = float(number)
+    return f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.0f}"
+
+
+def in_words(rows: pd.DataFrame) -> str:
+    """The verdicts in short: ``22 of 24 reproduced, 1 not reproduced, 1 undecided``."""
+    n = counts(rows)
+    said = [f"{n[verdicts.REPRODUCED]} of {sum(n.values())} {verdicts.REPRODUCED}"]
+    said += [f"{n[kind]} {kind}" for kind in (verdicts.NOT_REPRODUCED, verdicts.UNDECIDED) if n[kind]]
+    return ", ".join(said)
+
+
+def seconds(runs: pd.DataFrame) -> float:
+    """Seconds of one processor that the epochs of some runs took, each as long as the median one of its run.
+
+    Of runs of which one begins the other, as claims share them, the longest counts.
+    """
+    took = runs["epochs"].astype(int) * runs["seconds_per_epoch"].astype(float)
+    return float(took.groupby([runs["data_digest"], runs["first_losses"]]).max().sum())
+
+
+def duration(of_seconds: float) -> str:
+    """Seconds in words: ``35 s``, ``12 min``, ``3 h 20 min``."""
+    if of_seconds < 60:
+        return f"{of_seconds:.0f} s"
+    hours, minutes = divmod(round(of_seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def summary(rows: pd.DataFrame, runs: pd.DataFrame, *, curves: bool = False) -> str:
+    """What README.md says between its markers.
+
+    Args:
+        rows: of reproduced.csv.
+        runs: the rows of runs.csv.
+        curves: whether curves.csv.gz has all these runs.
+    """
+    files = ["table.md", "reproduced.csv", "runs.csv", *(["curves.csv.gz"] if curves else [])]
+    commits = ", ".join(sorted(set(runs["commit"])))
+    versions, machines = ("; ".join(sorted(set(runs[name]))) for name in ("versions", "machine"))
+    return (
+        f"**{in_words(rows)}**: {', '.join(f'[{name}]({name})' for name in files)}.\n"
+        f"{len(runs)} runs, {duration(seconds(runs))} of one processor; commit {commits};\n{versions}; {machines}.\n"
+    )
+
+
+def readme_with(text: str, said: str) -> str:
+    """A claim's README with its results between the markers."""
+    before, _, rest = text.partition(BEGIN)  # each is there once, see claims.read
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n{said}{END}{after}"

@@ -1,0 +1,136 @@
+"""Learning curves of many runs, from the store, as one DataFrame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seqadd.config.composition import Selection
+from seqadd.reporting.markup import sanitize
+from seqadd.tracking.database import check_database
+from seqadd.tracking.provenance import origin
+from seqadd.tracking.run_filter import RunFilter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqadd.tracking.store import RunRecord, RunsByStatus, Store
+
+
+@dataclass(frozen=True)
+class ConditionRuns:
+    """What is recorded of a column, and the store that it is recorded in."""
+
+    store: Store
+    runs: RunsByStatus
+
+
+def find_runs(selection: Selection, only: RunFilter) -> list[ConditionRuns]:
+    """What is recorded of each column.
+
+    Raises:
+        ConfigError: when a store or an experiment is not there.
+    """
+    for column in selection.columns:
+        check_database(column.config.tracking, create=False)
+    from seqadd.tracking import connection, delivery
+
+    stores: dict[tuple[str, str], Store] = {}
+    for column in selection.columns:
+        where = column.config.tracking
+        if (where.uri, where.experiment) not in stores:
+            store = connection.open_store(where, create=False)
+            delivery.reconcile(store)
+            stores[where.uri, where.experiment] = store.narrowed(only)
+    found: dict[int, ConditionRuns] = {}
+    for (uri, experiment), store in stores.items():
+        of_store = {
+            index: column.config.condition_hash()
+            for index, column in enumerate(selection.columns)
+            if (column.config.tracking.uri, column.config.tracking.experiment) == (uri, experiment)
+        }
+        each = store.each(store.of_condition, of_store.values())
+        found |= {index: ConditionRuns(store, runs) for index, runs in zip(of_store, each, strict=True)}
+    return [found[index] for index in range(len(selection.columns))]
+
+
+@dataclass(frozen=True)
+class _MetricReader:
+    """The runs of a column and seed, oldest first, and what is known of them."""
+
+    column: int
+    seed: int
+    runs: list[RunRecord]
+    values: dict[tuple[int, str], tuple[float, RunRecord]]
+
+    def ask_next(self, wanted: Sequence[int] | None, metrics: Sequence[str]) -> list[tuple[RunRecord, str]]:
+        """The newest run that can have something that is not known yet, and of which metrics; it is not asked again."""
+        while self.runs:
+            run = self.runs.pop()
+            last = int(run.params["epochs"])
+            epochs = range(1, last + 1) if wanted is None else [epoch for epoch in wanted if epoch <= last]
+            unknown = [
+                (run, metric)
+                for metric in metrics
+                if metric in run.metrics and any((epoch, metric) not in self.values for epoch in epochs)
+            ]
+            if unknown:
+                return unknown
+        return []
+
+
+def learning_curves(
+    found: Sequence[ConditionRuns], selection: Selection, metrics: Sequence[str], epochs: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """The metrics of the selected conditions, epoch by epoch.
+
+    Args:
+        found: what is recorded of each column.
+        selection: the columns and seeds.
+        metrics: which.
+        epochs: which are needed; None for all. Runs are read only while something is missing, so that it does not take
+            longer where many people have run the same.
+
+    Returns:
+        One row for each value, with the columns ``column`` (its index in the selection), ``seed``, ``epoch`` (from
+        1), ``metric``, ``value``, ``run_id``, ``user``, ``commit``, ``code``, ``versions`` and ``machine``. Where a
+        seed was run more than once, the newest run that reached an epoch counts.
+    """
+    import pandas as pd
+
+    curves = []
+    for index, column in enumerate(found):
+        by_seed: dict[int, list[RunRecord]] = {}
+        for each in column.runs.finished:
+            by_seed.setdefault(int(each.params["seed"]), []).append(each)
+        wanted = selection.seeds or sorted(by_seed)
+        curves += [_MetricReader(index, seed, by_seed[seed], {}) for seed in wanted if seed in by_seed]
+    while asked := [(curve, *each) for curve in curves for each in curve.ask_next(epochs, metrics)]:
+        for store in dict.fromkeys(column.store for column in found):
+            here = [(curve, run, metric) for curve, run, metric in asked if found[curve.column].store is store]
+            histories = store.histories([(run.run_id, metric) for _, run, metric in here])
+            for (curve, run, metric), values in zip(here, histories, strict=True):
+                for epoch, value in values.items():
+                    if (epochs is None or epoch in epochs) and not math.isnan(value):
+                        curve.values.setdefault((epoch, metric), (value, run))
+    rows = [
+        {"column": curve.column, "seed": curve.seed, "epoch": epoch, "metric": metric, "value": value, **_origin(run)}
+        for curve in curves
+        for (epoch, metric), (value, run) in curve.values.items()
+    ]
+    names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "code", "versions", "machine"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _origin(run: RunRecord) -> dict[str, str]:
+    """Where a run's numbers come from, in words that can act in no terminal and no file."""
+    return {
+        "run_id": run.run_id,
+        "user": sanitize(run.user),
+        "commit": sanitize(origin(run.tags)),
+        "code": sanitize(run.tags.get("code", "unknown")),
+        "versions": sanitize(f"TensorFlow {run.tags.get('tensorflow')}, Keras {run.tags.get('keras')}"),
+        "machine": sanitize(run.tags.get("machine", "unknown machine")),
+    }

@@ -1,0 +1,137 @@
+"""What stands below a table: which runs count, which do not, and what trains those that are missing."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from seqadd.comparison.curves import ConditionRuns
+from seqadd.comparison.table import ARTICLE_EPOCHS
+from seqadd.config.composition import Selection
+from seqadd.config.schema import override_text
+from seqadd.errors import ConfigError
+from seqadd.reporting.markup import sanitize
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqadd.tracking.store import RunRecord
+
+_MOST_NAMED = 8  # in a line below the table; of the others it says how many there are
+
+
+def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], only: RunFilter = ALL_RUNS) -> list[str]:
+    """What the table's numbers are and where they come from, a line each."""
+    first, *others = [column.config.condition() for column in selection.columns]
+    shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
+    condition = " ".join(f"{key}={override_text(value)}" for key, value in shared.items())
+    lines = [f"({', '.join(metrics)}) after so many epochs; every column: {condition}"]
+    experiments = {column.config.tracking.experiment for column in selection.columns}
+    if any(override.startswith("tracking.experiment=") for override in selection.columns[0].overrides):
+        lines.append(f"experiment: {_listed(sorted(experiments))}")
+    if only:
+        lines.append(f"only runs of {only}")
+    if curves.empty:
+        return lines
+    seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
+    if any(len(each) > 1 for each in seeds):
+        lines.append("measured: mean ± standard deviation over n seeds; difference: mean - published")
+    named = [
+        f"{column.label} {_listed(map(str, each), ', ', 20) or 'none'}"
+        for column, each in zip(selection.columns, seeds, strict=True)
+    ]
+    lines.append(f"seeds: {_listed(named)}")
+    if curves["user"].nunique() > 1:
+        lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
+    of_commit = curves.groupby("commit")["code"].transform("nunique")
+    # As where files were edited and not committed.
+    curves = curves.assign(commit=curves["commit"].where(of_commit == 1, curves["commit"] + ", code " + curves["code"]))
+    for what in ("commit", "versions", "machine"):
+        lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
+    return lines
+
+
+def _listed(names: Iterable[str], between: str = "; ", most: int = _MOST_NAMED) -> str:
+    """Some names, and how many more there are."""
+    every = list(names)
+    more = f"{between}and {len(every) - most} more" if len(every) > most else ""
+    return between.join(every[:most]) + more
+
+
+def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
+    """The values of a column of ``learning_curves``: all in their order, or, of too many, the most frequent first."""
+    runs = curves.drop_duplicates("run_id")[what].value_counts()
+    return sorted(runs.index) if len(runs) <= _MOST_NAMED else [str(name) for name in runs.index]
+
+
+def excluded_runs(
+    found: Sequence[ConditionRuns], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
+) -> list[str]:
+    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, flags, not ours."""
+    unfinished, empty, strange, with_flags = [], [], [], []
+    for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
+        counted = {run.tags.get("config_hash") for run in here.runs.finished}
+        for run in here.runs.unfinished:
+            wanted = selection.seeds is None or run.params.get("seed", "") in map(str, selection.seeds)
+            if wanted and run.tags.get("config_hash") not in counted:
+                unfinished.append(f"{column.label} seed {sanitize(run.params.get('seed', 'unknown'))} {run.status}")
+        with_numbers = set(curves.loc[curves["column"] == index, "seed"])
+        for run in here.runs.finished:
+            seed = int(run.params["seed"])
+            wanted = selection.seeds is None or seed in selection.seeds
+            if wanted and int(run.params["epochs"]) >= min(epochs) and seed not in with_numbers:
+                empty.append(f"{column.label} seed {seed}")
+        strange += [f"{column.label} run {run.run_id}" for run in here.runs.strange]
+        with_flags += [
+            f"{column.label} seed {run.params['seed']}"
+            for run in here.runs.with_flags
+            if selection.seeds is None or int(run.params["seed"]) in selection.seeds
+        ]
+    reasons = {
+        "not counted": unfinished,
+        "finished, but without these metrics": empty,
+        "not counted, for they do not say their seed and epochs": strange,
+        f"{len(with_flags)} not counted, made with flags that can alter numbers (--tag flags=... counts)": with_flags,
+    }
+    lines = []
+    for reason, runs in reasons.items():
+        counts = collections.Counter(runs).items()
+        if runs:
+            lines.append(f"{reason}: {_listed(f'{name} ({n} times)' if n > 1 else name for name, n in counts)}")
+    return lines
+
+
+def alternatives(found: Sequence[ConditionRuns], selection: Selection, only: RunFilter) -> list[str]:
+    """Whose runs there are of the columns that have none of those wanted; a line for each such column.
+
+    Raises:
+        ConfigError: when no column has any.
+    """
+    others = {}
+    for column, here in zip(selection.columns, found, strict=True):
+        if not here.runs.finished:
+            recorded = here.store.narrowed(ALL_RUNS).of_condition(column.config.condition_hash())
+            others[column.label] = recorded.finished + recorded.with_flags
+    if len(others) == len(found):
+        every = [run for runs in others.values() for run in runs]
+        raise ConfigError(
+            f"{only.as_options()}: finds no finished run of {_listed(others, ', ')}; {_filter_note(every, only)}"
+        )
+    return [f"{label}: no such run is finished; {_filter_note(runs, only)}" for label, runs in others.items()]
+
+
+def _filter_note(runs: Sequence[RunRecord], only: RunFilter) -> str:
+    if not runs:
+        return "there is no other either; python -m seqadd.run makes one"
+    values = {
+        "user": [run.user for run in runs],
+        "commit": [run.tags.get("git_commit", "unknown")[:12] for run in runs],
+        **{f"tag {key}": [run.tags.get(key, "none") for run in runs] for key, _ in only.tags},
+    }
+    said = []
+    for what, each in values.items():
+        counts = collections.Counter(map(sanitize, each)).most_common()
+        said.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
+    return f"of all {len(runs)} there are: {'; '.join(said)}"

@@ -1,0 +1,239 @@
+"""A sum as a person writes it -> its two numbers, or why it is none; and back again. Knows nothing of models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.data import vocabulary
+from seqadd.data.vocabulary import Ids
+
+_SUM = re.compile(r"\s*([0-9]+)\s*\+\s*([0-9]+)\s*")
+
+
+def read_question(text: str, digits: int) -> tuple[int, int]:
+    """The two addends of a sum: ``"535+61"`` and ``" 535 + 61"`` are 535 and 61, ``"007+5"`` is 7 and 5.
+
+    Args:
+        text: what was written.
+        digits: how many the longer addend may have.
+
+    Raises:
+        ValueError: in one line, for what is no sum of two numbers, or has too many digits.
+    """
+    found = _SUM.fullmatch(text)
+    if found is None:
+        strange = sorted(set(text) - set("0123456789+ "))
+        why = f"{strange[0]!r} is no character of a sum" if strange else "is no sum of two numbers"
+        raise ValueError(f"question={text}: {why}; write it as 535+61")
+    for number in found.groups():
+        n = len(number.lstrip("0"))
+        if n > digits:
+            raise ValueError(f"question={text}: {number} has {n} digits, the sums of this task at most {digits}")
+    return int(found[1]), int(found[2])
+
+
+def as_people_write(question: str, reverse: bool) -> str:
+    """A question of ``addition.write_question`` as people write it: ``"  543+21"``, reversed, is ``12+345``."""
+    return (question[::-1] if reverse else question).strip()
+
+
+Addends = npt.NDArray[np.int64]
+
+#: Sums of each number of digits that is not learnt and tested all the same.
+N_LONGER = 1_000
+
+
+def question_length(digits: int) -> int:
+    """Characters in a question: two addends of ``digits`` digits and the plus sign between them."""
+    return 2 * digits + 1
+
+
+def answer_length(digits: int) -> int:
+    """Characters in an answer: 999 + 999 has one digit more than its addends."""
+    return digits + 1
+
+
+def count_pairs(digits: int) -> int:
+    """Distinct questions of up to ``digits`` digits: unordered pairs of the numbers below ``10 ** digits``."""
+    numbers: int = 10**digits
+    return numbers * (numbers + 1) // 2
+
+
+def held_out_count(n_questions: int, held_out: float) -> int:
+    """Sums kept for validation, rounded down as the article's ``len(x) // 10``."""
+    return int(round(n_questions * held_out, 6))  # the inner rounding keeps 0.29 * 100 at 29
+
+
+def too_many_questions(n_questions: int, digits: int) -> str:
+    """Why so many sums cannot be drawn, and what to do."""
+    return (
+        f"cannot draw {n_questions} distinct sums: {digits}-digit addends give {count_pairs(digits)} pairs; "
+        "lower task.n_questions or raise task.digits"
+    )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Questions and answers, shuffled and split; ids of characters (see ``seqadd.alphabet``).
+
+    Attributes:
+        train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
+        val_questions, val_answers: the held-out sums, never trained on.
+        val_carries: how many carries each held-out sum has, shape ``(n_val,)``, 0..digits.
+        train_digits, val_digits: digits of the longer addend of each sum, shapes ``(n_train,)`` and ``(n_val,)``, 1 and
+            more.
+        longer_questions, longer_answers, longer_digits: sums of more digits than are learnt, ``N_LONGER`` of each
+            number of digits that there is room for; without a row where there is none.
+    """
+
+    train_questions: Ids
+    train_answers: Ids
+    val_questions: Ids
+    val_answers: Ids
+    val_carries: npt.NDArray[np.int64]
+    train_digits: npt.NDArray[np.int64]
+    val_digits: npt.NDArray[np.int64]
+    longer_questions: Ids
+    longer_answers: Ids
+    longer_digits: npt.NDArray[np.int64]
+
+    def digest(self) -> str:
+        """16 hex digits that only this data set has: contents, order and split."""
+        digest = hashlib.sha256()
+        longer = (self.longer_questions, self.longer_answers) if len(self.longer_digits) else ()
+        for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers, *longer):
+            digest.update(repr(array.shape).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def make_dataset(
+    *,
+    digits: int,
+    n_questions: int,
+    held_out: float,
+    reverse: bool,
+    answer_length: int,
+    rng: np.random.Generator,
+    equal_lengths: bool = False,
+    longest: int | None = None,
+) -> Dataset:
+    """Draws ``n_questions`` sums, writes them and holds the last share ``held_out`` of a shuffle out.
+
+    Args:
+        digits: of the longer addends, 1..9.
+        n_questions: distinct sums, at most ``count_pairs(digits)``.
+        held_out: share of the sums for validation, between 0 and 1.
+        reverse: whether questions are written back to front.
+        answer_length: characters in an answer, padded with spaces; at least ``longest + 1``.
+        rng: decides everything that is random here.
+        equal_lengths: whether both addends have the number of digits that is drawn.
+        longest: digits that questions have room for, at least ``digits``; None for these.
+
+    Raises:
+        ValueError: when fewer distinct sums exist than are asked for.
+    """
+    longest = longest or digits
+    addends = draw_addends(n_questions, digits, rng, equal_lengths)
+    # Shuffled as the article does it: later draws are longer numbers, the short ones having been seen.
+    addends = addends[rng.permutation(n_questions)]
+    longer = np.concatenate(
+        [np.empty((0, 2), np.int64)]
+        + [draw_of_length(N_LONGER, d, rng, equal_lengths) for d in range(digits + 1, longest + 1)]
+    )
+    questions = write_questions(addends, longest, reverse)
+    answers = write_answers(addends, answer_length)
+    split_at = n_questions - held_out_count(n_questions, held_out)
+    return Dataset(
+        questions[:split_at],
+        answers[:split_at],
+        questions[split_at:],
+        answers[split_at:],
+        count_carries(addends[split_at:], digits),
+        count_digits(addends[:split_at]),
+        count_digits(addends[split_at:]),
+        write_questions(longer, longest, reverse) if len(longer) else questions[:0],
+        write_answers(longer, answer_length) if len(longer) else answers[:0],
+        count_digits(longer),
+    )
+
+
+def draw_addends(n_questions: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
+    """The first ``n_questions`` distinct pairs of an endless sequence of draws.
+
+    Returns:
+        Array of shape ``(n_questions, 2)``, in the order of the draws.
+
+    Raises:
+        ValueError: when fewer distinct sums exist than are asked for.
+    """
+    if n_questions > count_pairs(digits):
+        raise ValueError(too_many_questions(n_questions, digits))
+    # 50,000 three-digit questions take about 142,000 draws; at least 1,000 at a time keep small sets quick.
+    draws = max(4 * n_questions, 1_000)
+    distinct = np.empty((0, 2), dtype=np.int64)
+    while len(distinct) < n_questions:
+        lengths = rng.integers(1, digits + 1, size=(draws, 1 if equal_lengths else 2)).repeat(1 + equal_lengths, axis=1)
+        numbers = rng.integers(0, 10**lengths)
+        distinct = _first_of_each(np.concatenate([distinct, numbers]), digits)
+    return distinct[:n_questions]
+
+
+def draw_of_length(n: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
+    """Pairs of which the longer addend has just so many digits, none of them a leading zero; they may repeat.
+
+    Returns:
+        Array of shape ``(n, 2)``; the longer one comes first in about half of them.
+    """
+    longer = rng.integers(10 ** (digits - 1), 10**digits, size=n)
+    other = rng.integers(0, 10 ** rng.integers(digits if equal_lengths else 1, digits + 1, size=n))
+    return rng.permuted(np.stack([longer, other], axis=1), axis=1)
+
+
+def _first_of_each(addends: Addends, digits: int) -> Addends:
+    """The pairs without those that came before, either way round; order kept."""
+    key = addends.min(axis=1) * 10**digits + addends.max(axis=1)
+    _, first = np.unique(key, return_index=True)
+    return addends[np.sort(first)]
+
+
+def count_carries(addends: Addends, digits: int) -> npt.NDArray[np.int64]:
+    """How often one is carried when each pair is added by hand: 1 + 2 never, 5 + 5 once, 999 + 1 three times.
+
+    Args:
+        addends: pairs, shape ``(n, 2)``.
+        digits: of the longer addends.
+
+    Returns:
+        Array of shape ``(n,)``, 0..digits.
+    """
+    powers = 10 ** np.arange(1, digits + 1)
+    # Out of the lowest k digits something is carried where they alone add up to more than k digits.
+    return ((addends[:, :, None] % powers).sum(axis=1) >= powers).sum(axis=1)
+
+
+def count_digits(addends: Addends) -> npt.NDArray[np.int64]:
+    """Digits of the longer addend of each pair, ``(n, 2) -> (n,)``: 2 for 61 + 5; 1 for 0 + 0."""
+    powers = 10 ** np.arange(1, 10)
+    return 1 + (addends.max(axis=1, initial=0)[:, None] >= powers).sum(axis=1)
+
+
+def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
+    """``a+b``, padded with spaces to the longest question, then reversed as a whole when asked."""
+    question = f"{a}+{b}".ljust(question_length(digits))
+    return question[::-1] if reverse else question
+
+
+def write_questions(addends: Addends, digits: int, reverse: bool) -> Ids:
+    """Ids of many questions, shape ``(n, 2 * digits + 1)``; each row as ``write_question`` writes it."""
+    return vocabulary.encode([write_question(a, b, digits, reverse) for a, b in addends.tolist()])
+
+
+def write_answers(addends: Addends, length: int) -> Ids:
+    """Ids of the sums, padded with spaces to ``length`` characters, shape ``(n, length)``."""
+    return vocabulary.encode([str(a + b).ljust(length) for a, b in addends.tolist()])

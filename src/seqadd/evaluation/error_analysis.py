@@ -1,0 +1,169 @@
+"""What a model answers to many sums: how sure it is, what it mixes up, which sums are hard. Tables; draws nothing.
+
+Probabilities have the shape ``(n, answer_length, 12)``, as ``activations.probabilities`` gives them; answers are ids of
+characters, ``(n, answer_length)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.data import vocabulary
+from seqadd.data.vocabulary import Ids
+from seqadd.training import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Probabilities = npt.NDArray[np.floating[Any]]
+
+
+def by_question(
+    questions: Sequence[str],
+    answers: Ids,
+    probabilities: Probabilities,
+    carries: npt.NDArray[np.int64],
+    p_answers: npt.NDArray[np.floating[Any]],
+) -> pd.DataFrame:
+    """A row for each sum, in their order.
+
+    Args:
+        questions: as people write them.
+        answers: the right ones.
+        probabilities: what the model says.
+        carries: how many each sum has.
+        p_answers: of each whole right answer, as ``activations.answer_probabilities`` gives them.
+
+    Returns:
+        Columns ``question``, ``answer``, ``guess`` (without padding), ``right``, ``carries``, ``p_answer`` and
+        ``p_guess`` (the product of the probabilities of its characters), and of the place at which the model is
+        least sure: ``place`` (from 1), ``p`` (of its guess there), ``runner_up`` (the next character) and
+        ``p_runner_up``.
+    """
+    import pandas as pd
+
+    guesses, seconds = _two_best(probabilities)
+    p_guesses, p_seconds = _of(probabilities, guesses), _of(probabilities, seconds)
+    least = p_guesses.argmin(axis=1)
+    rows = np.arange(len(answers))
+    return pd.DataFrame(
+        {
+            "question": list(questions),
+            "answer": [text.strip() for text in vocabulary.decode(answers)],
+            "guess": [text.strip() for text in vocabulary.decode(guesses)],
+            "right": (guesses == answers).all(axis=1),
+            "carries": carries,
+            "p_answer": p_answers,
+            "p_guess": p_guesses.prod(axis=1),
+            "place": least + 1,
+            "p": p_guesses[rows, least],
+            "runner_up": [vocabulary.CHARACTERS[i] for i in seconds[rows, least]],
+            "p_runner_up": p_seconds[rows, least],
+        }
+    )
+
+
+def by_character(answer: Ids, probabilities: Probabilities) -> pd.DataFrame:
+    """One answer character by character.
+
+    Args:
+        answer: the right one, shape ``(answer_length,)``.
+        probabilities: shape ``(answer_length, 12)``.
+
+    Returns:
+        A row for each place: ``place`` (from 1), ``guess``, ``p``, ``runner_up``, ``p_runner_up``, ``answer``,
+        ``p_answer`` and ``right``.
+    """
+    import pandas as pd
+
+    guess, second = _two_best(probabilities)
+    return pd.DataFrame(
+        {
+            "place": np.arange(1, len(answer) + 1),
+            "guess": [vocabulary.CHARACTERS[i] for i in guess],
+            "p": _of(probabilities, guess),
+            "runner_up": [vocabulary.CHARACTERS[i] for i in second],
+            "p_runner_up": _of(probabilities, second),
+            "answer": [vocabulary.CHARACTERS[i] for i in answer],
+            "p_answer": _of(probabilities, answer),
+            "right": guess == answer,
+        }
+    )
+
+
+def _two_best(probabilities: Probabilities) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The ids of the most probable characters and of the next; of equal ones the first, as ``argmax`` has it."""
+    order = np.argsort(-probabilities, axis=-1, kind="stable")
+    return order[..., 0], order[..., 1]
+
+
+def _of(probabilities: Probabilities, ids: npt.NDArray[np.integer[Any]]) -> Probabilities:
+    return np.take_along_axis(probabilities, ids[..., None].astype(np.intp), axis=-1)[..., 0]
+
+
+def hardest(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Those ``n`` rows of ``by_question`` whose right answers the model thinks least probable, the hardest first."""
+    return table.sort_values("p_answer", kind="stable").head(n)
+
+
+def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
+    """A row for each place of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``.
+
+    Args:
+        answers, probabilities: of all sums.
+        counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
+    """
+    import pandas as pd
+
+    counted = np.ones(answers.shape, bool) if counts is None else counts
+    accuracy = metrics.accuracy_by_position(_guesses(probabilities), answers, counts)
+    sure = _of(probabilities, answers)
+    rows = [
+        {
+            "place": place,
+            "accuracy": share,
+            "p_answer": float(sure[counted[:, place - 1], place - 1].mean()),
+            "sums": int(counted[:, place - 1].sum()),
+        }
+        for place, share in accuracy.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """A row for each number of carries that occurs: ``carries``, ``exact_match``, ``sums``."""
+    import pandas as pd
+
+    right = metrics.exact_match_by(carries, _guesses(probabilities), answers)
+    return pd.DataFrame(
+        {
+            "carries": list(right),
+            "exact_match": list(right.values()),
+            "sums": [int((carries == n).sum()) for n in right],
+        }
+    )
+
+
+def confusion(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
+    """How often which character stood for which: rows are the right ones, columns the guesses, both in ids' order.
+
+    Args:
+        answers, probabilities: of all sums.
+        counts: as for ``by_place``.
+    """
+    import pandas as pd
+
+    n = len(vocabulary.CHARACTERS)
+    counted = np.ones(answers.shape, bool) if counts is None else counts
+    pairs = answers[counted].astype(int) * n + _guesses(probabilities)[counted]
+    names = list(vocabulary.CHARACTERS)
+    table = np.bincount(pairs, minlength=n * n).reshape(n, n)
+    return pd.DataFrame(table, index=pd.Index(names, name="answer"), columns=names)
+
+
+def _guesses(probabilities: Probabilities) -> Ids:
+    return probabilities.argmax(axis=-1).astype(np.uint8)

@@ -1,0 +1,131 @@
+"""Asks a trained model: questions in, probabilities of the answers' characters out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.config.schema import Config
+from seqadd.data import addition, vocabulary
+from seqadd.data.addition import read_question
+from seqadd.data.vocabulary import Ids
+from seqadd.system.tensorflow_setup import quiet_import
+
+if TYPE_CHECKING:
+    import keras
+if TYPE_CHECKING:
+    import keras
+
+Array = npt.NDArray[np.floating[Any]]
+
+#: Questions that go through a model at once; more would only take memory.
+_AT_ONCE = 1000
+
+
+def probabilities(model: keras.Model, questions: Ids) -> Array:
+    """The probability of each character at each place of the answer: ``(n, question_length) -> (n, length, 12)``.
+
+    A model that reads its own answer has given it on its own.
+    """
+    if not hasattr(model, "answer"):
+        return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
+    return np.concatenate([model.answer(vocabulary.one_hot(batch)).numpy() for batch in batches(model, questions)])
+
+
+def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Array:
+    """How probable a model thinks whole answers, ``(n,)``: the products over their characters.
+
+    Each character's is that after the ones before it in this answer; a model that says all at once knows of none.
+
+    Args:
+        model: as ``models.build_model`` makes it.
+        questions: ids, ``(n, question_length)``.
+        answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
+    """
+    if not hasattr(model, "answer"):
+        each = probabilities(model, questions)
+        return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
+    with quiet_import():
+        import keras
+    from seqadd.models.encoder_decoder import shift_right, until_eos_mask
+
+    found = []
+    for at in range(0, len(questions), _AT_ONCE):
+        right = answers[at : at + _AT_ONCE]
+        x = keras.ops.convert_to_tensor(vocabulary.one_hot(questions[at : at + _AT_ONCE]))
+        taught = model([x, shift_right(right)], training=False).numpy()
+        of_right = np.take_along_axis(taught, right[..., None].astype(np.intp), axis=-1)[..., 0]
+        found.append(np.where(until_eos_mask(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
+    return np.concatenate(found)
+
+
+def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> tuple[Ids, Array]:
+    """What a model that ends its answers itself says, and how probable it thinks each whole answer.
+
+    Args:
+        model: an ``EncoderDecoder``.
+        questions: ids of characters, shape ``(n, any length)``.
+        length: of an answer at most, with the blank that ends it.
+        beam: how many beginnings of an answer are kept; at least 1.
+
+    Returns:
+        Ids, ``(n, length)``, and probabilities, ``(n,)``.
+    """
+    each = []
+    n = max(1, _AT_ONCE // beam)
+    for at in range(0, len(questions), n):
+        ids, logarithms = model.beam_search(vocabulary.one_hot(questions[at : at + n]), beam, length)
+        each.append((ids[:, 0].numpy(), np.exp(logarithms[:, 0].numpy())))
+    return np.concatenate([ids for ids, _ in each]), np.concatenate([sure for _, sure in each])
+
+
+def batches(model: keras.Model, questions: Ids) -> Iterator[Ids]:
+    given, length = np.asarray(questions), model.inputs[0].shape[1]
+    if given.ndim != 2 or len(given) == 0 or given.shape[1] != length or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(
+            f"questions: must be ids of characters, shape (n, {length}), at least one; these are {given.dtype} of "
+            f"shape {given.shape}; TrainedRun.write makes ids of texts"
+        )
+    for at in range(0, len(questions), _AT_ONCE):
+        yield questions[at : at + _AT_ONCE]
+
+
+def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> dict[str, Any]:
+    """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
+    with quiet_import():
+        import keras
+    inputs_for = getattr(model, "inputs_for", lambda questions: questions)
+    sub_model = keras.Model(model.inputs if hasattr(model, "inputs_for") else model.inputs[0], wanted)
+    parts = [sub_model(inputs_for(vocabulary.one_hot(batch)), training=False) for batch in batches(model, questions)]
+    return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A sum as people write it, as a model reads it, and its answer.
+
+    Attributes:
+        text: without blanks, as ``535+61``.
+        ids: of the question's characters, padded and reversed, shape ``(question_length,)``.
+        answer: ids of the right answer's characters, padded, shape ``(answer_length,)``.
+    """
+
+    text: str
+    ids: Ids
+    answer: Ids
+
+
+def encode_question(config: Config, text: str) -> Question:
+    """A sum for the models of a configuration.
+
+    Raises:
+        ValueError: for what is no sum, or has too many digits for the task.
+    """
+    a, b = read_question(text, config.longest)
+    question = addition.write_question(a, b, config.longest, config.reverse)
+    answer = str(a + b).ljust(config.answer_length)
+    return Question(f"{a}+{b}", vocabulary.encode([question])[0], vocabulary.encode([answer])[0])

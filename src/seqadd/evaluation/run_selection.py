@@ -1,0 +1,361 @@
+"""Tracked runs -> their models with the weights that they ended with, and the sums that they learnt. Trains nothing.
+
+Which run is said in the words of the command line: ``run=latest``, ``run=ID``, or the overrides of the run, as in
+``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training,
+of which a run keeps some when ``inspect.every`` is set (see ``seqadd.snapshots``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra import initialize_config_dir
+
+from seqadd.config.composition import compose_config, compose_selection
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config, Tracking, known_result_keys, override_text
+from seqadd.config.validation import check_limits
+from seqadd.data import vocabulary
+from seqadd.data.addition import Dataset
+from seqadd.errors import ConfigError, RunNotFound
+from seqadd.evaluation.trained_run import TrainedRun
+from seqadd.system import numeric_flags
+from seqadd.system.files import resource_dir
+from seqadd.system.tensorflow_setup import quiet_import
+from seqadd.tracking import artifacts
+from seqadd.tracking.artifacts import WEIGHTS
+from seqadd.tracking.database import check_database
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+from seqadd.training.dataset import make_dataset
+from seqadd.training.fingerprint import equivalent_codes
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqadd.tracking.store import RunRecord, Store
+
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which runs, as the command line says it.
+
+    Attributes:
+        runs: ids, or ``latest``; empty where runs are chosen by their configuration.
+        overrides: of a configuration; values swept over choose several.
+        epochs: how many epochs the run has that is chosen by its configuration; None for the longest there is.
+        at: after which epochs it is looked at, 0 for before the first; empty for the last, None for all that it keeps
+            weights of.
+    """
+
+    runs: tuple[str, ...]
+    overrides: tuple[str, ...]
+    epochs: tuple[int, ...]
+    at: tuple[int, ...] | None
+
+
+def read_choice(words: Sequence[str]) -> Choice:
+    """What the words ``KEY=VALUE[,VALUE]`` choose.
+
+    Raises:
+        ConfigError: for words that choose nothing, or that contradict each other.
+    """
+    runs: tuple[str, ...] = ()
+    epochs: tuple[int, ...] = ()
+    at: tuple[int, ...] | None = ()
+    overrides = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        values = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not equals or not values:
+            raise ConfigError(f"{word}: write KEY=VALUE, as in run=latest or cell=lstm seed=0")
+        if key == "run":
+            runs = values
+        elif key == "epoch":
+            at = None if values == (_ALL,) else _numbers(key, values, least=0)
+        elif key == "epochs":
+            epochs = _numbers(key, values, least=1)
+        else:
+            overrides.append(word)
+    ours = [word for word in overrides if not word.startswith("tracking.")]
+    if runs and (ours or epochs):
+        raise ConfigError(
+            f"run={','.join(runs)} {(ours or ['epochs=' + ','.join(map(str, epochs))])[0]}: run= names a run, the "
+            "other chooses one by its configuration; give one of them"
+        )
+    if not (runs or ours or epochs):
+        runs = ("latest",)
+    return Choice(runs, tuple(overrides), epochs, at)
+
+
+def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
+    if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= least for value in values):
+        more = f", or {_ALL}" if key == "epoch" else ""
+        raise ConfigError(f"{key}={','.join(values)}: must be integers of at least {least}{more}")
+    return tuple(int(value) for value in values)
+
+
+def load_run(*choice: str, only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn) -> TrainedRun:
+    """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
+
+    In a store that many share, ``load_run("run=latest", only=Only(user="anna"))``.
+
+    Args:
+        choice: the words that choose it.
+        only: whose runs count.
+        say: is told the run's ``notes``.
+
+    Raises:
+        ConfigError, NoSuchRun: as ``load_runs``; also when several runs are chosen.
+    """
+    found = load_runs(choice, only, say)
+    if len(found) > 1:
+        raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
+    return found[0]
+
+
+def load_runs(
+    words: Sequence[str], only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn
+) -> list[TrainedRun]:
+    """All runs that the words choose, in their order, each once after each epoch asked for.
+
+    Args:
+        words: see ``read_choice``.
+        only: whose runs count.
+        say: is told each run's ``notes``.
+
+    Raises:
+        ConfigError: for words that choose nothing, a store that is not there, or a process that computes otherwise
+            than runs do.
+        NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
+    """
+    choice = read_choice(words)
+    loaded = load_from(open_store_of(choice, only), choice)
+    for line in dict.fromkeys(f"run {run.run_id}: {note}" for run in loaded for note in run.notes):
+        say(line)
+    return loaded
+
+
+def open_store_of(choice: Choice, only: RunFilter = ALL_RUNS) -> Store:
+    """The store that a choice names, or the one that is the default, of which only some runs count.
+
+    Raises:
+        ConfigError: when there is none, or a run is named that ``only`` can add nothing to.
+    """
+    named = [run for run in choice.runs if run != "latest"]
+    if named and only:
+        raise ConfigError(f"run={named[0]} {only.as_options()}: run= names a run; leave the other out")
+    tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
+    chosen = compose_selection(tracking_words if choice.runs else choice.overrides)
+    where = _one_tracking([column.config.tracking for column in chosen.columns])
+    check_database(where, create=False)
+    from seqadd.tracking import connection, delivery
+
+    store = connection.open_store(where, create=False)
+    delivery.reconcile(store)
+    return store.narrowed(only)
+
+
+def _one_tracking(each: list[Tracking]) -> Tracking:
+    for other in each[1:]:
+        if other != each[0]:
+            raise ConfigError(f"tracking.uri={each[0].uri},{other.uri}: runs are looked at in one store at a time")
+    return each[0]
+
+
+def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
+    """As ``load_runs``, from a store that is open; the runs' ``notes`` are left to be read."""
+    numeric_flags.check_libraries()
+    found: list[tuple[RunRecord, Config, int, str, str]] = []
+    for run in _recorded(store, choice):
+        config = config_of(run)
+        for epoch in _epochs_of(store, run, config, choice.at):
+            found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
+    numeric_flags.check_flags()
+    data: dict[str, Dataset] = {}
+    loaded = []
+    for run, config, epoch, weights_run, name in found:
+        if run.run_id not in data:
+            data[run.run_id] = make_dataset(config)
+            if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
+                raise RunNotFound(
+                    f"run={run.run_id}: its data_digest is {run.tags['data_digest']}, that of the sums drawn here "
+                    f"{data[run.run_id].digest()}: it learnt others"
+                )
+        model = _load_model(store, run, config, epoch, weights_run, name)
+        history = {
+            metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
+            for metric in ("loss", "acc", "val_loss", "val_acc", "val_acc_teacher_forced", "val_exact_match")
+        }
+        loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history))
+    return loaded
+
+
+def _recorded(store: Store, choice: Choice) -> list[RunRecord]:
+    if choice.runs:
+        return [_by_id(store, run_id) for run_id in choice.runs]
+    selection = compose_selection(choice.overrides)
+    found = []
+    for column in selection.columns:
+        recorded = store.of_condition(column.config.condition_hash())
+        for seed in selection.seeds or (None,):
+            for epochs in choice.epochs or (None,):
+                # Those made with flags where there are no others.
+                fitting = _fitting(recorded.finished, seed, epochs) or _fitting(recorded.with_flags, seed, epochs)
+                if not fitting:
+                    runs = recorded.finished + recorded.with_flags
+                    raise RunNotFound(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
+                # The longest, and of those the newest.
+                found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
+    return found
+
+
+def _fitting(runs: Sequence[RunRecord], seed: int | None, epochs: int | None) -> list[RunRecord]:
+    return [
+        run for run in runs if seed in (None, int(run.params["seed"])) and epochs in (None, int(run.params["epochs"]))
+    ]
+
+
+def _words(store: Store) -> list[str]:
+    """How the command line said whose runs count."""
+    return [store.only.as_options()] if store.only else []
+
+
+def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RunRecord]) -> str:
+    wanted = [*overrides]
+    wanted += [f"seed={seed}"] * (seed is not None) + [f"epochs={epochs}"] * (epochs is not None)
+    said = f"{' '.join(wanted)}: no such run is finished in this store"
+    there = sorted({(int(run.params["seed"]), int(run.params["epochs"])) for run in runs})
+    if there:
+        listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
+        return f"{said}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+    words = [word for word in wanted if not word.startswith(("tracking.", "--"))]
+    return f"{said}; python -m seqadd.run {' '.join(words)} makes one"
+
+
+def _by_id(store: Store, run_id: str) -> RunRecord:
+    if run_id == "latest":
+        newest = store.newest_run()
+        if newest is None:
+            wanted = " ".join([f"run={run_id}", *_words(store)])
+            raise RunNotFound(f"{wanted}: no run is finished in this experiment yet; python -m seqadd.run makes one")
+        return newest
+    run = store.run(run_id)
+    if run is None:
+        raise RunNotFound(f"run={run_id}: there is no such run in this store; python -m seqadd.run prints a run's id")
+    if "config_hash" not in run.tags:
+        raise RunNotFound(f"run={run_id}: is a sweep, or not a run of seqadd's; name one of the runs of a model")
+    if run.status != "FINISHED":
+        raise RunNotFound(
+            f"run={run_id}: is {run.status}, not FINISHED; the command that trains it, again, finishes it"
+        )
+    return run
+
+
+def config_of(run: RunRecord) -> Config:
+    """The configuration that a run was made with, from its parameters.
+
+    Raises:
+        NoSuchRun: when they are none that could be run.
+    """
+    strange = sorted(set(run.params) - set(known_result_keys()))
+    if strange:
+        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, of which this seqadd knows nothing")
+    overrides = [f"{key}={value}" for key, value in run.params.items()]
+    try:
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            config = compose_config(overrides)
+    except Exception as error:  # Hydra's, OmegaConf's or ours: whoever wrote to the store can have written anything
+        raise RunNotFound(f"run={run.run_id}: its parameters are no configuration: {one_line(error)}") from error
+    # A parameter that is not there is one of which there was no choice yet: the run did what is the default now.
+    written = {key: override_text(value) for key, value in config.result_keys().items()}
+    wrong = sorted(key for key, text in run.params.items() if text != written[key])
+    if wrong:
+        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
+    return dataclasses.replace(config, force=False)
+
+
+def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, ...] | None) -> list[int]:
+    if wanted is None:
+        return sorted({*_kept_by(store, run), config.epochs})
+    for epoch in wanted:
+        if epoch > config.epochs:
+            raise RunNotFound(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
+    return list(dict.fromkeys(wanted)) or [config.epochs]
+
+
+def _kept_by(store: Store, run: RunRecord) -> dict[int, tuple[str, str]]:
+    """The epochs whose weights are there: of the run itself, and of others of which one is the other's beginning."""
+    found: dict[int, tuple[str, str]] = {}
+    same = [other for other in store.same_training(run.tags.get("trajectory_hash", "")) if _as_trained(other, run)]
+    for each in [*same, run]:  # of two with the same epoch its own counts
+        for path in store.artifacts(each.run_id, artifacts.SNAPSHOTS):
+            epoch = artifacts.epoch_of_weights(path)
+            if epoch is not None:
+                found[epoch] = (each.run_id, path)
+        if each.params.get("epochs", "").isdecimal():
+            found[int(each.params["epochs"])] = (each.run_id, WEIGHTS)
+    epochs = int(run.params["epochs"])
+    return {epoch: where for epoch, where in sorted(found.items()) if epoch < epochs}
+
+
+def _as_trained(one: RunRecord, other: RunRecord) -> bool:
+    same_code = one.tags.get("code") in equivalent_codes(other.tags.get("code", "unknown"))
+    keys = ("data_digest", "machine", "tensorflow", "flags")
+    return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
+
+
+def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tuple[str, str]:
+    """The id of the run and the path of the artifact with the weights after an epoch."""
+    if epoch == config.epochs:
+        return run.run_id, WEIGHTS
+    kept = _kept_by(store, run)
+    if epoch not in kept:
+        there = ", ".join(map(str, [*kept, config.epochs]))
+        raise RunNotFound(
+            f"epoch={epoch}: run {run.run_id} keeps no weights of it, but of {there}; inspect.every=N with force=true "
+            "trains it again and keeps them every N epochs"
+        )
+    return kept[epoch]
+
+
+def _load_model(store: Store, run: RunRecord, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+    check_limits()
+    with _artifact(store, from_run, name) as path:
+        with quiet_import():
+            from seqadd.models import architectures
+            from seqadd.training import state
+
+        model = architectures.build_model(
+            config,
+            question_length=config.question_length,
+            answer_length=config.answer_length,
+            n_characters=len(vocabulary.CHARACTERS),
+        )
+        try:
+            model.load_weights(path)
+        except Exception as error:  # h5py's, Keras': whatever is in the file
+            raise RunNotFound(
+                f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
+            ) from error
+    expected = run.tags.get("weights_sha256")
+    if epoch == config.epochs and expected is not None and state.weights_digest(model) != expected:
+        raise RunNotFound(f"run={run.run_id}: {name} is not what it ended with: the checksum weights_sha256 differs")
+    return model
+
+
+@contextlib.contextmanager
+def _artifact(store: Store, run_id: str, name: str) -> Iterator[Path]:
+    try:
+        with store.artifact_of(run_id, name) as path:
+            yield path
+    except FileNotFoundError as error:
+        raise RunNotFound(f"run={run_id}: has no weights: {error}") from error

@@ -1,0 +1,251 @@
+"""A trained run looked at from inside, or several side by side: all that there is to see, gathered. Draws nothing.
+
+What it looks like is in ``inspection_files`` (figures, tables, a page) and here, in the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.text import Text
+
+from seqadd.data import vocabulary
+from seqadd.errors import ConfigError
+from seqadd.evaluation import error_analysis
+from seqadd.evaluation.predict import Question, encode_question
+from seqadd.evaluation.trained_run import TrainedRun
+from seqadd.inspection import diagnostics
+from seqadd.inspection.terminal import seen_in_training
+from seqadd.inspection.trace import Trace, trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from seqadd.data.vocabulary import Ids
+    from seqadd.evaluation.predict import Array
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model answers to the sums that were held out.
+
+    Attributes:
+        sums: as ``predictions.by_question`` returns them.
+        by_place, by_carries, confusion: as the functions of these names in ``predictions`` return them.
+        guesses: ids of the answers' characters, shape ``(n, answer_length)``.
+    """
+
+    sums: pd.DataFrame
+    by_place: pd.DataFrame
+    by_carries: pd.DataFrame
+    confusion: pd.DataFrame
+    guesses: vocabulary.Ids
+
+    @property
+    def exact_match(self) -> float:
+        """The share of sums with every character right."""
+        return float(self.sums["right"].mean())
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One run from inside.
+
+    Attributes:
+        run: which.
+        views: what it does with each question that was asked.
+        met: for each, whether the model was trained on it.
+        held_out: what it answers to the sums that were held out.
+        weights: every array, by its name.
+        saturation: as ``activations.saturation`` returns it, over the held-out sums.
+        warnings: what looks unhealthy, in words.
+    """
+
+    run: TrainedRun
+    views: list[Trace]
+    met: list[str]
+    held_out: HeldOut
+    weights: dict[str, Array]
+    saturation: pd.DataFrame
+    warnings: list[str]
+
+
+def held_out(run: TrainedRun) -> HeldOut:
+    """Puts all held-out sums to a run's model."""
+    from seqadd.evaluation import predict
+
+    data = run.data
+    probabilities = predict.probabilities(run.model, data.val_questions)
+    counts = run.counts(data.val_answers)
+    return HeldOut(
+        error_analysis.by_question(
+            run.read(data.val_questions),
+            data.val_answers,
+            probabilities,
+            data.val_carries,
+            predict.answer_probabilities(run.model, data.val_questions, data.val_answers),
+        ),
+        error_analysis.by_place(data.val_answers, probabilities, counts),
+        error_analysis.by_carries(data.val_answers, probabilities, data.val_carries),
+        error_analysis.confusion(data.val_answers, probabilities, counts),
+        probabilities.argmax(axis=-1).astype(np.uint8),
+    )
+
+
+def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, digits: int) -> list[str]:
+    """Which questions are looked at: those asked, then errors; without either the first error, or the first sum.
+
+    Args:
+        found: the held-out sums of a run and its answers. They are gone through in their order, which is random, so
+            that errors are a fair sample.
+        questions: asked for.
+        errors: how many wrong answers to add.
+        digits: of the longer addend, at most; only such errors are chosen.
+    """
+    short = found.sums["question"].map(lambda question: max(map(len, question.split("+"))) <= digits)
+    wrong = found.sums.loc[short & ~found.sums["right"], "question"].tolist()
+    chosen = [*questions, *wrong[:errors]]
+    return chosen or (wrong or found.sums.loc[short, "question"].tolist())[:1]
+
+
+def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Question]:
+    """The questions for one run, none twice.
+
+    Raises:
+        ConfigError: for one that is no sum, or too long for its task.
+    """
+    try:
+        return list({asked.text: asked for asked in (encode_question(run.config, each) for each in questions)}.values())
+    except ValueError as error:
+        raise ConfigError(f"{error} (run {run.run_id})") from error
+
+
+def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> Inspection:
+    """Looks at everything that there is to see of a run.
+
+    Args:
+        run: which.
+        questions: as ``535+61``.
+        errors: how many sums that it gets wrong to look at too.
+
+    Raises:
+        ConfigError: for a question that is no sum, or too long for its task.
+    """
+    from seqadd.inspection import activations
+
+    ask_all(run, questions)  # before work that takes seconds
+    found = held_out(run)
+    asked = ask_all(run, choose_questions(found, questions, errors, run.config.task.digits))
+    weights = activations.weights(run.model)
+    saturation, said = _saturation(run)
+    return Inspection(
+        run,
+        trace(run.model, asked),
+        [run.met(each.text) for each in asked],
+        found,
+        weights,
+        saturation,
+        said + _unhealthy(run, saturation, weights, found.guesses),
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs, or one after several epochs, side by side.
+
+    Attributes:
+        runs: which.
+        labels: what each is called.
+        views: for each question what each run does with it.
+        held_out: what each answers to the sums that were held out.
+        saturation: for each, as ``health.summary`` returns it.
+        warnings: for each what looks unhealthy, in words.
+    """
+
+    runs: list[TrainedRun]
+    labels: list[str]
+    views: list[list[Trace]]
+    held_out: list[HeldOut]
+    saturation: list[pd.DataFrame]
+    warnings: list[list[str]]
+
+    @property
+    def of_one_run(self) -> bool:
+        """Whether it is one run after several epochs."""
+        return len({run.run_id for run in self.runs}) == 1
+
+
+def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequence[str], errors: int = 0) -> Comparison:
+    """Looks at several runs, each question put to all of them.
+
+    Args:
+        runs: at least two.
+        labels: what each is called.
+        questions: as ``535+61``.
+        errors: how many sums to look at too that the last run gets wrong.
+
+    Raises:
+        ConfigError: for a question that is no sum, or too long for one of them.
+    """
+    from seqadd.inspection import activations
+
+    for run in runs:
+        ask_all(run, questions)
+    found = [held_out(run) for run in runs]
+    chosen = choose_questions(found[-1], questions, errors, min(run.config.task.digits for run in runs))
+    if not chosen:
+        raise ConfigError("question=: no held-out sum of the last run is short enough for all of them; ask for one")
+    by_run = [trace(run.model, ask_all(run, chosen)) for run in runs]
+    saturation, warnings = [], []
+    for run, of_run in zip(runs, found, strict=True):
+        table, said = _saturation(run)
+        saturation.append(diagnostics.summary(table))
+        weights = activations.weights(run.model)
+        warnings.append(said + _unhealthy(run, table, weights, of_run.guesses))
+    each = [list(views_of_question) for views_of_question in zip(*by_run, strict=True)]
+    return Comparison(list(runs), list(labels), each, found, saturation, warnings)
+
+
+def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, Any], guesses: Ids) -> list[str]:
+    answers = run.data.val_answers
+    return diagnostics.warnings(saturation, weights, guesses, answers, run.history, run.counts(answers))
+
+
+def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
+    """As ``activations.saturation`` returns it for the held-out sums, and why it is empty where that is impossible."""
+    from seqadd.inspection.saturation import no_saturation, saturation
+
+    try:
+        return saturation(run.model, run.data.val_questions), []
+    except ArithmeticError as error:
+        return no_saturation(), [str(error)]
+
+
+def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
+    """Held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
+    good, bad = ("✓", "✗") if seen_in_training("✓✗", encoding) else ("ok", "no")
+    width = max(map(len, sums["question"]), default=0)
+    longest = max(map(len, sums["answer"]), default=0)
+    lines = []
+    for row in sums.to_dict("records"):
+        line = Text(f"Q {row['question']:<{width}}  T {row['answer']:<{longest}}  ")
+        mark = good if row["right"] else bad
+        line.append(f"{mark:<{max(len(good), len(bad))}} {row['guess']}", style="green" if row["right"] else "red")
+        lines.append(line)
+    return lines
+
+
+def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
+    """A table's header and lines: characters right at each place, sums right by carries and in all, for each label."""
+    places = sorted({place for found in each for place in found.by_place["place"]})
+    carries = sorted({n for found in each for n in found.by_carries["carries"]})
+    lines = []
+    for label, found in zip(labels, each, strict=True):
+        of_place = dict(zip(found.by_place["place"], found.by_place["accuracy"], strict=True))
+        of_carries = dict(zip(found.by_carries["carries"], found.by_carries["exact_match"], strict=True))
+        values = [*(of_place.get(place) for place in places), *(of_carries.get(n) for n in carries), found.exact_match]
+        lines.append([label, *("" if value is None else f"{value:.4f}" for value in values)])
+    return ["", *(f"place {place}" for place in places), *(f"{n} carries" for n in carries), "all right"], lines

@@ -1,0 +1,140 @@
+"""What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
+
+In those that learnt to add, up to three eighths of the units have a gate that is stuck, every unit of a state moves,
+and less than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates
+are near theirs is no fault: that is what a gate that has decided looks like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.data.vocabulary import CHARACTERS, Ids
+from seqadd.training import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A unit is stuck whose values are beyond the same limit in more than this share of all steps of all sums.
+STUCK = 0.99
+# Shares from which on it is worth a word.
+_MANY_STUCK, _MANY_SATURATED = 0.4, 0.8
+# Differences between accuracies, which also have to be more than so many standard errors; and epochs before which a
+# difference says nothing.
+_LEARNT_BY_HEART, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20
+# So much better than the most frequent character at each place is no better.
+_NO_BETTER = 0.02
+
+
+def summary(saturation: pd.DataFrame) -> pd.DataFrame:
+    """Gates and states as wholes.
+
+    Args:
+        saturation: as ``activations.saturation`` returns it.
+
+    Returns:
+        A row for each gate and state with ``layer``, ``part``, ``units``, ``low`` and ``high`` (the share of all
+        values), ``stuck`` and ``still`` (how many units are stuck, and never move).
+    """
+    stuck = saturation[["low", "high"]].max(axis=1) > STUCK
+    grouped = saturation.assign(stuck=stuck, still=~saturation["moves"].astype(bool)).groupby(
+        ["layer", "part"], sort=False
+    )
+    found = grouped.agg(
+        units=("unit", "size"),
+        low=("low", "mean"),
+        high=("high", "mean"),
+        stuck=("stuck", "sum"),
+        still=("still", "sum"),
+    )
+    return found.reset_index()
+
+
+def warnings(
+    saturation: pd.DataFrame,
+    weights: Mapping[str, npt.NDArray[np.floating[Any]]],
+    guesses: Ids,
+    answers: Ids,
+    history: Mapping[str, Mapping[int, float]],
+    counts: metrics.Counts = None,
+) -> list[str]:
+    """What looks unhealthy, a line each; none if nothing does.
+
+    Args:
+        saturation: as ``activations.saturation`` returns it.
+        weights: as ``activations.weights`` returns them.
+        guesses: to the held-out sums, shape ``(n, answer_length)``.
+        answers: the right ones.
+        history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model that is taught so.
+        counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
+    """
+    counted = np.ones(answers.shape, bool) if counts is None else counts
+    said = [
+        f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} weights are not finite"
+        for name, values in weights.items()
+        if not np.isfinite(values).all()
+    ]
+    for row in summary(saturation).to_dict("records"):
+        what = f"{row['layer']}, {row['part']}"
+        if row["part"] in ("state", "output") and row["still"]:
+            said.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
+        if row["stuck"] > _MANY_STUCK * row["units"]:
+            said.append(
+                f"{what}: {row['stuck']} of {row['units']} units are near the same limit whatever is read: they decide "
+                "nothing"
+            )
+        if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
+            said.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
+    return [*said, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
+
+
+def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
+    said = []
+    right = float(np.mean(guesses[counted] == answers[counted]))
+    most_frequent = [
+        np.bincount(place[there]).max() for place, there in zip(answers.T, counted.T, strict=True) if there.any()
+    ]
+    by_frequency = float(np.sum(most_frequent) / counted.sum())
+    if right < by_frequency + _NO_BETTER:
+        said.append(
+            f"{right:.2f} of the characters right; the most frequent one at each place would have {by_frequency:.2f}"
+        )
+    return said + _always_the_same(guesses, answers, counted)
+
+
+def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
+    same = {
+        place: CHARACTERS[guesses[there, place][0]]
+        for place, there in enumerate(counted.T)
+        if there.any() and len(np.unique(guesses[there, place])) == 1 and len(np.unique(answers[there, place])) > 1
+    }
+    if not same:
+        return []
+    if len(same) == counted.any(axis=0).sum():
+        return ["the same answer to every sum"]
+    listed = ", ".join(f"{place + 1} ({character!r})" for place, character in same.items())
+    return [f"the same character for every sum at place {listed}"]
+
+
+def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:
+    """What the epochs say, where ``n`` held-out characters make an accuracy."""
+    acc, val_acc = history.get("acc", {}), history.get("val_acc", {})
+    as_taught = history.get("val_acc_teacher_forced") or val_acc  # what acc is to be held against
+    if not acc or not val_acc or max(val_acc) < _EPOCHS:
+        return []
+    last = max(val_acc)
+    noise = _STANDARD_ERRORS * math.sqrt(val_acc[last] * (1 - val_acc[last]) / n)
+    said = []
+    if acc[last] - as_taught[last] > max(_LEARNT_BY_HEART, noise):
+        name = "val_acc" if as_taught is val_acc else "val_acc_teacher_forced"
+        said.append(f"acc is {acc[last] - as_taught[last]:.2f} above {name}: sums are learnt by heart")
+    before = last - last // 10
+    if before in val_acc and val_acc[last] - val_acc[before] > max(_STILL_RISING, noise):
+        rose = val_acc[last] - val_acc[before]
+        said.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
+    return said

@@ -1,0 +1,145 @@
+"""What goes on inside recurrent layers: gates and states at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from seqadd.data import vocabulary
+from seqadd.data.vocabulary import Ids
+from seqadd.evaluation.predict import Array, in_batches
+from seqadd.system.tensorflow_setup import quiet_import
+
+with quiet_import():  # a notebook may import this module first
+    import keras
+
+
+# What is computed here and what the layer puts out may differ by rounding alone, which grows from step to step.
+_ROUNDING = 1e-3
+
+
+def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
+    """What every recurrent layer does at each step, computed from the layer's own weights.
+
+    Args:
+        model: as ``models.build_model`` makes it.
+        questions: ids of characters as the model reads them, shape ``(n, question_length)``.
+
+    Returns:
+        For each recurrent layer, by its name, arrays of shape ``(n, steps, units)``:
+
+        - LSTM: ``input_gate``, ``forget_gate``, ``output_gate`` (0..1), ``candidate`` (-1..1), ``cell_state`` (without
+          limits), ``state`` (-1..1), which is its output.
+        - GRU: ``update_gate`` (1 keeps the old state), ``reset_gate`` (0..1), ``candidate``, ``state`` (-1..1).
+        - SimpleRNN: ``state`` (-1..1).
+
+        At a step that is skipped, the padding of a question, gates and candidate are NaN, and states stay as they are.
+
+    Raises:
+        ArithmeticError: when the state that is computed is not what the layer puts out.
+    """
+    layers = {layer.name: (layer, layer.input, layer.output) for layer in model.layers if _inside_of(layer) is not None}
+    layers |= getattr(model, "inside", {})  # those within other layers
+    if not layers:
+        return {}
+    ends = {name: [given, output] for name, (_, given, output) in layers.items()}
+    found = in_batches(model, ends, questions)
+    return {
+        name: gates_of(layer, *keras.tree.flatten(found[name][0]), output=keras.tree.flatten(found[name][1])[0])
+        for name, (layer, _, _) in layers.items()
+    }
+
+
+def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, output: Array) -> dict[str, Array]:
+    """What one recurrent layer does at each step; see ``gates``.
+
+    Args:
+        layer: an LSTM, a GRU or a SimpleRNN, of Keras or of ``seqadd.layers``.
+        sequences: its input, shape ``(n, steps, features)``.
+        initial: its states before the first step, each ``(n, units)``; without them they are zero.
+        output: what it puts out, ``(n, units)`` or ``(n, steps, units)``; is compared with.
+
+    Raises:
+        ArithmeticError: when the state that is computed is not ``output``.
+    """
+    step = _inside_of(layer)
+    assert step is not None, layer
+    n_states = 2 if isinstance(layer, keras.layers.LSTM) else 1
+    states = list(initial) or [np.zeros((len(sequences), layer.units), np.float32)] * n_states
+    each: list[dict[str, Array]] = []
+    for at in range(sequences.shape[1]):
+        inside = step(layer.cell, sequences[:, at], *states)
+        if getattr(layer, "skip_blanks", False):
+            before = dict(zip(("state", "cell_state"), states, strict=False))
+            blank = sequences[:, at, vocabulary.BLANK, None] > 0.5
+            inside = {name: np.where(blank, before.get(name, np.nan), values) for name, values in inside.items()}
+        states = [inside["state"], *([inside["cell_state"]] if n_states == 2 else [])]
+        each.append(inside)
+    result = {name: np.stack([inside[name] for inside in each], axis=1) for name in each[0]}
+    computed = result["state"] if layer.return_sequences else result["state"][:, -1]
+    difference = float(np.max(np.abs(computed - output), initial=0.0))
+    if not difference <= _ROUNDING:
+        raise ArithmeticError(
+            f"{layer.name}: the state computed from its weights differs from its output by {difference:.2g}, which is "
+            f"more than {_ROUNDING} for rounding; its gates are not what is thought here"
+        )
+    return result
+
+
+def _inside_of_lstm(cell: Any, inputs: Array, state: Array, cell_state: Array) -> dict[str, Array]:
+    kernel, recurrent_kernel, bias = (weights.numpy() for weights in (cell.kernel, cell.recurrent_kernel, cell.bias))
+    gate, activation = _in_numpy(cell.recurrent_activation), _in_numpy(cell.activation)
+    weighed = inputs @ kernel + state @ recurrent_kernel + bias
+    input_gate, forget_gate, candidate, output_gate = np.split(weighed, 4, axis=1)  # in Keras' order
+    inside = {
+        "input_gate": gate(input_gate),
+        "forget_gate": gate(forget_gate),
+        "output_gate": gate(output_gate),
+        "candidate": activation(candidate),
+    }
+    inside["cell_state"] = inside["forget_gate"] * cell_state + inside["input_gate"] * inside["candidate"]
+    inside["state"] = inside["output_gate"] * activation(inside["cell_state"])
+    return inside
+
+
+def _inside_of_gru(cell: Any, inputs: Array, state: Array) -> dict[str, Array]:
+    kernel, recurrent_kernel, bias = (weights.numpy() for weights in (cell.kernel, cell.recurrent_kernel, cell.bias))
+    gate, activation = _in_numpy(cell.recurrent_activation), _in_numpy(cell.activation)
+    of_inputs, of_state = bias if cell.reset_after else (bias, np.zeros_like(bias))
+    from_inputs = np.split(inputs @ kernel + of_inputs, 3, axis=1)  # update, reset, candidate: Keras' order
+    recurrent = np.split(recurrent_kernel, 3, axis=1)
+    biases = np.split(of_state, 3)
+    update_gate = gate(from_inputs[0] + state @ recurrent[0] + biases[0])
+    reset_gate = gate(from_inputs[1] + state @ recurrent[1] + biases[1])
+    if cell.reset_after:
+        from_state = reset_gate * (state @ recurrent[2] + biases[2])
+    else:
+        from_state = (reset_gate * state) @ recurrent[2]
+    candidate = activation(from_inputs[2] + from_state)
+    return {
+        "update_gate": update_gate,
+        "reset_gate": reset_gate,
+        "candidate": candidate,
+        "state": update_gate * state + (1.0 - update_gate) * candidate,
+    }
+
+
+def _inside_of_simple_rnn(cell: Any, inputs: Array, state: Array) -> dict[str, Array]:
+    weighed = inputs @ cell.kernel.numpy() + state @ cell.recurrent_kernel.numpy() + cell.bias.numpy()
+    return {"state": _in_numpy(cell.activation)(weighed)}
+
+
+def _inside_of(layer: keras.layers.Layer) -> Callable[..., dict[str, Array]] | None:
+    """What computes a step of a recurrent layer; None for one that is not recurrent, or of an unknown kind."""
+    kinds: dict[type, Callable[..., dict[str, Array]]] = {
+        keras.layers.LSTM: _inside_of_lstm,
+        keras.layers.GRU: _inside_of_gru,
+        keras.layers.SimpleRNN: _inside_of_simple_rnn,
+    }
+    return next((inside for kind, inside in kinds.items() if isinstance(layer, kind)), None)
+
+
+def _in_numpy(function: Callable[..., Any]) -> Callable[[Array], Array]:
+    return lambda x: np.asarray(keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(x))))

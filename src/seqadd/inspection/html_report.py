@@ -1,0 +1,399 @@
+"""What there is to see of a run -> figures (PNG and SVG), tables (CSV) and a page that needs no other file."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from seqadd.data import vocabulary
+from seqadd.errors import CannotWrite, redact_credentials
+from seqadd.evaluation import error_analysis
+from seqadd.evaluation.trained_run import TrainedRun
+from seqadd.inspection import diagnostics
+from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
+from seqadd.inspection.panels import VISIBLE, layer_heatmaps, question_heatmap, step_heatmaps
+from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, trace_line
+from seqadd.inspection.trace import Trace
+from seqadd.reporting import figures, heatmaps, markup
+from seqadd.reporting.heatmaps import Heatmap
+from seqadd.system.files import write_file
+from seqadd.tracking.provenance import origin
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from seqadd.evaluation.predict import Array
+
+#: The page, which is written last.
+PAGE = "index.html"
+_DPI = 110
+# Columns of a grid that a page has room for; of more, these many evenly over them.
+_COLUMNS = 5
+_HARDEST = 20
+_MARKED = {"right": "good", "wrong": "bad"}
+
+
+class _Folder:
+    """A folder that is new, to which files are written; see ``publish``."""
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        self.path = path
+        self.pictures: list[str] = []
+        self._say = say
+
+    def picture(self, figure: Figure, name: str, shows: str) -> str:
+        """Writes a figure as ``name.png`` and ``name.svg``; returns how Markdown shows it."""
+        self._say(name)
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        for suffix in ("png", "svg"):
+            # Without a date and with names that do not change, so that the same picture is the same file.
+            with matplotlib.rc_context({"svg.hashsalt": "seqadd"}):
+                metadata = {"Date": None} if suffix == "svg" else None
+                figure.savefig(self.path / f"{name}.{suffix}", dpi=_DPI, metadata=metadata)
+            figure.set_layout_engine("none")  # it is laid out now
+        self.pictures.append(f"{name}.png")
+        return f"![{shows}]({name}.png)\n\n"
+
+    def table(self, table: pd.DataFrame, name: str, *, index: bool = False) -> None:
+        """Writes a table as ``name.csv``."""
+        table.to_csv(self.path / f"{name}.csv", index=index, float_format="%.6f", lineterminator="\n")
+
+    def page(self, text: str, title: str) -> None:
+        """Writes the page of a text in Markdown, which shows pictures of this folder."""
+        pictures = {(self.path / name).resolve() for name in self.pictures}
+        (self.path / PAGE).write_text(markup.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
+
+
+def check_folder(path: Path) -> None:
+    """Raises CannotWrite, in one line, for a folder that cannot be made or written to; makes nothing."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CannotWrite(f"cannot write {path}: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
+
+
+def publish(gathered: Path, path: Path) -> Path:
+    """Puts all files of a folder into another, in place of those of their names there; the page last.
+
+    Raises:
+        CannotWrite: naming the file.
+    """
+    files = sorted((each for each in gathered.rglob("*") if each.is_file()), key=lambda each: each.name == PAGE)
+    for file in files:
+        target = path / file.relative_to(gathered)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {target.parent}: {error.strerror or error}") from error
+        write_file(target, file.read_bytes())
+    return path / PAGE
+
+
+def write_inspection(
+    inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+) -> None:
+    """Writes everything that there is to see of a run.
+
+    Args:
+        inspection: of which run.
+        path: a folder that is new; see ``publish``.
+        say: is told the name of each figure before it is drawn.
+        store: the words that say where runs are, as ``tracking.uri=...``; they stand in the page.
+    """
+    folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
+    text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
+    text += _health(inspection)
+    for view, met in zip(inspection.views, inspection.met, strict=True):
+        text += _question(folder, view, met)
+    text += _answers(folder, run, found)
+    text += _weights(folder, inspection)
+    text += _again([run], inspection.views, store)
+    folder.page(text, f"{run.name}, from inside")
+
+
+def _again(runs: Sequence[TrainedRun], shown: Sequence[Trace], store: str) -> str:
+    """The command that makes the same page."""
+    ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
+    epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
+    questions = ",".join(view.asked.text for view in shown)
+    words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", redact_credentials(store)]).rstrip()
+    return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
+
+
+def _listed(runs: Sequence[TrainedRun]) -> str:
+    return ",".join(str(epoch) for epoch in dict.fromkeys(run.epoch for run in runs))
+
+
+def _about(run: TrainedRun, found: HeldOut) -> str:
+    reached = {name: curve[run.epoch] for name, curve in run.history.items() if run.epoch in curve}
+    measured = "".join(f"{name} {value:.4f}, " for name, value in reached.items())
+    tensorflow = markup.sanitize(run.tags.get("tensorflow", "unknown"))
+    return (
+        f"Run `{markup.sanitize(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, "
+        f"commit {markup.sanitize(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
+        f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
+        + "".join(f"\nNote: {note}.\n" for note in run.notes)
+    )
+
+
+def _health(inspection: Inspection) -> str:
+    if not inspection.warnings:
+        return "Nothing looks unhealthy.\n\n"
+    return "Looks unhealthy:\n\n" + "".join(f"- {warning}\n" for warning in inspection.warnings) + "\n"
+
+
+def folder_of(question: str) -> str:
+    """The folder of a question's files: ``617+397`` in ``617_397``, for a plus sign means a blank in addresses."""
+    return question.replace("+", "_")
+
+
+def _question(folder: _Folder, view: Trace, met: str) -> str:
+    name = folder_of(view.asked.text)
+    said = trace_line(view, met)
+    verdict = "right" if view.right else "wrong"
+    text = f"## {view.asked.text.replace('+', ' + ')}\n\n{said.replace(verdict, f'**{verdict}**')}\n\n"
+    lines = [[*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in character_rows(view)]
+    text += markup.table(CHARACTERS_HEADER, lines)
+    panels = [question_heatmap(view), *layer_heatmaps([view])[0]]
+    sheet = heatmaps.sheet(panels, said)
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {view.asked.text}")
+    for layer in view.gates:
+        steps = heatmaps.sheet(step_heatmaps(view, layer), f"{view.asked.text}: {layer}, step by step")
+        text += f"### {layer}, step by step\n\nComputed from its weights, and held against what it puts out.\n\n"
+        text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
+    folder.table(error_analysis.by_character(view.asked.answer, view.probabilities), f"{name}/answer")
+    return text
+
+
+def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
+    text = "## What it gets wrong\n\n"
+    shown = figures.accuracies(found.by_place, found.by_carries, f"{run.name}: held-out sums")
+    text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
+    text += folder.picture(
+        heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: characters that stood for others"),
+        "confusion", "how often which character stood for which",
+    )  # fmt: skip
+    hardest = error_analysis.hardest(found.sums, _HARDEST)
+    text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers it thinks least probable.\n\n"
+    text += markup.table(
+        ["question", "right is", "p", "says", "p", "", "least sure at place", "carries"],
+        [
+            [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
+             "**right**" if row['right'] else "**wrong**", str(row['place']), str(row['carries'])]
+            for row in hardest.to_dict("records")
+        ],
+    )  # fmt: skip
+    text += "\nAll of them are in `predictions.csv`.\n\n"
+    folder.table(found.sums, "predictions")
+    folder.table(hardest, "hardest")
+    folder.table(found.by_place, "by_place")
+    folder.table(found.by_carries, "by_carries")
+    folder.table(found.confusion, "confusion", index=True)
+    return text
+
+
+def _probability(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+
+
+def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
+    """What was mixed up; what was right, which is nearly everything, is left blank."""
+    counts = confusion.to_numpy(float, copy=True)
+    np.fill_diagonal(counts, np.nan)
+    most = max(float(np.nanmax(counts, initial=0.0)), 1.0)
+    return Heatmap(
+        name="confusion",
+        title="grey: right",
+        values=counts,
+        limits=(0.0, most),
+        rows=VISIBLE,
+        columns=VISIBLE,
+        row_axis="right",
+        column_axis="guessed instead",
+        scale="characters",
+        written=".0f",
+    )
+
+
+def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
+    """A row for each array of weights: ``name``, ``shape``, ``values``, ``mean``, ``std``, ``least``, ``greatest``."""
+    return pd.DataFrame(
+        [
+            {
+                "name": name,
+                "shape": " x ".join(map(str, values.shape)),
+                "values": values.size,
+                "mean": float(values.mean()),
+                "std": float(values.std()),
+                "least": float(values.min()),
+                "greatest": float(values.max()),
+            }
+            for name, values in weights.items()
+        ]
+    )
+
+
+def weights_text(weights: Mapping[str, Array]) -> str:
+    """Every array as the article prints it: its name, its shape, all its values, without scientific notation."""
+    with np.printoptions(formatter={"float_kind": "{: .4f}".format}, linewidth=110, threshold=sys.maxsize):
+        return "\n".join(f"{name} {values.shape}\n{values}\n" for name, values in weights.items())
+
+
+def _weights(folder: _Folder, inspection: Inspection) -> str:
+    table = weights_table(inspection.weights)
+    folder.table(table, "weights")
+    (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8")
+    text = "## Weights\n\n" + markup.table(
+        ["array", "shape", "mean", "std", "least", "greatest"],
+        [
+            [row["name"], row["shape"], *(f"{row[key]:.4f}" for key in ("mean", "std", "least", "greatest"))]
+            for row in table.to_dict("records")
+        ],
+    )
+    text += "\nTheir values, as the article prints them, are in `weights.txt`.\n\n"
+    drawn = figures.histograms(inspection.weights, f"{inspection.run.name}: weights")
+    text += folder.picture(drawn, "weights", "how the values of each array of weights are spread")
+    if inspection.saturation.empty:
+        return text
+    summary = diagnostics.summary(inspection.saturation)
+    folder.table(inspection.saturation, "saturation")
+    text += (
+        "## Saturation\n\nThe share of values near their limits, over the held-out sums and all steps: gates below "
+        "0.1 and above 0.9, states and candidates beyond -0.9 and 0.9. A unit is *stuck* that is beyond the same limit "
+        "in more than 99 of 100 steps; it *never moves* where its values differ by less than 0.01.\n\n"
+    )
+    text += markup.table(
+        ["layer", "of its", "units", "near the lower", "near the upper", "stuck", "never move"],
+        [
+            [row["layer"], row["part"], str(row["units"]), f"{row['low']:.3f}", f"{row['high']:.3f}",
+             str(row["stuck"]), str(row["still"])]
+            for row in summary.to_dict("records")
+        ],
+    )  # fmt: skip
+    shown = figures.saturation(inspection.saturation, f"{inspection.run.name}: a mark for each unit")
+    return text + "\n" + folder.picture(shown, "saturation", "how often each unit is near its limits")
+
+
+def write_comparison(
+    comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+) -> None:
+    """Writes several runs side by side. Epochs of one run become an animation too; its grid shows some of them evenly.
+
+    Args: as ``write_inspection``.
+    """
+    folder = _Folder(path, say)
+    text = f"# {markup.sanitize(_title(comparison))}\n\n"
+    text += markup.table(
+        ["", "run", "held-out sums right"],
+        [[label, f"{markup.sanitize(run.name)}, `{markup.sanitize(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
+         for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
+    )  # fmt: skip
+    for label, run in zip(comparison.labels, comparison.runs, strict=True):
+        text += "".join(f"\nNote on {label}: {note}.\n" for note in run.notes)
+    for each in comparison.views:
+        text += _side_by_side(folder, comparison, each)
+    text += "\n## What they get wrong\n\n"
+    text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
+    header, lines = accuracies(comparison.labels, comparison.held_out)
+    text += markup.table(header, lines) + "\n## Saturation\n\n"
+    folder.table(pd.DataFrame(lines, columns=["of", *header[1:]]), "accuracies")
+    text += "The share of values near their limits, and units that are stuck, over the held-out sums.\n\n"
+    text += _saturations(folder, comparison)
+    for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
+        text += "".join(f"\n- {label}: {warning}" for warning in warnings)
+    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.views], store)
+    folder.page(text, _title(comparison))
+
+
+def _title(comparison: Comparison) -> str:
+    if comparison.of_one_run:
+        return f"{comparison.runs[-1].name}: {len(comparison.runs)} epochs side by side"
+    return f"{len(comparison.runs)} runs side by side: {'; '.join(comparison.labels)}"
+
+
+def _grids(comparison: Comparison) -> list[list[int]]:
+    """Which runs are in which grid: all, in as many as it takes; of one run's epochs some evenly, all are animated."""
+    n = len(comparison.runs)
+    if comparison.of_one_run and n > _COLUMNS:
+        return [sorted({round(at * (n - 1) / (_COLUMNS - 1)) for at in range(_COLUMNS)})]
+    return [list(range(first, min(first + _COLUMNS, n))) for first in range(0, n, _COLUMNS)]
+
+
+def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]) -> str:
+    question = each[0].asked.text
+    name = folder_of(question)
+    lines = []
+    answers = []
+    for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
+        answers.append(error_analysis.by_character(view.asked.answer, view.probabilities).assign(of=label))
+        probability = float(np.take_along_axis(view.probabilities, view.asked.answer[:, None].astype(int), 1).prod())
+        verdict = "**right**" if view.right else "**wrong**"
+        lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
+    answer = vocabulary.decode(each[0].asked.answer[None])[0].strip()
+    text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
+    text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
+
+    # A layer is compared with that of the same name in the others, where its cell is called by another name too.
+    names = [
+        {layer: layer.replace(run.config.cell, "cell") for layer in view.outputs}
+        for run, view in zip(comparison.runs, each, strict=True)
+    ]
+    panels = layer_heatmaps(each, names)
+    grids = _grids(comparison)
+    for number, shown in enumerate(grids, start=1):
+        columns = [[question_heatmap(each[at]), *panels[at]] for at in shown]
+        grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
+        file = f"{name}/side_by_side" + (f"_{number}" if number > 1 else "")
+        text += folder.picture(grid, file, f"what every layer puts out for {question}, side by side")
+    if sum(map(len, grids)) < len(each):
+        text += f"{sum(map(len, grids))} of the {len(each)} epochs; all of them one after another:\n\n"
+    folder.table(pd.concat(answers), f"{name}/answer")
+    if comparison.of_one_run:
+        text += _animation(folder, comparison, each, panels, f"{name}/learning.gif")
+    return text
+
+
+def _animation(
+    folder: _Folder, comparison: Comparison, each: Sequence[Trace], panels: Sequence[Sequence[Heatmap]], name: str
+) -> str:
+    """All epochs one after another, on the same scales."""
+    from PIL import Image
+
+    frames = []
+    for view, of_view, label in zip(each, panels, comparison.labels, strict=True):
+        drawn = io.BytesIO()
+        title = f"{label}: {view.said}"
+        heatmaps.sheet([question_heatmap(view), *of_view], title).savefig(drawn, format="png", dpi=80)
+        frames.append(Image.open(drawn).convert("RGB"))
+    encoded = io.BytesIO()
+    pause = 700  # milliseconds
+    frames[0].save(
+        encoded, format="gif", save_all=True, append_images=frames[1:], loop=0,
+        duration=[pause] * (len(frames) - 1) + [4 * pause],
+    )  # fmt: skip
+    (folder.path / name).write_bytes(encoded.getvalue())
+    folder.pictures.append(name)
+    return f"![the same, epoch by epoch]({name})\n"
+
+
+def _saturations(folder: _Folder, comparison: Comparison) -> str:
+    each = [summary.assign(of=label) for summary, label in zip(comparison.saturation, comparison.labels, strict=True)]
+    every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
+    folder.table(every, "saturation")
+    return markup.table(
+        ["", "layer", "of its", "near a limit", "stuck", "never move"],
+        [
+            [row["of"], row["layer"], row["part"], f"{row['low'] + row['high']:.3f}",
+             f"{row['stuck']} of {row['units']}", str(row["still"])]
+            for row in every.to_dict("records")
+        ],
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""How near their limits gates and states are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqadd.data.vocabulary import Ids
+from seqadd.evaluation.predict import Array, batches
+from seqadd.inspection.activations import activations
+from seqadd.inspection.gates import gates
+from seqadd.system.tensorflow_setup import quiet_import
+
+with quiet_import():  # a notebook may import this module first
+    import keras
+
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: A gate counts as saturated below and above these, as in Karpathy, Johnson and Li 2015 (arXiv 1506.02078).
+GATE_LIMITS = (0.1, 0.9)
+#: What lies in -1..1, states and candidates, counts as saturated beyond these.
+STATE_LIMITS = (-0.9, 0.9)
+#: A unit whose state stays within this range whatever it is asked never moves.
+_STILL = 0.01
+
+
+def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
+    """How near their limits gates and states are, and how far they move, over many questions and all their steps.
+
+    Args:
+        model: as ``models.build_model`` makes it.
+        questions: ids of characters as the model reads them, shape ``(n, question_length)``.
+
+    Returns:
+        One row for each unit of each gate and state, of recurrent layers and of layers whose activation is tanh, with
+        the columns ``layer``, ``part``, ``unit`` (from 0), ``low`` and ``high`` (the share of its values below and
+        above ``GATE_LIMITS`` or ``STATE_LIMITS``), ``least``, ``greatest``, ``mean`` and ``moves`` (whether least and
+        greatest differ by more than 0.01).
+    """
+    import pandas as pd
+
+    found: dict[tuple[str, str], _Extent] = {}
+    for batch in batches(model, questions):
+        for layer, parts in _bounded(model, batch).items():
+            for part, values in parts.items():
+                found.setdefault((layer, part), _Extent(part)).add(values.reshape(-1, values.shape[-1]))
+    frames = []
+    for (layer, part), extent in found.items():
+        frame = extent.frame()
+        frame.insert(0, "layer", layer)
+        frame.insert(1, "part", part)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else no_saturation()
+
+
+def no_saturation() -> pd.DataFrame:
+    """The table of ``saturation`` without a row."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=["layer", "part", "unit", "low", "high", "least", "greatest", "mean", "moves"])
+
+
+def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
+    """What has limits: gates and states of recurrent layers, and the outputs of other layers with tanh."""
+    inside = gates(model, questions)
+    tanh = [
+        layer.name
+        for layer in model.layers
+        if layer.name not in inside and getattr(layer, "activation", None) is keras.activations.tanh
+    ]
+    outputs = activations(model, questions) if tanh else {}
+    found = {layer: {"output": outputs[layer]} for layer in tanh}
+    for layer, parts in inside.items():
+        # A cell's state has no limits; what becomes of it under tanh has, and that is what a gradient goes through.
+        found[layer] = {
+            part if part != "cell_state" else "tanh(cell_state)": np.tanh(values) if part == "cell_state" else values
+            for part, values in parts.items()
+        }
+    return found
+
+
+class _Extent:
+    """What the values of each unit of a gate or a state have been."""
+
+    def __init__(self, part: str) -> None:
+        self._limits = GATE_LIMITS if part.endswith("gate") else STATE_LIMITS
+        self._n = 0
+        self._sums: dict[str, Array] = {}
+
+    def add(self, values: Array) -> None:
+        """Values of shape ``(n, units)``; rows that are NaN are steps that were skipped."""
+        low, high = self._limits
+        values = values[~np.isnan(values).any(axis=1)]
+        sums = {
+            "low": np.sum(values < low, axis=0, dtype=float),
+            "high": np.sum(values > high, axis=0, dtype=float),
+            "mean": np.sum(values, axis=0, dtype=float),
+        }
+        ends = {"least": np.min(values, axis=0), "greatest": np.max(values, axis=0)}
+        if self._sums:
+            sums = {name: self._sums[name] + more for name, more in sums.items()}
+            ends = {
+                "least": np.minimum(self._sums["least"], ends["least"]),
+                "greatest": np.maximum(self._sums["greatest"], ends["greatest"]),
+            }
+        self._sums = {**sums, **ends}
+        self._n += len(values)
+
+    def frame(self) -> pd.DataFrame:
+        """A row for each unit."""
+        import pandas as pd
+
+        sums = self._sums
+        return pd.DataFrame(
+            {
+                "unit": np.arange(len(sums["low"])),
+                "low": sums["low"] / self._n,
+                "high": sums["high"] / self._n,
+                "least": sums["least"],
+                "greatest": sums["greatest"],
+                "mean": sums["mean"] / self._n,
+                "moves": sums["greatest"] - sums["least"] > _STILL,
+            }
+        )

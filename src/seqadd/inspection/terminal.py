@@ -1,0 +1,120 @@
+"""An inspection as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from seqadd.data import vocabulary
+from seqadd.evaluation import error_analysis
+from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies, sample
+from seqadd.inspection.trace import Trace
+
+#: Sums in the sample, and in the list of the hardest ones.
+_SAMPLE = 10
+
+
+def visible(character: str, encoding: str = "utf-8") -> str:
+    """A character where a blank would not be seen; in ASCII where the terminal knows no more."""
+    if character != " ":
+        return character
+    return "␣" if seen_in_training("␣", encoding) else "_"
+
+
+def seen_in_training(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
+def trace_line(view: Trace, met: str) -> str:
+    """A question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
+    return f'{view.said} ({met}, read as "{vocabulary.decode(view.asked.ids[None])[0]}")'
+
+
+#: Columns of an answer character by character.
+CHARACTERS_HEADER = ("place", "says", "p", "runner-up", "p", "right is", "p")
+
+
+def character_rows(view: Trace, encoding: str = "utf-8") -> list[list[str]]:
+    """An answer character by character: a line for each place, under ``CHARACTERS_HEADER``."""
+    return [
+        [
+            str(row["place"]),
+            visible(row["guess"], encoding),
+            f"{row['p']:.4f}",
+            visible(row["runner_up"], encoding),
+            f"{row['p_runner_up']:.4f}",
+            visible(row["answer"], encoding),
+            f"{row['p_answer']:.4f}",
+        ]
+        for row in error_analysis.by_character(view.asked.answer, view.probabilities).to_dict("records")
+    ]
+
+
+def _print_table(
+    console: Console, header: Sequence[str], lines: Sequence[Sequence[str]], styles: Sequence[str]
+) -> None:
+    """Columns to the right, as wide as they are: a narrow terminal wraps lines, and no number is cut."""
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for cells, style in zip([header, *lines], ["", *styles], strict=True):
+        text = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        console.print(Text(text.rstrip(), style=style), soft_wrap=True)
+
+
+def print_inspection(inspection: Inspection, console: Console) -> None:
+    """What a person wants to know at once, in the terminal; the rest is in the files."""
+    run, found, encoding = inspection.run, inspection.held_out, console.encoding
+
+    def say(text: Any = "") -> None:
+        console.print(text, markup=False)
+
+    say(f"{run.name}, run {run.run_id}")
+    for note in run.notes:
+        console.print(note, style="yellow", markup=False)
+    say(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
+    for view, met in zip(inspection.views, inspection.met, strict=True):
+        say()
+        say(trace_line(view, met))
+        lines = character_rows(view, encoding)
+        _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
+    say()
+    say("held out, the first of them:")
+    for example in sample(found.sums.head(_SAMPLE), encoding):
+        say(example)
+    say()
+    _print_accuracies(console, ["right"], [found])
+    say()
+    if inspection.warnings:
+        say("looks unhealthy:")
+        for warning in inspection.warnings:
+            console.print(f"  {warning}", style="yellow", markup=False)
+    else:
+        say("nothing looks unhealthy")
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """What tells them apart, in the terminal."""
+    for run, label in zip(comparison.runs, comparison.labels, strict=True):
+        console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
+        for note in run.notes:
+            console.print(f"{label}: {note}", style="yellow", markup=False)
+    for each in comparison.views:
+        console.print()
+        for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
+            console.print(f"{label}: {trace_line(view, run.met(view.asked.text))}", markup=False)
+    console.print()
+    _print_accuracies(console, comparison.labels, comparison.held_out)
+    for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
+        for warning in warnings:
+            console.print(f"{label}: {warning}", style="yellow", markup=False)
+
+
+def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[HeldOut]) -> None:
+    header, lines = accuracies(labels, each)
+    _print_table(console, header, lines, [""] * len(lines))

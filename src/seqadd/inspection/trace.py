@@ -1,0 +1,82 @@
+"""What one model does with one question: the output of each layer, its gates, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seqadd.data import vocabulary
+from seqadd.evaluation.predict import Question
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqadd.evaluation.predict import Array
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one model does with one question.
+
+    Attributes:
+        asked: the question.
+        outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
+        gates: of each recurrent layer, likewise: see ``activations.gates``.
+        character_layers: which of the layers have a value for each character.
+        probabilities: of each character at each place of the answer, shape ``(answer_length, 12)``.
+        ends_itself: whether what the model puts out after the first blank of its answer means nothing.
+    """
+
+    asked: Question
+    outputs: dict[str, Array]
+    gates: dict[str, dict[str, Array]]
+    character_layers: list[str]
+    probabilities: Array
+    ends_itself: bool = False
+
+    @property
+    def guess(self) -> str:
+        """The answer that the model gives, padding included."""
+        return vocabulary.decode(self.probabilities.argmax(axis=-1)[None])[0]
+
+    @property
+    def said(self) -> str:
+        """Question, right answer and guess: ``617+397 = 1014: says 1004, wrong``."""
+        answer = vocabulary.decode(self.asked.answer[None])[0].strip()
+        guess = self.guess.strip() or "blanks"
+        return f"{self.asked.text} = {answer}: says {guess}, {'right' if self.right else 'wrong'}"
+
+    @property
+    def right(self) -> bool:
+        """Whether every character of it is right."""
+        return bool((self.probabilities.argmax(axis=-1) == self.asked.answer).all())
+
+
+def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
+    """Puts questions to a model, all at once."""
+    from seqadd.evaluation import predict
+    from seqadd.inspection import activations
+    from seqadd.inspection.gates import gates
+
+    questions = np.stack([each.ids for each in asked])
+    outputs = activations.activations(model, questions)
+    try:
+        of_layers = gates(model, questions)
+    except ArithmeticError:  # the weights are no numbers, or too large to compute the same twice
+        of_layers = {}
+    probabilities = predict.probabilities(model, questions)
+    last = activations.character_layers(model)
+    return [
+        Trace(
+            each,
+            {name: values[i] for name, values in outputs.items()},
+            {name: {part: values[i] for part, values in parts.items()} for name, parts in of_layers.items()},
+            last,
+            probabilities[i],
+            ends_itself=hasattr(model, "answer"),
+        )
+        for i, each in enumerate(asked)
+    ]

@@ -1,0 +1,202 @@
+"""Cells and architectures -> keras.Model. Knows nothing of training.
+
+To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config.schema``, a file in ``conf/cell/``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from seqadd.config.schema import Config
+from seqadd.models import recurrent
+from seqadd.models.decoders import ReadoutDecoder
+from seqadd.models.encoder_decoder import KerasFileModel, build_encoder_decoder
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
+    """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``hard_sigmoid`` of its backend).
+
+    Keras 3's function of the name ``hard_sigmoid`` has another slope: ``relu6(x + 3) / 6``.
+    """
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+#: What the recurrent layers' defaults were. Initialisers, the forget bias of 1 and Adam are the same in both.
+GATE_ACTIVATION = {"keras2": hard_sigmoid_of_keras2, "keras3": "sigmoid"}
+GRU_RESET_AFTER = {"keras2": False, "keras3": True}
+
+
+# A cell's function takes the width, the era and what ``seqadd.layers`` takes: return_sequences, constant_input, name.
+
+
+def lstm(units: int, era: str, **settings: Any) -> keras.layers.Layer:
+    """LSTM with the era's gates: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return recurrent.LSTM(units, recurrent_activation=GATE_ACTIVATION[era], **settings)
+
+
+def gru(units: int, era: str, **settings: Any) -> keras.layers.Layer:
+    """GRU with the era's gates and place of the reset gate: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return recurrent.GRU(units, recurrent_activation=GATE_ACTIVATION[era], reset_after=GRU_RESET_AFTER[era], **settings)
+
+
+def simple_rnn(units: int, era: str, **settings: Any) -> keras.layers.Layer:
+    """SimpleRNN, the same in every era: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    return recurrent.SimpleRNN(units, **settings)
+
+
+def dense(units: int, era: str, *, return_sequences: bool, name: str) -> keras.layers.Layer:
+    """A SimpleRNN without the recurrence: tanh of one step, ``(batch, steps, features) -> (batch, steps, units)``."""
+    assert return_sequences, "a dense cell has no last state: config.check allows it in architecture=aligned only"
+    return keras.layers.Dense(units, activation="tanh", name=name)
+
+
+CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
+    "lstm": lstm,
+    "gru": gru,
+    "simple_rnn": simple_rnn,
+    "dense": dense,
+}
+
+
+def repeat_vector(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The article's main model: the encoder's last state, once for every character of the answer, into the decoder."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
+            keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
+            cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
+            *_characters(n_characters),
+        ],
+        name="repeat_vector",
+    )
+
+
+def aligned(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """One layer with an output at every input step: the article's "Dense only" and "LSTM alone, return_sequences"."""
+    assert answer_length == question_length, "an aligned model answers as many characters as it is asked"
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            CELLS[config.cell](config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1"),
+            *_characters(n_characters),
+        ],
+        name="aligned",
+    )
+
+
+def _characters(n_characters: int) -> list[keras.layers.Layer]:
+    """A distribution over the alphabet at every step: ``(batch, steps, features) -> (batch, steps, n_characters)``."""
+    return [
+        # TimeDistributed(Dense(...)) in the article: the same, but as one product for all steps.
+        keras.layers.Dense(n_characters, name="time_distributed_1"),
+        keras.layers.Activation("softmax", name="activation_1"),
+    ]
+
+
+def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The encoder's states start a decoder that reads its own answer: the article's second half; with attention too."""
+    return build_encoder_decoder(
+        functools.partial(CELLS[config.cell], era=config.era),
+        config.cell,
+        config.encoder_units,
+        question_length,
+        answer_length,
+        peek=bool(config.peek),
+        score=config.score,
+    )
+
+
+# The three models that the article's second script compares, of a library of 2017 (seq2seq by F. Rahman, after its
+# source). docs/architectures.md says in what they differ from it, and what they are.
+
+
+def repeat_vector_stacked(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """SimpleSeq2Seq: ``repeat_vector`` with a decoder of two layers."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    return keras.Sequential(
+        [
+            keras.Input((question_length, n_characters), name="question"),
+            cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
+            keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
+            cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
+            cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_3"),
+            *_characters(n_characters),
+        ],
+        name="repeat_vector_stacked",
+    )
+
+
+def readout(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """Seq2Seq: the encoder's states start a decoder that reads its own output, a vector and no character."""
+    cell = CELLS[config.cell]
+    assert config.decoder_units is not None
+    question = keras.Input((question_length, n_characters), name="question")
+    encoder = cell(config.encoder_units, config.era, return_sequences=False, return_state=True, name=f"{config.cell}_1")
+    decoder = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_2")
+    encoded, *states = encoder(question)
+    first = keras.layers.Dense(config.decoder_units, name="first_readout")(encoded)
+    x = ReadoutDecoder(decoder, config.decoder_units, answer_length, name=f"readout_{config.cell}_2")(first, states)
+    for layer in _characters(n_characters):
+        x = layer(x)
+    return keras.Model(question, x, name="readout")
+
+
+def pooled(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """AttentionSeq2Seq: a sum of the outputs of an encoder in both directions, the same for every character.
+
+    Its attention compares a state c and an output x by w_x x + w_c c, without a nonlinearity: the part of the state is
+    the same for all outputs, and no softmax over them sees it.
+    """
+    cell = CELLS[config.cell]
+    question = keras.Input((question_length, n_characters), name="question")
+    forward = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1")
+    backward = cell(config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1_backward")
+    outputs = keras.layers.Add(name="add_1")(
+        [forward(question), keras.ops.flip(backward(keras.ops.flip(question, axis=1)), axis=1)]
+    )
+    alignment = keras.layers.Softmax(axis=1, name="alignment_1")(keras.layers.Dense(1, name="score_1")(outputs))
+    context = keras.layers.Flatten(name="context_1")(keras.layers.Dot(axes=1, name="dot_1")([alignment, outputs]))
+    x = keras.layers.RepeatVector(answer_length, name="repeat_vector_1")(context)
+    x = cell(config.encoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2")(x)
+    x = keras.layers.Dense(config.decoder_units, activation="tanh", name="time_distributed_0")(x)
+    for layer in _characters(n_characters):
+        x = layer(x)
+    return KerasFileModel(question, x, name="pooled")
+
+
+ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
+    "repeat_vector": repeat_vector,
+    "aligned": aligned,
+    "encoder_decoder": encoder_decoder,
+    "attention": encoder_decoder,
+    "repeat_vector_stacked": repeat_vector_stacked,
+    "readout": readout,
+    "pooled": pooled,
+}
+
+
+def build_model(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+    """The model that the configuration names, with first weights that follow from its seed.
+
+    Args:
+        config: names architecture, cell, era, widths and seed.
+        question_length: characters in a question.
+        answer_length: characters in an answer.
+        n_characters: size of the alphabet.
+
+    Returns:
+        Maps one-hot questions, shape ``(batch, question_length, n_characters)``, to probabilities of the answer's
+        characters, shape ``(batch, answer_length, n_characters)``; an ``EncoderDecoder`` is also given what it reads
+        of the answer. Layers are named as in the article's summary.
+    """
+    keras.utils.set_random_seed(config.seed)
+    return ARCHITECTURES[config.architecture](config, question_length, answer_length, n_characters)

@@ -1,0 +1,164 @@
+"""Decoders: with attention, and with a readout that is fed back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from seqadd.data.vocabulary import BLANK
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class ReadoutDecoder(keras.layers.Layer):
+    """The first readout and the states before it -> the readout after each step.
+
+    Args:
+        recurrent: of ``seqadd.layers``.
+        units: width of a readout, tanh of the state.
+        steps: how many.
+        name, trainable, dtype: as in Keras' layers.
+    """
+
+    def __init__(self, recurrent: Any, units: int, steps: int, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self.recurrent = recurrent
+        self._readout = keras.layers.Dense(units, activation="tanh", name="readout", dtype=self.dtype_policy)
+        self._steps = steps
+
+    def get_config(self) -> dict[str, Any]:
+        """All that ``__init__`` takes."""
+        return {
+            **super().get_config(),
+            "recurrent": keras.saving.serialize_keras_object(self.recurrent),
+            "units": self._readout.units,
+            "steps": self._steps,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The reverse of ``get_config``."""
+        return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
+
+    def build(self, first_shape: Any, states_shape: Any) -> None:
+        """Makes all weights, from the shapes of what ``call`` takes."""
+        batch, units = first_shape
+        self.recurrent.build((batch, None, units))
+        self._readout.build((batch, self.recurrent.units))
+
+    def call(self, first: tf.Tensor, states: list[tf.Tensor]) -> tf.Tensor:
+        """``(batch, units)``, and states each ``(batch, recurrent units)`` -> ``(batch, steps, units)``."""
+        now, read, each = list(states), first, []
+        once = self.recurrent.once(first[:, None])
+        for _ in range(self._steps):
+            now = self.recurrent.step(self.recurrent.with_one(read), now, once)
+            read = self._readout(now[0])
+            each.append(read)
+        return tf.stack(each, axis=1)
+
+
+class Memory(NamedTuple):
+    """What a decoder may look at, of questions of ``n`` characters.
+
+    Attributes:
+        outputs: the encoder's, ``(batch, n, units)``.
+        keys: what the state is compared with, same shape.
+        real: which characters are no padding, ``(batch, n)``, true or false.
+    """
+
+    outputs: tf.Tensor
+    keys: tf.Tensor
+    real: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class AttentionDecoder(keras.layers.Layer):
+    """A recurrent layer that reads, beside its input, what its attention brings.
+
+    Args:
+        recurrent: of ``seqadd.layers``, returning sequences, as wide as the encoder.
+        score: ``additive``: v tanh(W state + U output), or ``dot``: the product of state and output.
+        name, trainable, dtype: as in Keras' layers.
+    """
+
+    def __init__(self, recurrent: Any, score: str, name: str | None = None, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        #: What each output is called by whoever looks inside.
+        self.output_names = (self.name, "alignment_1")
+        self.recurrent = recurrent
+        self._score = score
+        dtype = self.dtype_policy
+        if score == "additive":
+            self._query: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="query", dtype=dtype)
+            self._key: Any = keras.layers.Dense(recurrent.units, use_bias=False, name="key", dtype=dtype)
+            self._attention: Any = keras.layers.AdditiveAttention(name="score", dtype=dtype)
+        else:
+            self._query = self._key = keras.layers.Identity(dtype=dtype)
+            self._attention = keras.layers.Attention(name="score", dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """All that ``__init__`` takes."""
+        recurrent = keras.saving.serialize_keras_object(self.recurrent)
+        return {**super().get_config(), "recurrent": recurrent, "score": self._score}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The reverse of ``get_config``."""
+        return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
+
+    def build(self, read_shape: Any, question_shape: Any, outputs_shape: Any, states_shape: Any) -> None:
+        """Makes all weights, from the shapes of what ``call`` takes."""
+        batch, _, characters = read_shape
+        units = outputs_shape[-1]
+        self._query.build((batch, units))
+        self._key.build(outputs_shape)
+        self._attention.build([(batch, 1, units), outputs_shape, outputs_shape])
+        self.recurrent.build((batch, None, characters + units))
+
+    def remember(self, question: tf.Tensor, outputs: tf.Tensor) -> Memory:
+        """What there is to look at.
+
+        Args:
+            question: one-hot, ``(batch, n, 12)``.
+            outputs: the encoder's, ``(batch, n, units)``.
+        """
+        return Memory(outputs, self._key(outputs), question[:, :, BLANK] < 0.5)
+
+    def look(self, states: list[tf.Tensor], memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the attention brings, ``(batch, units)``, and where it looked: shares of 1, ``(batch, n)``."""
+        query = self._query(states[0])[:, None]
+        context, alignment = self._attention(
+            [query, memory.outputs, memory.keys], mask=[None, memory.real], return_attention_scores=True
+        )
+        return context[:, 0], alignment[:, 0]
+
+    def step(
+        self, read: tf.Tensor, states: list[tf.Tensor], memory: Memory, once: Any = lambda x: x
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """The next states, what was brought and the alignment, for the character before, one-hot ``(batch, 12)``."""
+        context, alignment = self.look(states, memory)
+        inputs = self.recurrent.with_one(tf.concat([read, context], axis=1))
+        return self.recurrent.step(inputs, states, once), context, alignment
+
+    def call(
+        self, read: tf.Tensor, question: tf.Tensor, outputs: tf.Tensor, states: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """All steps, each told what it reads.
+
+        Args:
+            read: one-hot, ``(batch, steps, 12)``.
+            question, outputs: for ``remember``.
+            states: those before the first step.
+
+        Returns:
+            The states after each step, ``(batch, steps, units)``, and the alignments, ``(batch, steps, n)``.
+        """
+        memory = self.remember(question, outputs)
+        now, each, alignments = list(states), [], []
+        once = self.recurrent.once(read)
+        for inputs in tf.unstack(read, axis=1):
+            now, _, alignment = self.step(inputs, now, memory, once)
+            each.append(now[0])
+            alignments.append(alignment)
+        return [tf.stack(each, axis=1), tf.stack(alignments, axis=1)]

@@ -1,0 +1,288 @@
+"""An encoder whose states start a decoder that reads its own answer: questions and answers of any length in a batch.
+
+After Cho et al. 2014 (arXiv 1406.1078), Sutskever et al. 2014 (arXiv 1409.3215) and the article's second half; with
+attention after Bahdanau et al. 2015 (arXiv 1409.0473). The blank begins an answer and ends it, as ``</s>`` does
+elsewhere; in a question it is padding, and is skipped. Training model, encoder and single step share their layers, for
+they are one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from seqadd.data.vocabulary import BLANK, CHARACTERS
+from seqadd.models.decoders import AttentionDecoder, Memory
+
+_N = len(CHARACTERS)
+
+States = list[tf.Tensor]
+_NEVER = -1e9  # a logarithm of a probability below all others, and finite
+
+
+def until_eos_mask(answers: tf.Tensor) -> tf.Tensor:
+    """Which characters of answers count: those of the number, and the blank that ends it.
+
+    Args:
+        answers: ids, shape ``(batch, answer_length)``.
+
+    Returns:
+        1.0 or 0.0, same shape.
+    """
+    blanks_before = tf.cumsum(tf.cast(tf.equal(answers, BLANK), tf.float32), axis=1, exclusive=True)
+    return tf.cast(tf.equal(blanks_before, 0.0), tf.float32)
+
+
+def shift_right(answers: tf.Tensor) -> tf.Tensor:
+    """What the decoder reads when it is taught: at each place the right character of the place before, one-hot.
+
+    Args:
+        answers: ids, shape ``(batch, answer_length)``.
+    """
+    begun = tf.fill([tf.shape(answers)[0], 1], tf.constant(BLANK, answers.dtype))
+    return tf.one_hot(tf.concat([begun, answers[:, :-1]], axis=1), _N)
+
+
+class Encoded(NamedTuple):
+    """What the encoder hands over.
+
+    Attributes:
+        states: that the decoder starts with, each ``(batch, units)``.
+        context: the last of them that is an output, for a decoder that peeks; None for others.
+        memory: for a decoder with attention; None for others.
+    """
+
+    states: States
+    context: tf.Tensor | None
+    memory: Memory | None
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class KerasFileModel(keras.Model):
+    """A model with parts that are loaded from ``.keras`` alone; all else is as in ``keras.Model``."""
+
+    def save(self, filepath: Any, *arguments: Any, **settings: Any) -> None:
+        """As in ``keras.Model``.
+
+        Raises:
+            ValueError: for a file of Keras' older format, which could not be loaded.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(f"{filepath}: {self.name} cannot be loaded from this older format; save it as .keras")
+        super().save(filepath, *arguments, **settings)
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class EncoderDecoder(KerasFileModel):
+    """Maps one-hot questions and what is read of the answers to probabilities of the answers' characters.
+
+    Args:
+        inputs, outputs: of a graph that ``build_encoder_decoder`` has made, or that Keras copies when it loads a model.
+        name, trainable: as in ``keras.Model``.
+
+    Raises:
+        ValueError: for another graph.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **settings: Any) -> None:
+        super().__init__(inputs, outputs, name=name, **settings)
+        kinds = [AttentionDecoder, keras.layers.RNN, keras.layers.Dense, keras.layers.Activation]
+        attentions, recurrent, *others = ([layer for layer in self.layers if isinstance(layer, kind)] for kind in kinds)
+        recurrent += [attention.recurrent for attention in attentions]
+        if [len(self.inputs), len(recurrent), *map(len, others)] != [2, 2, 1, 1]:
+            raise ValueError(f"{self.name}: this graph is no encoder with a decoder; build_encoder_decoder makes one")
+        (encoder, decoder), ((characters,), (softmax,)) = recurrent, others
+        attention = attentions[0] if attentions else None
+        inside = {}
+        if attention is not None:
+            read, _, encoded, *states = attention.input
+            outputs, alignment = attention.output
+            # A second time what the decoder has had already: little work, and there it is for whoever looks inside.
+            context = keras.layers.Dot(axes=(2, 1))([alignment, encoded])
+            inside[decoder.name] = (decoder, [keras.layers.Concatenate()([read, context]), *states], outputs)
+        self._encoder, self._decoder, self._attention = encoder, decoder, attention
+        self._characters, self._softmax = characters, softmax
+        self._peek = any(isinstance(layer, keras.layers.RepeatVector) for layer in self.layers)
+        #: For whoever looks inside: recurrent layers within others, by name, with tensors of their inputs and output.
+        self.inside = inside
+        self.answer_length = self.inputs[1].shape[1]
+
+    def encode(self, questions: tf.Tensor) -> Encoded:
+        """What the decoder starts with, for one-hot questions of any length, ``(batch, n, 12)``.
+
+        Raises:
+            NotImplementedError: for a model whose policy is another than float32 or float64.
+        """
+        policy = self._decoder.dtype_policy.name
+        if policy not in ("float32", "float64"):  # steps outside of Keras' layers, whose weights nobody casts
+            raise NotImplementedError(
+                f"{self.name} answers on its own in float32 or float64; its policy is {policy}: build it under another"
+            )
+        encoded, *states = self._encoder(questions)
+        if self._attention is not None:
+            return Encoded(states, None, self._attention.remember(questions, encoded))
+        return Encoded(states, encoded if self._peek else None, None)
+
+    def step(
+        self, read: tf.Tensor, states: States, encoded: Encoded, once: Any = lambda x: x
+    ) -> tuple[tf.Tensor, States]:
+        """One character of the answer.
+
+        Args:
+            read: the character before, one-hot, ``(batch, 12)``.
+            states: those before.
+            encoded: of the questions.
+            once: as for a step of ``seqadd.layers``.
+
+        Returns:
+            Probabilities ``(batch, 12)``, and the next states.
+        """
+        if self._attention is not None and encoded.memory is not None:
+            states, context, _ = self._attention.step(read, states, encoded.memory, once)
+            return self._softmax(self._characters(tf.concat([states[0], context], axis=1))), states
+        inputs = read if encoded.context is None else tf.concat([read, encoded.context], axis=1)
+        states = self._decoder.step(self._decoder.with_one(inputs), states, once)
+        return self._softmax(self._characters(states[0])), states
+
+    def answer(self, questions: tf.Tensor, longest: int | None = None) -> tf.Tensor:
+        """Answers that it gives on its own, always the most probable character: it sees no right answer.
+
+        Args:
+            questions: one-hot, ``(batch, n, 12)``.
+            longest: characters of an answer at most, the blank that ends it included; None for ``answer_length``.
+
+        Returns:
+            Probabilities, ``(batch, longest, 12)``; after the blank that ends an answer there are blanks alone.
+        """
+        questions = self._as_input(questions)
+        encoded = self.encode(questions)
+        states = encoded.states
+        blank = _blanks(questions)
+        read, ended = blank, tf.zeros_like(blank[:, :1])
+        each = []
+        for _ in range(longest or self.answer_length):
+            probabilities, states = self.step(read, states, encoded)
+            probabilities = tf.where(ended > 0.5, blank, probabilities)
+            each.append(probabilities)
+            read = _most_probable(probabilities)
+            ended = tf.maximum(ended, read[:, BLANK, None])
+        return tf.stack(each, axis=1)
+
+    def half_taught(self, questions: tf.Tensor, answers: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
+        """The probabilities of each character where the decoder is told the one before, or reads what it said itself.
+
+        Args:
+            questions: one-hot, ``(batch, n, 12)``.
+            answers: ids, ``(batch, answer_length)``.
+            told: whether, at each place, ``(batch, answer_length)``; the first place always reads the blank.
+        """
+        questions = self._as_input(questions)
+        encoded = self.encode(questions)
+        states, said, each = encoded.states, _blanks(questions), []
+        once = self._decoder.once(questions)
+        for at, right in enumerate(tf.unstack(self._as_input(shift_right(answers)), axis=1)):
+            probabilities, states = self.step(tf.where(told[:, at, None], right, said), states, encoded, once)
+            each.append(probabilities)
+            said = _most_probable(probabilities)
+        return tf.stack(each, axis=1)
+
+    def beam_search(self, questions: tf.Tensor, width: int, longest: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """The most probable answers that are found when, at each character, the ``width`` best beginnings are kept.
+
+        Args:
+            questions: one-hot, ``(batch, n, 12)``.
+            width: at least 1; 1 is what ``answer`` does.
+            longest: as for ``answer``.
+
+        Returns:
+            Ids, ``(batch, width, longest)``, the most probable first, and the logarithms of the whole answers'
+            probabilities, ``(batch, width)``; below -1e8 where there were fewer answers than ``width``.
+        """
+        questions = self._as_input(questions)
+        n, dtype = tf.shape(questions)[0], questions.dtype
+        encoded = tf.nest.map_structure(
+            lambda part: None if part is None else tf.repeat(part, width, axis=0), self.encode(questions)
+        )
+        states = encoded.states
+        answers = tf.zeros((n, width, 0), tf.int32)
+        # All beginnings of a question are the same one, and must not be counted as many.
+        scores = tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)], dtype), [n, 1])
+        read = tf.one_hot(tf.fill([n * width], BLANK), _N, dtype=dtype)
+        ended = tf.zeros((n, width), tf.bool)
+        after_the_end = tf.one_hot(BLANK, _N, on_value=0.0, off_value=_NEVER, dtype=dtype)
+        for _ in range(longest or self.answer_length):
+            probabilities, states = self.step(read, states, encoded)
+            logarithms = tf.reshape(tf.math.log(tf.maximum(probabilities, 1e-30)), (n, width, _N))
+            logarithms = tf.where(ended[:, :, None], after_the_end, logarithms)
+            scores, chosen = tf.math.top_k(tf.reshape(scores[:, :, None] + logarithms, (n, width * _N)), width)
+            came_from, characters = chosen // _N, chosen % _N
+            answers = tf.concat([tf.gather(answers, came_from, batch_dims=1), characters[:, :, None]], axis=2)
+            ended = tf.gather(ended, came_from, batch_dims=1) | (characters == BLANK)
+            rows = tf.reshape(tf.range(n)[:, None] * width + came_from, [-1])
+            states = [tf.gather(state, rows) for state in states]
+            read = tf.one_hot(tf.reshape(characters, [-1]), _N, dtype=dtype)
+        return answers, scores
+
+    def _as_input(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """In the numbers that the model computes with."""
+        return tf.cast(one_hot, self._decoder.compute_dtype)
+
+    def inputs_for(self, questions: tf.Tensor) -> list[tf.Tensor]:
+        """What the model as a whole is given to look at it from inside: the questions, and what it reads of its own."""
+        return [tf.convert_to_tensor(questions), shift_right(tf.argmax(self.answer(questions), axis=-1))]
+
+
+def build_encoder_decoder(
+    recurrent: Callable[..., Any],
+    cell: str,
+    units: int,
+    question_length: int,
+    answer_length: int,
+    *,
+    peek: bool = False,
+    score: str | None = None,
+) -> EncoderDecoder:
+    """An encoder with a decoder that has fresh weights.
+
+    Args:
+        recurrent: makes a recurrent layer of ``seqadd.layers``: (units, **settings) -> layer.
+        cell: what the layers are called after.
+        units: of encoder and decoder, for the states of one are those of the other.
+        question_length: characters in a question, padding included.
+        answer_length: characters in an answer, the blank that ends it included.
+        peek: whether every step of the decoder reads the encoder's last output too, as in Cho et al. 2014.
+        score: of attention, ``additive`` or ``dot``; None for a decoder without.
+    """
+    encoder = recurrent(
+        units, return_sequences=score is not None, return_state=True, skip_blanks=True, name=f"{cell}_1"
+    )
+    decoder = recurrent(units, return_sequences=True, name=f"{cell}_2")
+    characters = keras.layers.Dense(_N, name="time_distributed_1")
+    softmax = keras.layers.Activation("softmax", name="activation_1")
+    question = keras.Input((question_length, _N), name="question")
+    read = keras.Input((answer_length, _N), name="previous")
+    encoded, *states = encoder(question)
+    if score is not None:
+        attention = AttentionDecoder(decoder, score, name=f"attention_{cell}_2")
+        outputs, alignment = attention(read, question, encoded, states)
+        context = keras.layers.Dot(axes=(2, 1), name="context_1")([alignment, encoded])
+        outputs = keras.layers.Concatenate(name="concatenate_1")([outputs, context])
+    elif peek:
+        context = keras.layers.RepeatVector(answer_length, name="repeat_vector_1")(encoded)
+        outputs = decoder(keras.layers.Concatenate(name="concatenate_1")([read, context]), initial_state=states)
+    else:
+        outputs = decoder(read, initial_state=states)
+    return EncoderDecoder([question, read], softmax(characters(outputs)), name="encoder_decoder")
+
+
+def _blanks(questions: tf.Tensor) -> tf.Tensor:
+    """The blank that begins each answer, one-hot, ``(batch, 12)``."""
+    return tf.one_hot(tf.fill([tf.shape(questions)[0]], BLANK), _N, dtype=questions.dtype)
+
+
+def _most_probable(probabilities: tf.Tensor) -> tf.Tensor:
+    """One-hot, ``(batch, 12) -> (batch, 12)``."""
+    return tf.one_hot(tf.argmax(probabilities, axis=-1), _N, dtype=probabilities.dtype)

@@ -1,0 +1,261 @@
+"""Keras' recurrent layers with the loop over the steps written for XLA: same weights, same arithmetic, less time.
+
+Four things that no compiler does for them (docs/performance.md has the figures):
+
+- The first step starts from nothing, so it has no product with a state.
+- A decoder that sees the same input at every step multiplies it with its weights once, and its gradient likewise.
+- Elsewhere input, bias and state enter a step through one product, and not through two whose results every gate adds
+  up again, in the gradient too.
+- The steps are chained: a state is used several times by the next step, in the gradient above all. XLA fuses cheap
+  operations into each of their uses, and so computes the whole chain of earlier steps again for every use of a state.
+  Here it is computed once (see ``computed_once``).
+
+Models of these layers are saved and loaded as any of Keras: ``model.save("model.keras")``, and, with this module
+imported, ``keras.models.load_model("model.keras")``. Of a model of ``seqadd.models`` it is that module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seqadd.data.vocabulary import BLANK
+
+
+@tf.custom_gradient
+def fusion_barrier(x: tf.Tensor, one: tf.Tensor) -> Any:
+    """``x``, any shape, in a form that XLA does not fuse into more than one use; its gradient likewise.
+
+    A division counts as expensive, and expensive operations are not repeated. Dividing by 1 is exact.
+
+    Args:
+        x: any tensor.
+        one: a scalar 1.0 that the compiler cannot know to be 1, or it would drop the division.
+    """
+    return x / one, lambda gradient: (gradient / one, None)
+
+
+@tf.custom_gradient
+def joint_product(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> Any:
+    """``inputs @ weights[:n] + state @ weights[n:]`` as one product, and one for the gradient of the weights.
+
+    Args:
+        inputs: ``(batch, n)``.
+        state: ``(batch, units)``.
+        weights: ``(n + units, columns)``.
+    """
+    both = tf.concat([inputs, state], axis=1)
+    n = inputs.shape[1]
+
+    def gradients(of_product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        # Two products where autodiff makes one: nobody asks for that of one-hot characters, so it is never computed.
+        of_inputs = tf.matmul(of_product, weights[:n], transpose_b=True)
+        of_state = tf.matmul(of_product, weights[n:], transpose_b=True)
+        return of_inputs, of_state, tf.matmul(both, of_product, transpose_a=True)
+
+    return both @ weights, gradients
+
+
+Once = Callable[[tf.Tensor], tf.Tensor]
+
+#: What of the settings of Keras' layers the steps below follow; of the others they take the defaults.
+_SETTINGS = frozenset(
+    {"recurrent_activation", "reset_after", "return_sequences", "return_state", "go_backwards"}
+    | {"name", "trainable", "dtype"}
+)
+
+
+class UnrolledRNN:
+    """The loop over the steps; a subclass says what one step does.
+
+    Args of the subclasses:
+        units: width of the state.
+        return_sequences: whether every step's output is returned, or the last one's.
+        constant_input: a promise that the input is the same at every step, as behind ``RepeatVector``.
+        skip_blanks: whether a step whose input is the one-hot blank leaves the states as they are.
+        recurrent_activation, reset_after, return_state, go_backwards, name, trainable, dtype: as in Keras' layer.
+    """
+
+    cell: Any
+    units: int
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    state_size: list[int]
+    name: str
+    compute_dtype: str
+    variable_dtype: str
+
+    def __init__(self, units: int, *, constant_input: bool = False, skip_blanks: bool = False, **settings: Any) -> None:
+        unknown = settings.keys() - _SETTINGS
+        if unknown:  # Keras' layer would take it, and the steps below ignore it
+            raise NotImplementedError(f"{type(self).__name__} of seqadd knows no {', '.join(sorted(unknown))}")
+        super().__init__(units, **settings)  # type: ignore[call-arg]
+        if self.variable_dtype == "bfloat16":
+            raise NotImplementedError(
+                f"{type(self).__name__}: TensorFlow draws no orthogonal first weights in bfloat16; "
+                "dtype='mixed_bfloat16' computes in it too"
+            )
+        self.constant_input = constant_input
+        self.skip_blanks = skip_blanks
+        self.use_cudnn = False  # or keras.layers.Bidirectional would compute, on a GPU, with the weights alone
+
+    def get_config(self) -> dict[str, Any]:
+        """All that ``__init__`` takes. Keras' own layers refuse it, for they know no skipping of blanks."""
+        config = super().get_config()  # type: ignore[misc]
+        return {
+            "units": self.units,
+            **{name: value for name, value in config.items() if name in _SETTINGS},
+            "constant_input": self.constant_input,
+            "skip_blanks": self.skip_blanks,
+        }
+
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+    ) -> Any:
+        """``(batch, steps, features) -> (batch, [steps,] units)``; without an initial state it is zero.
+
+        With ``return_state`` a list of that and the last states, each ``(batch, units)``.
+
+        Args:
+            sequences: of a number of steps that is known, at least 1.
+            initial_state: a list of the states, each ``(batch, units)``; a single one may come without a list.
+            mask: must be None.
+            training: changes nothing.
+
+        Raises:
+            NotImplementedError: for a mask.
+            ValueError: for states of another number or shape, and for steps without a number.
+        """
+        if mask is not None:
+            raise NotImplementedError("these layers take sequences of one length, without a mask")
+        if not sequences.shape[1]:
+            raise ValueError(
+                f"{self.name}: an input of shape {tuple(sequences.shape)} has {sequences.shape[1]} steps; their number "
+                "must be known, and at least 1, as with keras.Input((steps, features))"
+            )
+        sequences = tf.cast(sequences, self.compute_dtype)
+        if self.go_backwards:
+            sequences = tf.reverse(sequences, axis=[1])
+        if self.constant_input:
+            inputs_of_steps = [sequences[:, 0] @ self.cell.kernel + self.bias] * sequences.shape[1]
+        else:
+            with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the one is for the bias
+            inputs_of_steps = tf.unstack(with_one, axis=1)
+        once = self.once(sequences)
+        states = None if initial_state is None else self._as_states(initial_state, sequences)
+        outputs = []
+        for at, inputs in enumerate(inputs_of_steps):
+            new = self.step(inputs, states, once)
+            if self.skip_blanks:
+                blank = sequences[:, at, BLANK, None] > 0.5
+                before = states or [tf.zeros_like(state) for state in new]
+                new = [tf.where(blank, old, state) for old, state in zip(before, new, strict=True)]
+            states = new
+            outputs.append(new[0])  # in all three cells the first state is the output
+        output = tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
+        return [output, *new] if self.return_state else output
+
+    def _as_states(self, initial_state: Any, sequences: tf.Tensor) -> list[tf.Tensor]:
+        given = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
+        states = [tf.cast(state, sequences.dtype) for state in given]
+        wanted = (sequences.shape[0], self.units)
+        if len(states) != len(self.state_size) or not all(state.shape.is_compatible_with(wanted) for state in states):
+            raise ValueError(
+                f"{self.name}: initial_state is {[tuple(state.shape) for state in states]}, must be one array of shape "
+                f"{wanted} for each state of {type(self).__name__}, in a list of {len(self.state_size)}"
+            )
+        return states
+
+    @staticmethod
+    def once(sequences: tf.Tensor) -> Once:
+        """For ``step``: ``computed_once``, with a 1 made of any input of shape ``(batch, steps, features)``."""
+        # Of a batch that may be empty, a sum of nothing; of others the number itself, for the sake of the same program.
+        any_number = sequences[0, 0, 0] if sequences.shape[0] else tf.reduce_sum(sequences[:1, 0, 0])
+        one = 1.0 + 0.0 * any_number  # not simplified, since 0 times NaN is not 0
+        one = tf.where(tf.math.is_finite(any_number), one, tf.ones_like(one))  # a row's NaN is no other row's
+        return lambda x: fusion_barrier(x, one)
+
+    def with_one(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Inputs of one step, ``(batch, features)``, as ``step`` wants them."""
+        return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)  # the one is for the bias
+
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        """The next states, each ``(batch, units)``.
+
+        Args:
+            inputs: for ``weigh``.
+            states: those before; None for zeros.
+            once: to be put around what is cheap to compute and used more than once.
+        """
+        raise NotImplementedError
+
+    @property
+    def bias(self) -> tf.Tensor:
+        """What a step adds to its products, ``(gates * units,)``."""
+        return self.cell.bias
+
+    def weigh(self, inputs: tf.Tensor, state: tf.Tensor | None, columns: slice = slice(None)) -> tf.Tensor:
+        """``inputs @ kernel + bias + state @ recurrent_kernel``, or some of its ``gates * units`` columns."""
+        recurrent_kernel = self.cell.recurrent_kernel[:, columns]
+        if self.constant_input:  # weighed already
+            return inputs[:, columns] if state is None else inputs[:, columns] + state @ recurrent_kernel
+        weights = tf.concat([self.cell.kernel[:, columns], self.bias[None, columns]], axis=0)
+        if state is None:
+            return inputs @ weights
+        return joint_product(inputs, state, tf.concat([weights, recurrent_kernel], axis=0))
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class LSTM(UnrolledRNN, keras.layers.LSTM):
+    """``keras.layers.LSTM``: ``(batch, steps, features) -> (batch, [steps,] units)``; states are output and carry."""
+
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        gate, activation = self.cell.recurrent_activation, self.cell.activation
+        output, carry = states or (None, None)
+        i, f, g, o = tf.split(self.weigh(inputs, output), 4, axis=1)
+        new = gate(i) * activation(g)
+        carry = once(new if carry is None else gate(f) * carry + new)
+        return [gate(o) * activation(carry), carry]
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class GRU(UnrolledRNN, keras.layers.GRU):
+    """``keras.layers.GRU``: ``(batch, steps, features) -> (batch, [steps,] units)``; the state is the output."""
+
+    @property
+    def bias(self) -> tf.Tensor:
+        if not self.cell.reset_after:
+            return self.cell.bias
+        of_inputs, of_state = tf.unstack(self.cell.bias)
+        return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units, of_state.dtype)], axis=0)
+
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        gate, activation = self.cell.recurrent_activation, self.cell.activation
+        state = None if states is None else states[0]
+        of_gates, of_new = slice(2 * self.units), slice(2 * self.units, None)
+        update, reset = tf.split(gate(self.weigh(inputs, state, of_gates)), 2, axis=1)
+        if self.cell.reset_after:
+            from_state = self.cell.bias[1, of_new]
+            if state is not None:
+                from_state += state @ self.cell.recurrent_kernel[:, of_new]
+            new = activation(self.weigh(inputs, None, of_new) + reset * from_state)
+        else:
+            new = activation(self.weigh(inputs, None if state is None else reset * state, of_new))
+        output = (1.0 - update) * new
+        return [once(output if state is None else update * state + output)]
+
+
+@keras.saving.register_keras_serializable(package="seqadd")
+class SimpleRNN(UnrolledRNN, keras.layers.SimpleRNN):
+    """``keras.layers.SimpleRNN``: ``(batch, steps, features) -> (batch, [steps,] units)``; the state is the output."""
+
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+        return [self.cell.activation(self.weigh(inputs, None if states is None else states[0]))]

@@ -1,0 +1,102 @@
+"""The state of a training in one file: weights, optimizer, history and what they belong to. Numbers only, never code.
+
+A file is a line that names the format, a line with the checksum of the rest, and a numpy archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.config.messages import one_line
+from seqadd.errors import CheckpointError
+from seqadd.system.files import atomic_write
+from seqadd.training.fingerprint import NOTHING, equivalent_codes
+
+_FORMAT = b"seqadd checkpoint 1\n"
+_ABOUT = "about.json"  # the archive's entry beside the arrays
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training at the end of an epoch.
+
+    Attributes:
+        fingerprint: what the training's numbers follow from, see ``fingerprint_of``.
+        history: the metrics of every epoch so far, each with its ``epoch``, from 1.
+        arrays: weights and optimizer as ``training.state`` gives them.
+    """
+
+    fingerprint: dict[str, str]
+    history: list[dict[str, float]]
+    arrays: dict[str, npt.NDArray[np.generic]]
+
+
+def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> None:
+    """Writes a checkpoint, which is there whole or not at all.
+
+    Args:
+        path: its file.
+        checkpoint: what to write.
+        keep: where a checkpoint that is there already goes, if it shall be kept.
+
+    Raises:
+        CannotWrite: naming ``path``; then what was there before is as it was.
+    """
+    about = {"fingerprint": checkpoint.fingerprint, "history": checkpoint.history}
+    archive = io.BytesIO()
+    arrays = {_ABOUT: np.frombuffer(json.dumps(about).encode(), np.uint8), **checkpoint.arrays}
+    np.savez(archive, **arrays)  # type: ignore[arg-type]
+    content = archive.getvalue()
+    with atomic_write(path, keep=keep) as unfinished:
+        unfinished.write_bytes(_FORMAT + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        path: its file.
+        expected: the fingerprint of the training that wants it; None for any. Code that was shown to give the same
+            numbers is as good as the same.
+
+    Raises:
+        CheckpointError: when the file is damaged, or belongs to another training.
+    """
+    try:
+        written = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"its checkpoint cannot be read: {error}") from error
+    if not written.startswith(_FORMAT):
+        raise CheckpointError("its checkpoint is no file of this format")
+    checksum, _, content = written[len(_FORMAT) :].partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}  # other entries come as bytes
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+        found = Checkpoint(dict(about["fingerprint"]), about["history"], arrays)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"its checkpoint is not what it should be: {one_line(error)}") from error
+    if expected is not None:
+        _check_fingerprint(found.fingerprint, expected)
+    return found
+
+
+def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Raises CheckpointError where numbers follow from something else; a key that one of them lacks is its default."""
+    for key in {**expected, **found}:
+        if key == "instructions" and not (key in found and key in expected):
+            continue  # earlier checkpoints do not say them
+        theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
+        if theirs != ours and not (key == "code" and theirs in equivalent_codes(ours)):
+            raise CheckpointError(f"its {key} is {theirs}, that of this run {ours}")

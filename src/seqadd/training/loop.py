@@ -1,0 +1,253 @@
+"""Trains a model: loss, optimizer, the order of each epoch, one epoch after the other. Records nothing.
+
+A whole epoch is one compiled program, loop over the batches included: at these sizes calling TensorFlow once for every
+batch would be felt.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seqadd.config.messages import one_line
+from seqadd.config.schema import Config
+from seqadd.data import curriculum, vocabulary
+from seqadd.data.addition import Dataset
+from seqadd.data.vocabulary import Ids
+from seqadd.errors import TrainingDiverged
+from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
+from seqadd.system.signals import defer_signals
+from seqadd.training import metrics
+from seqadd.training.schedule import rows_of_epoch, teacher_forcing_mask
+
+#: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
+LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
+    "categorical": keras.losses.CategoricalCrossentropy,
+    "binary": keras.losses.BinaryCrossentropy,
+}
+
+N_CHARACTERS = len(vocabulary.CHARACTERS)
+
+
+def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optimizer:
+    """Adam as the article's, with the state that it keeps of the model's weights; belongs to one training."""
+    optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def train(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    data: Dataset,
+    config: Config,
+    history: list[dict[str, float]],
+    *,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Iterator[dict[str, float]]:
+    """Trains epoch by epoch up to epoch ``config.epochs``; yields the metrics after each, with its ``epoch``, from 1.
+
+    The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
+    ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end, and so are ``val_acc_position_N`` for each
+    character of the answer, from 1, and ``val_exact_match_carries_N`` and ``val_exact_match_digits_N`` for each number
+    of carries and of digits (of the longer addend) that the held-out sums have; of digits also for the longer sums that
+    are only tested. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them.
+    ``epoch_seconds`` is the wall time of both.
+
+    A model that reads its own answers is taught with the right ones, as ``teacher_forcing`` says: ``loss`` and ``acc``
+    are taken so. ``val_loss`` and ``val_acc_teacher_forced`` are taken with the right ones alone; all others of the
+    held-out sums are those of the answers that it gives on its own.
+
+    Args:
+        model: changed in place.
+        optimizer: of this model; changed in place.
+        data: what to train on and to validate with.
+        config: says how.
+        history: the metrics of the epochs that model and optimizer have behind them; each new one is appended. The
+            three belong together at every moment at which Interrupted can come.
+        warn: is told when XLA cannot compile the model, which then is trained without it.
+
+    Raises:
+        TrainingDiverged: when a loss is NaN or infinite.
+    """
+    run_epoch = epoch_program(model, optimizer, data, config)
+    evaluate = evaluation_program(model, config)
+    first = len(history) + 1
+    for epoch in range(first, config.epochs + 1):
+        start = time.perf_counter()
+        with defer_signals():  # an exception out of the blue inside TensorFlow or numpy comes out as another
+            rows = rows_of_epoch(config, data, history, epoch)
+            try:
+                measured = run_epoch(rows, epoch)
+            except tf.errors.OpError as error:
+                out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
+                if not config.jit or epoch > first or out_of_memory:
+                    raise
+                # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
+                warn(f"XLA cannot compile this model, trains on without it: {one_line(error)[:200]}")
+                config = dataclasses.replace(config, jit=False)
+                run_epoch = epoch_program(model, optimizer, data, config)
+                evaluate = evaluation_program(model, config)
+                measured = run_epoch(rows, epoch)
+            measured |= evaluate(data)
+            for name in ("loss", "val_loss"):
+                if not np.isfinite(measured[name]):
+                    raise TrainingDiverged(
+                        f"{name} is {measured[name]} after epoch {epoch}; lower learning_rate={config.learning_rate}"
+                    )
+            history.append({"epoch": epoch, **measured, "epoch_seconds": time.perf_counter() - start})
+        yield history[-1]
+
+
+def training_forward(
+    model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, training: bool, told: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The probabilities that a model is trained by, of each character of the answers.
+
+    Args:
+        model: one that reads its own answers is given the right ones instead.
+        questions: one-hot, ``(batch, question_length, 12)``.
+        answers: ids, ``(batch, answer_length)``.
+        training: as Keras' argument.
+        told: at which places, ``(batch, answer_length)``, it is given the right character; None for all.
+    """
+    if isinstance(model, EncoderDecoder):
+        if told is not None:
+            return model.half_taught(questions, answers, told)
+        return model([questions, shift_right(answers)], training=training)
+    return model(questions, training=training)
+
+
+def epoch_program(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
+) -> Callable[[curriculum.Rows, int], dict[str, float]]:
+    """A function: the rows of an epoch, shape ``(n_train,)``, and which -> its mean ``loss`` and ``acc``; trains."""
+    questions = tf.constant(data.train_questions, tf.int32)
+    answers = tf.constant(data.train_answers, tf.int32)
+    n_train = len(data.train_questions)
+    batch_size = config.batch_size
+    n_batches = math.ceil(n_train / batch_size)
+    measures_of = _measures(config)
+    always_told = config.teacher_forcing in (None, "always")
+
+    def train_batch(rows: tf.Tensor, counts: tf.Tensor, told: tf.Tensor | None) -> tf.Tensor:
+        """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
+        x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
+        with tf.GradientTape() as tape:
+            sums = tf.linalg.matvec(measures_of(ids, training_forward(model, x, ids, training=True, told=told)), counts)
+            # The first measure over how many rows, or characters, count; see _measures.
+            loss = sums[0] / (sums[-1] if config.free_lengths else tf.reduce_sum(counts))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return sums
+
+    @tf.function(
+        jit_compile=config.jit,
+        input_signature=[
+            tf.TensorSpec((n_train,), tf.int32),
+            *([] if always_told else [tf.TensorSpec((n_batches * batch_size, config.answer_length), tf.bool)]),
+        ],
+    )
+    def program(order: tf.Tensor, *told: tf.Tensor) -> tf.Tensor:
+        # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
+        # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
+        order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
+        sums = tf.zeros(len(_names(config)) + config.free_lengths)
+        for i in tf.range(n_batches):
+            at = i * batch_size + tf.range(batch_size)
+            told_here = None if always_told else tf.gather(told[0], at)
+            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), told_here)
+        return sums
+
+    def run_epoch(rows: curriculum.Rows, epoch: int) -> dict[str, float]:
+        told = [] if always_told else [tf.constant(teacher_forcing_mask(config, epoch, n_batches * batch_size))]
+        return _means(config, program(tf.constant(rows), *told), n_train)
+
+    return run_epoch
+
+
+def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset], dict[str, float]]:
+    """A function: the held-out sums of a data set -> all metrics of ``train`` that begin with ``val_``, in one call."""
+    measures_of = _measures(config)
+
+    @tf.function(jit_compile=config.jit)
+    def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = tf.one_hot(questions, N_CHARACTERS)
+        probabilities = training_forward(model, x, answers, training=False)
+        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else probabilities
+        predicted = tf.argmax(guessed, axis=-1, output_type=tf.int32)
+        return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
+
+    @tf.function(jit_compile=config.jit)
+    def guess(questions: tf.Tensor) -> tf.Tensor:
+        x = tf.one_hot(questions, N_CHARACTERS)
+        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else model(x, training=False)
+        return tf.argmax(guessed, axis=-1, output_type=tf.int32)
+
+    def evaluate(data: Dataset) -> dict[str, float]:
+        answers = data.val_answers
+        predicted, sums = program(tf.constant(data.val_questions, tf.int32), tf.constant(answers, tf.int32))
+        guesses: Ids = predicted.numpy()
+        counts = until_eos_mask(answers).numpy() > 0.5 if config.free_lengths else None
+        by_position = metrics.accuracy_by_position(guesses, answers, counts)
+        by_carries = metrics.exact_match_by(data.val_carries, guesses, answers)
+        by_digits = metrics.exact_match_by(data.val_digits, guesses, answers)
+        if len(data.longer_digits):
+            longer: Ids = guess(tf.constant(data.longer_questions, tf.int32)).numpy()
+            by_digits |= metrics.exact_match_by(data.longer_digits, longer, data.longer_answers)
+        taught_means = _means(config, sums, len(answers))
+        return {
+            **{f"val_{name}": value for name, value in taught_means.items()},
+            **({"val_acc_teacher_forced": taught_means["acc"]} if config.free_lengths else {}),
+            "val_acc": metrics.character_accuracy(guesses, answers, counts),
+            "val_exact_match": metrics.exact_match(guesses, answers),
+            **{f"val_acc_position_{n}": value for n, value in by_position.items()},
+            **{f"val_exact_match_carries_{n}": value for n, value in by_carries.items()},
+            **{f"val_exact_match_digits_{n}": value for n, value in by_digits.items()},
+        }
+
+    return evaluate
+
+
+def _names(config: Config) -> list[str]:
+    """What is measured, in the order of ``_measures``."""
+    return ["loss", "acc"] + (["binary_accuracy"] if config.loss == "binary" else [])
+
+
+def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function: answers (ids) and probabilities of a batch -> each measure for each row, ``(measures, batch)``.
+
+    Means over the characters of an answer, padding included, as the article counts. Where lengths are free, sums over
+    those up to the blank that ends it, and how many these are as one measure more: the last.
+    """
+    loss_of = LOSSES[config.loss](reduction="none")
+
+    def measures_of(ids: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        y = tf.one_hot(ids, N_CHARACTERS)
+        right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), ids)
+        measures = [loss_of(y, probabilities), tf.cast(right, tf.float32)]
+        if config.loss == "binary":
+            # What Keras 2.2 called acc under this loss: the share of the 12 outputs on the right side of 0.5.
+            right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
+            measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
+        each = tf.stack(measures)
+        if config.free_lengths:
+            counts = until_eos_mask(ids)
+            return tf.concat([tf.reduce_sum(each * counts, axis=-1), tf.reduce_sum(counts, axis=-1)[None]], axis=0)
+        return tf.reduce_mean(each, axis=-1)
+
+    return measures_of
+
+
+def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
+    """Means over ``n`` rows, or over all characters that count, each with its name."""
+    names, measured = _names(config), sums.numpy().astype(float)
+    count = measured[-1] if config.free_lengths else n
+    return dict(zip(names, (measured[: len(names)] / count).tolist(), strict=True))

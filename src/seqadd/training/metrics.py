@@ -1,0 +1,53 @@
+"""How right predicted answers are. Fractions in 0..1, over arrays of character ids; numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.data.vocabulary import Ids
+
+Counts = npt.NDArray[np.bool_] | None
+
+
+def character_accuracy(predicted: Ids, answers: Ids, counts: Counts = None) -> float:
+    """The share of characters that are right; all shapes ``(n, answer_length)``.
+
+    The article's ``acc``: Keras' categorical accuracy counts every position of every answer once, padding included.
+
+    Args:
+        predicted, answers: ids of characters.
+        counts: which of the characters count; None for all.
+    """
+    right = predicted == answers
+    return float(np.mean(right if counts is None else right[counts]))
+
+
+def exact_match(predicted: Ids, answers: Ids) -> float:
+    """The share of sums with every character right; both shapes ``(n, answer_length)``."""
+    return float(np.mean(np.all(predicted == answers, axis=1)))
+
+
+def accuracy_by_position(predicted: Ids, answers: Ids, counts: Counts = None) -> dict[int, float]:
+    """The share of right characters at each position of the answer, from 1, at which any count.
+
+    Args:
+        predicted, answers, counts: as for ``character_accuracy``.
+    """
+    if counts is None:
+        return dict(enumerate(np.mean(predicted == answers, axis=0).tolist(), start=1))
+    right = ((predicted == answers) & counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    return {
+        position: float(right[position - 1]) for position in range(1, len(right) + 1) if counts[:, position - 1].any()
+    }
+
+
+def exact_match_by(counts: npt.NDArray[np.int64], predicted: Ids, answers: Ids) -> dict[int, float]:
+    """The share of sums with every character right, for each number of carries, or of digits, that occurs.
+
+    Args:
+        counts: of each sum, shape ``(n,)``, see ``addition.count_carries`` and ``count_digits``.
+        predicted, answers: shapes ``(n, answer_length)``.
+    """
+    right = np.all(predicted == answers, axis=1)
+    return {int(n): float(np.mean(right[counts == n])) for n in np.unique(counts)}

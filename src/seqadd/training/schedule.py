@@ -1,0 +1,44 @@
+"""What follows from the epoch's number: the order of its sums, the share of right characters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from seqadd.config.schema import Config
+from seqadd.data import curriculum
+from seqadd.data.addition import Dataset
+
+#: Epochs; see ``share_told``.
+SCHEDULE = 20
+
+
+def rows_of_epoch(config: Config, data: Dataset, history: list[dict[str, float]], epoch: int) -> curriculum.Rows:
+    """The sums of epoch ``epoch``, from 1, in their order; they follow from the epochs before it and the seed."""
+    if config.curriculum is None:
+        ordered_as = epoch if config.shuffle == "each_epoch" else 1
+        return curriculum.epoch_order(config.seed, ordered_as, len(data.train_questions))
+    at = curriculum.stage(history, config.task.digits)
+    return curriculum.rows_by_length(config.curriculum, data.train_digits, at, config.seed, epoch)
+
+
+def teacher_forcing_ratio(epoch: int) -> float:
+    """How often a decoder is told the right character in epoch ``epoch`` where ``teacher_forcing=scheduled``.
+
+    Inverse sigmoid decay (Bengio et al. 2015, arXiv 1506.03099): .95 in epoch 1, half in epoch 60, .05 in epoch 120.
+    """
+    return SCHEDULE / (SCHEDULE + math.exp(min(epoch / SCHEDULE, 50.0)))
+
+
+def teacher_forcing_mask(config: Config, epoch: int, n: int) -> npt.NDArray[np.bool_]:
+    """At which places of ``n`` answers a decoder is told the right character before, ``(n, answer_length)``.
+
+    Follows from seed and epoch alone; drawn by numpy, because XLA and TensorFlow would draw others.
+    """
+    share = {"always": 1.0, "scheduled": teacher_forcing_ratio(epoch), "never": 0.0}[config.teacher_forcing or "always"]
+    coins: npt.NDArray[np.bool_] = (
+        np.random.default_rng((config.seed, epoch, 1)).random((n, config.answer_length)) < share
+    )
+    return coins

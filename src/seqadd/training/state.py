@@ -1,0 +1,50 @@
+"""All that a training changes, as arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy.typing as npt
+
+
+def state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, npt.NDArray[Any]]:
+    """All that training changes, under names that follow from the model: weights and the optimizer's variables."""
+    return {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model, optimizer).items()}
+
+
+def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Puts model and optimizer where ``state`` found them, to the bit.
+
+    Raises:
+        ValueError: when the arrays are those of another model; then nothing has changed.
+    """
+    variables = _variables(model, optimizer)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: array.shape for name, array in arrays.items()}:
+        raise ValueError("these arrays belong to another model")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+
+
+def weights_digest(model: keras.Model) -> str:
+    """64 hex digits that models share of which all weights are equal to the bit."""
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(f"{weights.shape} {weights.dtype}".encode() + weights.tobytes())
+    return digest.hexdigest()
+
+
+def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    # Keras counts its layers and optimizers over the whole process, so their own names are not the same in the next.
+    return {
+        **{f"model/{i}/{variable.name}": variable for i, variable in enumerate(model.weights)},
+        **{f"optimizer/{i}": variable for i, variable in enumerate(optimizer.variables)},
+    }
+
+
+def save_weights(model: keras.Model, path: Any) -> None:
+    """Writes the weights alone (``.weights.h5``): a model is built from its configuration, never from a file."""
+    model.save_weights(path)
