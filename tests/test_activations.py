@@ -213,7 +213,7 @@ def test_of_an_lstms_cell_state_it_is_the_tanh_that_saturates():
 def test_saturation_is_the_same_in_whatever_batches(monkeypatch):
     model = disturbed("cell=lstm")
     whole = saturation.saturation(model, QUESTIONS)
-    monkeypatch.setattr(activations, "_AT_ONCE", 2)
+    monkeypatch.setattr(predict, "_AT_ONCE", 2)
     in_batches = saturation.saturation(model, QUESTIONS)
     assert set(whole["part"]) == {
         "input_gate", "forget_gate", "output_gate", "candidate", "tanh(cell_state)", "state"

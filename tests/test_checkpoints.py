@@ -7,7 +7,7 @@ import pytest
 from conftest import make_config
 
 from seqadd.errors import CheckpointError
-from seqadd.training import checkpoint
+from seqadd.training import checkpoint, fingerprint
 from seqadd.training.checkpoint import Checkpoint
 from seqadd.training.fingerprint import NOTHING, fingerprint_of
 
@@ -81,7 +81,7 @@ def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_
         assert other != fingerprint()
     before = fingerprint()
     for name in ("processor_name", "version"):
-        monkeypatch.setattr(checkpoint, name, lambda *_: "another")
+        monkeypatch.setattr(fingerprint, name, lambda *_: "another")
         assert fingerprint() != before
 
 
@@ -90,7 +90,7 @@ def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_co
     checkpoint.save(path, Checkpoint({**FINGERPRINT, "code": "old"}, HISTORY, {}))
     with pytest.raises(CheckpointError, match="its code is old, that of this run new"):
         checkpoint.load(path, {**FINGERPRINT, "code": "new"})
-    monkeypatch.setattr(checkpoint, "same_numbers", lambda code: {code, "old"})
+    monkeypatch.setattr(checkpoint, "equivalent_codes", lambda code: {code, "old"})
     assert checkpoint.load(path, {**FINGERPRINT, "code": "new"}).history == HISTORY
 
 
@@ -105,8 +105,8 @@ def test_what_only_one_fingerprint_has_is_compared_with_nothing(saved):
 
 def test_the_fingerprint_is_another_under_other_code_or_on_another_gpu(monkeypatch):
     here = fingerprint_of(make_config(), "cd")
-    monkeypatch.setattr(checkpoint, "gpu_names", lambda: ["one of another kind"])
+    monkeypatch.setattr(fingerprint, "gpu_names", lambda: ["one of another kind"])
     assert fingerprint_of(make_config(), "cd") != here
     monkeypatch.undo()
-    monkeypatch.setattr(checkpoint, "code_digest", lambda: "0123456789abcdef")
+    monkeypatch.setattr(fingerprint, "code_digest", lambda: "0123456789abcdef")
     assert fingerprint_of(make_config(), "cd") == {**here, "code": "0123456789abcdef"}

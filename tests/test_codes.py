@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from seqadd.tracking import provenance
 from seqadd.tracking.provenance import code_version, origin
 from seqadd.training import fingerprint
 from seqadd.training.fingerprint import MODULES, code_digest, digest_of, equivalent_codes
@@ -111,9 +112,11 @@ def installed_in(monkeypatch):
 
     def lay(package: Path) -> Path:
         package.mkdir(parents=True)
-        (package / "codes.py").touch()
-        monkeypatch.setattr(fingerprint, "__file__", str(package / "codes.py"))
-        return package / "codes.py"
+        path = package / "tracking" / "provenance.py"
+        path.parent.mkdir()
+        path.touch()
+        monkeypatch.setattr(provenance, "__file__", str(path))
+        return path
 
     for name in ("GIT_DIR", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
@@ -133,7 +136,7 @@ def test_code_that_differs_from_its_commit_is_called_dirty_and_other_files_do_no
     commit = clone_in(tmp_path, installed_in)
     (tmp_path / "notes.txt").touch()
     assert code_version.__wrapped__() == (commit, "false")
-    Path(fingerprint.__file__).write_text("a change")
+    Path(provenance.__file__).write_text("a change")
     assert code_version.__wrapped__() == (commit, "true")
 
 

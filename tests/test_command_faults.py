@@ -22,7 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 
-from seqadd import answer, errors, inspect, reproduce, run, table, train
+from seqadd import answer, errors, inspect, reproduce, run, table
 from seqadd.launch import local
 from seqadd.system.files import resource_dir
 
@@ -229,11 +229,11 @@ def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tm
     + [
         pytest.param(*each, marks=pytest.mark.long)
         for each in [(name, name) for name in ("table", "reproduce", "answer")]
-        + [(name, "run") for name in ("models", "training", "alphabet", "config", "exits", "jobs")]
+        + [(name, "run") for name in ("train", "errors")]
     ],
 )
 def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command, tmp_path):
-    path = Path(train.__file__).with_name(f"{file}.py")
+    path = Path(run.__file__).with_name(f"{file}.py")
     done = subprocess.run([sys.executable, path, "epochs=0"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -242,7 +242,7 @@ def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command,
 
 
 def test_a_command_in_the_folder_of_the_files_is_told_to_go_elsewhere():
-    folder = Path(train.__file__).parent
+    folder = Path(run.__file__).parent
     done = subprocess.run([sys.executable, "-m", "run"], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.endswith("from another folder: python -m seqadd.run\n")

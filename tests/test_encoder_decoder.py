@@ -269,11 +269,11 @@ def test_scheduled_it_is_told_less_and_less(monkeypatch):
         trained("cell=simple_rnn", f"teacher_forcing={x}", epochs=2) for x in ("always", "scheduled", "never")
     )
     assert len({told[0]["loss"], scheduled[0]["loss"], never[0]["loss"]}) == 3
-    monkeypatch.setattr(loop, "share_told", lambda epoch: 1.0)
+    monkeypatch.setattr(schedule, "teacher_forcing_ratio", lambda epoch: 1.0)
     assert trained("cell=simple_rnn", "teacher_forcing=scheduled", epochs=2)[-1]["loss"] == pytest.approx(
         told[-1]["loss"], rel=1e-3
     )
-    monkeypatch.setattr(loop, "share_told", lambda epoch: 0.0)
+    monkeypatch.setattr(schedule, "teacher_forcing_ratio", lambda epoch: 0.0)
     assert trained("cell=simple_rnn", "teacher_forcing=scheduled", epochs=2)[-1]["loss"] == pytest.approx(
         never[-1]["loss"], rel=1e-3
     )

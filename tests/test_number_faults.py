@@ -21,7 +21,7 @@ from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.messages import short_line
 from seqadd.errors import CheckpointError, ConfigError
-from seqadd.evaluation import run_selection
+from seqadd.evaluation import run_selection, trained_run
 from seqadd.inspection import html_report
 from seqadd.models import architectures
 from seqadd.search import study
@@ -30,7 +30,7 @@ from seqadd.system import hardware, numeric_flags
 from seqadd.tracking import connection, provenance
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.tracking.store import RunRecord
-from seqadd.training import checkpoint
+from seqadd.training import checkpoint, fingerprint
 from seqadd.training.checkpoint import Checkpoint
 from seqadd.training.fingerprint import code_digest, fingerprint_of
 
@@ -109,15 +109,15 @@ def test_a_checkpoint_is_gone_on_with_under_the_flags_that_it_was_made_with_and_
 
 def test_behind_the_same_name_processors_are_told_apart_by_their_instructions(tmp_path, monkeypatch):
     path, config = tmp_path / "a.checkpoint", make_config()
-    monkeypatch.setattr(checkpoint, "instructions", lambda: "avx avx2 fma")
-    fingerprint = fingerprint_of(config, "cd")
-    checkpoint.save(path, Checkpoint(fingerprint, [], {}))
-    checkpoint.load(path, fingerprint)
+    monkeypatch.setattr(fingerprint, "instructions", lambda: "avx avx2 fma")
+    here = fingerprint_of(config, "cd")
+    checkpoint.save(path, Checkpoint(here, [], {}))
+    checkpoint.load(path, here)
     with pytest.raises(CheckpointError, match="its instructions is avx avx2 fma, that of this run avx"):
-        checkpoint.load(path, {**fingerprint, "instructions": "avx"})
-    del fingerprint["instructions"]  # as earlier checkpoints have none
-    checkpoint.save(path, Checkpoint(fingerprint, [], {}))
-    checkpoint.load(path, {**fingerprint, "instructions": "avx"})
+        checkpoint.load(path, {**here, "instructions": "avx"})
+    del here["instructions"]  # as earlier checkpoints have none
+    checkpoint.save(path, Checkpoint(here, [], {}))
+    checkpoint.load(path, {**here, "instructions": "avx"})
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_in_a_notebook_weights_in_other_code_are_warned_of_and_those_in_their_ow
 
 
 def test_code_that_gives_the_same_numbers_is_not_warned_of(other_and_ours, monkeypatch):
-    monkeypatch.setattr(run_selection, "same_numbers", lambda *code: frozenset({HERE, "another"}))
+    monkeypatch.setattr(trained_run, "equivalent_codes", lambda *code: frozenset({HERE, "another"}))
     assert run_selection.load_run(f"run={other_and_ours[0]}", say=pytest.fail).notes == []
 
 
@@ -396,7 +396,7 @@ def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_
         return RunRecord("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
 
     monkeypatch.setattr(
-        run_selection, "same_numbers", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code})
+        run_selection, "equivalent_codes", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code})
     )
     assert run_selection._as_trained(trained_by("old"), trained_by(HERE))
     assert not run_selection._as_trained(trained_by("another"), trained_by(HERE))

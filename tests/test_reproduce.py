@@ -14,7 +14,7 @@ from conftest import client_of, our_claims, quick_database, runs_of
 from PIL import Image
 
 from seqadd import reproduce
-from seqadd.claims import checks, committed_curves, loading, measurements, outputs, report, results
+from seqadd.claims import checks, committed_curves, loading, measurements, report, results
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
@@ -243,7 +243,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
 
 def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp_path):
     folder, _ = reproduced
-    monkeypatch.setattr(measurements, "same_numbers", lambda: frozenset({"0123456789abcdef"}))
+    monkeypatch.setattr(measurements, "equivalent_codes", lambda: frozenset({"0123456789abcdef"}))
     code, out, _ = call(
         reproduce.main, "--dry-run", "--experiments", str(folder / "experiments"),
         f"tracking.uri=sqlite:///{folder}/mlflow.db",
@@ -304,8 +304,8 @@ def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_chan
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, "abc with changes")
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
-    monkeypatch.setattr(outputs, "resource_dir", lambda name: resource_dir(name) if name == "conf" else small.parent)
-    monkeypatch.setattr(outputs, "code_version", lambda: ("abc", changed_here))
+    monkeypatch.setattr(checks, "resource_dir", lambda name: resource_dir(name) if name == "conf" else small.parent)
+    monkeypatch.setattr(checks, "code_version", lambda: ("abc", changed_here))
     code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
     if changed_here == "true":
         assert code == 1

@@ -8,8 +8,20 @@ What notebooks call is in ``seqadd.trained`` and ``seqadd.activations``.
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+# Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
+# nearly everything imports: so here it is noticed, whichever file it was and before anything is done.
+if not __package__:
+    _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
+    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
+    print(
+        f"seqadd: no file of this folder is run by its path; from another folder: python -m seqadd.{_command}",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +36,6 @@ from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.tracking.store import Store
-
-# Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
-# nearly everything imports: so here it is noticed, whichever file it was and before anything is done.
-if not __package__:
-    _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
-    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
-    print(
-        f"seqadd: no file of this folder is run by its path; from another folder: python -m seqadd.{_command}",
-        file=sys.stderr,
-    )
-    sys.exit(2)
 
 #: The folder that looks go into, and the name of a run's artifact with them.
 FOLDER = "inspect"

@@ -11,14 +11,14 @@ import os
 import signal
 import sys
 
-from seqadd import train  # noqa: F401 - it imports all that a run needs but TensorFlow
-from seqadd.system.tensorflow_setup import quiet_import
-from seqadd.tracking import provenance
-
 # Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
 if sys.platform == "linux":
     _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG, which processes that are forked from this one do not inherit
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
+
+from seqadd import train  # noqa: F401 - it imports all that a run needs but TensorFlow
+from seqadd.system.tensorflow_setup import quiet_import
+from seqadd.tracking import provenance
 
 with quiet_import():
     from seqadd.models import architectures  # noqa: F401
