@@ -404,7 +404,7 @@ MUTATIONS = [
     Mutation(
         "bias-of-the-state-forgotten",
         "layers.py",
-        "return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units)], axis=0)",
+        "return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units, of_state.dtype)], axis=0)",
         "return of_inputs",
         "test_models.py::test_gru_by_hand_in_keras3_resets_after_the_product",
     ),
@@ -425,9 +425,40 @@ MUTATIONS = [
     Mutation(
         "initial-state-ignored",
         "layers.py",
-        "states = initial_state\n",
+        "states = None if initial_state is None else self._as_states(initial_state, sequences)\n",
         "states = None\n",
         "test_layers.py::test_an_initial_state_is_started_from",
+    ),
+    # What is saved, and what one row may do to another.
+    Mutation(
+        "loaded-without-skipping",
+        "layers.py",
+        '"skip_blanks": self.skip_blanks,',
+        '"skip_blanks": False,',
+        "test_layers.py::test_a_layer_is_loaded_as_it_was_saved",
+    ),
+    Mutation(
+        "saved-as-keras-own",
+        "layers.py",
+        """            "constant_input": self.constant_input,
+            "skip_blanks": self.skip_blanks,
+""",
+        "",
+        "test_layers.py::test_keras_own_layer_does_not_take_what_ours_has_saved",
+    ),
+    Mutation(
+        "no-number-in-all-rows",
+        "layers.py",
+        "one = tf.where(tf.math.is_finite(any_number), one, tf.ones_like(one))",
+        "pass",
+        "test_layers.py::test_what_is_no_number_stays_in_its_row",
+    ),
+    Mutation(
+        "loaded-without-peeking",
+        "encoder_decoder.py",
+        "any(isinstance(layer, keras.layers.RepeatVector) for layer in self.layers)",
+        "False",
+        "test_layers.py::test_every_model_is_loaded_as_it_was_saved",
     ),
     # The loss, and which rows and characters count.
     Mutation(

@@ -219,8 +219,11 @@ def count_carries(addends: Addends, digits: int) -> npt.NDArray[np.int64]:
 
 def count_digits(addends: Addends) -> npt.NDArray[np.int64]:
     """Digits of the longer addend of each pair, ``(n, 2) -> (n,)``: 2 for 61 + 5; 1 for 0 + 0."""
-    powers = 10 ** np.arange(1, 10)
-    return 1 + (addends.max(axis=1, initial=0)[:, None] >= powers).sum(axis=1)
+    return _count_digits(addends.max(axis=1, initial=0))
+
+
+def _count_digits(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return 1 + (numbers[:, None] >= 10 ** np.arange(1, 10)).sum(axis=1)
 
 
 def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
@@ -231,9 +234,25 @@ def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
 
 def write_questions(addends: Addends, digits: int, reverse: bool) -> Ids:
     """Ids of many questions, shape ``(n, 2 * digits + 1)``; each row as ``write_question`` writes it."""
-    return vocabulary.encode([write_question(a, b, digits, reverse) for a, b in addends.tolist()])
+    ids = np.full((len(addends), question_length(digits)), vocabulary.BLANK, dtype=np.uint8)
+    after_first = _write_numbers(ids, addends[:, 0], np.zeros(len(addends), dtype=np.int64))
+    ids[np.arange(len(addends)), after_first] = vocabulary.PLUS
+    _write_numbers(ids, addends[:, 1], after_first + 1)
+    return np.ascontiguousarray(ids[:, ::-1]) if reverse else ids
 
 
 def write_answers(addends: Addends, length: int) -> Ids:
     """Ids of the sums, padded with spaces to ``length`` characters, shape ``(n, length)``."""
-    return vocabulary.encode([str(a + b).ljust(length) for a, b in addends.tolist()])
+    ids = np.full((len(addends), length), vocabulary.BLANK, dtype=np.uint8)
+    _write_numbers(ids, addends.sum(axis=1), np.zeros(len(addends), dtype=np.int64))
+    return ids
+
+
+def _write_numbers(ids: Ids, numbers: npt.NDArray[np.int64], start: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Writes a number into each row of ``ids`` from column ``start`` on; returns the columns behind them."""
+    n_digits = _count_digits(numbers)
+    for place in range(n_digits.max(initial=0)):  # from the left
+        (rows,) = np.nonzero(place < n_digits)
+        digit = numbers[rows] // 10 ** (n_digits[rows] - 1 - place) % 10
+        ids[rows, start[rows] + place] = vocabulary.ZERO + digit
+    return start + n_digits

@@ -12,6 +12,8 @@ CHARACTERS = " +0123456789"
 
 #: The id of the blank, which pads questions and answers; where lengths are free it begins and ends an answer.
 BLANK = CHARACTERS.index(" ")
+#: The ids of the plus sign, and of the digit 0, behind which the others follow in order.
+PLUS, ZERO = CHARACTERS.index("+"), CHARACTERS.index("0")
 
 Ids = npt.NDArray[np.uint8]
 
