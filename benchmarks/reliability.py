@@ -68,22 +68,22 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
     config.epochs = 1_000_000
     history: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        place = RunDirectory(Path(folder) / "unfinished", "one")
-        with place.claimed(print):
-            place.begin(RunInfo("none", "none", "one", "one"))
+        run_dir = RunDirectory(Path(folder) / "unfinished", "one")
+        with run_dir.lock(print):
+            run_dir.begin(RunInfo("none", "none", "one", "one"))
             began, saving, saves = 0.0, 0.0, 0
             for row in loop.train(model, optimizer, data, config, history):
                 if row["epoch"] == 1:  # which carries the compilation
-                    place.save(Checkpoint({}, history, state.state(model, optimizer)))
+                    run_dir.save(Checkpoint({}, history, state.state(model, optimizer)))
                     began = time.perf_counter()
-                elif place.checkpoint_is_due():
+                elif run_dir.checkpoint_is_due():
                     start = time.perf_counter()
-                    place.save(Checkpoint({}, history, state.state(model, optimizer)))
+                    run_dir.save(Checkpoint({}, history, state.state(model, optimizer)))
                     saving += time.perf_counter() - start
                     saves += 1
                 passed = time.perf_counter() - began
                 if began and passed > seconds:
-                    size = (place.path / "checkpoint").stat().st_size
+                    size = (run_dir.path / "checkpoint").stat().st_size
                     yield {"saves": saves, "saving": saving, "seconds": passed, "bytes": size}
 
 

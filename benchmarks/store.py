@@ -71,10 +71,10 @@ def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]]
     store = open_store_with_retry(where, print)
     held_up = []
     with (
-        store.run_directory(f"writer {number}").claimed(print) as place,
+        store.run_directory(f"writer {number}").lock(print) as run_dir,
         # As a job of a sweep, which waits for a store that is busy.
         recording.record(
-            store, place, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP
+            store, run_dir, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP
         ) as run,
     ):
         to_begin = time.perf_counter() - begun

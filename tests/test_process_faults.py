@@ -50,8 +50,8 @@ def work():
     time.sleep(60)
 
 store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
-place = store.run_directory("one")
-with command(), place.claimed(print), recording.record(store, place, "one", params={}, tags={}, go_on=True) as run:
+run_dir = store.run_directory("one")
+with command(), run_dir.lock(print), recording.record(store, run_dir, "one", params={}, tags={}, go_on=True) as run:
     run.log_epoch({"epoch": 1, "loss": 2.5})
     run.log_epoch({"epoch": 2, "loss": 1.5})  # of which the store is told a second later
     if "hears nothing" in sys.argv:
@@ -101,16 +101,16 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
 
     quick_database(in_empty_folder)
     store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
-    place = store.run_directory("one")
+    run_dir = store.run_directory("one")
     started: list[tuple[str, dict[str, str]]] = []
     monkeypatch.setattr(run_directory, "spawn_detached", lambda *asked: started.append(asked))
-    place._have_it_reconciled()
+    run_dir._have_it_reconciled()
     ((module, variables),) = started
     assert module == reconcile.__name__
     monkeypatch.setenv(*next(iter(variables.items())))
     monkeypatch.setattr(reconcile, "_SECONDS_IN_ALL", 0)  # for this process goes on
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # as if that process were gone
-    with place.claimed(print), recording.record(store, place, "one", params={}, tags={}) as run:
+    with run_dir.lock(print), recording.record(store, run_dir, "one", params={}, tags={}) as run:
         run.end_now()
         reconcile.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
@@ -125,7 +125,7 @@ import os, signal, sys, threading, time
 from multiprocessing import forkserver, resource_tracker
 from seqadd.cli.entry import command
 from seqadd.cli.progress import Display
-from seqadd.cli.progress import Note
+from seqadd.cli.progress import Message
 from seqadd.errors import Interrupted
 from seqadd.launch import local
 from seqadd.launch.local import JobSucceeded
@@ -153,7 +153,7 @@ def work(label, connection):
             if label == "dies with the fork server":
                 kill(os.getpid())
             if label.startswith("sleeps"):
-                connection.send(Note(f"process={os.getpid()}"))
+                connection.send(Message(f"process={os.getpid()}"))
                 time.sleep(60)
             connection.send(JobSucceeded("1"))
     except Interrupted as stopped:
@@ -334,11 +334,11 @@ def test_a_database_of_the_longest_name_works(database, in_empty_folder):
     quick_database(in_empty_folder)
     (in_empty_folder / "mlflow.db").rename(database)
     store = connection.open_store(make_config(f"tracking.uri='sqlite:///{database}'").tracking)
-    place = store.run_directory("one")
+    run_dir = store.run_directory("one")
     long = "sweep " + "x" * 10_000  # is cut where MLflow has no room for it
     with (
-        place.claimed(print),
-        recording.record(store, place, long, params={"overrides": long}, tags={"overrides": long}) as run,
+        run_dir.lock(print),
+        recording.record(store, run_dir, long, params={"overrides": long}, tags={"overrides": long}) as run,
     ):
         pass
     recorded = store.client.get_run(run.run_id)

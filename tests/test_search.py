@@ -282,9 +282,9 @@ def small_trial(
     quick_database(folder)
     config = make_config(*SMALL, "cell=simple_rnn", "epochs=6", "jit=false", *OF_SEARCH, *overrides)
     store = open_store(config.tracking)
-    place = search_directory(store, "s")
-    place.path.mkdir(parents=True)
-    study = open_study(place.path / JOURNAL, "maximize")
+    run_dir = search_directory(store, "s")
+    run_dir.path.mkdir(parents=True)
+    study = open_study(run_dir.path / JOURNAL, "maximize")
     for name, value in {"metric": metric, "pruner": "median", "startup_trials": 1, "warmup_epochs": 2}.items():
         study.set_user_attr(name, value)
     for _ in range(2):

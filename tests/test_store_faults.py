@@ -62,8 +62,8 @@ def older(path: Path) -> None:
 def open_run(store: Store, **settings: object) -> Iterator[recording.RunRecorder]:
     """A run of its own."""
     with (
-        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
-        recording.record(store, place, "name", **{"params": {}, "tags": {}, **settings}) as run,
+        store.run_directory(uuid.uuid4().hex).lock(print) as run_dir,
+        recording.record(store, run_dir, "name", **{"params": {}, "tags": {}, **settings}) as run,
     ):
         yield run
 

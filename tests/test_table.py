@@ -32,9 +32,9 @@ def record(
     if "user" in tags:
         tags["mlflow.user"] = tags.pop("user")
     with (
-        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
+        store.run_directory(uuid.uuid4().hex).lock(print) as run_dir,
         recording.record(
-            store, place, "any name", params=config.result_keys() if params is None else params, tags=tags
+            store, run_dir, "any name", params=config.result_keys() if params is None else params, tags=tags
         ) as run,
     ):
         run.log_history([{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])

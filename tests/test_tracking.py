@@ -45,8 +45,8 @@ def open_run(
 ) -> Iterator[recording.RunRecorder]:
     """A run of its own, or the one that the key stands for."""
     with (
-        store.run_directory(key or uuid.uuid4().hex).claimed(print) as place,
-        recording.record(store, place, name, **{"params": {}, "tags": {}, **settings}) as run,
+        store.run_directory(key or uuid.uuid4().hex).lock(print) as run_dir,
+        recording.record(store, run_dir, name, **{"params": {}, "tags": {}, **settings}) as run,
     ):
         yield run
 
@@ -257,8 +257,8 @@ from seqadd.config.schema import Tracking
 from seqadd.tracking import connection
 from seqadd.tracking import recording
 store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
-with store.run_directory(sys.argv[1]).claimed(print) as place:
-    with recording.record(store, place, "one of eight", params={"a": 1}, tags={}) as run:
+with store.run_directory(sys.argv[1]).lock(print) as run_dir:
+    with recording.record(store, run_dir, "one of eight", params={"a": 1}, tags={}) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
 """
 
@@ -298,8 +298,8 @@ def test_a_run_is_the_one_wanted_only_if_its_sums_are_too(store):
 
 
 def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
-    with store.run_directory("dead").claimed(print) as place:
-        place.begin(RunInfo("mlflow.db", "seqadd", "dead", "recorder of the dead"))
+    with store.run_directory("dead").lock(print) as run_dir:
+        run_dir.begin(RunInfo("mlflow.db", "seqadd", "dead", "recorder of the dead"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "recorder of the dead"})
     with open_run(store, key="live") as live:
         delivery.reconcile(store)
@@ -310,11 +310,11 @@ def test_a_run_without_a_process_is_killed_and_a_live_one_is_left_alone(store):
 
 def test_a_killed_run_is_given_the_epochs_of_its_checkpoint(store):
     history = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
-    with store.run_directory("dead").claimed(print) as place:
-        place.begin(RunInfo("mlflow.db", "seqadd", "dead", "r"))
+    with store.run_directory("dead").lock(print) as run_dir:
+        run_dir.begin(RunInfo("mlflow.db", "seqadd", "dead", "r"))
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
         store.log_epochs(dead, [(history[0], 1)])
-        place.save(Checkpoint({}, history, {}))
+        run_dir.save(Checkpoint({}, history, {}))
     delivery.reconcile(store)
     assert store.history(dead, "loss") == {1: 1.0, 2: 1 / 2, 3: 1 / 3}
     assert len(store.client.get_metric_history(dead, "loss")) == 3
@@ -325,8 +325,8 @@ def test_what_a_process_left_that_was_killed_before_it_had_a_record_is_removed(s
     folder = in_empty_folder / "unfinished"
     (folder / "only a folder").mkdir(parents=True)
     (folder / "only a lock.lock").touch()
-    with store.run_directory("no record").claimed(print) as place:
-        place.begin(RunInfo("mlflow.db", "seqadd", "name", "nobody"))
+    with store.run_directory("no record").lock(print) as run_dir:
+        run_dir.begin(RunInfo("mlflow.db", "seqadd", "name", "nobody"))
     delivery.reconcile(store)
     assert not folder.exists()
 
@@ -422,14 +422,14 @@ def test_what_waits_can_lie_in_a_folder_of_ones_choice(in_empty_folder):
 
 
 def test_a_run_goes_on_as_the_same_only_if_nothing_that_is_known_of_it_can_be_contradicted(store):
-    with store.run_directory("one").claimed(print) as place:
-        assert not delivery.can_go_on(store, place, None)  # there is none
-        place.begin(RunInfo("mlflow.db", "seqadd", "one", "r"))
+    with store.run_directory("one").lock(print) as run_dir:
+        assert not delivery.can_go_on(store, run_dir, None)  # there is none
+        run_dir.begin(RunInfo("mlflow.db", "seqadd", "one", "r"))
         run_id = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
-        assert delivery.can_go_on(store, place, None)
+        assert delivery.can_go_on(store, run_dir, None)
         store.log_epochs(run_id, [({"epoch": 1, "loss": 0.5}, 1)])
-        assert not delivery.can_go_on(store, place, None)
-        assert delivery.can_go_on(store, place, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
+        assert not delivery.can_go_on(store, run_dir, None)
+        assert delivery.can_go_on(store, run_dir, Checkpoint({}, [{"epoch": 1, "loss": 0.5}], {}))
 
 
 def test_many_epochs_of_many_metrics_are_recorded_though_a_store_takes_a_thousand_at_once(store):

@@ -41,10 +41,10 @@ def record_run(
     data = dataset.make_dataset(config)
     all_tags = {**provenance.run_tags(config), "data_digest": data.digest(), **tags}
     with (
-        store.run_directory(uuid.uuid4().hex).claimed(print) as place,
+        store.run_directory(uuid.uuid4().hex).lock(print) as run_dir,
         recording.record(
             store,
-            place,
+            run_dir,
             artifacts.run_name(config),
             params=config.result_keys(),
             tags={name: value for name, value in all_tags.items() if value is not None},

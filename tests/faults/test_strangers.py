@@ -151,8 +151,8 @@ def test_what_others_have_written_to_the_store_cannot_act_in_a_table(name, in_em
     store = connection.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": name, "machine": name, "tensorflow": name}
     with (
-        store.run_directory("one").claimed(print) as place,
-        recording.record(store, place, name, params=config.result_keys(), tags=tags) as record,
+        store.run_directory("one").lock(print) as run_dir,
+        recording.record(store, run_dir, name, params=config.result_keys(), tags=tags) as record,
     ):
         record.log_epoch({"epoch": 10, "loss": 1.0, "acc": 0.1, "val_acc": 0.2})
     selection = composition.compose_selection(["cell=lstm", f"tracking.experiment='{name}'"])
@@ -188,8 +188,8 @@ def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run
     here = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),
-        here.run_directory("one").claimed(print) as place,
-        recording.record(here, place, "one", params={}, tags={}),
+        here.run_directory("one").lock(print) as run_dir,
+        recording.record(here, run_dir, "one", params={}, tags={}),
     ):
         1 / 0  # noqa: B018
     there = connection.open_store(Tracking("sqlite:///other.db", "seqadd", None, None))

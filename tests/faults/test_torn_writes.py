@@ -29,12 +29,12 @@ def checkpoint_of(epochs: int) -> Checkpoint:
 
 def place_with(folder: Path, epochs: int) -> RunDirectory:
     """A run that has written a checkpoint after each of so many epochs."""
-    place = RunDirectory(folder / "unfinished", "run")
-    with place.claimed(print):
-        place.begin(RunInfo("mlflow.db", "seqadd", "name", "recorder"))
+    run_dir = RunDirectory(folder / "unfinished", "run")
+    with run_dir.lock(print):
+        run_dir.begin(RunInfo("mlflow.db", "seqadd", "name", "recorder"))
         for epoch in range(1, epochs + 1):
-            place.save(checkpoint_of(epoch))
-    return place
+            run_dir.save(checkpoint_of(epoch))
+    return run_dir
 
 
 def at_step(step: str, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,68 +82,68 @@ def in_another_process(do: Callable[[], None]) -> int:
 def test_a_process_killed_while_it_writes_a_checkpoint_leaves_the_one_before_or_the_new_one(
     step, tmp_path, monkeypatch
 ):
-    place = place_with(tmp_path, epochs=2)
+    run_dir = place_with(tmp_path, epochs=2)
 
     def save_and_die():
         at_step(step, lambda: os.kill(os.getpid(), signal.SIGKILL), monkeypatch)
         own = RunDirectory(tmp_path / "unfinished", "run")
-        with own.claimed(print):
+        with own.lock(print):
             own.save(checkpoint_of(3))
 
     status = in_another_process(save_and_die)
     assert status == (0 if step == "none" else signal.SIGKILL)
     said: list[str] = []
-    with place.claimed(said.append):  # the lock of a killed process is free
-        found = place.latest_checkpoint(FINGERPRINT, said.append)
+    with run_dir.lock(said.append):  # the lock of a killed process is free
+        found = run_dir.latest_checkpoint(FINGERPRINT, said.append)
         assert said == []
         assert found is not None
         assert len(found.history) == (3 if step in ("fsync 2", "none") else 2)
         assert (found.arrays["model/kernel"] == len(found.history)).all()
-        assert not list(place.path.glob("unfinished.*"))  # what it left half written is gone
+        assert not list(run_dir.path.glob("unfinished.*"))  # what it left half written is gone
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
 def test_a_disk_without_room_is_named_and_the_checkpoints_that_are_there_stay(step, tmp_path, monkeypatch):
-    place = place_with(tmp_path, epochs=2)
-    with place.claimed(print), monkeypatch.context() as patched:
+    run_dir = place_with(tmp_path, epochs=2)
+    with run_dir.lock(print), monkeypatch.context() as patched:
 
         def no_room():
             raise OSError(28, "No space left on device")
 
         at_step(step, no_room, patched)
         with pytest.raises(CannotWrite, match=r"^cannot write .*/checkpoint: No space left on device$"):
-            place.save(checkpoint_of(3))
-    found = place.latest_checkpoint(FINGERPRINT, print)
+            run_dir.save(checkpoint_of(3))
+    found = run_dir.latest_checkpoint(FINGERPRINT, print)
     assert found is not None
     assert len(found.history) == (3 if step == "fsync 2" else 2)
 
 
 def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
-    place = place_with(tmp_path, epochs=3)
-    latest = place.path / "checkpoint"
+    run_dir = place_with(tmp_path, epochs=3)
+    latest = run_dir.path / "checkpoint"
     latest.write_bytes(latest.read_bytes()[:-100])
     said: list[str] = []
-    found = place.latest_checkpoint(FINGERPRINT, said.append)
+    found = run_dir.latest_checkpoint(FINGERPRINT, said.append)
     assert found is not None
     assert len(found.history) == 2
     assert said == [f"{latest} is not used: its checkpoint is damaged: the checksum does not fit"]
 
 
 def test_two_torn_checkpoints_are_both_named_and_none_is_used(tmp_path):
-    place = place_with(tmp_path, epochs=3)
+    run_dir = place_with(tmp_path, epochs=3)
     for name in ("checkpoint", "checkpoint.before"):
-        content = bytearray((place.path / name).read_bytes())
+        content = bytearray((run_dir.path / name).read_bytes())
         content[len(content) // 2] ^= 1
-        (place.path / name).write_bytes(content)
+        (run_dir.path / name).write_bytes(content)
     said: list[str] = []
-    assert place.latest_checkpoint(FINGERPRINT, said.append) is None
+    assert run_dir.latest_checkpoint(FINGERPRINT, said.append) is None
     assert [line.split(" is not used")[0].rpartition("/")[2] for line in said] == ["checkpoint", "checkpoint.before"]
 
 
 def test_a_foreign_checkpoint_is_named_and_not_used(tmp_path):
-    place = place_with(tmp_path, epochs=1)
+    run_dir = place_with(tmp_path, epochs=1)
     said: list[str] = []
-    assert place.latest_checkpoint({"configuration": "cd"}, said.append) is None
+    assert run_dir.latest_checkpoint({"configuration": "cd"}, said.append) is None
     assert said[0].endswith("its configuration is ab, that of this run cd")
 
 
@@ -176,18 +176,18 @@ def test_whoever_reads_a_file_that_is_being_replaced_reads_it_whole(tmp_path):
 def test_a_checkpoint_is_due_after_seconds_and_more_seldom_where_writing_takes_long(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("seqadd.tracking.run_directory.time.monotonic", lambda: clock[0])
-    place = place_with(tmp_path, epochs=1)
+    run_dir = place_with(tmp_path, epochs=1)
     clock[0] += 4.9
-    assert not place.checkpoint_is_due()
+    assert not run_dir.checkpoint_is_due()
     clock[0] += 0.2
-    assert place.checkpoint_is_due()
+    assert run_dir.checkpoint_is_due()
 
     def slow(path, checkpoint, **settings):
         clock[0] += 3.0
 
     monkeypatch.setattr(checkpoint, "save", slow)
-    place.save(checkpoint_of(2))
+    run_dir.save(checkpoint_of(2))
     clock[0] += 299
-    assert not place.checkpoint_is_due()  # 3 seconds are a hundredth of 300
+    assert not run_dir.checkpoint_is_due()  # 3 seconds are a hundredth of 300
     clock[0] += 2
-    assert place.checkpoint_is_due()
+    assert run_dir.checkpoint_is_due()

@@ -146,8 +146,8 @@ def test_who_may_only_read_an_experiment_is_told_so_before_a_run_begins(server, 
     def record() -> None:
         store = connection.open_store(where)
         with (
-            store.run_directory("one").claimed(print) as place,
-            recording.record(store, place, "of ann", params={}, tags={}) as run,
+            store.run_directory("one").lock(print) as run_dir,
+            recording.record(store, run_dir, "of ann", params={}, tags={}) as run,
         ):
             run.log_epoch({"epoch": 1, "loss": 0.5})
 
@@ -282,10 +282,10 @@ from seqadd.config.schema import Tracking
 def write(number):
     begin.wait()
     store = connection.open_store_with_retry(Tracking(sys.argv[1], "writers", None, "unfinished"), print)
-    with store.run_directory(str(number)).claimed(print) as place:
+    with store.run_directory(str(number)).lock(print) as run_dir:
         # As a job of a sweep, which waits for a store that is busy.
         params = {{"writer": number}}
-        with recording.record(store, place, "writer", params=params, tags={{}}, parent_run_id=32 * "0") as run:
+        with recording.record(store, run_dir, "writer", params=params, tags={{}}, parent_run_id=32 * "0") as run:
             for epoch in range(1, {EPOCHS} + 1):
                 run.log_epoch({{"epoch": epoch, **{{name: number + epoch / 100 + n / 10000
                                                    for n, name in enumerate({METRICS})}}}})

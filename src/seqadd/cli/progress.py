@@ -29,13 +29,20 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something about a run that a person should know, in one line."""
+class Message:
+    """A line about a run."""
 
     text: str
 
 
-Report = Callable[[EpochDone | Note], None]
+#: Receives what happens to a run.
+Notify = Callable[[EpochDone | Message], None]
+
+
+def as_messages(notify: Notify) -> Callable[[str], None]:
+    """A function that sends a text as a message."""
+    return lambda text: notify(Message(text))
+
 
 _SHOWN = ("loss", "acc", "val_acc")
 # Plain lines come this often: every twentieth of the epochs.
@@ -113,10 +120,10 @@ class Display:
             job.label.ljust(self._width), total=job.epochs, epochs="preparing", metrics="", left=None
         )
 
-    def receive(self, index: int, message: EpochDone | Note) -> None:
+    def receive(self, index: int, message: EpochDone | Message) -> None:
         """Job ``index`` says where it is."""
         job = self._jobs[index]
-        if isinstance(message, Note):
+        if isinstance(message, Message):
             self.say(f"{job.label.ljust(self._width)}  {message.text}")
             return
         now = time.monotonic()

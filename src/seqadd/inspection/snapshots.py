@@ -6,7 +6,7 @@ pictures as images with steps too, through which MLflow's page goes with a slide
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seqadd.config.schema import Config
@@ -18,43 +18,48 @@ from seqadd.inspection.panels import layer_heatmaps, question_heatmap
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.artifacts import IMAGES, snapshot_name
+from seqadd.training.session import Listener, TrainingSession
 
 if TYPE_CHECKING:
-    import keras
-
     from seqadd.tracking.recording import RunRecorder
 
 
-def taker(config: Config, data: Dataset, model: keras.Model, record: RunRecorder) -> Callable[[int], None]:
-    """A function that is told before the first epoch (0) and after each, and takes a snapshot where one is due.
+class Snapshots(Listener):
+    """Takes a snapshot where one is due: before the first epoch, or the one that is resumed, and after each.
 
     Args:
-        config: says when, and of which question.
-        data: without a question, the first of the held-out sums is it.
-        model: as it is when the function is called.
-        record: gets the snapshots.
+        config: says when, and of which question; without a question, it is the first of the held-out sums.
+        data: the sums of the run.
+        recorder: gets the snapshots.
     """
-    every = config.inspect.every
-    if every is None:
-        return lambda epoch: None
-    first_held_out = as_people_write(vocabulary.decode(data.val_questions[:1])[0], config.reverse)
-    asked = predict.encode_question(config, config.inspect.question or first_held_out)
 
-    def take(epoch: int) -> None:
-        if epoch % every and epoch != config.epochs:
-            return
+    def __init__(self, config: Config, data: Dataset, recorder: RunRecorder) -> None:
+        first_held_out = as_people_write(vocabulary.decode(data.val_questions[:1])[0], config.reverse)
+        self._question = predict.encode_question(config, config.inspect.question or first_held_out)
+        self._recorder = recorder
+
+    def on_begin(self, session: TrainingSession) -> None:
+        self._take_where_due(session, len(session.history))
+
+    def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
+        self._take_where_due(session, int(row["epoch"]))
+
+    def _take_where_due(self, session: TrainingSession, epoch: int) -> None:
+        every = session.config.inspect.every
+        if every is not None and (epoch % every == 0 or epoch == session.config.epochs):
+            self._take(session, epoch)
+
+    @defer_signals()  # an asynchronous exception raised inside TensorFlow or matplotlib surfaces as a different error
+    def _take(self, session: TrainingSession, epoch: int) -> None:
         from seqadd.reporting import heatmaps
         from seqadd.training import state
 
-        with defer_signals():  # an exception out of the blue inside TensorFlow or matplotlib comes out as another
-            (view,) = trace.trace(model, [asked])
-            panels = [question_heatmap(view), *layer_heatmaps([view])[0]]
-            picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
-            with atomic_write(record.artifact(snapshot_name(epoch, "weights.h5"))) as path:
-                state.save_weights(model, path)
-            drawn = record.artifact(snapshot_name(epoch, "png"))
-            with atomic_write(drawn) as path:
-                picture.savefig(path, dpi=80)
-            record.show_image(drawn, IMAGES, epoch)
-
-    return take
+        (view,) = trace.trace(session.model, [self._question])
+        panels = [question_heatmap(view), *layer_heatmaps([view])[0]]
+        picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
+        with atomic_write(self._recorder.artifact(snapshot_name(epoch, "weights.h5"))) as path:
+            state.save_weights(session.model, path)
+        drawn = self._recorder.artifact(snapshot_name(epoch, "png"))
+        with atomic_write(drawn) as path:
+            picture.savefig(path, dpi=80)
+        self._recorder.show_image(drawn, IMAGES, epoch)

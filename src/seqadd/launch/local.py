@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from seqadd.cli.entry import end
-from seqadd.cli.progress import Display, EpochDone, Note
+from seqadd.cli.progress import Display, EpochDone, Message
 from seqadd.config import cost
 from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
@@ -378,7 +378,7 @@ def _work(config: Config, connection: Connection) -> None:
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.train import train_run
 
-                def report(message: EpochDone | Note | JobSucceeded) -> None:
+                def report(message: EpochDone | Message | JobSucceeded) -> None:
                     with suppress(OSError):  # the sweep is gone, and this process is about to be told
                         connection.send(message)
 
@@ -415,10 +415,10 @@ def _is_over(connection: Connection, timeout: float | None) -> bool:
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     """Takes one message of a job; False when there will be no more."""
     try:
-        message: EpochDone | Note | JobSucceeded | JobFailed = connection.recv()
+        message: EpochDone | Message | JobSucceeded | JobFailed = connection.recv()
     except (EOFError, OSError):  # OSError when it was killed in the middle of a message
         return False
-    if isinstance(message, (EpochDone, Note)):
+    if isinstance(message, (EpochDone, Message)):
         display.receive(job.index, message)
     else:
         job.outcome = message

@@ -66,19 +66,19 @@ def run_search(
     store = connection.open_store(configs[0].tracking, say=print_line)
     delivery.reconcile(store)
     name = identity(space, configs[0], settings)
-    place = search_directory(store, name)
+    run_dir = search_directory(store, name)
     go_on = not any(config.force for config in configs)
-    with place.claimed(print_line):
-        delivery.deliver(store, place)
-        earlier = store.finished_search(name) if go_on and place.about() is None else None
-        if earlier is not None and _fetch_journal(store, earlier, place.path / JOURNAL):
-            search = Search(open_study(place.path / JOURNAL), space, settings)
+    with run_dir.lock(print_line):
+        delivery.deliver(store, run_dir)
+        earlier = store.finished_search(name) if go_on and run_dir.about() is None else None
+        if earlier is not None and _fetch_journal(store, earlier, run_dir.path / JOURNAL):
+            search = Search(open_study(run_dir.path / JOURNAL), space, settings)
             if not search.missing():
                 print_line(f"finished already: search {earlier.run_id}; force=true searches again")
                 run_id = _report(search)
-                place.discard()
+                run_dir.discard()
                 return run_id
-            delivery.reopen(store, place, earlier)
+            delivery.reopen(store, run_dir, earlier)
         numeric_flags.check_flags()
         params = {
             **{f"space.{key}": written for key, written in space.written.items()},
@@ -92,8 +92,8 @@ def run_search(
         }
         # Tags, because they can be others when the same search goes on.
         tags = {SEARCH: name, "overrides": said, "trials": str(settings.trials)}
-        with parent_run(store, place, f"search {said}", params, tags, go_on=go_on) as parent:
-            search = Search(open_study(place.path / JOURNAL, settings.direction), space, settings)
+        with parent_run(store, run_dir, f"search {said}", params, tags, go_on=go_on) as parent:
+            search = Search(open_study(run_dir.path / JOURNAL, settings.direction), space, settings)
             search.begin(configs[0])
             numbers = search.missing()
             begun = len(search.over())
@@ -110,7 +110,7 @@ def run_search(
 
             own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # which could be read as 1e5
             launch(search, numbers, own, ended)
-            _record(search, parent, place.path / JOURNAL)
+            _record(search, parent, run_dir.path / JOURNAL)
             return _report(search)
 
 

@@ -58,20 +58,20 @@ def run_sweep(
     store = connection.open_store(configs[0].tracking, say=print_line)
     delivery.reconcile(store)
     # The same sweep again goes on under the same parent run.
-    place = store.run_directory(
+    run_dir = store.run_directory(
         numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs])
     )
-    with place.claimed(print_line):
-        delivery.deliver(store, place)
+    with run_dir.lock(print_line):
+        delivery.deliver(store, run_dir)
         there = finished_jobs(store, labels, configs) if finished is None else dict(finished)
         missing = [index for index in range(len(configs)) if index not in there]
         if not missing:
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
-            if place.about() is None:  # and so is the sweep, or it never was one
+            if run_dir.about() is None:  # and so is the sweep, or it never was one
                 return [there[index] for index in range(len(configs))]
         else:
             numeric_flags.check_flags()
-        with parent_run(store, place, name, params, go_on=not any(config.force for config in configs)) as parent:
+        with parent_run(store, run_dir, name, params, go_on=not any(config.force for config in configs)) as parent:
             launched = launch(missing, parent.run_id) if missing else []
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
     return [results[index] for index in range(len(configs))]
@@ -80,7 +80,7 @@ def run_sweep(
 @contextmanager
 def parent_run(
     store: Store,
-    place: RunDirectory,
+    run_dir: RunDirectory,
     name: str,
     params: dict[str, object],
     tags: Mapping[str, str] | None = None,
@@ -91,7 +91,7 @@ def parent_run(
     from seqadd.tracking import delivery, provenance, recording
 
     said = {**provenance.code_tags(), **(tags or {})}
-    with recording.record(store, place, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
+    with recording.record(store, run_dir, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
         try:
             yield parent
         finally:

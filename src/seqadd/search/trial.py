@@ -18,6 +18,7 @@ from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, DeliveryPending, Pruned
 from seqadd.search.journal import JOURNAL, MEDIAN, NONE, RUN_ID, fail_trial, open_study, search_directory, trial_in
 from seqadd.system.signals import defer_signals
+from seqadd.training.session import Listener, TrainingSession
 
 if TYPE_CHECKING:
     import optuna
@@ -29,7 +30,7 @@ TRIAL = "trial"
 
 
 @contextmanager
-def trial_of(config: Config, store: Store) -> Iterator[Trial]:
+def open_trial(config: Config, store: Store) -> Iterator[Trial]:
     """The trial that a run is, whose end the study is told of; for a run that is none, one that does nothing.
 
     A run that is interrupted or killed leaves its trial under way, so that it can be gone on with.
@@ -59,7 +60,7 @@ def trial_of(config: Config, store: Store) -> Iterator[Trial]:
         trial.tell("COMPLETE")
 
 
-class Trial:
+class Trial(Listener):
     """Tells the study of a trial, and asks it whether the trial is hopeless.
 
     Args:
@@ -110,7 +111,7 @@ class Trial:
         return {} if self._study is None else {int(row["epoch"]): self._value(row) for row in history}
 
     @defer_signals()
-    def report(self, row: Mapping[str, float]) -> None:
+    def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
         """Tells the study of an epoch.
 
         Raises:

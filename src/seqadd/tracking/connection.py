@@ -24,6 +24,7 @@ from seqadd.system.library_log import with_log_path
 from seqadd.system.signals import defer_signals
 from seqadd.tracking import artifact_locations, database
 from seqadd.tracking.database import check_database, sqlite_path, sqlite_uri
+from seqadd.tracking.delivery import reconcile
 from seqadd.tracking.retry import STORE_ERRORS, backoff, short_timeout, summarize_error
 from seqadd.tracking.store import Store
 
@@ -31,6 +32,21 @@ _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there ar
 
 #: What helps where artifacts cannot go where a store remembers them.
 RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
+
+
+def connect(tracking: Tracking, notify: Callable[[str], None], *, create: bool = True) -> Store:
+    """Opens the store of a run, of a sweep or of a reader, and reconciles runs whose processes are gone.
+
+    A job of a sweep waits for a store that the sweep has opened and reconciled.
+
+    Raises:
+        StoreNotFound, StoreUnavailable, ConfigError: as ``open_store``.
+    """
+    if tracking.parent_run_id is not None:
+        return open_store_with_retry(tracking, notify)
+    store = open_store(tracking, create=create, say=notify)
+    reconcile(store)
+    return store
 
 
 @defer_signals()

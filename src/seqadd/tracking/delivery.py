@@ -20,37 +20,37 @@ def reconcile(store: Store) -> None:
 
     Does what can be done now: what has to wait goes on waiting.
     """
-    for place in run_directories(store.run_directories):
-        with suppress(*STORE_ERRORS), place.claimed_if_free() as free:
+    for run_dir in run_directories(store.run_directories):
+        with suppress(*STORE_ERRORS), run_dir.try_lock() as free:
             if free:
-                deliver(store, place)
+                deliver(store, run_dir)
 
 
 @defer_signals()
-def deliver(store: Store, place: RunDirectory) -> None:
-    """Tells the store what waits in a place that this process has claimed.
+def deliver(store: Store, run_dir: RunDirectory) -> None:
+    """Tells the store what waits in a run directory that this process has locked.
 
     A run without an ending has lost its process: it is KILLED, with the epochs of its last checkpoint.
     """
-    about = place.about()
+    about = run_dir.about()
     if about is None:
-        place.discard()
+        run_dir.discard()
         return
     if about.store != store.name:
         return
-    ending = place.ending()
-    run = begun_run(store, place)
+    ending = run_dir.ending()
+    run = begun_run(store, run_dir)
     if run is None:  # never begun, or deleted by somebody; a checkpoint is still good
-        place.told()
-        if not place.has_checkpoint():
-            place.discard()
+        run_dir.mark_delivered()
+        if not run_dir.has_checkpoint():
+            run_dir.discard()
         return
     if ending is None:
         if run.info.status != "RUNNING":
             return
-        checkpoint = place.latest_checkpoint(None, lambda text: None)
+        checkpoint = run_dir.latest_checkpoint(None, lambda text: None)
         ending = PendingResult("KILLED", now_ms(), checkpoint.history if checkpoint is not None else [])
-        place.end(ending)
+        run_dir.end(ending)
     run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
     if ending.status != "FINISHED":  # before what may not have room
         store.client.set_terminated(run_id, ending.status, end_time)
@@ -60,28 +60,28 @@ def deliver(store: Store, place: RunDirectory) -> None:
     store.log_epochs(run_id, [(row, time_ms) for row, time_ms in rows if row["epoch"] > known])
     if ending.dataset:
         store.log_dataset(run_id, ending.dataset)
-    if place.artifacts.is_dir():
-        store.log_folder(run_id, place.artifacts)
+    if run_dir.artifacts.is_dir():
+        store.log_folder(run_id, run_dir.artifacts)
     if ending.tags:
         store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
     if ending.status == "FINISHED":  # after what a finished run promises to have
         store.client.set_terminated(run_id, ending.status, end_time)
-        place.discard()
+        run_dir.discard()
     elif PRUNED in ending.tags:  # nobody goes on with it
-        place.discard()
+        run_dir.discard()
     else:
-        place.told()
+        run_dir.mark_delivered()
 
 
-def reopen(store: Store, place: RunDirectory, run: RunRecord) -> None:
-    """Has a place go on with a run that is over, as if it had been begun there."""
+def reopen(store: Store, run_dir: RunDirectory, run: RunRecord) -> None:
+    """Has a run directory continue a run that is over, as if it had been begun there."""
     about = RunInfo(store.name, store.experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
-    place.begin(about, keep_checkpoints=True)
+    run_dir.begin(about, keep_checkpoints=True)
 
 
-def begun_run(store: Store, place: RunDirectory) -> Run | None:
-    """The run that was begun in a place, as the store has it; None if it was not, or was deleted."""
-    about = place.about()
+def begun_run(store: Store, run_dir: RunDirectory) -> Run | None:
+    """The run that was begun in a run_dir, as the store has it; None if it was not, or was deleted."""
+    about = run_dir.about()
     if about is None:
         return None
     # Of whatever experiment: who comes next to this store need not have the same one in mind.
@@ -94,14 +94,14 @@ def begun_run(store: Store, place: RunDirectory) -> Run | None:
     return found[-1] if found else None
 
 
-def can_go_on(store: Store, place: RunDirectory, checkpoint: Checkpoint | None) -> bool:
-    """Whether the run that was begun in a place goes on as the same run.
+def can_go_on(store: Store, run_dir: RunDirectory, checkpoint: Checkpoint | None) -> bool:
+    """Whether the run that was begun in a run directory goes on as the same run.
 
     That is so when it goes on from its checkpoint, or has no epoch yet that another beginning could contradict.
     """
     if checkpoint is not None:
         return True
-    begun = begun_run(store, place)
+    begun = begun_run(store, run_dir)
     return begun is not None and store.last_epoch(begun.info.run_id) == 0
 
 

@@ -42,12 +42,12 @@ def main() -> None:
     delivery.reconcile(open_store(Tracking(**asked["tracking"])))
 
 
-def _set_status(database: Path, place: RunDirectory) -> None:
+def _set_status(database: Path, run_dir: RunDirectory) -> None:
     """Sets the status of a run that is over without MLflow, whose import takes 15 seconds on a busy machine."""
     for pause in (0.0, _SECONDS_UNTIL_THE_LOCK_IS_FREE):
         time.sleep(pause)
-        with place.claimed_if_free() as free:
-            about, ending = place.about(), place.ending()
+        with run_dir.try_lock() as free:
+            about, ending = run_dir.about(), run_dir.ending()
             if free and about is not None and ending is not None and ending.status != "FINISHED":
                 with (
                     closing(sqlite3.connect(f"file:{quote(str(database))}?mode=rw", uri=True)) as connection,

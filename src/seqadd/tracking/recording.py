@@ -22,6 +22,7 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_SOURCE_TYPE,
     MLFLOW_USER,
 )
+from omegaconf import OmegaConf
 
 from seqadd.config.schema import Config, override_text
 from seqadd.data.addition import Dataset
@@ -29,8 +30,9 @@ from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Interrupted
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path
 from seqadd.system.signals import defer_signals, on_forced_exit
+from seqadd.tracking.artifacts import run_name
 from seqadd.tracking.delivery import begun_run, deliver, now_ms
-from seqadd.tracking.provenance import user_name
+from seqadd.tracking.provenance import run_tags, user_name
 from seqadd.tracking.retry import (
     MAX_SECONDS_BETWEEN_ATTEMPTS,
     SECONDS_BEFORE_ATTEMPTS,
@@ -43,15 +45,45 @@ from seqadd.tracking.retry import (
 )
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo
 from seqadd.tracking.store import Store
+from seqadd.training.checkpoint import Start
+from seqadd.training.session import Listener, TrainingSession
 
 _LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters that MLflow's tables have room for
 _SECONDS_BETWEEN_REQUESTS = 1.0
 
 
 @contextmanager
+def record_training(
+    store: Store,
+    run_dir: RunDirectory,
+    config: Config,
+    data: Dataset,
+    start: Start,
+    trial_tags: Mapping[str, str],
+    notify: Callable[[str], None],
+) -> Iterator[RunRecorder]:
+    """The record of one training: parameters, tags, data set and the epochs that are behind it; see ``record``."""
+    digest = start.fingerprint["data"]
+    with record(
+        store,
+        run_dir,
+        run_name(config),
+        params=config.result_keys(),
+        tags={**run_tags(config), "data_digest": digest, **start.tags, **trial_tags},
+        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
+        parent_run_id=config.tracking.parent_run_id,
+        go_on=start.same_run,
+        say=notify,
+    ) as recorder:
+        recorder.log_dataset(config, data, digest)
+        recorder.log_history(start.history)
+        yield recorder
+
+
+@contextmanager
 def record(
     store: Store,
-    place: RunDirectory,
+    run_dir: RunDirectory,
     name: str,
     *,
     params: dict[str, Any],
@@ -68,14 +100,14 @@ def record(
     waits.
 
     Args:
-        place: claimed by this process; keeps what the store is not told yet.
+        run_dir: claimed by this process; keeps what the store is not told yet.
         name: what a person calls the run.
         params: its parameters.
         tags: its tags.
         texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
             nowhere is refused, and not found out when it is trained.
         parent_run_id: the sweep that it belongs to.
-        go_on: whether the run that ``place`` has begun is opened again, if the store still has it.
+        go_on: whether the run that ``run_dir`` has begun is opened again, if the store still has it.
         say: is told when the store does not answer, and when it does again.
 
     Raises:
@@ -97,13 +129,13 @@ def record(
         with defer_signals():
             pauses = backoff() if parent_run_id is not None else SECONDS_BEFORE_ATTEMPTS
             try:
-                info = retry(_begin(store, place, name, all_tags, go_on=go_on), pauses, say)
-                run = RunRecorder(store, info, place, say)
+                info = retry(_begin(store, run_dir, name, all_tags, go_on=go_on), pauses, say)
+                run = RunRecorder(store, info, run_dir, say)
                 retry(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, say)
             except STORE_ERRORS as error:
                 raise ConfigError(f"{store.description}: cannot begin a run: {summarize_error(error)}") from error
             if texts:
-                _log_first_artifacts(store, run.run_id, place, texts, pauses, say)
+                _log_first_artifacts(store, run.run_id, run_dir, texts, pauses, say)
         with on_forced_exit(run.end_now):
             yield run
         with defer_signals():
@@ -112,7 +144,7 @@ def record(
         if run is not None:
             with defer_signals(), suppress(*STORE_ERRORS):
                 run.end("FINISHED")
-                deliver(store, place)
+                deliver(store, run_dir)
         raise
     except BaseException as error:
         if run is not None:
@@ -120,30 +152,30 @@ def record(
             with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
                 explained = killed or isinstance(error, ConfigError)  # which says all there is to say
                 run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
-                deliver(store, place)
+                deliver(store, run_dir)
         raise
     try:
-        retry(functools.partial(deliver, store, place), SECONDS_BEFORE_ATTEMPTS)
+        retry(functools.partial(deliver, store, run_dir), SECONDS_BEFORE_ATTEMPTS)
     except STORE_ERRORS as error:
         raise DeliveryPending(
             f"run {run.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; it "
-            f"waits in {place.path}, the next command tells it"
+            f"waits in {run_dir.path}, the next command tells it"
         ) from error
 
 
 def _begin(
-    store: Store, place: RunDirectory, name: str, tags: dict[str, str], *, go_on: bool
+    store: Store, run_dir: RunDirectory, name: str, tags: dict[str, str], *, go_on: bool
 ) -> Callable[[], MlflowRunInfo]:
-    """A function that makes a run's record, or finds the one that ``place`` has begun; may be called again."""
+    """A function that makes a run's record, or finds the one that ``run_dir`` has begun; may be called again."""
     may_be_there = go_on
 
     def begin() -> MlflowRunInfo:
         nonlocal may_be_there
-        begun = begun_run(store, place) if may_be_there else None
+        begun = begun_run(store, run_dir) if may_be_there else None
         if begun is None:
             if RECORDER not in tags:
                 about = RunInfo(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
-                place.begin(about, keep_checkpoints=go_on)
+                run_dir.begin(about, keep_checkpoints=go_on)
                 tags[RECORDER] = about.recorder
             may_be_there = True  # where the server makes it, and its answer comes too late
             begun = store.client.create_run(store.experiment_id, start_time=now_ms(), tags=tags, run_name=name)
@@ -165,7 +197,7 @@ def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str,
 def _log_first_artifacts(
     store: Store,
     run_id: str,
-    place: RunDirectory,
+    run_dir: RunDirectory,
     texts: Mapping[str, str],
     pauses: Iterable[float],
     say: Callable[[str], None],
@@ -176,23 +208,23 @@ def _log_first_artifacts(
         ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
     """
     for name, text in texts.items():
-        write_file(place.artifact(name), text)
+        write_file(run_dir.artifact(name), text)
     try:
-        retry(functools.partial(store.log_folder, run_id, place.artifacts), pauses, say)
+        retry(functools.partial(store.log_folder, run_id, run_dir.artifacts), pauses, say)
     except STORE_ERRORS as error:
-        shutil.rmtree(place.artifacts)
+        shutil.rmtree(run_dir.artifacts)
         raise ConfigError(
             f"{store.description}: takes no artifacts of run {run_id}: {summarize_error(error)}"
         ) from error
 
 
-class RunRecorder:
-    """The record of a run that is under way."""
+class RunRecorder(Listener):
+    """The record of a run that is under way; as a listener of a training it records each epoch."""
 
-    def __init__(self, store: Store, info: MlflowRunInfo, place: RunDirectory, say: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, info: MlflowRunInfo, run_dir: RunDirectory, say: Callable[[str], None]) -> None:
         self.run_id = str(info.run_id)
         self._store = store
-        self._place = place
+        self._run_dir = run_dir
         self._say = say
         self._history: list[dict[str, float]] = []
         self._times: list[int] = []
@@ -219,6 +251,12 @@ class RunRecorder:
     def log_epoch(self, row: dict[str, float]) -> None:
         """Records the metrics of an epoch, with its ``epoch``, from 1; the store gets them within a second or two."""
         self.log_history([row])
+
+    def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
+        self.log_epoch(dict(row))
+
+    def on_jit_failed(self, session: TrainingSession, message: str) -> None:
+        self.tag("jit", "failed")
 
     @defer_signals()
     def _tell_epochs(self) -> None:
@@ -255,7 +293,7 @@ class RunRecorder:
             "name": f"{config.task.digits}-digit sums",
             "digest": digest,
             "source_type": "code",
-            "source": json.dumps({"function": "seqadd.addition.make_dataset", "seed": config.seed}),
+            "source": json.dumps({"function": "seqadd.data.addition.make_dataset", "seed": config.seed}),
             "profile": json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
         }
         with suppress(*STORE_ERRORS):
@@ -263,7 +301,7 @@ class RunRecorder:
 
     def artifact(self, name: str) -> Path:
         """Where to write the artifact ``name``, which the store gets at the run's end."""
-        return self._place.artifact(name)
+        return self._run_dir.artifact(name)
 
     @defer_signals()
     def show_image(self, path: Path, name: str, epoch: int) -> None:
@@ -281,7 +319,7 @@ class RunRecorder:
         Raises:
             CannotWrite: when it cannot be kept until then.
         """
-        write_file(self._place.artifact(name), text)
+        write_file(self._run_dir.artifact(name), text)
 
     def end(self, status: str, traceback_text: str | None = None) -> None:
         """Writes down how the run ended. From now on whoever comes next can tell the store.
@@ -292,7 +330,7 @@ class RunRecorder:
         try:
             if traceback_text is not None:
                 self.log_text(redact_credentials(traceback_text), "traceback.txt")
-            self._place.end(self._ending(status))
+            self._run_dir.end(self._ending(status))
         except CannotWrite:
             with suppress(*STORE_ERRORS):
                 self._store.client.set_terminated(self.run_id, "KILLED" if status == "KILLED" else "FAILED", now_ms())
@@ -300,7 +338,7 @@ class RunRecorder:
 
     def end_now(self) -> None:
         """The last words of a process that is ended from outside: to the disk alone, for its main thread computes."""
-        self._place.end(self._ending("KILLED"))
+        self._run_dir.end(self._ending("KILLED"))
 
     def _ending(self, status: str) -> PendingResult:
         n = min(len(self._history), len(self._times))  # another thread may ask in the middle of an epoch's record

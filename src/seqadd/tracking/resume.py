@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from seqadd.config.schema import Config
 from seqadd.errors import CheckpointError
@@ -13,12 +12,22 @@ from seqadd.reporting.markup import sanitize
 from seqadd.tracking import delivery
 from seqadd.tracking.artifacts import CHECKPOINT
 from seqadd.tracking.provenance import origin
-from seqadd.training.checkpoint import Checkpoint, load
-from seqadd.training.fingerprint import equivalent_codes
+from seqadd.training.checkpoint import Start, load
+from seqadd.training.fingerprint import equivalent_codes, fingerprint_of
 
 if TYPE_CHECKING:
+    from seqadd.data.addition import Dataset
     from seqadd.tracking.run_directory import RunDirectory
     from seqadd.tracking.store import RunRecord, Store
+
+
+class Trial(Protocol):
+    """What a run that is a trial of a search tells its study."""
+
+    metric: str
+
+    def begin(self, run_id: str, values: Mapping[int, float]) -> None:
+        """Names the run, and the metric after each epoch so far."""
 
 
 def already_finished(run: RunRecord, config: Config) -> str:
@@ -30,37 +39,33 @@ def already_finished(run: RunRecord, config: Config) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where a training begins: at the first epoch, or with what an earlier one has left.
-
-    Attributes:
-        checkpoint: what to go on from; None for the first epoch.
-        same_run: whether the record goes on too, or a new one begins.
-        tags: what the record says of it.
-    """
-
-    checkpoint: Checkpoint | None = None
-    same_run: bool = False
-    tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """The metrics of the epochs that are behind it."""
-        return self.checkpoint.history if self.checkpoint is not None else []
+def reuse(
+    store: Store,
+    finished: RunRecord,
+    config: Config,
+    run_dir: RunDirectory,
+    trial: Trial,
+    notify: Callable[[str], None],
+) -> str:
+    """Takes a finished run for this one; returns its id."""
+    run_dir.discard()
+    notify(already_finished(finished, config))
+    trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
+    return finished.run_id
 
 
 def find_start(
-    store: Store, place: RunDirectory, config: Config, fingerprint: dict[str, str], say: Callable[[str], None]
+    store: Store, run_dir: RunDirectory, config: Config, data: Dataset, notify: Callable[[str], None]
 ) -> Start:
     """The farthest that this training has got before it was interrupted, or a finished one of fewer epochs.
 
-    ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this goes on with itself.
+    ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this resumes its own.
     """
+    fingerprint = fingerprint_of(config, data.digest())
     if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
-        return Start()
-    own = place.latest_checkpoint(fingerprint, say)
-    same_run = delivery.can_go_on(store, place, own)
+        return Start(fingerprint)
+    own = run_dir.latest_checkpoint(fingerprint, notify)
+    same_run = delivery.can_go_on(store, run_dir, own)
     for shorter in [] if config.force else store.shorter_runs(config):
         epochs = int(shorter.params["epochs"])
         if own is not None and len(own.history) >= epochs:
@@ -70,13 +75,13 @@ def find_start(
             with store.artifact_of(shorter.run_id, CHECKPOINT) as path:
                 found = load(path, fingerprint)
         except (CheckpointError, FileNotFoundError) as error:
-            say(f"{which} is not continued: {error}")
+            notify(f"{which} is not continued: {error}")
         else:
             if len(found.history) != epochs:
-                say(f"{which} is not continued: its checkpoint has {len(found.history)} epochs")
+                notify(f"{which} is not continued: its checkpoint has {len(found.history)} epochs")
                 continue
-            say(f"goes on from the end of {which}")
-            return Start(found, same_run, {"continued_from": shorter.run_id})
+            notify(f"goes on from the end of {which}")
+            return Start(fingerprint, found, same_run, {"continued_from": shorter.run_id})
     if own is not None and own.history:
-        say(f"goes on after epoch {len(own.history)}, where it was interrupted")
-    return Start(own, same_run)
+        notify(f"goes on after epoch {len(own.history)}, where it was interrupted")
+    return Start(fingerprint, own, same_run)

@@ -28,6 +28,7 @@ from seqadd.errors import CheckpointError
 from seqadd.system.files import write_file
 from seqadd.system.signals import defer_signals, on_forced_exit, spawn_detached
 from seqadd.training.checkpoint import Checkpoint, load, save
+from seqadd.training.session import Listener, TrainingSession
 
 #: The tag by which a record is found again by whoever was about to make it.
 RECORDER = "recorder"
@@ -104,7 +105,7 @@ class RunDirectory:
         self._pause = 0.0
 
     @contextmanager
-    def claimed(self, say: Callable[[str], None]) -> Iterator[RunDirectory]:
+    def lock(self, say: Callable[[str], None]) -> Iterator[RunDirectory]:
         """Inside the ``with`` no other process works on this run; waits until the one that does is over.
 
         Where this process has to be ended (see ``exits``), a small one tells the store what it leaves here.
@@ -126,7 +127,7 @@ class RunDirectory:
             self._release()
 
     @contextmanager
-    def claimed_if_free(self) -> Iterator[bool]:
+    def try_lock(self) -> Iterator[bool]:
         """Inside the ``with`` no other process works on this run if it gives true."""
         free = self._acquire()
         try:
@@ -165,7 +166,7 @@ class RunDirectory:
     def begin(self, about: RunInfo, *, keep_checkpoints: bool = False) -> None:
         """Starts over with a record of its own; nothing of an earlier one is left, but its checkpoints if wanted."""
         if keep_checkpoints:
-            self.told()
+            self.mark_delivered()
         else:
             self.discard()
         self.path.mkdir(exist_ok=True)
@@ -238,7 +239,7 @@ class RunDirectory:
             return made(json.loads((self.path / name).read_text(encoding="utf-8")))
         return None
 
-    def told(self) -> None:
+    def mark_delivered(self) -> None:
         """The store knows the ending: only what is needed to go on is kept."""
         (self.path / "ending.json").unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
@@ -249,6 +250,17 @@ class RunDirectory:
         (self.path / "about.json").unlink(missing_ok=True)
         if self.path.exists():
             shutil.rmtree(self.path)
+
+
+class CheckpointWriter(Listener):
+    """Saves a checkpoint after an epoch, where the latest is so old that the cost is small."""
+
+    def __init__(self, run_dir: RunDirectory) -> None:
+        self._run_dir = run_dir
+
+    def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
+        if self._run_dir.checkpoint_is_due():
+            self._run_dir.save(session.checkpoint())
 
 
 def run_directories(within: Path) -> list[RunDirectory]:

@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,28 @@ class Checkpoint:
     fingerprint: dict[str, str]
     history: list[dict[str, float]]
     arrays: dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: at the first epoch, or with what an earlier one has left.
+
+    Attributes:
+        fingerprint: of the training, see ``fingerprint.fingerprint_of``.
+        checkpoint: what it resumes from; None for the first epoch.
+        same_run: whether the record of the earlier one is continued, or a new one begins.
+        tags: what the record says of it.
+    """
+
+    fingerprint: dict[str, str]
+    checkpoint: Checkpoint | None = None
+    same_run: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of the epochs that are behind it."""
+        return self.checkpoint.history if self.checkpoint is not None else []
 
 
 def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> None:
