@@ -221,7 +221,7 @@ def test_a_narrow_terminal_cuts_no_number(runs):
 
 
 def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
-    lines = analysis.sample(analysis.held_out(load(runs, "lstm")).sums, "utf-8")
+    lines = terminal.sample(analysis.held_out(load(runs, "lstm")).sums, "utf-8")
     assert all("✓" in line.plain or "✗" in line.plain for line in lines)
 
 

@@ -78,7 +78,7 @@ def test_a_mean_is_that_of_the_numbers_as_they_are_written(tmp_path):
 
 def test_runs_that_claims_share_cost_once():
     longer = runs_by().assign(epochs="5")
-    assert tables.seconds(pd.concat([runs_by(), longer])) == 4 * 5 * 2.0
+    assert results.seconds(pd.concat([runs_by(), longer])) == 4 * 5 * 2.0
 
 
 def test_what_others_wrote_to_a_store_cannot_act():
@@ -86,7 +86,7 @@ def test_what_others_wrote_to_a_store_cannot_act():
 
 
 def test_costs_are_of_one_processor_and_in_words(tmp_path):
-    assert tables.seconds(runs_by()) == 4 * 3 * 2.0
+    assert results.seconds(runs_by()) == 4 * 3 * 2.0
     assert [tables.duration(s) for s in (35, 59.4, 60, 3599, 3600, 12_000)] == [
         "35 s", "59 s", "1 min", "1 h 0 min", "1 h 0 min", "3 h 20 min",
     ]  # fmt: skip

@@ -61,7 +61,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     runs = {claim.name: results.read_runs(claim.folder) for claim in done}
     text = _top(done, rows, runs, place(experiments))
     lines = [[f"[{claim.name}](#{markup.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
-              tables.in_words(rows[claim.name]), tables.duration(tables.seconds(runs[claim.name]))]
+              tables.in_words(rows[claim.name]), tables.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
     lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
     text += markup.table(["claim", "", "verdicts", "cost"], lines)
@@ -91,7 +91,7 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     return _TOP.format(
         verdicts=said,
         runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
-        cost=tables.duration(tables.seconds(every)),
+        cost=tables.duration(results.seconds(every)),
         commits=", ".join(sorted(set(every["commit"]))),
         page="[verdicts](verdicts.md)" if (where / "verdicts.md").is_file() else "docs/verdicts.md of seqadd's sources",
     )

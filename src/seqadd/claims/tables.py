@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqadd.claims import verdicts
 from seqadd.claims.claim import BEGIN, END, UNTIL, Claim
-from seqadd.claims.results import counts
+from seqadd.claims.results import counts, seconds
 from seqadd.config.schema import known_keys
 from seqadd.reporting import markup
 
@@ -108,15 +108,6 @@ def in_words(rows: pd.DataFrame) -> str:
     said = [f"{n[verdicts.REPRODUCED]} of {sum(n.values())} {verdicts.REPRODUCED}"]
     said += [f"{n[kind]} {kind}" for kind in (verdicts.NOT_REPRODUCED, verdicts.UNDECIDED) if n[kind]]
     return ", ".join(said)
-
-
-def seconds(runs: pd.DataFrame) -> float:
-    """Seconds of one processor that the epochs of some runs took, each as long as the median one of its run.
-
-    Of runs of which one begins the other, as claims share them, the longest counts.
-    """
-    took = runs["epochs"].astype(int) * runs["seconds_per_epoch"].astype(float)
-    return float(took.groupby([runs["data_digest"], runs["first_losses"]]).max().sum())
 
 
 def duration(of_seconds: float) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.text import Text
 
 from seqadd.data import vocabulary
 from seqadd.errors import ConfigError
@@ -18,7 +17,6 @@ from seqadd.evaluation import error_analysis
 from seqadd.evaluation.predict import Question, encode_question
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
-from seqadd.inspection.terminal import seen_in_training
 from seqadd.inspection.trace import Trace, trace
 
 if TYPE_CHECKING:
@@ -222,20 +220,6 @@ def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
         return saturation(run.model, run.data.val_questions), []
     except ArithmeticError as error:
         return no_saturation(), [str(error)]
-
-
-def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
-    """Held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
-    good, bad = ("✓", "✗") if seen_in_training("✓✗", encoding) else ("ok", "no")
-    width = max(map(len, sums["question"]), default=0)
-    longest = max(map(len, sums["answer"]), default=0)
-    lines = []
-    for row in sums.to_dict("records"):
-        line = Text(f"Q {row['question']:<{width}}  T {row['answer']:<{longest}}  ")
-        mark = good if row["right"] else bad
-        line.append(f"{mark:<{max(len(good), len(bad))}} {row['guess']}", style="green" if row["right"] else "red")
-        lines.append(line)
-    return lines
 
 
 def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:

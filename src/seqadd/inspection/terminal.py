@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from seqadd.data import vocabulary
 from seqadd.evaluation import error_analysis
-from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies, sample
+from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
 from seqadd.inspection.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Sums in the sample, and in the list of the hardest ones.
 _SAMPLE = 10
@@ -21,10 +24,10 @@ def visible(character: str, encoding: str = "utf-8") -> str:
     """A character where a blank would not be seen; in ASCII where the terminal knows no more."""
     if character != " ":
         return character
-    return "␣" if seen_in_training("␣", encoding) else "_"
+    return "␣" if can_encode("␣", encoding) else "_"
 
 
-def seen_in_training(text: str, encoding: str) -> bool:
+def can_encode(text: str, encoding: str) -> bool:
     try:
         text.encode(encoding)
     except (UnicodeError, LookupError):
@@ -118,3 +121,17 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[HeldOut]) -> None:
     header, lines = accuracies(labels, each)
     _print_table(console, header, lines, [""] * len(lines))
+
+
+def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
+    """Held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
+    good, bad = ("✓", "✗") if can_encode("✓✗", encoding) else ("ok", "no")
+    width = max(map(len, sums["question"]), default=0)
+    longest = max(map(len, sums["answer"]), default=0)
+    lines = []
+    for row in sums.to_dict("records"):
+        line = Text(f"Q {row['question']:<{width}}  T {row['answer']:<{longest}}  ")
+        mark = good if row["right"] else bad
+        line.append(f"{mark:<{max(len(good), len(bad))}} {row['guess']}", style="green" if row["right"] else "red")
+        lines.append(line)
+    return lines

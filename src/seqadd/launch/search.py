@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
@@ -23,13 +23,6 @@ from seqadd.tracking.database import check_database
 if TYPE_CHECKING:
     from seqadd.tracking.recording import RunRecorder
     from seqadd.tracking.store import RunRecord, Store
-
-
-def in_short(values: Mapping[str, Any]) -> str:
-    """Values as a person reads them: ``learning_rate=0.00316 batch_size=64``."""
-    return " ".join(
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
-    )
 
 
 def run_search(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seqadd.config.schema import Config
-from seqadd.launch.search import in_short
 from seqadd.search.journal import FINAL, fail_trial
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.system import numeric_flags
@@ -167,3 +166,10 @@ class Search:
     def _in(self, *states: str) -> list[FrozenTrial]:
         """The trials in these states, as Optuna calls them, or all; in their order."""
         return [each for each in self.study.get_trials(deepcopy=False) if not states or each.state.name in states]
+
+
+def in_short(values: Mapping[str, Any]) -> str:
+    """Values as a person reads them: ``learning_rate=0.00316 batch_size=64``."""
+    return " ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )

@@ -18,6 +18,9 @@ from urllib.request import url2pathname
 from seqadd.errors import ConfigError
 from seqadd.tracking.database import copy_beside
 
+#: What helps where artifacts cannot go where a store remembers them.
+RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
+
 _FOLDER = "mlruns"
 _MOST_BYTES = 100  # of a folder's name; a file system may take 255
 

@@ -23,15 +23,13 @@ from seqadd.system.files import atomic_write
 from seqadd.system.library_log import with_log_path
 from seqadd.system.signals import defer_signals
 from seqadd.tracking import artifact_locations, database
+from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import check_database, sqlite_path, sqlite_uri
 from seqadd.tracking.delivery import reconcile
 from seqadd.tracking.retry import STORE_ERRORS, backoff, short_timeout, summarize_error
 from seqadd.tracking.store import Store
 
 _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
-
-#: What helps where artifacts cannot go where a store remembers them.
-RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
 
 
 def connect(tracking: Tracking, notify: Callable[[str], None], *, create: bool = True) -> Store:

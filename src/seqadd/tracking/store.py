@@ -29,7 +29,7 @@ from seqadd.errors import StoreMoved, redact_credentials
 from seqadd.system import numeric_flags
 from seqadd.system.signals import defer_signals
 from seqadd.tracking import artifact_locations
-from seqadd.tracking.connection import RELOCATE
+from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import sqlite_path
 from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
