@@ -485,8 +485,8 @@ MUTATIONS = [
     Mutation(
         "loss-by-sums-where-characters-count",
         "training.py",
-        "sums[-1] if config.free_lengths else",
-        "tf.reduce_sum(counts) if config.free_lengths else",
+        "sums[-1] if config.ends_with_eos else",
+        "tf.reduce_sum(counts) if config.ends_with_eos else",
         "test_encoder_decoder.py::test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_batch",
     ),
     Mutation(

@@ -68,9 +68,9 @@ def test_the_taught_decoder_reads_the_character_before():
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_padded_batch_gives_what_each_question_gives_alone(cell, kind):
     model = build(cell, *kind)
-    together = model.answer(one_hot(QUESTIONS))
+    together = model.greedy_decode(one_hot(QUESTIONS))
     for row, text in enumerate(["543+21", "793+617", "61+5"]):
-        alone = model.answer(one_hot(vocabulary.encode([text])))
+        alone = model.greedy_decode(one_hot(vocabulary.encode([text])))
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_it_is_keras_own_layers_with_a_mask(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell, kind):
     model = build(cell, *kind)
-    alone = model.answer(one_hot(QUESTIONS)).numpy()
+    alone = model.greedy_decode(one_hot(QUESTIONS)).numpy()
     guess = alone.argmax(axis=-1)
     taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess))]).numpy()
     counts = until_eos_mask(tf.constant(guess)).numpy() > 0.5
@@ -116,7 +116,7 @@ def test_additive_attention_by_hand():
     energies = np.tanh((state @ query)[:, None] + outputs @ key) @ v
     energies[QUESTIONS == vocabulary.BLANK] = -np.inf
     shares = np.exp(energies) / np.exp(energies).sum(axis=1, keepdims=True)
-    context, alignment = layer.look(encoded.states, encoded.memory)
+    context, alignment = layer.attend(encoded.states, encoded.memory)
     np.testing.assert_allclose(alignment, shares, atol=1e-5)
     np.testing.assert_allclose(context, np.einsum("bq,bqu->bu", shares, outputs), atol=1e-5)
 
@@ -126,7 +126,7 @@ def test_dot_attention_by_hand():
     encoded = model.encode(one_hot(QUESTIONS[1:2]))  # without padding
     state, outputs = encoded.states[0].numpy()[0], encoded.memory.outputs.numpy()[0]
     energies = np.exp(outputs @ state)
-    _, alignment = model._attention.look(encoded.states, encoded.memory)
+    _, alignment = model._attention.attend(encoded.states, encoded.memory)
     np.testing.assert_allclose(alignment[0], energies / energies.sum(), atol=1e-5)
 
 
@@ -146,10 +146,10 @@ def test_a_decoder_that_peeks_is_keras_own_layer_reading_the_encoders_last_outpu
 def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
     model = build("lstm", *kind)
     questions, answers = one_hot(QUESTIONS), tf.constant(ANSWERS)
-    everywhere = model.half_taught(questions, answers, tf.ones((3, 5), tf.bool))
+    everywhere = model.scheduled_sampling_forward(questions, answers, tf.ones((3, 5), tf.bool))
     np.testing.assert_allclose(everywhere, model([questions, shift_right(answers)]), atol=1e-5)
-    nowhere = model.half_taught(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
-    alone = model.answer(questions).numpy()
+    nowhere = model.scheduled_sampling_forward(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
+    alone = model.greedy_decode(questions).numpy()
     counts = until_eos_mask(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
     np.testing.assert_allclose(nowhere[counts], alone[counts], atol=1e-5)
 
@@ -160,7 +160,7 @@ def test_a_beam_of_one_is_the_greedy_answer(cell, kind):
     model = build(cell, *kind)
     questions = one_hot(vocabulary.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
     answers, scores = model.beam_search(questions, 1)
-    alone = model.answer(questions).numpy()
+    alone = model.greedy_decode(questions).numpy()
     assert (answers[:, 0].numpy() == alone.argmax(axis=-1)).all()
     np.testing.assert_allclose(np.exp(scores[:, 0]), alone.max(axis=-1).prod(axis=-1), rtol=1e-3)
 
@@ -186,7 +186,7 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
         np.testing.assert_allclose(np.exp(scores[row]), np.sort(of_answers)[::-1][:144], rtol=1e-3)
         for answer, score in list(zip(found[row].numpy().tolist(), np.exp(scores[row]), strict=True))[:20]:
             assert score == pytest.approx(of_answers[every.tolist().index(answer)], rel=1e-3)
-        greedy = model.answer(questions[row : row + 1], 3).numpy().argmax(axis=-1)[0].tolist()
+        greedy = model.greedy_decode(questions[row : row + 1], 3).numpy().argmax(axis=-1)[0].tolist()
         astray.append(greedy != every[of_answers.argmax()].tolist())
     assert any(astray)
 
@@ -220,7 +220,7 @@ def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
 def test_what_it_answers_on_its_own_does_not_depend_on_the_right_answers(kind):
     model, data, config = prepare("cell=gru", "jit=false", *kind)
     evaluate = loop.evaluation_program(model, config)
-    guesses = model.answer(one_hot(data.val_questions)).numpy().argmax(axis=-1)
+    guesses = model.greedy_decode(one_hot(data.val_questions)).numpy().argmax(axis=-1)
     for answers in (data.val_answers, data.val_answers[::-1].copy()):
         measured = evaluate(dataclasses.replace(data, val_answers=answers))
         counts = until_eos_mask(tf.constant(answers)).numpy() > 0.5

@@ -74,7 +74,7 @@ def test_an_initial_state_is_started_from(name, settings):
     [
         # Forward 5, for input and state come in one; back to 5 inputs, to 4 states and to the weights in 5.
         (False, 5 + 5 + 4 + 5),
-        # The input: forward, back and weights once; the states of 4 steps each of these too.
+        # The input: forward, back and weights barrier; the states of 4 steps each of these too.
         (True, 3 + 3 * 4),
     ],
 )
@@ -255,7 +255,7 @@ def test_every_model_is_loaded_as_it_was_saved(overrides, tmp_path):
         clone = keras.models.clone_model(model)
         clone.set_weights(model.get_weights())
         for each in (copy, clone):
-            assert equal(each.answer(inputs[0]), model.answer(inputs[0]))
+            assert equal(each.greedy_decode(inputs[0]), model.greedy_decode(inputs[0]))
             assert (each.answer_length, list(each.inside)) == (3, list(model.inside))
 
 
@@ -397,10 +397,10 @@ def test_a_model_computes_in_float64(architecture, policy, tmp_path):
     assert model(inputs).dtype == tf.float64
     if isinstance(model, EncoderDecoder):
         ids = ONE_HOT[:, 1:].argmax(axis=-1)
-        told = model.half_taught(inputs[0], ids, tf.ones((3, 3), tf.bool))
+        told = model.scheduled_sampling_forward(inputs[0], ids, tf.ones((3, 3), tf.bool))
         np.testing.assert_allclose(told, model([inputs[0], shift_right(tf.constant(ids)).numpy()]), atol=1e-9)
         answers, scores = model.beam_search(inputs[0], 1)
-        assert (answers[:, 0].numpy() == model.answer(inputs[0]).numpy().argmax(axis=-1)).all()
+        assert (answers[:, 0].numpy() == model.greedy_decode(inputs[0]).numpy().argmax(axis=-1)).all()
         assert scores.dtype == tf.float64
     # Loaded, it does not follow the policy of the day.
     model.save(tmp_path / "model.keras")
@@ -413,7 +413,7 @@ def test_in_half_of_the_bits_it_is_taught_and_answers_nothing_on_its_own(policy)
     model, inputs = built("architecture=attention")
     assert model(inputs).dtype == tf.float16
     said = "answers on its own in float32 or float64; its policy is mixed_float16: build it under another"
-    for answered in (lambda: model.answer(ONE_HOT), lambda: model.beam_search(ONE_HOT, 1)):
+    for answered in (lambda: model.greedy_decode(ONE_HOT), lambda: model.beam_search(ONE_HOT, 1)):
         with pytest.raises(NotImplementedError, match=said):
             answered()
 

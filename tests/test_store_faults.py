@@ -29,7 +29,7 @@ from seqadd.tracking import artifact_locations, connection, database, delivery, 
 from seqadd.tracking.connection import open_store
 from seqadd.tracking.database import check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.tracking.run_filter import RunFilter
-from seqadd.tracking.store import RecordWaits, Store
+from seqadd.tracking.store import DeliveryPending, Store
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
 BEFORE = "4465047574b1"  # the schema of MLflow 2.16
@@ -630,7 +630,7 @@ def test_what_waits_for_a_store_that_was_moved_is_delivered_when_it_is_relocated
     location = (folder.parent / "before/mlruns/seqadd").as_uri()
     open_store(dataclasses.replace(HERE, relocate=True))
     store = open_store(HERE)
-    with monkeypatch.context() as patched, pytest.raises(RecordWaits):  # noqa: PT012
+    with monkeypatch.context() as patched, pytest.raises(DeliveryPending):  # noqa: PT012
         patched.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", ())
         with open_run(store, texts={"config.yaml": "a: 1"}) as record:
             record.log_text("a note", "note.txt")

@@ -84,7 +84,7 @@ def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> 
         if value is not None and not low <= value <= high:
             why = f" (the longest answers of its task have {digits})" if low > 1 else ""
             raise ConfigError(f"{option}={value}: must be in {low}..{high}{why}")
-        if value is not None and not config.free_lengths:
+        if value is not None and not config.ends_with_eos:
             raise ConfigError(
                 f"{option}={value}: architecture={config.architecture} says all characters of its answer at once; "
                 "only one that reads its own answer has a choice, as architecture=encoder_decoder"
@@ -119,13 +119,13 @@ def answers(
             [addition.write_question(*addends[index], digits, run.config.reverse) for index in indices]
         )
         length = max_length or addition.answer_length(digits)
-        if run.config.free_lengths:
+        if run.config.ends_with_eos:
             ids, sure = predict.free_answers(run.model, questions, length + 1, beam or 1)  # a blank ends it
         else:
             probabilities = predict.probabilities(run.model, questions)
             ids, sure = probabilities.argmax(axis=-1), probabilities.max(axis=-1).prod(axis=-1)
         for index, text, p in zip(indices, vocabulary.decode(ids), sure, strict=True):
-            ended = not run.config.free_lengths or " " in text
+            ended = not run.config.ends_with_eos or " " in text
             found[index] = text.strip() if ended else f"{text[:length]}...", float(p)
     return [found[index] for index in range(len(addends))]
 
@@ -138,7 +138,7 @@ def lines_of(
     good: list[tuple[int, int]] = []
     for index, question in enumerate(questions):
         try:
-            pair = read_question(question, _MOST_DIGITS if run.config.free_lengths else run.config.longest)
+            pair = read_question(question, _MOST_DIGITS if run.config.ends_with_eos else run.config.longest)
             room = addition.answer_length(max(len(str(number)) for number in pair))
             if max_length is not None and max_length < room:
                 raise ValueError(

@@ -138,10 +138,10 @@ class Config:
         """Characters in an answer: the question's length when every input step has its output, else digits + 1."""
         if self.architecture == "aligned":
             return self.question_length
-        return addition.answer_length(self.longest) + (1 if self.free_lengths else 0)
+        return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)
 
     @property
-    def free_lengths(self) -> bool:
+    def ends_with_eos(self) -> bool:
         """Whether an answer ends where the model says so, with a blank, and padding does not count."""
         return self.architecture in ("encoder_decoder", "attention")
 

@@ -43,7 +43,7 @@ def validate(config: Config) -> None:
             "weights are, it would be 0 or infinite"
         )
     _check_decoder(config)
-    if config.free_lengths and config.decoder_units != config.encoder_units:
+    if config.ends_with_eos and config.decoder_units != config.encoder_units:
         raise ConfigError(
             f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
             f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
@@ -88,7 +88,7 @@ def _check_decoder(config: Config) -> None:
     wanted = {
         "peek": config.architecture == "encoder_decoder",
         "score": config.architecture == "attention",
-        "teacher_forcing": config.free_lengths,
+        "teacher_forcing": config.ends_with_eos,
     }
     for key, has in wanted.items():
         value = getattr(config, key)

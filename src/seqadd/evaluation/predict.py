@@ -31,9 +31,11 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
 
     A model that reads its own answer has given it on its own.
     """
-    if not hasattr(model, "answer"):
+    if not model.reads_answer:
         return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
-    return np.concatenate([model.answer(vocabulary.one_hot(batch)).numpy() for batch in batches(model, questions)])
+    return np.concatenate(
+        [model.greedy_decode(vocabulary.one_hot(batch)).numpy() for batch in batches(model, questions)]
+    )
 
 
 def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Array:
@@ -46,7 +48,7 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
         questions: ids, ``(n, question_length)``.
         answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
     """
-    if not hasattr(model, "answer"):
+    if not model.reads_answer:
         each = probabilities(model, questions)
         return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
     with quiet_import():
@@ -98,9 +100,10 @@ def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> di
     """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
     with quiet_import():
         import keras
-    inputs_for = getattr(model, "inputs_for", lambda questions: questions)
-    sub_model = keras.Model(model.inputs if hasattr(model, "inputs_for") else model.inputs[0], wanted)
-    parts = [sub_model(inputs_for(vocabulary.one_hot(batch)), training=False) for batch in batches(model, questions)]
+    sub_model = keras.Model(model.inputs if model.reads_answer else model.inputs[0], wanted)
+    parts = [
+        sub_model(model.inner_inputs(vocabulary.one_hot(batch)), training=False) for batch in batches(model, questions)
+    ]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
 
 

@@ -90,7 +90,7 @@ class TrainedRun:
 
     def counts(self, answers: Ids) -> npt.NDArray[np.bool_] | None:
         """Which characters of right answers count, same shape as they; None where all do, padding included."""
-        if not self.config.free_lengths:
+        if not self.config.ends_with_eos:
             return None
         from seqadd.models.encoder_decoder import until_eos_mask
 

@@ -6,7 +6,7 @@ To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.confi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,8 @@ import keras
 from seqadd.config.schema import Config
 from seqadd.models import recurrent
 from seqadd.models.decoders import ReadoutDecoder
-from seqadd.models.encoder_decoder import KerasFileModel, build_encoder_decoder
+from seqadd.models.encoder_decoder import build_encoder_decoder
+from seqadd.models.protocol import AnswerModel, KerasFileModel
 
 
 @keras.saving.register_keras_serializable(package="seqadd")
@@ -63,13 +64,13 @@ CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
 }
 
 
-def repeat_vector(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def repeat_vector(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """The article's main model: the encoder's last state, once for every character of the answer, into the decoder."""
     cell = CELLS[config.cell]
     assert config.decoder_units is not None
-    return keras.Sequential(
+    return _chain(
+        (question_length, n_characters),
         [
-            keras.Input((question_length, n_characters), name="question"),
             cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
             keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
             cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
@@ -79,17 +80,25 @@ def repeat_vector(config: Config, question_length: int, answer_length: int, n_ch
     )
 
 
-def aligned(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def aligned(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """One layer with an output at every input step: the article's "Dense only" and "LSTM alone, return_sequences"."""
     assert answer_length == question_length, "an aligned model answers as many characters as it is asked"
-    return keras.Sequential(
+    return _chain(
+        (question_length, n_characters),
         [
-            keras.Input((question_length, n_characters), name="question"),
             CELLS[config.cell](config.encoder_units, config.era, return_sequences=True, name=f"{config.cell}_1"),
             *_characters(n_characters),
         ],
         name="aligned",
     )
+
+
+def _chain(question_shape: tuple[int, int], layers: Sequence[keras.layers.Layer], name: str) -> AnswerModel:
+    """The model of layers of which each takes what the one before puts out."""
+    question = x = keras.Input(question_shape, name="question")
+    for layer in layers:
+        x = layer(x)
+    return AnswerModel(question, x, name=name)
 
 
 def _characters(n_characters: int) -> list[keras.layers.Layer]:
@@ -101,7 +110,7 @@ def _characters(n_characters: int) -> list[keras.layers.Layer]:
     ]
 
 
-def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """The encoder's states start a decoder that reads its own answer: the article's second half; with attention too."""
     return build_encoder_decoder(
         functools.partial(CELLS[config.cell], era=config.era),
@@ -118,13 +127,13 @@ def encoder_decoder(config: Config, question_length: int, answer_length: int, n_
 # source). docs/architectures.md says in what they differ from it, and what they are.
 
 
-def repeat_vector_stacked(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def repeat_vector_stacked(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """SimpleSeq2Seq: ``repeat_vector`` with a decoder of two layers."""
     cell = CELLS[config.cell]
     assert config.decoder_units is not None
-    return keras.Sequential(
+    return _chain(
+        (question_length, n_characters),
         [
-            keras.Input((question_length, n_characters), name="question"),
             cell(config.encoder_units, config.era, return_sequences=False, name=f"{config.cell}_1"),
             keras.layers.RepeatVector(answer_length, name="repeat_vector_1"),
             cell(config.decoder_units, config.era, return_sequences=True, constant_input=True, name=f"{config.cell}_2"),
@@ -135,7 +144,7 @@ def repeat_vector_stacked(config: Config, question_length: int, answer_length: i
     )
 
 
-def readout(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def readout(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """Seq2Seq: the encoder's states start a decoder that reads its own output, a vector and no character."""
     cell = CELLS[config.cell]
     assert config.decoder_units is not None
@@ -147,10 +156,10 @@ def readout(config: Config, question_length: int, answer_length: int, n_characte
     x = ReadoutDecoder(decoder, config.decoder_units, answer_length, name=f"readout_{config.cell}_2")(first, states)
     for layer in _characters(n_characters):
         x = layer(x)
-    return keras.Model(question, x, name="readout")
+    return AnswerModel(question, x, name="readout")
 
 
-def pooled(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def pooled(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """AttentionSeq2Seq: a sum of the outputs of an encoder in both directions, the same for every character.
 
     Its attention compares a state c and an output x by w_x x + w_c c, without a nonlinearity: the part of the state is
@@ -173,7 +182,7 @@ def pooled(config: Config, question_length: int, answer_length: int, n_character
     return KerasFileModel(question, x, name="pooled")
 
 
-ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
+ARCHITECTURES: dict[str, Callable[[Config, int, int, int], AnswerModel]] = {
     "repeat_vector": repeat_vector,
     "aligned": aligned,
     "encoder_decoder": encoder_decoder,
@@ -184,7 +193,7 @@ ARCHITECTURES: dict[str, Callable[[Config, int, int, int], keras.Model]] = {
 }
 
 
-def build_model(config: Config, question_length: int, answer_length: int, n_characters: int) -> keras.Model:
+def build_model(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
     """The model that the configuration names, with first weights that follow from its seed.
 
     Args:

@@ -50,9 +50,9 @@ class ReadoutDecoder(keras.layers.Layer):
     def call(self, first: tf.Tensor, states: list[tf.Tensor]) -> tf.Tensor:
         """``(batch, units)``, and states each ``(batch, recurrent units)`` -> ``(batch, steps, units)``."""
         now, read, each = list(states), first, []
-        once = self.recurrent.once(first[:, None])
+        barrier = self.recurrent.barrier(first[:, None])
         for _ in range(self._steps):
-            now = self.recurrent.step(self.recurrent.with_one(read), now, once)
+            now = self.recurrent.step(self.recurrent.append_bias_input(read), now, barrier)
             read = self._readout(now[0])
             each.append(read)
         return tf.stack(each, axis=1)
@@ -116,7 +116,7 @@ class AttentionDecoder(keras.layers.Layer):
         self._attention.build([(batch, 1, units), outputs_shape, outputs_shape])
         self.recurrent.build((batch, None, characters + units))
 
-    def remember(self, question: tf.Tensor, outputs: tf.Tensor) -> Memory:
+    def build_memory(self, question: tf.Tensor, outputs: tf.Tensor) -> Memory:
         """What there is to look at.
 
         Args:
@@ -125,7 +125,7 @@ class AttentionDecoder(keras.layers.Layer):
         """
         return Memory(outputs, self._key(outputs), question[:, :, BLANK] < 0.5)
 
-    def look(self, states: list[tf.Tensor], memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
+    def attend(self, states: list[tf.Tensor], memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
         """What the attention brings, ``(batch, units)``, and where it looked: shares of 1, ``(batch, n)``."""
         query = self._query(states[0])[:, None]
         context, alignment = self._attention(
@@ -134,12 +134,12 @@ class AttentionDecoder(keras.layers.Layer):
         return context[:, 0], alignment[:, 0]
 
     def step(
-        self, read: tf.Tensor, states: list[tf.Tensor], memory: Memory, once: Any = lambda x: x
+        self, read: tf.Tensor, states: list[tf.Tensor], memory: Memory, barrier: Any = lambda x: x
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """The next states, what was brought and the alignment, for the character before, one-hot ``(batch, 12)``."""
-        context, alignment = self.look(states, memory)
-        inputs = self.recurrent.with_one(tf.concat([read, context], axis=1))
-        return self.recurrent.step(inputs, states, once), context, alignment
+        context, alignment = self.attend(states, memory)
+        inputs = self.recurrent.append_bias_input(tf.concat([read, context], axis=1))
+        return self.recurrent.step(inputs, states, barrier), context, alignment
 
     def call(
         self, read: tf.Tensor, question: tf.Tensor, outputs: tf.Tensor, states: list[tf.Tensor]
@@ -154,11 +154,11 @@ class AttentionDecoder(keras.layers.Layer):
         Returns:
             The states after each step, ``(batch, steps, units)``, and the alignments, ``(batch, steps, n)``.
         """
-        memory = self.remember(question, outputs)
+        memory = self.build_memory(question, outputs)
         now, each, alignments = list(states), [], []
-        once = self.recurrent.once(read)
+        barrier = self.recurrent.barrier(read)
         for inputs in tf.unstack(read, axis=1):
-            now, _, alignment = self.step(inputs, now, memory, once)
+            now, _, alignment = self.step(inputs, now, memory, barrier)
             each.append(now[0])
             alignments.append(alignment)
         return [tf.stack(each, axis=1), tf.stack(alignments, axis=1)]

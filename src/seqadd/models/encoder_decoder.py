@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from seqadd.data.vocabulary import BLANK, CHARACTERS
 from seqadd.models.decoders import AttentionDecoder, Memory
+from seqadd.models.protocol import KerasFileModel
 
 _N = len(CHARACTERS)
 
@@ -61,21 +62,6 @@ class Encoded(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="seqadd")
-class KerasFileModel(keras.Model):
-    """A model with parts that are loaded from ``.keras`` alone; all else is as in ``keras.Model``."""
-
-    def save(self, filepath: Any, *arguments: Any, **settings: Any) -> None:
-        """As in ``keras.Model``.
-
-        Raises:
-            ValueError: for a file of Keras' older format, which could not be loaded.
-        """
-        if str(filepath).endswith((".h5", ".hdf5")):
-            raise ValueError(f"{filepath}: {self.name} cannot be loaded from this older format; save it as .keras")
-        super().save(filepath, *arguments, **settings)
-
-
-@keras.saving.register_keras_serializable(package="seqadd")
 class EncoderDecoder(KerasFileModel):
     """Maps one-hot questions and what is read of the answers to probabilities of the answers' characters.
 
@@ -86,6 +72,8 @@ class EncoderDecoder(KerasFileModel):
     Raises:
         ValueError: for another graph.
     """
+
+    reads_answer = True
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **settings: Any) -> None:
         super().__init__(inputs, outputs, name=name, **settings)
@@ -123,11 +111,11 @@ class EncoderDecoder(KerasFileModel):
             )
         encoded, *states = self._encoder(questions)
         if self._attention is not None:
-            return Encoded(states, None, self._attention.remember(questions, encoded))
+            return Encoded(states, None, self._attention.build_memory(questions, encoded))
         return Encoded(states, encoded if self._peek else None, None)
 
     def step(
-        self, read: tf.Tensor, states: States, encoded: Encoded, once: Any = lambda x: x
+        self, read: tf.Tensor, states: States, encoded: Encoded, barrier: Any = lambda x: x
     ) -> tuple[tf.Tensor, States]:
         """One character of the answer.
 
@@ -135,19 +123,27 @@ class EncoderDecoder(KerasFileModel):
             read: the character before, one-hot, ``(batch, 12)``.
             states: those before.
             encoded: of the questions.
-            once: as for a step of ``seqadd.layers``.
+            barrier: as for a step of ``seqadd.layers``.
 
         Returns:
             Probabilities ``(batch, 12)``, and the next states.
         """
         if self._attention is not None and encoded.memory is not None:
-            states, context, _ = self._attention.step(read, states, encoded.memory, once)
+            states, context, _ = self._attention.step(read, states, encoded.memory, barrier)
             return self._softmax(self._characters(tf.concat([states[0], context], axis=1))), states
         inputs = read if encoded.context is None else tf.concat([read, encoded.context], axis=1)
-        states = self._decoder.step(self._decoder.with_one(inputs), states, once)
+        states = self._decoder.step(self._decoder.append_bias_input(inputs), states, barrier)
         return self._softmax(self._characters(states[0])), states
 
-    def answer(self, questions: tf.Tensor, longest: int | None = None) -> tf.Tensor:
+    def training_forward(
+        self, questions: tf.Tensor, answers: tf.Tensor, *, training: bool, forced: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """See ``AnswerModel``."""
+        if forced is not None:
+            return self.scheduled_sampling_forward(questions, answers, forced)
+        return self([questions, shift_right(answers)], training=training)
+
+    def greedy_decode(self, questions: tf.Tensor, longest: int | None = None) -> tf.Tensor:
         """Answers that it gives on its own, always the most probable character: it sees no right answer.
 
         Args:
@@ -171,20 +167,20 @@ class EncoderDecoder(KerasFileModel):
             ended = tf.maximum(ended, read[:, BLANK, None])
         return tf.stack(each, axis=1)
 
-    def half_taught(self, questions: tf.Tensor, answers: tf.Tensor, told: tf.Tensor) -> tf.Tensor:
-        """The probabilities of each character where the decoder is told the one before, or reads what it said itself.
+    def scheduled_sampling_forward(self, questions: tf.Tensor, answers: tf.Tensor, forced: tf.Tensor) -> tf.Tensor:
+        """The probabilities of each character where the decoder is given the one before, or reads its own.
 
         Args:
             questions: one-hot, ``(batch, n, 12)``.
             answers: ids, ``(batch, answer_length)``.
-            told: whether, at each place, ``(batch, answer_length)``; the first place always reads the blank.
+            forced: whether, at each place, ``(batch, answer_length)``; the first place always reads the blank.
         """
         questions = self._as_input(questions)
         encoded = self.encode(questions)
         states, said, each = encoded.states, _blanks(questions), []
-        once = self._decoder.once(questions)
+        barrier = self._decoder.barrier(questions)
         for at, right in enumerate(tf.unstack(self._as_input(shift_right(answers)), axis=1)):
-            probabilities, states = self.step(tf.where(told[:, at, None], right, said), states, encoded, once)
+            probabilities, states = self.step(tf.where(forced[:, at, None], right, said), states, encoded, barrier)
             each.append(probabilities)
             said = _most_probable(probabilities)
         return tf.stack(each, axis=1)
@@ -194,8 +190,8 @@ class EncoderDecoder(KerasFileModel):
 
         Args:
             questions: one-hot, ``(batch, n, 12)``.
-            width: at least 1; 1 is what ``answer`` does.
-            longest: as for ``answer``.
+            width: at least 1; 1 is what ``greedy_decode`` does.
+            longest: as for ``greedy_decode``.
 
         Returns:
             Ids, ``(batch, width, longest)``, the most probable first, and the logarithms of the whole answers'
@@ -230,9 +226,9 @@ class EncoderDecoder(KerasFileModel):
         """In the numbers that the model computes with."""
         return tf.cast(one_hot, self._decoder.compute_dtype)
 
-    def inputs_for(self, questions: tf.Tensor) -> list[tf.Tensor]:
-        """What the model as a whole is given to look at it from inside: the questions, and what it reads of its own."""
-        return [tf.convert_to_tensor(questions), shift_right(tf.argmax(self.answer(questions), axis=-1))]
+    def inner_inputs(self, questions: tf.Tensor) -> list[tf.Tensor]:
+        """The questions, and what it reads of its own answers."""
+        return [tf.convert_to_tensor(questions), shift_right(tf.argmax(self.greedy_decode(questions), axis=-1))]
 
 
 def build_encoder_decoder(

@@ -8,10 +8,10 @@ Four things that no compiler does for them (docs/performance.md has the figures)
   up again, in the gradient too.
 - The steps are chained: a state is used several times by the next step, in the gradient above all. XLA fuses cheap
   operations into each of their uses, and so computes the whole chain of earlier steps again for every use of a state.
-  Here it is computed once (see ``computed_once``).
+  Here it is computed once (see ``fusion_barrier``).
 
 Models of these layers are saved and loaded as any of Keras: ``model.save("model.keras")``, and, with this module
-imported, ``keras.models.load_model("model.keras")``. Of a model of ``seqadd.models`` it is that module.
+imported, ``keras.models.load_model("model.keras")``. Of a model of ``seqadd.models.architectures`` it is that module.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def joint_product(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> An
     return both @ weights, gradients
 
 
-Once = Callable[[tf.Tensor], tf.Tensor]
+Barrier = Callable[[tf.Tensor], tf.Tensor]
 
 #: What of the settings of Keras' layers the steps below follow; of the others they take the defaults.
 _SETTINGS = frozenset(
@@ -149,11 +149,11 @@ class UnrolledRNN:
         else:
             with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the one is for the bias
             inputs_of_steps = tf.unstack(with_one, axis=1)
-        once = self.once(sequences)
+        barrier = self.barrier(sequences)
         states = None if initial_state is None else self._as_states(initial_state, sequences)
         outputs = []
         for at, inputs in enumerate(inputs_of_steps):
-            new = self.step(inputs, states, once)
+            new = self.step(inputs, states, barrier)
             if self.skip_blanks:
                 blank = sequences[:, at, BLANK, None] > 0.5
                 before = states or [tf.zeros_like(state) for state in new]
@@ -175,7 +175,7 @@ class UnrolledRNN:
         return states
 
     @staticmethod
-    def once(sequences: tf.Tensor) -> Once:
+    def barrier(sequences: tf.Tensor) -> Barrier:
         """For ``step``: ``computed_once``, with a 1 made of any input of shape ``(batch, steps, features)``."""
         # Of a batch that may be empty, a sum of nothing; of others the number itself, for the sake of the same program.
         any_number = sequences[0, 0, 0] if sequences.shape[0] else tf.reduce_sum(sequences[:1, 0, 0])
@@ -183,17 +183,17 @@ class UnrolledRNN:
         one = tf.where(tf.math.is_finite(any_number), one, tf.ones_like(one))  # a row's NaN is no other row's
         return lambda x: fusion_barrier(x, one)
 
-    def with_one(self, inputs: tf.Tensor) -> tf.Tensor:
+    def append_bias_input(self, inputs: tf.Tensor) -> tf.Tensor:
         """Inputs of one step, ``(batch, features)``, as ``step`` wants them."""
         return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)  # the one is for the bias
 
-    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
         """The next states, each ``(batch, units)``.
 
         Args:
             inputs: for ``weigh``.
             states: those before; None for zeros.
-            once: to be put around what is cheap to compute and used more than once.
+            barrier: to be put around what is cheap to compute and used more than once.
         """
         raise NotImplementedError
 
@@ -202,7 +202,7 @@ class UnrolledRNN:
         """What a step adds to its products, ``(gates * units,)``."""
         return self.cell.bias
 
-    def weigh(self, inputs: tf.Tensor, state: tf.Tensor | None, columns: slice = slice(None)) -> tf.Tensor:
+    def preactivation(self, inputs: tf.Tensor, state: tf.Tensor | None, columns: slice = slice(None)) -> tf.Tensor:
         """``inputs @ kernel + bias + state @ recurrent_kernel``, or some of its ``gates * units`` columns."""
         recurrent_kernel = self.cell.recurrent_kernel[:, columns]
         if self.constant_input:  # weighed already
@@ -217,12 +217,12 @@ class UnrolledRNN:
 class LSTM(UnrolledRNN, keras.layers.LSTM):
     """``keras.layers.LSTM``: ``(batch, steps, features) -> (batch, [steps,] units)``; states are output and carry."""
 
-    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
         gate, activation = self.cell.recurrent_activation, self.cell.activation
         output, carry = states or (None, None)
-        i, f, g, o = tf.split(self.weigh(inputs, output), 4, axis=1)
+        i, f, g, o = tf.split(self.preactivation(inputs, output), 4, axis=1)
         new = gate(i) * activation(g)
-        carry = once(new if carry is None else gate(f) * carry + new)
+        carry = barrier(new if carry is None else gate(f) * carry + new)
         return [gate(o) * activation(carry), carry]
 
 
@@ -237,25 +237,25 @@ class GRU(UnrolledRNN, keras.layers.GRU):
         of_inputs, of_state = tf.unstack(self.cell.bias)
         return of_inputs + tf.concat([of_state[: 2 * self.units], tf.zeros(self.units, of_state.dtype)], axis=0)
 
-    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
         gate, activation = self.cell.recurrent_activation, self.cell.activation
         state = None if states is None else states[0]
         of_gates, of_new = slice(2 * self.units), slice(2 * self.units, None)
-        update, reset = tf.split(gate(self.weigh(inputs, state, of_gates)), 2, axis=1)
+        update, reset = tf.split(gate(self.preactivation(inputs, state, of_gates)), 2, axis=1)
         if self.cell.reset_after:
             from_state = self.cell.bias[1, of_new]
             if state is not None:
                 from_state += state @ self.cell.recurrent_kernel[:, of_new]
-            new = activation(self.weigh(inputs, None, of_new) + reset * from_state)
+            new = activation(self.preactivation(inputs, None, of_new) + reset * from_state)
         else:
-            new = activation(self.weigh(inputs, None if state is None else reset * state, of_new))
+            new = activation(self.preactivation(inputs, None if state is None else reset * state, of_new))
         output = (1.0 - update) * new
-        return [once(output if state is None else update * state + output)]
+        return [barrier(output if state is None else update * state + output)]
 
 
 @keras.saving.register_keras_serializable(package="seqadd")
 class SimpleRNN(UnrolledRNN, keras.layers.SimpleRNN):
     """``keras.layers.SimpleRNN``: ``(batch, steps, features) -> (batch, [steps,] units)``; the state is the output."""
 
-    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, once: Once) -> list[tf.Tensor]:
-        return [self.cell.activation(self.weigh(inputs, None if states is None else states[0]))]
+    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
+        return [self.cell.activation(self.preactivation(inputs, None if states is None else states[0]))]

@@ -73,7 +73,7 @@ class SearchSettings:
         """Raises ConfigError when runs of a configuration have no such metric, or are over before one is pruned."""
         position = re.fullmatch(r"val_acc_position_(\d+)", self.metric)
         missing = (
-            (self.metric == "val_acc_teacher_forced" and not config.free_lengths, "architecture=encoder_decoder"),
+            (self.metric == "val_acc_teacher_forced" and not config.ends_with_eos, "architecture=encoder_decoder"),
             ("binary" in self.metric and config.loss != "binary", "loss=binary"),
             (position and not 1 <= int(position[1]) <= config.answer_length, f"positions 1 to {config.answer_length}"),
         )

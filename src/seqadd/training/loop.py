@@ -22,7 +22,8 @@ from seqadd.data import curriculum, vocabulary
 from seqadd.data.addition import Dataset
 from seqadd.data.vocabulary import Ids
 from seqadd.errors import TrainingDiverged
-from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
+from seqadd.models.encoder_decoder import until_eos_mask
+from seqadd.models.protocol import AnswerModel
 from seqadd.system.signals import defer_signals
 from seqadd.training import metrics
 from seqadd.training.schedule import rows_of_epoch, teacher_forcing_mask
@@ -36,7 +37,7 @@ LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
 N_CHARACTERS = len(vocabulary.CHARACTERS)
 
 
-def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optimizer:
+def make_optimizer(model: AnswerModel, config: Config) -> keras.optimizers.Optimizer:
     """Adam as the article's, with the state that it keeps of the model's weights; belongs to one training."""
     optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
     optimizer.build(model.trainable_variables)
@@ -44,7 +45,7 @@ def make_optimizer(model: keras.Model, config: Config) -> keras.optimizers.Optim
 
 
 def train(
-    model: keras.Model,
+    model: AnswerModel,
     optimizer: keras.optimizers.Optimizer,
     data: Dataset,
     config: Config,
@@ -72,7 +73,7 @@ def train(
         config: says how.
         history: the metrics of the epochs that model and optimizer have behind them; each new one is appended. The
             three belong together at every moment at which Interrupted can come.
-        warn: is told when XLA cannot compile the model, which then is trained without it.
+        warn: is forced when XLA cannot compile the model, which then is trained without it.
 
     Raises:
         TrainingDiverged: when a loss is NaN or infinite.
@@ -106,27 +107,8 @@ def train(
         yield history[-1]
 
 
-def training_forward(
-    model: keras.Model, questions: tf.Tensor, answers: tf.Tensor, *, training: bool, told: tf.Tensor | None = None
-) -> tf.Tensor:
-    """The probabilities that a model is trained by, of each character of the answers.
-
-    Args:
-        model: one that reads its own answers is given the right ones instead.
-        questions: one-hot, ``(batch, question_length, 12)``.
-        answers: ids, ``(batch, answer_length)``.
-        training: as Keras' argument.
-        told: at which places, ``(batch, answer_length)``, it is given the right character; None for all.
-    """
-    if isinstance(model, EncoderDecoder):
-        if told is not None:
-            return model.half_taught(questions, answers, told)
-        return model([questions, shift_right(answers)], training=training)
-    return model(questions, training=training)
-
-
 def epoch_program(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
+    model: AnswerModel, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
 ) -> Callable[[curriculum.Rows, int], dict[str, float]]:
     """A function: the rows of an epoch, shape ``(n_train,)``, and which -> its mean ``loss`` and ``acc``; trains."""
     questions = tf.constant(data.train_questions, tf.int32)
@@ -135,15 +117,17 @@ def epoch_program(
     batch_size = config.batch_size
     n_batches = math.ceil(n_train / batch_size)
     measures_of = _measures(config)
-    always_told = config.teacher_forcing in (None, "always")
+    always_forced = config.teacher_forcing in (None, "always")
 
-    def train_batch(rows: tf.Tensor, counts: tf.Tensor, told: tf.Tensor | None) -> tf.Tensor:
+    def train_batch(rows: tf.Tensor, counts: tf.Tensor, forced: tf.Tensor | None) -> tf.Tensor:
         """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
         x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
-            sums = tf.linalg.matvec(measures_of(ids, training_forward(model, x, ids, training=True, told=told)), counts)
+            sums = tf.linalg.matvec(
+                measures_of(ids, model.training_forward(x, ids, training=True, forced=forced)), counts
+            )
             # The first measure over how many rows, or characters, count; see _measures.
-            loss = sums[0] / (sums[-1] if config.free_lengths else tf.reduce_sum(counts))
+            loss = sums[0] / (sums[-1] if config.ends_with_eos else tf.reduce_sum(counts))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return sums
@@ -152,60 +136,59 @@ def epoch_program(
         jit_compile=config.jit,
         input_signature=[
             tf.TensorSpec((n_train,), tf.int32),
-            *([] if always_told else [tf.TensorSpec((n_batches * batch_size, config.answer_length), tf.bool)]),
+            *([] if always_forced else [tf.TensorSpec((n_batches * batch_size, config.answer_length), tf.bool)]),
         ],
     )
-    def program(order: tf.Tensor, *told: tf.Tensor) -> tf.Tensor:
+    def program(order: tf.Tensor, *forced: tf.Tensor) -> tf.Tensor:
         # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
         # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
         order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
-        sums = tf.zeros(len(_names(config)) + config.free_lengths)
+        sums = tf.zeros(len(_names(config)) + config.ends_with_eos)
         for i in tf.range(n_batches):
             at = i * batch_size + tf.range(batch_size)
-            told_here = None if always_told else tf.gather(told[0], at)
-            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), told_here)
+            forced_here = None if always_forced else tf.gather(forced[0], at)
+            sums += train_batch(tf.gather(order, at), tf.cast(at < n_train, tf.float32), forced_here)
         return sums
 
     def run_epoch(rows: curriculum.Rows, epoch: int) -> dict[str, float]:
-        told = [] if always_told else [tf.constant(teacher_forcing_mask(config, epoch, n_batches * batch_size))]
-        return _means(config, program(tf.constant(rows), *told), n_train)
+        forced = [] if always_forced else [tf.constant(teacher_forcing_mask(config, epoch, n_batches * batch_size))]
+        return _means(config, program(tf.constant(rows), *forced), n_train)
 
     return run_epoch
 
 
-def evaluation_program(model: keras.Model, config: Config) -> Callable[[Dataset], dict[str, float]]:
+def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset], dict[str, float]]:
     """A function: the held-out sums of a data set -> all metrics of ``train`` that begin with ``val_``, in one call."""
     measures_of = _measures(config)
 
     @tf.function(jit_compile=config.jit)
     def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.one_hot(questions, N_CHARACTERS)
-        probabilities = training_forward(model, x, answers, training=False)
-        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else probabilities
+        probabilities = model.training_forward(x, answers, training=False)
+        guessed = model.greedy_decode(x) if model.reads_answer else probabilities
         predicted = tf.argmax(guessed, axis=-1, output_type=tf.int32)
         return predicted, tf.reduce_sum(measures_of(answers, probabilities), axis=1)
 
     @tf.function(jit_compile=config.jit)
     def guess(questions: tf.Tensor) -> tf.Tensor:
         x = tf.one_hot(questions, N_CHARACTERS)
-        guessed = model.answer(x) if isinstance(model, EncoderDecoder) else model(x, training=False)
-        return tf.argmax(guessed, axis=-1, output_type=tf.int32)
+        return tf.argmax(model.greedy_decode(x), axis=-1, output_type=tf.int32)
 
     def evaluate(data: Dataset) -> dict[str, float]:
         answers = data.val_answers
         predicted, sums = program(tf.constant(data.val_questions, tf.int32), tf.constant(answers, tf.int32))
         guesses: Ids = predicted.numpy()
-        counts = until_eos_mask(answers).numpy() > 0.5 if config.free_lengths else None
+        counts = until_eos_mask(answers).numpy() > 0.5 if config.ends_with_eos else None
         by_position = metrics.accuracy_by_position(guesses, answers, counts)
         by_carries = metrics.exact_match_by(data.val_carries, guesses, answers)
         by_digits = metrics.exact_match_by(data.val_digits, guesses, answers)
         if len(data.longer_digits):
             longer: Ids = guess(tf.constant(data.longer_questions, tf.int32)).numpy()
             by_digits |= metrics.exact_match_by(data.longer_digits, longer, data.longer_answers)
-        taught_means = _means(config, sums, len(answers))
+        teacher_forced = _means(config, sums, len(answers))
         return {
-            **{f"val_{name}": value for name, value in taught_means.items()},
-            **({"val_acc_teacher_forced": taught_means["acc"]} if config.free_lengths else {}),
+            **{f"val_{name}": value for name, value in teacher_forced.items()},
+            **({"val_acc_teacher_forced": teacher_forced["acc"]} if config.ends_with_eos else {}),
             "val_acc": metrics.character_accuracy(guesses, answers, counts),
             "val_exact_match": metrics.exact_match(guesses, answers),
             **{f"val_acc_position_{n}": value for n, value in by_position.items()},
@@ -238,7 +221,7 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
             right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
             measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
         each = tf.stack(measures)
-        if config.free_lengths:
+        if config.ends_with_eos:
             counts = until_eos_mask(ids)
             return tf.concat([tf.reduce_sum(each * counts, axis=-1), tf.reduce_sum(counts, axis=-1)[None]], axis=0)
         return tf.reduce_mean(each, axis=-1)
@@ -249,5 +232,5 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
     """Means over ``n`` rows, or over all characters that count, each with its name."""
     names, measured = _names(config), sums.numpy().astype(float)
-    count = measured[-1] if config.free_lengths else n
+    count = measured[-1] if config.ends_with_eos else n
     return dict(zip(names, (measured[: len(names)] / count).tolist(), strict=True))
