@@ -95,7 +95,7 @@ def test_no_product_is_made_that_a_step_does_not_need(constant_input, products):
     assert len(re.findall(r" dot\(", hlo)) == products
 
 
-def test_computed_once_changes_nothing():
+def test_a_fusion_barrier_changes_nothing():
     x = tf.constant([1.5, -2.25, 1e-30])
     with tf.GradientTape() as tape:
         tape.watch(x)

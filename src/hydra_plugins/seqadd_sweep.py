@@ -322,10 +322,10 @@ class ProcessLauncher(CheckingLauncher):
 
 
 class SlurmLauncher(CheckingLauncher):
-    """Has Slurm run the jobs, as one array; see ``seqadd.slurm``.
+    """Has Slurm run the jobs, as one array; see ``launch.slurm``.
 
     Args:
-        request: what is asked for each job, see ``seqadd.slurm.Request``.
+        request: what is asked for each job, see ``launch.slurm.Request``.
     """
 
     def __init__(self, **request: Any) -> None:
@@ -361,7 +361,7 @@ _TRIALS_AT_ONCE = 8
 
 
 class SearchSweeper(BasicSweeper):
-    """A sweeper whose jobs are trials of a search, chosen by Optuna; see ``seqadd.searches``.
+    """A sweeper whose jobs are trials of a search, chosen by Optuna; see ``search.study``.
 
     Hydra's own plugin for Optuna pins it below 3.
 
@@ -369,7 +369,7 @@ class SearchSweeper(BasicSweeper):
         max_batch_size: trials chosen and launched together; None for a launcher that can have one chosen whenever there
             is room to do so, and for others to be given eight.
         params: values for keys, written as on the command line, which counts more.
-        settings: see ``seqadd.searches.Settings``.
+        settings: see ``search.space.SearchSettings``.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
     python -m seqadd.inspect run=latest question=617+397
     python -m seqadd.inspect cell=lstm,gru seed=0 --errors 3
 
-What notebooks call is in ``seqadd.trained`` and ``seqadd.activations``.
+What notebooks call is in ``seqadd.evaluation`` and ``seqadd.inspection``.
 """
 
 from __future__ import annotations

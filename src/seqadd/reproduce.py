@@ -4,7 +4,7 @@
     python -m seqadd.reproduce cells dense --dry-run
     python -m seqadd.reproduce --check
 
-A claim is a folder of ``experiments/``; see ``seqadd.claims``.
+A claim is a folder of ``experiments/``; see ``claims.loading``.
 """
 
 from __future__ import annotations

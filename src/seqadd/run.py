@@ -53,7 +53,7 @@ def run_alone(config: Config) -> str:
 
 
 def task_function(cfg: DictConfig) -> str:
-    """What Hydra calls for a run of its own; the jobs of a sweep go through ``seqadd.jobs``."""
+    """What Hydra calls for a run of its own; the jobs of a sweep go through ``launch.local``."""
     about = HydraConfig.get()
     try:
         config = from_hydra(cfg, about.runtime.choices)

@@ -65,7 +65,7 @@ def counting(claim: Claim, rows: pd.DataFrame, *, by_any_code: bool = False) -> 
 
     Args:
         claim: that says which conditions, seeds and epochs.
-        rows: as ``curves.read`` returns them; of a run that is there more than once the last count.
+        rows: as ``committed_curves.read`` returns them; of a run that is there more than once the last count.
         by_any_code: whether runs by other code count too.
     """
     import pandas as pd

@@ -22,7 +22,7 @@ from seqadd.errors import redact_credentials
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch (from 1) is over; ``metrics`` as ``training.train`` yields them."""
+    """An epoch (from 1) is over; ``metrics`` as ``training.loop.train`` yields them."""
 
     epoch: int
     metrics: dict[str, float]

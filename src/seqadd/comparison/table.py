@@ -27,7 +27,7 @@ _PUBLISHED = {"epochs", "metric", "value"}
 def read_published(path: Path) -> pd.DataFrame:
     """Published numbers: a column for each key of the configuration they are for, then epochs, metric and value.
 
-    Of a claim's statements (see ``seqadd.claims``) only those that are numbers to be equalled.
+    Of a claim's statements (see ``claims.loading``) only those that are numbers to be equalled.
 
     Raises:
         ConfigError: when the file is not there or lacks one of these columns.

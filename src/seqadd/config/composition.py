@@ -16,11 +16,15 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from seqadd.config.hydra_setup import register_schema
 from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text
 from seqadd.config.validation import validate
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
+
+# Hydra finds the schema by its name in whatever it composes.
+register_schema()
 
 
 def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:

@@ -234,6 +234,3 @@ class NoCallbacks(Callbacks):
 def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
     """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
     refuse_logging(log_config)
-
-
-register_schema()  # when it is imported: whoever composes a configuration imports this

@@ -79,7 +79,7 @@ def too_many_questions(n_questions: int, digits: int) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Questions and answers, shuffled and split; ids of characters (see ``seqadd.alphabet``).
+    """Questions and answers, shuffled and split; ids of characters (see ``data.vocabulary``).
 
     Attributes:
         train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.

@@ -1,6 +1,6 @@
 """What a model answers to many sums: how sure it is, what it mixes up, which sums are hard. Tables; draws nothing.
 
-Probabilities have the shape ``(n, answer_length, 12)``, as ``activations.probabilities`` gives them; answers are ids of
+Probabilities have the shape ``(n, answer_length, 12)``, as ``evaluation.predict.probabilities`` gives them; answers are ids of
 characters, ``(n, answer_length)``.
 """
 
@@ -36,7 +36,7 @@ def by_question(
         answers: the right ones.
         probabilities: what the model says.
         carries: how many each sum has.
-        p_answers: of each whole right answer, as ``activations.answer_probabilities`` gives them.
+        p_answers: of each whole right answer, as ``predict.answer_probabilities`` gives them.
 
     Returns:
         Columns ``question``, ``answer``, ``guess`` (without padding), ``right``, ``carries``, ``p_answer`` and

@@ -44,7 +44,7 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
     Each character's is that after the ones before it in this answer; a model that says all at once knows of none.
 
     Args:
-        model: as ``models.build_model`` makes it.
+        model: as ``models.architectures.build_model`` makes it.
         questions: ids, ``(n, question_length)``.
         answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
     """

@@ -2,7 +2,7 @@
 
 Which run is said in the words of the command line: ``run=latest``, ``run=ID``, or the overrides of the run, as in
 ``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training,
-of which a run keeps some when ``inspect.every`` is set (see ``seqadd.snapshots``).
+of which a run keeps some when ``inspect.every`` is set (see ``inspection.snapshots``).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class TrainedRun:
         config: what was run.
         tags: what the record says beside the parameters.
         epoch: after which the model has its weights; 0 for before the first.
-        model: see ``models.build_model``; ``activations.probabilities`` puts questions to any.
+        model: see ``models.architectures.build_model``; ``evaluation.predict.probabilities`` puts questions to any.
         data: the sums that it learnt, and those held out.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
     """

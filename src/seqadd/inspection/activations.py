@@ -20,7 +20,7 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
     """What each layer puts out for each question.
 
     Args:
-        model: as ``models.build_model`` makes it.
+        model: as ``models.architectures.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Raises:

@@ -1,6 +1,6 @@
 """A trained run looked at from inside, or several side by side: all that there is to see, gathered. Draws nothing.
 
-What it looks like is in ``inspection_files`` (figures, tables, a page) and here, in the terminal.
+What it looks like is in ``html_report`` (figures, tables, a page) and in ``terminal``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class HeldOut:
     """What a model answers to the sums that were held out.
 
     Attributes:
-        sums: as ``predictions.by_question`` returns them.
+        sums: as ``error_analysis.by_question`` returns them.
         by_place, by_carries, confusion: as the functions of these names in ``predictions`` return them.
         guesses: ids of the answers' characters, shape ``(n, answer_length)``.
     """
@@ -58,7 +58,7 @@ class Inspection:
         met: for each, whether the model was trained on it.
         held_out: what it answers to the sums that were held out.
         weights: every array, by its name.
-        saturation: as ``activations.saturation`` returns it, over the held-out sums.
+        saturation: as ``saturation.saturation`` returns it, over the held-out sums.
         warnings: what looks unhealthy, in words.
     """
 
@@ -159,7 +159,7 @@ class Comparison:
         labels: what each is called.
         views: for each question what each run does with it.
         held_out: what each answers to the sums that were held out.
-        saturation: for each, as ``health.summary`` returns it.
+        saturation: for each, as ``diagnostics.summary`` returns it.
         warnings: for each what looks unhealthy, in words.
     """
 
@@ -213,7 +213,7 @@ def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, 
 
 
 def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
-    """As ``activations.saturation`` returns it for the held-out sums, and why it is empty where that is impossible."""
+    """As ``saturation.saturation`` returns it for the held-out sums, and why it is empty where that is impossible."""
     from seqadd.inspection.saturation import no_saturation, saturation
 
     try:

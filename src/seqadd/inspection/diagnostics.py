@@ -35,7 +35,7 @@ def summary(saturation: pd.DataFrame) -> pd.DataFrame:
     """Gates and states as wholes.
 
     Args:
-        saturation: as ``activations.saturation`` returns it.
+        saturation: as ``saturation.saturation`` returns it.
 
     Returns:
         A row for each gate and state with ``layer``, ``part``, ``units``, ``low`` and ``high`` (the share of all
@@ -66,8 +66,8 @@ def warnings(
     """What looks unhealthy, a line each; none if nothing does.
 
     Args:
-        saturation: as ``activations.saturation`` returns it.
-        weights: as ``activations.weights`` returns them.
+        saturation: as ``saturation.saturation`` returns it.
+        weights: as ``inspection.activations.weights`` returns them.
         guesses: to the held-out sums, shape ``(n, answer_length)``.
         answers: the right ones.
         history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model that is taught so.

@@ -24,7 +24,7 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
     """What every recurrent layer does at each step, computed from the layer's own weights.
 
     Args:
-        model: as ``models.build_model`` makes it.
+        model: as ``models.architectures.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Returns:
@@ -56,7 +56,7 @@ def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, outpu
     """What one recurrent layer does at each step; see ``gates``.
 
     Args:
-        layer: an LSTM, a GRU or a SimpleRNN, of Keras or of ``seqadd.layers``.
+        layer: an LSTM, a GRU or a SimpleRNN, of Keras or of ``models.recurrent``.
         sequences: its input, shape ``(n, steps, features)``.
         initial: its states before the first step, each ``(n, units)``; without them they are zero.
         output: what it puts out, ``(n, units)`` or ``(n, steps, units)``; is compared with.

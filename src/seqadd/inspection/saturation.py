@@ -31,7 +31,7 @@ def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
     """How near their limits gates and states are, and how far they move, over many questions and all their steps.
 
     Args:
-        model: as ``models.build_model`` makes it.
+        model: as ``models.architectures.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Returns:

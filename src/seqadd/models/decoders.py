@@ -15,7 +15,7 @@ class ReadoutDecoder(keras.layers.Layer):
     """The first readout and the states before it -> the readout after each step.
 
     Args:
-        recurrent: of ``seqadd.layers``.
+        recurrent: of ``models.recurrent``.
         units: width of a readout, tanh of the state.
         steps: how many.
         name, trainable, dtype: as in Keras' layers.
@@ -77,7 +77,7 @@ class AttentionDecoder(keras.layers.Layer):
     """A recurrent layer that reads, beside its input, what its attention brings.
 
     Args:
-        recurrent: of ``seqadd.layers``, returning sequences, as wide as the encoder.
+        recurrent: of ``models.recurrent``, returning sequences, as wide as the encoder.
         score: ``additive``: v tanh(W state + U output), or ``dot``: the product of state and output.
         name, trainable, dtype: as in Keras' layers.
     """

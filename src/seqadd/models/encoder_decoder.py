@@ -123,7 +123,7 @@ class EncoderDecoder(KerasFileModel):
             read: the character before, one-hot, ``(batch, 12)``.
             states: those before.
             encoded: of the questions.
-            barrier: as for a step of ``seqadd.layers``.
+            barrier: as for a step of ``models.recurrent``.
 
         Returns:
             Probabilities ``(batch, 12)``, and the next states.
@@ -244,7 +244,7 @@ def build_encoder_decoder(
     """An encoder with a decoder that has fresh weights.
 
     Args:
-        recurrent: makes a recurrent layer of ``seqadd.layers``: (units, **settings) -> layer.
+        recurrent: makes a recurrent layer of ``models.recurrent``: (units, **settings) -> layer.
         cell: what the layers are called after.
         units: of encoder and decoder, for the states of one are those of the other.
         question_length: characters in a question, padding included.

@@ -176,7 +176,7 @@ class UnrolledRNN:
 
     @staticmethod
     def barrier(sequences: tf.Tensor) -> Barrier:
-        """For ``step``: ``computed_once``, with a 1 made of any input of shape ``(batch, steps, features)``."""
+        """For ``step``: ``fusion_barrier``, with a 1 made of any input of shape ``(batch, steps, features)``."""
         # Of a batch that may be empty, a sum of nothing; of others the number itself, for the sake of the same program.
         any_number = sequences[0, 0, 0] if sequences.shape[0] else tf.reduce_sum(sequences[:1, 0, 0])
         one = 1.0 + 0.0 * any_number  # not simplified, since 0 times NaN is not 0

@@ -47,9 +47,9 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
     """A metric over the epochs, a colour for each column of the table: thin lines seeds, the thick one their mean.
 
     Args:
-        curves: as ``table.learning_curves`` returns them.
+        curves: as ``comparison.curves.learning_curves`` returns them.
         labels: what the columns are called.
-        summary: as ``table.summarize`` returns it; its published numbers are drawn as diamonds.
+        summary: as ``comparison.table.summarize`` returns it; its published numbers are drawn as diamonds.
         metric: which metric.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -181,7 +181,7 @@ class Row:
         values: of each seed.
         low, high: where one more run falls in 95 of 100 cases.
         published: the number.
-        verdict: in words, as in ``seqadd.verdicts``.
+        verdict: in words, as in ``claims.verdicts``.
     """
 
     label: str
@@ -331,7 +331,7 @@ def saturation(table: pd.DataFrame, title: str) -> Figure:
     A unit in the upper left or the lower right corner is always at the same limit; at the lower left never at one.
 
     Args:
-        table: as ``activations.saturation`` returns it.
+        table: as ``saturation.saturation`` returns it.
         title: above all.
     """
     layers = list(dict.fromkeys(table["layer"]))
@@ -360,8 +360,8 @@ def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> 
     """How right answers are at each place, and by the number of carries.
 
     Args:
-        by_place: as ``predictions.by_place`` returns it.
-        by_carries: as ``predictions.by_carries`` returns it.
+        by_place: as ``error_analysis.by_place`` returns it.
+        by_carries: as ``error_analysis.by_carries`` returns it.
         title: above both.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")

@@ -59,7 +59,7 @@ class Search:
     """The study of a search: gives the trials that are missing, and is told of those that cannot tell themselves.
 
     Args:
-        study: see ``trials.open_study``.
+        study: see ``journal.open_study``.
         space: what is searched.
         settings: how.
     """

@@ -27,7 +27,7 @@ _SECONDS_UNTIL_THE_LOCK_IS_FREE = 0.5
 
 
 def main() -> None:
-    """What ``exits.start_beside`` has a process do."""
+    """What ``signals.spawn_detached`` has a process do."""
     signal.alarm(_SECONDS_IN_ALL)  # which ends it
     asked = json.loads(os.environ[RECONCILE_VARIABLE])
     sys.stdin.buffer.read()  # until that process is gone

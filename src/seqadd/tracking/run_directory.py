@@ -197,7 +197,7 @@ class RunDirectory:
         """The latest checkpoint that can be used, or None.
 
         Args:
-            fingerprint: of the training that wants it, see ``checkpoints.fingerprint_of``; None for any.
+            fingerprint: of the training that wants it, see ``fingerprint.fingerprint_of``; None for any.
             say: is told of each that cannot be used, and why.
         """
         for name in _CHECKPOINTS:

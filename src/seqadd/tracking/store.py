@@ -296,7 +296,7 @@ class RunRecord:
 
     @property
     def flags(self) -> str:
-        """What it was made with, see ``arithmetic.flags``."""
+        """What it was made with, see ``numeric_flags.flags``."""
         return self.tags.get(FLAGS, "")
 
     @property

@@ -32,7 +32,7 @@ class Checkpoint:
     Attributes:
         fingerprint: what the training's numbers follow from, see ``fingerprint_of``.
         history: the metrics of every epoch so far, each with its ``epoch``, from 1.
-        arrays: weights and optimizer as ``training.state`` gives them.
+        arrays: weights and optimizer as ``training.state.state`` gives them.
     """
 
     fingerprint: dict[str, str]
