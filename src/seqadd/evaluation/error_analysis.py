@@ -1,6 +1,6 @@
 """What a model answers to many sums: how sure it is, what it mixes up, which sums are hard. Tables; draws nothing.
 
-Probabilities have the shape ``(n, answer_length, 12)``, as ``evaluation.predict.probabilities`` gives them; answers are ids of
+Probabilities have the shape ``(n, answer_length, 12)``, as ``predict.probabilities`` gives them; answers are ids of
 characters, ``(n, answer_length)``.
 """
 

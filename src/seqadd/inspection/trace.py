@@ -23,7 +23,7 @@ class Trace:
 
     Attributes:
         asked: the question.
-        outputs: of each layer, by its name, without the axis of the questions: see ``inspection.activations.activations``.
+        outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
         gates: of each recurrent layer, likewise: see ``inspection.gates.gates``.
         character_layers: which of the layers have a value for each character.
         probabilities: of each character at each place of the answer, shape ``(answer_length, 12)``.

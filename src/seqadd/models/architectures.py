@@ -32,7 +32,7 @@ GATE_ACTIVATION = {"keras2": hard_sigmoid_of_keras2, "keras3": "sigmoid"}
 GRU_RESET_AFTER = {"keras2": False, "keras3": True}
 
 
-# A cell's function takes the width, the era and what ``models.recurrent`` takes: return_sequences, constant_input, name.
+# A cell's function takes the width, the era and what ``recurrent`` takes: return_sequences, constant_input, name.
 
 
 def lstm(units: int, era: str, **settings: Any) -> keras.layers.Layer:
