@@ -2,7 +2,7 @@
 # make test    sets up, runs every test
 # make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
-# make check   sets up; lint, format, types, known vulnerabilities of what is pinned
+# make check   sets up; lint, format, types, imports, known vulnerabilities of what is pinned
 #
 # The environment is made in .venv the first time, and again only when what it is made from has changed.
 
@@ -30,6 +30,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python scripts/audit.py
 
 format: $(READY)
