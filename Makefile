@@ -2,6 +2,7 @@
 # make test    sets up, runs every test
 # make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
+# make wheel   sets up; builds the wheel in dist/
 # make check   sets up; lint, format, types, imports, known vulnerabilities of what is pinned
 #
 # The environment is made in .venv the first time, and again only when what it is made from has changed.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: table test faults integration check format lock
+.PHONY: table test faults integration check wheel format lock
 
 table: $(READY)
 	$(BIN)/python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=200
@@ -32,6 +33,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/audit.py
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
