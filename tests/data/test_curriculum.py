@@ -10,7 +10,7 @@ from seqadd.errors import ConfigError
 from seqadd.models import architectures
 from seqadd.training import loop
 from seqadd.training.dataset import make_dataset
-from seqadd.training.state import restore
+from seqadd.training.state import restore, state
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
 
@@ -74,11 +74,11 @@ def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch):
     config = make_config(*SMALL, *overrides)
     data = make_dataset(config)
 
-    def train(history, until, state=None):
+    def train(history, until, arrays=None):
         model = architectures.build_model(config, config.question_length, config.answer_length, 12)
         optimizer = loop.make_optimizer(model, config)
-        if state is not None:
-            restore(model, optimizer, state)
+        if arrays is not None:
+            restore(model, optimizer, arrays)
         for row in loop.train(model, optimizer, data, config, history):
             if row["epoch"] == until:
                 break

@@ -44,6 +44,14 @@ def test_questions_are_padded_then_reversed_as_a_whole():
     assert addition.write_question(535, 61, digits=3, reverse=True) == " 16+535"
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_many_questions_are_written_as_one_is(reverse):
+    addends = np.array([[12, 345], [535, 61], [0, 0], [7, 999], [999, 100]])
+    written = vocabulary.decode(addition.write_questions(addends, 3, reverse))
+    assert written == [addition.write_question(a, b, 3, reverse) for a, b in addends.tolist()]
+    assert vocabulary.decode(addition.write_questions(addends[:0], 3, reverse)) == []
+
+
 def test_answers_are_padded_to_their_length():
     addends = np.array([[535, 61], [999, 999]])
     assert vocabulary.decode(addition.write_answers(addends, 4)) == ["596 ", "1998"]
