@@ -291,7 +291,10 @@ def _import_everything() -> None:
     from seqadd.system.tensorflow_setup import quiet_import
 
     with quiet_import():
-        pass
+        from seqadd import answer, inspect, reproduce, run, table, train  # noqa: F401
+        from seqadd.launch import local, search  # noqa: F401
+        from seqadd.models import architectures  # noqa: F401
+        from seqadd.training import loop  # noqa: F401
     # They are run as programs too, and Python wonders that they are imported already.
     warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
     gc.freeze()  # or each process would copy what it looks through for garbage

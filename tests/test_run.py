@@ -146,11 +146,11 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
 def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(call, in_empty_folder, monkeypatch):
     def build_model(config, **lengths):
         # By way of Python, where XLA cannot follow.
-        layers = [*architectures.ARCHITECTURES["aligned"](config, *lengths.values()).layers]
+        _, *layers = architectures.ARCHITECTURES["aligned"](config, *lengths.values()).layers
         in_python = keras.layers.Lambda(
             lambda x: tf.ensure_shape(tf.numpy_function(lambda array: array, [x], tf.float32), x.shape)
         )
-        return keras.Sequential([keras.Input((3, 12)), in_python, *layers])
+        return architectures._chain((3, 12), [in_python, *layers], "in_python")
 
     monkeypatch.setattr(architectures, "build_model", build_model)
     small = [each for each in SMALL if not each.startswith("decoder_units")]

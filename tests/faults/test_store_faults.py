@@ -23,13 +23,13 @@ from mlflow import MlflowClient
 
 from seqadd import errors, inspect, reproduce, run, table
 from seqadd.config.schema import Tracking
-from seqadd.errors import ConfigError, StoreNotFound
+from seqadd.errors import ConfigError, DeliveryPending, StoreNotFound
 from seqadd.system import library_log
 from seqadd.tracking import artifact_locations, connection, database, delivery, recording
 from seqadd.tracking.connection import open_store
 from seqadd.tracking.database import check_database, read_schema, sqlite_path, sqlite_uri
 from seqadd.tracking.run_filter import RunFilter
-from seqadd.tracking.store import DeliveryPending, Store
+from seqadd.tracking.store import Store
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None)
 BEFORE = "4465047574b1"  # the schema of MLflow 2.16

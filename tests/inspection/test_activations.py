@@ -52,7 +52,7 @@ def in_keras_own_layers(model: keras.Model) -> list[tuple[str, keras.KerasTensor
     """The same model of Keras' own layers, each with its output."""
     output = question = keras.Input((7, 12))
     outputs = []
-    for layer in model.layers:
+    for layer in model.layers[1:]:
         own = keras_own(layer)
         output = own(output)
         own.set_weights(layer.get_weights())
@@ -65,7 +65,7 @@ def test_activations_are_those_of_an_independent_sub_model(overrides):
     """As the article looks at a layer: ``Model(inputs=model.input, outputs=model.layers[3].output)``."""
     model = disturbed(*overrides)
     seen = activations.activations(model, QUESTIONS)
-    assert list(seen) == [layer.name for layer in model.layers]
+    assert list(seen) == [layer.name for layer in model.layers[1:]]
     for name, output, question in in_keras_own_layers(model):
         expected = keras.Model(question, output)(vocabulary.one_hot(QUESTIONS))
         np.testing.assert_allclose(seen[name], expected, rtol=0, atol=1e-5, err_msg=name)

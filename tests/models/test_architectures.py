@@ -20,7 +20,7 @@ def test_the_articles_summary():
     """The table printed in the article, layer by layer; its TimeDistributed(Dense) is a Dense here."""
     summary = [
         (layer.name, type(layer).__name__, layer.output.shape, layer.count_params())
-        for layer in build("cell=lstm").layers
+        for layer in build("cell=lstm").layers[1:]
     ]
     assert summary == [
         ("lstm_1", "LSTM", (None, 64), 19_712),
@@ -42,14 +42,14 @@ def test_the_articles_summary():
     ],
 )
 def test_parameters_of_the_other_cells_and_widths(overrides, parameters):
-    first, _, second, *_ = build(*overrides).layers
+    _, first, _, second, *_ = build(*overrides).layers
     assert [first.count_params(), second.count_params()] == parameters
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn", "dense"])
 def test_an_aligned_model_answers_at_every_step(cell):
     model = build(f"cell={cell}", "architecture=aligned")
-    assert [layer.name for layer in model.layers] == [f"{cell}_1", "time_distributed_1", "activation_1"]
+    assert [layer.name for layer in model.layers[1:]] == [f"{cell}_1", "time_distributed_1", "activation_1"]
     assert model.output_shape == (None, 7, 12)
 
 
@@ -228,7 +228,7 @@ def test_the_gates_of_2018_are_not_todays_hard_sigmoid():
 
 
 def test_the_forget_bias_starts_at_one():
-    kernel, recurrent_kernel, bias = build("cell=lstm").layers[0].get_weights()
+    kernel, recurrent_kernel, bias = build("cell=lstm").layers[1].get_weights()
     assert bias.tolist() == [0] * 64 + [1] * 64 + [0] * 128
     np.testing.assert_allclose(recurrent_kernel @ recurrent_kernel.T, np.eye(64), atol=1e-5)
     assert np.abs(kernel).max() <= np.sqrt(6 / (12 + 256))  # Glorot's uniform limit
@@ -273,7 +273,7 @@ def test_the_main_model_by_hand(cell, era):
     for weights in model.weights:
         weights.assign(2 * rng.normal(size=weights.shape))
     question = np.eye(12, dtype=np.float32)[[2, 1, 11]]  # 0+9
-    encoder, _, decoder, *_ = model.layers
+    _, encoder, _, decoder, *_ = model.layers
     encoded = states_by_hand(cell, era, encoder.get_weights(), question)[-1]
     features = states_by_hand(cell, era, decoder.get_weights(), [encoded] * 2)
     np.testing.assert_allclose(model(question[None])[0], characters(model, features), atol=1e-5)

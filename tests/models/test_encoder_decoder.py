@@ -16,7 +16,7 @@ from seqadd.errors import ConfigError
 from seqadd.models import architectures, recurrent
 from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
 from seqadd.system import tensorflow_setup
-from seqadd.training import dataset, loop, schedule
+from seqadd.training import dataset, loop, schedule, state
 from seqadd.training.state import restore
 
 tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
@@ -284,16 +284,16 @@ def test_a_scheduled_training_goes_on_as_it_would_have():
     losses = []
     for stops in ((4,), (2, 4)):
         history: list[dict[str, float]] = []
-        state = None
+        kept = None
         for stop in stops:
             model, data, config = prepare(*overrides)
             optimizer = loop.make_optimizer(model, config)
-            if state is not None:
-                restore(model, optimizer, state)
+            if kept is not None:
+                restore(model, optimizer, kept)
             for row in loop.train(model, optimizer, data, config, history):
                 if row["epoch"] == stop:
                     break
-            state = state(model, optimizer)
+            kept = state.state(model, optimizer)
         losses.append([row["loss"] for row in history])
     assert losses[0] == losses[1]
 

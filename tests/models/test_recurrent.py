@@ -427,7 +427,7 @@ def test_in_half_of_the_bits_it_is_taught_and_answers_nothing_on_its_own(policy)
 def test_what_is_no_number_stays_in_its_row(name, settings, value):
     """At the place, too, of which the 1 is made that states are divided by."""
     layer, broken = layer_of(name, **settings), ONE_HOT.copy()
-    broken[0, 0, 0] = value
+    broken[0] = value
     found, expected = (keras.tree.flatten(layer(x)) for x in (broken, ONE_HOT))
     assert equal([each[1:] for each in found], [each[1:] for each in expected])
     assert not equal(found, expected)

@@ -31,7 +31,7 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
 
     A model that reads its own answer has given it on its own.
     """
-    if not model.reads_answer:
+    if not reads_answer(model):
         return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
     return np.concatenate(
         [model.greedy_decode(vocabulary.one_hot(batch)).numpy() for batch in batches(model, questions)]
@@ -48,7 +48,7 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
         questions: ids, ``(n, question_length)``.
         answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
     """
-    if not model.reads_answer:
+    if not reads_answer(model):
         each = probabilities(model, questions)
         return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
     with quiet_import():
@@ -96,13 +96,23 @@ def batches(model: keras.Model, questions: Ids) -> Iterator[Ids]:
         yield questions[at : at + _AT_ONCE]
 
 
+def reads_answer(model: keras.Model) -> bool:
+    """See ``models.protocol.AnswerModel``; any other Keras model answers in one pass."""
+    return bool(getattr(model, "reads_answer", False))
+
+
+def _inner_inputs(model: keras.Model, questions: Any) -> Any:
+    return model.inner_inputs(questions) if reads_answer(model) else questions
+
+
 def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> dict[str, Any]:
     """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
     with quiet_import():
         import keras
-    sub_model = keras.Model(model.inputs if model.reads_answer else model.inputs[0], wanted)
+    sub_model = keras.Model(model.inputs if reads_answer(model) else model.inputs[0], wanted)
     parts = [
-        sub_model(model.inner_inputs(vocabulary.one_hot(batch)), training=False) for batch in batches(model, questions)
+        sub_model(_inner_inputs(model, vocabulary.one_hot(batch)), training=False)
+        for batch in batches(model, questions)
     ]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
 

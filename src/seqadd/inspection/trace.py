@@ -76,7 +76,7 @@ def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
             {name: {part: values[i] for part, values in parts.items()} for name, parts in of_layers.items()},
             last,
             probabilities[i],
-            ends_itself=model.reads_answer,
+            ends_itself=predict.reads_answer(model),
         )
         for i, each in enumerate(asked)
     ]
