@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,89 +30,106 @@ ROUNDS = 5
 PACKAGES = ("seqadd", "tensorflow", "keras", "mlflow", "hydra-core", "numpy")
 
 
+class Parts:
+    """The seconds of the parts of a run: all time since the last mark belongs to the part that is then over.
+
+    Args:
+        started: ``time.time()`` when the process was started.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.seconds: dict[str, float] = {}
+        self._mark = started
+
+    def over(self, part: str) -> None:
+        now = time.time()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self._mark
+        self._mark = now
+
+    def mark_around(self, owner: Any, name: str, before: str, part: str) -> None:
+        """From now on a call of ``owner.name`` is ``part``, and what comes before it ``before``."""
+        function = getattr(owner, name)
+
+        def marked(*arguments: Any, **settings: Any) -> Any:
+            self.over(before)
+            result = function(*arguments, **settings)
+            self.over(part)
+            return result
+
+        setattr(owner, name, marked)
+
+
 def timed_run(started: float) -> None:
     """Runs ``seqadd.run`` in this process and prints the seconds of its parts as JSON.
 
     Args:
         started: ``time.time()`` when the process was started.
     """
-    parts: dict[str, float] = {}
-    marks = [started]
-
-    def over(part: str) -> None:
-        """All time since the last mark belongs to ``part``."""
-        now = time.time()
-        parts[part] = parts.get(part, 0.0) + now - marks[-1]
-        marks.append(now)
-
-    def mark_around(owner: Any, name: str, before: str, part: str) -> None:
-        """From now on a call of ``owner.name`` is ``part``, and what comes before it ``before``."""
-        function = getattr(owner, name)
-
-        def marked(*arguments: Any, **settings: Any) -> Any:
-            over(before)
-            result = function(*arguments, **settings)
-            over(part)
-            return result
-
-        setattr(owner, name, marked)
-
     from seqadd import run
     from seqadd.cli.progress import EpochDone
 
+    parts = Parts(started)
     epochs: list[float] = []
 
     def report(message: Any) -> None:
         if isinstance(message, EpochDone):
-            over("recording the epochs")
+            parts.over("recording the epochs")
             epochs.append(message.metrics["epoch_seconds"])
 
     def timed_alone(config: Any) -> str:
-        over("Python, Hydra, the configuration")
+        parts.over("Python, Hydra, the configuration")
         from seqadd import train
-        from seqadd.system import tensorflow_setup as seqadd_quiet
-        from seqadd.tracking import connection
+        from seqadd.tracking import connection, resume
 
-        over("importing MLflow")
-        mark_around(connection, "open_store", "other", "opening the store")
-        mark_around(train, "make_dataset", "opening the store", "drawing and writing the sums")
-        mark_around(train, "find_start", "looking for earlier runs", "looking for earlier runs")
-        quiet = seqadd_quiet.quiet_import
-
-        class Quiet:
-            def __enter__(self) -> None:
-                over("beginning the run's record")
-                self.inner = quiet()
-                self.inner.__enter__()
-
-            def __exit__(self, *error: Any) -> None:
-                self.inner.__exit__(*error)
-                over("importing TensorFlow, Keras, matplotlib")
-                from seqadd.models import architectures
-                from seqadd.training import loop
-
-                mark_around(architectures, "build_model", "building the model", "building the model")
-                train = loop.train
-
-                def timed_train(*arguments: Any, **settings: Any) -> Any:
-                    over("optimizer, first checkpoint")
-                    for epoch in train(*arguments, **settings):
-                        over("training")
-                        yield epoch
-
-                loop.train = timed_train
-
-        setattr(train, "quiet_import", Quiet)  # noqa: B010
+        parts.over("importing MLflow")
+        parts.mark_around(connection, "open_store", "other", "opening the store")
+        parts.mark_around(train, "make_dataset", "opening the store", "drawing and writing the sums")
+        parts.mark_around(resume, "find_start", "looking for earlier runs", "looking for earlier runs")
+        mark_the_import(parts)
         run_id = train.train_run(config, report)
-        over("artifacts, closing the record")
+        parts.over("artifacts, closing the record")
         return run_id
 
     run.run_alone = timed_alone
     run.main()
     _, second = epochs
-    parts["compiling and tracing"] = parts["training"] - 2 * second
-    parts["training"] = 2 * second
-    print("PARTS " + json.dumps(parts))
+    parts.seconds["compiling and tracing"] = parts.seconds["training"] - 2 * second
+    parts.seconds["training"] = 2 * second
+    print("PARTS " + json.dumps(parts.seconds))
+
+
+def mark_the_import(parts: Parts) -> None:
+    """From now on the import of TensorFlow is a part, and so is what comes after it, up to the training."""
+    from seqadd.system import tensorflow_setup
+
+    quiet_import = tensorflow_setup.quiet_import
+
+    @contextmanager
+    def marked() -> Iterator[None]:
+        parts.over("beginning the run's record")
+        with quiet_import():
+            yield
+        parts.over("importing TensorFlow, Keras, matplotlib")
+        mark_the_training(parts)
+
+    setattr(tensorflow_setup, "quiet_import", marked)  # noqa: B010
+
+
+def mark_the_training(parts: Parts) -> None:
+    """From now on making the model is a part, and so is the training, epoch by epoch."""
+    from seqadd.models import architectures
+    from seqadd.training import loop
+
+    parts.mark_around(architectures, "build_model", "building the model", "building the model")
+    train = loop.train
+
+    def timed_train(*arguments: Any, **settings: Any) -> Any:
+        parts.over("optimizer, first checkpoint")
+        for epoch in train(*arguments, **settings):
+            parts.over("training")
+            yield epoch
+
+    loop.train = timed_train
 
 
 def measure(rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:

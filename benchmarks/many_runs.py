@@ -130,7 +130,6 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
     """Makes ``mlflow.db`` in a folder, with so many runs."""
     from mlflow.store.tracking.dbmodels import models
 
-    from seqadd.tracking import provenance
     from seqadd.tracking.connection import open_store
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,57 +147,65 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
         connection.exec_driver_sql("PRAGMA journal_mode = OFF")
         for index in metrics.indexes:
             index.drop(connection)
-
-        def insert(into: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
-            places = ", ".join("?" * len(columns.split(",")))
-            connection.exec_driver_sql(f"INSERT INTO {into} ({columns}) VALUES ({places})", rows)
-
-        insert(
-            "runs",
-            "run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, end_time, "
-            "source_version, lifecycle_stage, artifact_uri, experiment_id",
-            [
-                (run.run_id, _name(run), "UNKNOWN", "", "", run.user, run.status, run.start_time,
-                 run.start_time + 400 * run.epochs, "", "active", f"{folder}/mlruns/{run.experiment}/{run.run_id}",
-                 int(ids[run.experiment]))
-                for run in runs
-            ],
-        )  # fmt: skip
-        common = provenance.run_tags(runs[0].config)
-        for some in itertools.batched(runs, 500) if hasattr(itertools, "batched") else _batched(runs, 500):
-            insert(
-                "tags", "key, value, run_uuid", [(k, v, r.run_id) for r in some for k, v in _tags(r, common).items()]
-            )
-            insert(
-                "params",
-                "key, value, run_uuid",
-                [
-                    (key, override_text(value), run.run_id)
-                    for run in some
-                    for key, value in run.config.result_keys().items()
-                ],
-            )
-        of_metric = "key, value, timestamp, step, is_nan, run_uuid"
-        for metric in METRICS:
-            steps.begin(f"a store of {len(runs)} runs: {metric}")
-            for some in _batched(runs, 500):
-                rows = [
-                    (metric, run.value(metric, epoch), run.start_time + 400 * epoch, epoch, 0, run.run_id)
-                    for run in some
-                    for epoch in range(1, run.epochs + 1)
-                ]
-                insert("metrics", of_metric, rows)
-            last = [
-                (metric, r.value(metric, r.epochs), r.start_time + 400 * r.epochs, r.epochs, 0, r.run_id) for r in runs
-            ]
-            insert("latest_metrics", of_metric, last)
-            steps.done(1)
+        _insert_runs(connection, folder, runs, ids)
+        _insert_tags_and_params(connection, runs)
+        _insert_metrics(connection, runs, steps)
         connection.commit()
         for index in metrics.indexes:
             index.create(connection)
         connection.commit()
     engine.dispose()
     (folder / "unfinished.db").rename(folder / "mlflow.db")
+
+
+def _insert(connection: sqlalchemy.Connection, into: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+    places = ", ".join("?" * len(columns.split(",")))
+    connection.exec_driver_sql(f"INSERT INTO {into} ({columns}) VALUES ({places})", rows)
+
+
+def _insert_runs(connection: sqlalchemy.Connection, folder: Path, runs: list[Made], ids: dict[str, str]) -> None:
+    """``ids`` are those of the experiments, by their names."""
+    _insert(
+        connection,
+        "runs",
+        "run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, end_time, "
+        "source_version, lifecycle_stage, artifact_uri, experiment_id",
+        [
+            (run.run_id, _name(run), "UNKNOWN", "", "", run.user, run.status, run.start_time,
+             run.start_time + 400 * run.epochs, "", "active", f"{folder}/mlruns/{run.experiment}/{run.run_id}",
+             int(ids[run.experiment]))
+            for run in runs
+        ],
+    )  # fmt: skip
+
+
+def _insert_tags_and_params(connection: sqlalchemy.Connection, runs: list[Made]) -> None:
+    from seqadd.tracking import provenance
+
+    common = provenance.run_tags(runs[0].config)
+    for some in _batched(runs, 500):
+        tags = [(key, value, run.run_id) for run in some for key, value in _tags(run, common).items()]
+        _insert(connection, "tags", "key, value, run_uuid", tags)
+        params = [
+            (key, override_text(value), run.run_id) for run in some for key, value in run.config.result_keys().items()
+        ]
+        _insert(connection, "params", "key, value, run_uuid", params)
+
+
+def _insert_metrics(connection: sqlalchemy.Connection, runs: list[Made], steps: bench.Steps) -> None:
+    columns = "key, value, timestamp, step, is_nan, run_uuid"
+    for metric in METRICS:
+        steps.begin(f"a store of {len(runs)} runs: {metric}")
+        for some in _batched(runs, 500):
+            rows = [
+                (metric, run.value(metric, epoch), run.start_time + 400 * epoch, epoch, 0, run.run_id)
+                for run in some
+                for epoch in range(1, run.epochs + 1)
+            ]
+            _insert(connection, "metrics", columns, rows)
+        last = [(metric, r.value(metric, r.epochs), r.start_time + 400 * r.epochs, r.epochs, 0, r.run_id) for r in runs]
+        _insert(connection, "latest_metrics", columns, last)
+        steps.done(1)
 
 
 def _batched(runs: list[Made], n: int) -> Iterator[list[Made]]:

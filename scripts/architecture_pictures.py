@@ -6,6 +6,7 @@ python scripts/architecture_pictures.py
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -77,6 +78,11 @@ def answer(axes: Axes, places: list[Point], text: str = ANSWER) -> None:
         character(axes, (place[0], _TOP), said, bold=True)
 
 
+# Where the boxes of a decoder are that stands behind an encoder.
+_ROW = 0.9
+_AFTER = [(8.4 + x, _ROW) for x in range(len(ANSWER))]
+
+
 def draw(name: str) -> Figure:
     """The picture of an architecture."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
@@ -85,61 +91,106 @@ def draw(name: str) -> Figure:
     axes.set_aspect("equal")
     axes.set_xlim(-0.6, 12.6)
     axes.set_ylim(-0.8, 2.45)
-    row = 0.9
-    after = [(8.4 + x, row) for x in range(len(ANSWER))]
-    if name == "aligned":
-        places = question(axes)
-        chain(axes, places, "cell", _ENCODER)
-        answer(axes, places, "357····")
-        return figure
     encoder = question(axes)
     chain(axes, encoder, "cell", _ENCODER)
-    last = (encoder[-1][0] + _WIDTH / 2 + 0.04, row)
-    if name in ("repeat_vector", "repeat_vector_stacked"):
-        stacked = name == "repeat_vector_stacked"
-        lower = [(x, 0.55) for x, _ in after] if stacked else after
-        chain(axes, lower, "cell", _DECODER)
-        if stacked:
-            upper = [(x, 1.35) for x, _ in after]
-            chain(axes, upper, "cell", _DECODER)
-            for x, _ in after:
-                up(axes, x, 0.55, 1.35)
-        answer(axes, upper if stacked else lower)
-        copies(axes, last, [(x, lower[0][1]) for x, _ in after], "the last output, every time")
-    elif name == "pooled":
-        backward = [(x, 1.5) for x, _ in encoder]
-        chain(axes, backward, "cell", _ENCODER, backward=True)
-        box(axes, (7.25, 1.2), "Σ", _OTHER, 0.4)
-        for x, _ in encoder:
-            arrow(axes, (x + 0.33, 1.2), (7.02, 1.2), colour="#bbb")
-        chain(axes, after, "cell", _DECODER)
-        answer(axes, after)
-        copies(axes, (7.25, 1.2 - _HEIGHT / 2 - 0.04), after, "one sum, every time")
-    else:
-        arrow(axes, last, (after[0][0] - _WIDTH / 2 - 0.04, row), colour="#b5482a")
-        axes.text((last[0] + after[0][0]) / 2 - 0.1, row + 0.14, "states", ha="center", fontsize=8, color="#b5482a")
-        chain(axes, after, "cell", _DECODER)
-        answer(axes, after)
-        readout = name == "readout"
-        for index, (x, _) in enumerate(after):
-            up(axes, x, -0.05, row)
-            said = "·" if index == 0 else ANSWER[index - 1]
-            character(axes, (x, 0.0), "y" if readout else said)
-            if index and readout:
-                axes.text(x + 0.1, -0.12, str(index - 1), fontsize=7)
-            if index:
-                arrow(axes, (x - 1 + 0.12, _TOP - 0.12), (x - 0.12, 0.12), colour="#2a6bb5", bend=-0.0, dashed=True)
-        axes.text(10, -0.6, "its last output, a vector" if readout else "the character before", ha="center", fontsize=8,
-                  color="#2a6bb5")  # fmt: skip
-        if name == "attention":
-            for index, target in enumerate(after[:2]):
-                for x, _ in encoder[1:]:
-                    arrow(
-                        axes, (x, row + _HEIGHT / 2 + 0.05), (target[0] - 0.2, target[1] + _HEIGHT / 2 + 0.03),
-                        colour="#3a8f4d" if index else "#9ccfa7", bend=-0.2,
-                    )  # fmt: skip
-            axes.text(5.2, _TOP + 0.22, "all outputs, weighed anew each time", ha="center", fontsize=8, color="#3a8f4d")
+    ARCHITECTURES[name](axes, encoder)
     return figure
+
+
+def draw_aligned(axes: Axes, encoder: list[Point]) -> None:
+    """An answer's character at each of the question's."""
+    answer(axes, encoder, "357····")
+
+
+def draw_repeat_vector(axes: Axes, encoder: list[Point]) -> None:
+    """A decoder that is given the encoder's last output at each step."""
+    chain(axes, _AFTER, "cell", _DECODER)
+    answer(axes, _AFTER)
+    copies(axes, end_of(encoder), _AFTER, "the last output, every time")
+
+
+def draw_repeat_vector_stacked(axes: Axes, encoder: list[Point]) -> None:
+    """As ``repeat_vector``, with a second layer on the decoder."""
+    lower, upper = ([(x, row) for x, _ in _AFTER] for row in (0.55, 1.35))
+    chain(axes, lower, "cell", _DECODER)
+    chain(axes, upper, "cell", _DECODER)
+    for x, _ in _AFTER:
+        up(axes, x, 0.55, 1.35)
+    answer(axes, upper)
+    copies(axes, end_of(encoder), lower, "the last output, every time")
+
+
+def draw_pooled(axes: Axes, encoder: list[Point]) -> None:
+    """An encoder in both directions, whose outputs are added up for the decoder."""
+    backward = [(x, 1.5) for x, _ in encoder]
+    chain(axes, backward, "cell", _ENCODER, backward=True)
+    box(axes, (7.25, 1.2), "Σ", _OTHER, 0.4)
+    for x, _ in encoder:
+        arrow(axes, (x + 0.33, 1.2), (7.02, 1.2), colour="#bbb")
+    chain(axes, _AFTER, "cell", _DECODER)
+    answer(axes, _AFTER)
+    copies(axes, (7.25, 1.2 - _HEIGHT / 2 - 0.04), _AFTER, "one sum, every time")
+
+
+def draw_encoder_decoder(axes: Axes, encoder: list[Point]) -> None:
+    """A decoder that is handed the encoder's states, and reads the character before."""
+    hand_states(axes, encoder)
+    feed_back(axes, ["·", *ANSWER[:-1]], "the character before")
+
+
+def draw_readout(axes: Axes, encoder: list[Point]) -> None:
+    """As ``encoder_decoder``, but the decoder reads its own last output."""
+    hand_states(axes, encoder)
+    feed_back(axes, ["y"] * len(ANSWER), "its last output, a vector")
+    for index, (x, _) in enumerate(_AFTER[1:]):
+        axes.text(x + 0.1, -0.12, str(index), fontsize=7)
+
+
+def draw_attention(axes: Axes, encoder: list[Point]) -> None:
+    """As ``encoder_decoder``, with a look at all outputs of the encoder; drawn for the first two characters."""
+    draw_encoder_decoder(axes, encoder)
+    for target, colour in zip(_AFTER, ("#9ccfa7", "#3a8f4d"), strict=False):
+        for x, _ in encoder[1:]:
+            arrow(
+                axes, (x, _ROW + _HEIGHT / 2 + 0.05), (target[0] - 0.2, target[1] + _HEIGHT / 2 + 0.03),
+                colour=colour, bend=-0.2,
+            )  # fmt: skip
+    axes.text(5.2, _TOP + 0.22, "all outputs, weighed anew each time", ha="center", fontsize=8, color="#3a8f4d")
+
+
+ARCHITECTURES: dict[str, Callable[[Axes, list[Point]], None]] = {
+    "repeat_vector": draw_repeat_vector,
+    "aligned": draw_aligned,
+    "encoder_decoder": draw_encoder_decoder,
+    "attention": draw_attention,
+    "repeat_vector_stacked": draw_repeat_vector_stacked,
+    "readout": draw_readout,
+    "pooled": draw_pooled,
+}
+
+
+def end_of(encoder: list[Point]) -> Point:
+    """Where the last output of an encoder leaves it."""
+    return encoder[-1][0] + _WIDTH / 2 + 0.04, _ROW
+
+
+def hand_states(axes: Axes, encoder: list[Point]) -> None:
+    """A decoder that begins with the encoder's states."""
+    last = end_of(encoder)
+    arrow(axes, last, (_AFTER[0][0] - _WIDTH / 2 - 0.04, _ROW), colour="#b5482a")
+    axes.text((last[0] + _AFTER[0][0]) / 2 - 0.1, _ROW + 0.14, "states", ha="center", fontsize=8, color="#b5482a")
+    chain(axes, _AFTER, "cell", _DECODER)
+    answer(axes, _AFTER)
+
+
+def feed_back(axes: Axes, inputs: Sequence[str], text: str) -> None:
+    """What the decoder reads at each step, from the second on of the step before, and a text that says what it is."""
+    for index, ((x, _), said) in enumerate(zip(_AFTER, inputs, strict=True)):
+        up(axes, x, -0.05, _ROW)
+        character(axes, (x, 0.0), said)
+        if index:
+            arrow(axes, (x - 1 + 0.12, _TOP - 0.12), (x - 0.12, 0.12), colour="#2a6bb5", bend=-0.0, dashed=True)
+    axes.text(10, -0.6, text, ha="center", fontsize=8, color="#2a6bb5")
 
 
 def copies(axes: Axes, start: Point, targets: list[Point], text: str) -> None:
@@ -154,9 +205,7 @@ def copies(axes: Axes, start: Point, targets: list[Point], text: str) -> None:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name in (
-        "repeat_vector", "aligned", "encoder_decoder", "attention", "repeat_vector_stacked", "readout", "pooled",
-    ):  # fmt: skip
+    for name in ARCHITECTURES:
         draw(name).savefig(FOLDER / f"{name}.png", dpi=110)
 
 

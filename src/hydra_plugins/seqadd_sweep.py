@@ -8,102 +8,32 @@ and loads them in every program that uses Hydra: hence nothing of seqadd is impo
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import multiprocessing
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus
-from hydra.errors import CompactHydraException
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
+
+from hydra_plugins._seqadd_jobs import (
+    check_batch_size,
+    check_no_run_twice,
+    check_program,
+    compose_job,
+    is_private,
+    labels,
+    of_trial,
+)
 
 if TYPE_CHECKING:
     from seqadd.config.schema import Config
-    from seqadd.search.study import Search, SuggestedTrial
-
-
-class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra has not entered this one yet
-    """One job of a sweep: its overrides, what Hydra composes of them, and the checked configuration."""
-
-    overrides: list[str]
-    composed: DictConfig
-    config: Config
-
-    def returned(self, number: int, run_id: str) -> JobReturn:
-        """What Hydra's own launchers return of a job that went well; ``run_id`` is what its task gave."""
-        of_hydra = copy.deepcopy(OmegaConf.masked_copy(self.composed, "hydra"))
-        with open_dict(of_hydra):
-            of_hydra.hydra.job.id = str(number)
-            of_hydra.hydra.job.num = number
-            of_hydra.hydra.runtime.output_dir = os.getcwd()
-        result = JobReturn(
-            overrides=list(self.composed.hydra.overrides.task),
-            cfg=_without_hydra(self.composed),
-            hydra_cfg=of_hydra,
-            working_dir=os.getcwd(),
-            task_name=JobRuntime.instance().get("name"),
-            status=JobStatus.COMPLETED,
-        )
-        result.return_value = run_id
-        return result
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    """What is left for the program: all but Hydra's own node."""
-    cfg = copy.deepcopy(composed)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
-
-
-def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Job:
-    """One job of a sweep.
-
-    Raises:
-        ConfigError: naming the job, when its configuration cannot be run.
-    """
-    from seqadd.config.composition import from_hydra
-    from seqadd.config.hydra_setup import check_job
-    from seqadd.errors import ConfigError
-
-    composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
-    try:
-        check_job(config, composed)
-        checked = from_hydra(_without_hydra(composed), composed.hydra.runtime.choices)
-    except ConfigError as error:
-        raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
-    return Job(list(overrides), composed, checked)
-
-
-def _check_program(config: DictConfig, plugin: object) -> None:
-    """Raises Hydra's own error, of one line, where another program uses a plugin of ours.
-
-    What each needs to know is in seqadd's configuration, and what it does is to train.
-    """
-    of = OmegaConf.get_type(config)
-    if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.schema.Config":
-        name = type(plugin).__name__
-        raise CompactHydraException(f"hydra_plugins.seqadd_sweep.{name} is seqadd's, and runs nothing but seqadd.run")
-
-
-def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
-    """What to call each job: those of its overrides that not all jobs of the sweep share; all where it is one job."""
-    shared = set.intersection(*map(set, among)) if len(among) > 1 else set()
-    return [
-        " ".join(each for each in job if each not in shared and not _is_private(each)) or "defaults" for job in jobs
-    ]
-
-
-def _is_private(override: str) -> bool:
-    """Whether it says where runs are recorded, which may hold a password."""
-    return override.lstrip("+~").startswith("tracking")
+    from seqadd.search.study import Search
 
 
 class TrackedSweeper(BasicSweeper):
@@ -131,8 +61,8 @@ class TrackedSweeper(BasicSweeper):
             CompactHydraException: in another program than seqadd.
             ConfigError: for a batch of less than one job.
         """
-        _check_program(config, self)
-        _check_batch_size(self.max_batch_size)
+        check_program(config, self)
+        check_batch_size(self.max_batch_size)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
@@ -153,7 +83,7 @@ class TrackedSweeper(BasicSweeper):
 
         overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
-        _check_no_run_twice(jobs)
+        check_no_run_twice(jobs)
         configs = [job.config for job in jobs]
         if isinstance(launcher, CheckingLauncher):
             launcher.check(overrides, configs)
@@ -176,7 +106,7 @@ class TrackedSweeper(BasicSweeper):
                 raise worst if len(failed) == 1 else type(worst)("; ".join(map(str, failed)))
             return results
 
-        said = " ".join(each for each in arguments if not _is_private(each))
+        said = " ".join(each for each in arguments if not is_private(each))
         results = run_sweep(
             f"sweep {said}".rstrip(),
             said,
@@ -196,31 +126,6 @@ class TrackedSweeper(BasicSweeper):
         return (indexes[first : first + size] for first in range(0, len(indexes), size))
 
 
-def _check_batch_size(size: int | None) -> None:
-    """Raises ConfigError for a batch of less than one job."""
-    from seqadd.config.schema import override_text
-    from seqadd.errors import ConfigError
-
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ConfigError(
-            f"hydra.sweeper.max_batch_size={override_text(size)}: must be an integer of at least 1, or null"
-        )
-
-
-def _check_no_run_twice(jobs: Sequence[Job]) -> None:
-    """Raises ConfigError where two jobs are the same run, as ``seed=1,1`` names one twice."""
-    from seqadd.errors import ConfigError
-
-    first: dict[tuple[str, str, str], Job] = {}
-    for job in jobs:
-        where = job.config.tracking
-        same = first.setdefault((job.config.config_hash(), where.uri, where.experiment), job)
-        if same is not job:
-            one, other = (" ".join(each.overrides) for each in (same, job))
-            which = f"{one}: two jobs" if one == other else f"{one} and {other}: two jobs"
-            raise ConfigError(f"{which} of the sweep are the same run; name it once (no job was started)")
-
-
 class CheckingLauncher(Launcher):
     """A launcher that is told of the whole sweep before its first job, and can refuse it."""
 
@@ -236,7 +141,7 @@ class CheckingLauncher(Launcher):
         """
         from seqadd.config.hydra_setup import check_folders
 
-        _check_program(config, self)
+        check_program(config, self)
         check_folders(config)
         self.hydra_context = hydra_context
         self.config = config
@@ -325,7 +230,7 @@ class SlurmLauncher(CheckingLauncher):
     """Has Slurm run the jobs, as one array; see ``launch.slurm``.
 
     Args:
-        request: what is asked for each job, see ``launch.slurm.Request``.
+        request: what is asked for each job, see ``launch.slurm_options.Request``.
     """
 
     def __init__(self, **request: Any) -> None:
@@ -334,7 +239,7 @@ class SlurmLauncher(CheckingLauncher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.errors import ConfigError
-        from seqadd.launch.slurm import Request
+        from seqadd.launch.slurm_options import Request
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         options = self._asked.get("options") or {}
@@ -387,10 +292,10 @@ class SearchSweeper(BasicSweeper):
         """
         from seqadd.errors import ConfigError
 
-        _check_program(config, self)
+        check_program(config, self)
         if importlib.util.find_spec("optuna") is None:
             raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'seqadd[search]'")
-        _check_batch_size(self.max_batch_size)
+        check_batch_size(self.max_batch_size)
 
         from seqadd.search.space import SearchSettings
 
@@ -423,7 +328,7 @@ class SearchSweeper(BasicSweeper):
             else:
                 self._in_batches(search, numbers, own, ended)
 
-        said = " ".join(each for each in arguments if not _is_private(each))
+        said = " ".join(each for each in arguments if not is_private(each))
         return run_search(said, space, self.settings, configs, launch)
 
     def _config(self, overrides: Sequence[str]) -> Config:
@@ -454,7 +359,7 @@ class SearchSweeper(BasicSweeper):
                     asked = search.ask(number)
                     display.say(f"{names[index]}  {asked.said}")
                     try:
-                        yield index, self._config(_of_trial(asked, own))
+                        yield index, self._config(of_trial(asked, own))
                     except ConfigError as error:  # between the corners, which were checked
                         ended(number, str(error), final=True)
                         display.end(index, str(error))
@@ -480,12 +385,12 @@ class SearchSweeper(BasicSweeper):
                 asked = search.ask(number)
                 print_line(f"trial {number}  {asked.said}")
                 try:
-                    self._config(_of_trial(asked, own))
+                    self._config(of_trial(asked, own))
                 except ConfigError as error:
                     ended(number, str(error), final=True)
                     print_line(f"trial {number}  {error}")
                 else:
-                    chosen.append(_of_trial(asked, own))
+                    chosen.append(of_trial(asked, own))
             try:
                 if chosen:
                     self.launcher.launch(chosen, batch[0])
@@ -493,7 +398,3 @@ class SearchSweeper(BasicSweeper):
                 print_line(str(error))
             for number in batch:
                 ended(number)
-
-
-def _of_trial(asked: SuggestedTrial, own: Sequence[str]) -> list[str]:
-    return [*asked.overrides, *own, f"tracking.trial={asked.number}"]

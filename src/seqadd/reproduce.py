@@ -13,9 +13,7 @@ import argparse
 import dataclasses
 import os
 import shlex
-import statistics
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,91 +31,23 @@ from seqadd.claims.measurements import (
     values_of,
 )
 from seqadd.claims.outputs import ceilings_of, read_ceilings, write
+from seqadd.claims.training_cost import seconds_needed
 from seqadd.cli.console import print_line
 from seqadd.cli.entry import add_version, command
-from seqadd.config.cost import seconds_per_epoch
 from seqadd.config.schema import Config, Tracking, known_keys
 from seqadd.config.validation import check_machine
-from seqadd.errors import CannotWrite, ConfigError, NotReproduced, StoreNotFound
-from seqadd.launch.sweep import run_sweep
+from seqadd.errors import CannotWrite, ConfigError, JobsFailed, NotReproduced, StoreNotFound
+from seqadd.launch.claim import train_claim
+from seqadd.launch.local import max_parallel_jobs
 from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.tracking.database import check_database
-from seqadd.tracking.run_filter import add_filter_options, run_filter_from
-from seqadd.training.dataset import data_digest
+from seqadd.tracking.run_filter import RunFilter, add_filter_options, run_filter_from
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from seqadd.tracking.store import Store
-
-#: What a run takes beside its epochs: imports and compilation (benchmarks/fixed_cost.py).
-_SECONDS_BESIDE = 10.0
-
-
-def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, trained: dict[str, int]) -> float:
-    """About how many seconds of one processor some of a claim's runs take: as measured last time, else estimated.
-
-    Args:
-        claim: that they belong to.
-        jobs: the runs.
-        store: may have shorter runs that they go on from; None where there is none yet.
-        trained: epochs that claims before this one will have trained, by trajectory; this one's are added.
-    """
-    known: dict[str, float] = {}
-    with suppress(ConfigError):
-        for label, of_label in results.read_runs(claim.folder).groupby("condition"):
-            known[str(label)] = statistics.median(map(float, of_label["seconds_per_epoch"]))
-    labels = {condition.config.condition_hash(): condition.label for condition in claim.conditions}
-    needed = 0.0
-    for job in jobs:
-        behind = [int(run.params["epochs"]) for run in (store.shorter_runs(job)[:1] if store else [])]
-        left = job.epochs - max(trained.get(job.trajectory_hash(), 0), *behind, 0)
-        if left > 0:
-            trained[job.trajectory_hash()] = job.epochs
-            needed += _SECONDS_BESIDE + left * known.get(labels[job.condition_hash()], seconds_per_epoch(job))
-    return needed
-
-
-def train(store: Store, runs: Collection, at_once: int | None) -> None:
-    """Trains what is missing of a claim, as a sweep under one parent run; again, what other code has trained.
-
-    Args:
-        store: that records the runs.
-        runs: of the claim; is kept after each that has ended.
-        at_once: how many run at the same time; None for as many as there is room for.
-
-    Raises:
-        JobsFailed: when some did not finish.
-        RecordWaits: when the store could not be told.
-    """
-    from seqadd.launch.local import JobFailed, JobSucceeded, run_all
-    from seqadd.tracking import retry
-
-    claim = runs.claim
-    where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
-    configs = [job for _, job in where]
-    names = [
-        f"{claim.conditions[index].label} seed={job.seed}" if len(claim.conditions) > 1 else f"seed={job.seed}"
-        for index, job in where
-    ]
-    there = runs_in(claim, runs.rows)
-    finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
-
-    def ended(_: int, outcome: JobSucceeded | JobFailed) -> None:
-        if isinstance(outcome, JobSucceeded):
-            # What cannot be kept now is asked for again when all have ended.
-            with suppress(*retry.STORE_ERRORS, CannotWrite):
-                runs.collect()
-
-    def launch(missing: list[int], parent_run_id: str) -> list[str]:
-        chosen = []
-        for n in missing:
-            place = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
-            by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
-            chosen.append(dataclasses.replace(configs[n], tracking=place, force=by_other_code))
-        return run_all([names[n] for n in missing], chosen, at_once, ended)
-
-    run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,
-              finished)  # fmt: skip
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -298,84 +228,158 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
             raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What it takes to bring some claims up to date.
+
+    Attributes:
+        claims: with the seeds that were asked for.
+        rows: of each claim, by its name, the runs that are committed.
+        store: has the other runs that count; None where there is none, and nothing is trained.
+        only: which runs count; where it says that, nothing is trained.
+        missing: how many runs of each claim are neither committed nor in the store.
+        costs: about how many seconds of one processor these take.
+        at_once: how many runs are trained at the same time.
+        writes: whether a claim's results are written to its folder.
+    """
+
+    claims: Sequence[Claim]
+    rows: Mapping[str, pd.DataFrame]
+    store: Store | None
+    only: RunFilter
+    missing: Mapping[str, int]
+    costs: Mapping[str, float]
+    at_once: int
+    writes: bool
+
+
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    from seqadd import errors
-    from seqadd.launch.local import max_parallel_jobs
-
-    only, writes = run_filter_from(options), not options.dry_run and options.seeds is None
-    if options.seeds is not None:
-        chosen = [with_seeds(claim, options.seeds) for claim in chosen]
-    for claim in chosen:
-        for condition in claim.conditions:
-            check_machine(condition.config)
-    if writes:
-        _check_writable(options, chosen)
-    most = max_parallel_jobs([condition.config for claim in chosen for condition in claim.conditions])
-    if options.jobs is not None and options.jobs > most:
-        raise ConfigError(f"--jobs {options.jobs}: must be at most {most}, for which there are processors and memory")
-    at_once = options.jobs or most
-    # What is committed counts, but where it is asked whose runs count: that no file says.
-    rows = {claim.name: committed_curves.empty() for claim in chosen} if only else committed(chosen)
-    where = chosen[0].jobs[0].tracking
-    nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
-    if options.dry_run or nothing_to_train:
-        store = _store_that_is_there(where)
-    else:
-        check_database(where)
-        from seqadd.tracking import connection, delivery
-
-        store = connection.open_store(where, say=print_line)
-    if store is not None:
-        delivery.reconcile(store)
-        store = store.narrowed(only)
-    # Claims share runs: what an earlier one trains costs a later one nothing.
-    trained: dict[str, int] = {}
-    costs = {}
-    for claim in chosen:
-        there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
-        lacking = missing_jobs(claim, there)
-        costs[claim.name] = seconds_needed(claim, lacking, store, trained)
-        cost = f", about {tables.duration(costs[claim.name])} of one processor" if lacking and not only else ""
-        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {len(lacking)} missing{cost}")
-    if only:
-        print_line(f"{'in all':<20} nothing is trained: only runs of {only}")
-    else:
-        whole = tables.duration(sum(costs.values()))
-        print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
-    conditions = {condition.config.condition_hash() for claim in chosen for condition in claim.conditions}
-    n = sum(run.tags.get("condition_hash") in conditions for run in (store.made_with_flags() if store else []))
-    if n:
-        print_line(f"{'left out':<20} {n} run{'s' * (n > 1)} made with flags that can alter numbers (tag flags)")
+    """Trains what claims lack, and writes what follows from their runs."""
+    plan = _plan(options, chosen)
+    _print_plan(plan)
     if options.dry_run:
         return
-    if sum(costs.values()) and not only and numeric_flags.flags():
-        raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
+    _check_flags(plan)
     failed = []
-    for position, claim in enumerate(chosen, start=1):
-        epochs = Collection(claim, rows[claim.name], store, keeps=writes and not only)
-        epochs.collect()
-        if epochs.missing and not only:  # whoever trained them now would not be whose runs count
-            assert store is not None
-            left = tables.duration(sum(costs[each.name] for each in chosen[position - 1 :]) / at_once)
-            print_line(f"[{position}/{len(chosen)}] {claim.title} (all claims: about {left} left)")
+    for position, claim in enumerate(plan.claims, start=1):
+        runs = Collection(claim, plan.rows[claim.name], plan.store, keeps=plan.writes and not plan.only)
+        runs.collect()
+        if runs.missing and not plan.only:  # whoever trained them now would not be whose runs count
+            assert plan.store is not None
+            left = tables.duration(_seconds_left(plan, position))
+            print_line(f"[{position}/{len(plan.claims)}] {claim.title} (all claims: about {left} left)")
             try:
-                train(store, epochs, options.jobs)
-            except errors.JobsFailed as error:
+                train_claim(plan.store, runs, options.jobs)
+            except JobsFailed as error:
                 failed.append(f"{claim.name}: {error}")
-            epochs.collect()
-        if writes and not epochs.missing:
-            verdicts, kept = write(claim, epochs.rows, ceilings_of(claim)), ""
-        else:
-            read = measured(claim, epochs.rows)
-            verdicts = results.results(claim, values_of(claim, read.curves), read.runs)
-            kept = f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
-            print_line(tables.table(claim, verdicts))
-        print_line(f"[{position}/{len(chosen)}] {claim.name}: {tables.in_words(verdicts)}{kept}")
+            runs.collect()
+        verdicts, kept = _write_results(plan, runs)
+        print_line(f"[{position}/{len(plan.claims)}] {claim.name}: {tables.in_words(verdicts)}{kept}")
     if options.seeds is None:
         for path in report.write(options.experiments):
             print_line(f"report: {path}")
     if failed:
         raise NotReproduced("; ".join(failed))
+
+
+def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
+    """Looks what is missing of some claims.
+
+    Raises:
+        ConfigError: for what this machine cannot train, and when the store cannot be opened.
+        CannotWrite: for a folder that results cannot be written to.
+    """
+    only, writes = run_filter_from(options), not options.dry_run and options.seeds is None
+    if options.seeds is not None:
+        chosen = [with_seeds(claim, options.seeds) for claim in chosen]
+    configs = [condition.config for claim in chosen for condition in claim.conditions]
+    for config in configs:
+        check_machine(config)
+    if writes:
+        _check_writable(options, chosen)
+    at_once = _runs_at_once(options.jobs, configs)
+    # What is committed counts, but where it is asked whose runs count: that no file says.
+    rows = {claim.name: committed_curves.empty() for claim in chosen} if only else committed(chosen)
+    nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
+    store = _open_store(chosen[0].jobs[0].tracking, reads_only=options.dry_run or nothing_to_train)
+    if store is not None:
+        store = store.narrowed(only)
+    # Claims share runs: what an earlier one trains costs a later one nothing.
+    trained: dict[str, int] = {}
+    missing, costs = {}, {}
+    for claim in chosen:
+        there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
+        lacking = missing_jobs(claim, there)
+        missing[claim.name], costs[claim.name] = len(lacking), seconds_needed(claim, lacking, store, trained)
+    return _Plan(chosen, rows, store, only, missing, costs, at_once, writes)
+
+
+def _runs_at_once(asked: int | None, configs: Sequence[Config]) -> int:
+    """How many runs are trained at the same time; raises ConfigError for more than there is room for."""
+    most = max_parallel_jobs(configs)
+    if asked is not None and asked > most:
+        raise ConfigError(f"--jobs {asked}: must be at most {most}, for which there are processors and memory")
+    return asked or most
+
+
+def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:
+    """The store, told of runs whose processes are gone; None if it is only to be read and nobody has made it yet."""
+    if reads_only:
+        store = _store_that_is_there(where)
+    else:
+        check_database(where)
+        from seqadd.tracking import connection  # here, because MLflow takes seconds that a refusal must not cost
+
+        store = connection.open_store(where, say=print_line)
+    if store is not None:
+        from seqadd.tracking import delivery
+
+        delivery.reconcile(store)
+    return store
+
+
+def _print_plan(plan: _Plan) -> None:
+    for claim in plan.claims:
+        n_missing, seconds = plan.missing[claim.name], plan.costs[claim.name]
+        cost = f", about {tables.duration(seconds)} of one processor" if n_missing and not plan.only else ""
+        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n_missing} missing{cost}")
+    if plan.only:
+        print_line(f"{'in all':<20} nothing is trained: only runs of {plan.only}")
+    else:
+        whole, at_once = tables.duration(sum(plan.costs.values())), plan.at_once
+        print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
+    n = _runs_left_out(plan)
+    if n:
+        print_line(f"{'left out':<20} {n} run{'s' * (n > 1)} made with flags that can alter numbers (tag flags)")
+
+
+def _runs_left_out(plan: _Plan) -> int:
+    """How many runs of the claims' conditions do not count, because of the flags that they were made with."""
+    conditions = {condition.config.condition_hash() for claim in plan.claims for condition in claim.conditions}
+    with_flags = plan.store.made_with_flags() if plan.store else []
+    return sum(run.tags.get("condition_hash") in conditions for run in with_flags)
+
+
+def _check_flags(plan: _Plan) -> None:
+    """Raises ConfigError where runs are to be trained and this environment has flags that can alter their numbers."""
+    if sum(plan.costs.values()) and not plan.only and numeric_flags.flags():
+        raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
+
+
+def _seconds_left(plan: _Plan, position: int) -> float:
+    """About how many seconds claims take to train from this position on, which is counted from 1."""
+    return sum(plan.costs[claim.name] for claim in plan.claims[position - 1 :]) / plan.at_once
+
+
+def _write_results(plan: _Plan, runs: Collection) -> tuple[pd.DataFrame, str]:
+    """Writes a claim's results if all its runs are there, else prints its table; returns verdicts, and a note on it."""
+    claim = runs.claim
+    if plan.writes and not runs.missing:
+        return write(claim, runs.rows, ceilings_of(claim)), ""
+    read = measured(claim, runs.rows)
+    verdicts = results.results(claim, values_of(claim, read.curves), read.runs)
+    print_line(tables.table(claim, verdicts))
+    return verdicts, f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
 
 
 if __name__ == "__main__":

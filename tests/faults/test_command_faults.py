@@ -23,7 +23,7 @@ from hydra.core.utils import JobReturn
 from hydra.types import HydraContext
 
 from seqadd import answer, errors, inspect, reproduce, run, table
-from seqadd.launch import local
+from seqadd.launch import local, processes
 from seqadd.system.files import resource_dir
 
 # What somebody's folder of files says to Hydra.
@@ -323,7 +323,7 @@ def test_a_job_does_not_run_the_script_that_starts_it(monkeypatch):
 
     told: dict[str, object] = {}
     main = sys.modules["__main__"]
-    local._begin(Process())
+    processes._begin(Process())
     assert told
     assert not [key for key in told if "main" in key]
     assert sys.modules["__main__"] is main

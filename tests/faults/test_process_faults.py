@@ -127,7 +127,7 @@ from seqadd.cli.entry import command
 from seqadd.cli.progress import Display
 from seqadd.cli.progress import Message
 from seqadd.errors import Interrupted
-from seqadd.launch import local
+from seqadd.launch import local, processes
 from seqadd.launch.local import JobSucceeded
 from seqadd.system.signals import signals_as_exceptions
 
@@ -160,7 +160,7 @@ def work(label, connection):
         sys.exit(stopped.exit_code)
 
 def main():
-    local._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
+    processes._PRELOADED, labels = [sys.argv[1]], sys.argv[2:]
     local._work, local._reconcile = work, lambda config: None
     outcomes = {}
 

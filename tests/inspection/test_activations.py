@@ -250,7 +250,7 @@ def test_the_probability_of_a_whole_answer_is_the_product_of_its_characters_each
     answers = addition.write_answers(np.array([[617, 397], [5, 61], [999, 999]]), model.outputs[0].shape[1])
     found = predict.answer_probabilities(model, QUESTIONS, answers)
     for question, answer, p in zip(QUESTIONS, answers, found, strict=True):
-        if hasattr(model, "answer"):  # a character after the other
+        if model.reads_answer:  # a character after the other
             encoded = model.encode(np.eye(12, dtype=np.float32)[question[None]])
             states, read, expected = encoded.states, vocabulary.BLANK, 1.0
             for character in answer[: answer.tolist().index(vocabulary.BLANK) + 1]:

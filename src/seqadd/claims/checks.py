@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from seqadd.claims import committed_curves, results
@@ -37,23 +38,13 @@ def check_folder(claim: Claim) -> list[str]:
     if len(rows) != len(claim.statements):
         return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
     values = [results.written_values(text) for text in rows["values"]]
-    for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
-        seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
-        if not by_seed.keys() <= seeds or (statement.relation != "" and by_seed.keys() != seeds):
-            said.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
+    said += _check_seeds(claim, values)
     whole = len(runs_in(claim, epochs)) == len(claim.jobs)
     if whole:
         read = measured(claim, epochs)
         values, runs = values_of(claim, read.curves), read.runs
     again = texts(claim, results.results(claim, values, runs), runs, ceilings_of(claim), whole=whole)
-    for name, text in again.items():
-        path = claim.folder / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            said.append(f"{name} is not what follows from {'the curves' if whole else 'values and runs'}")
-    for name in claim.settings.figures:
-        if shown_by(claim.folder / name) != what_is_shown(claim, name, again, epochs if whole else None):
-            said.append(f"{name} is missing or shows something else")
-    return said
+    return [*said, *_check_outputs(claim, again, epochs if whole else None)]
 
 
 def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
@@ -71,6 +62,35 @@ def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
         said.append(
             f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
         )
+    return said
+
+
+def _check_seeds(claim: Claim, values: Sequence[Mapping[int, float]]) -> list[str]:
+    """Which rows of reproduced.csv have values for other seeds than the claim, a line each."""
+    said = []
+    for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
+        seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
+        if not by_seed.keys() <= seeds or (statement.relation != "" and by_seed.keys() != seeds):
+            said.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
+    return said
+
+
+def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | None) -> list[str]:
+    """Which files of a claim are not what follows, a line each.
+
+    Args:
+        claim: whose folder is looked at.
+        again: the texts that follow, by the names of their files.
+        epochs: the curves, if all runs are in them; else the pictures follow from the texts.
+    """
+    said = []
+    for name, text in again.items():
+        path = claim.folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            said.append(f"{name} is not what follows from {'values and runs' if epochs is None else 'the curves'}")
+    for name in claim.settings.figures:
+        if shown_by(claim.folder / name) != what_is_shown(claim, name, again, epochs):
+            said.append(f"{name} is missing or shows something else")
     return said
 
 

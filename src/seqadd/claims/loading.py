@@ -32,6 +32,7 @@ from seqadd.claims.claim import (
     Claim,
     ClaimSettings,
     Condition,
+    FigureSettings,
     Kind,
     Statement,
     base_metric,
@@ -125,29 +126,35 @@ def _settings(path: Path) -> ClaimSettings:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if settings.fewest_seeds < 2:
         raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
-    keys = [
-        settings.columns,
-        *(key for shown in settings.figures.values() for key in (shown.panels, shown.key, *shown.where)),
-    ]
-    for key in keys:
+    for key in (settings.columns, *(key for shown in settings.figures.values() for key in _keys_of(shown))):
         if key not in (None, *known_keys()):
             raise ConfigError(f"{path}: {key}: no such key; keys are {', '.join(known_keys())}")
     for name, shown in settings.figures.items():
-        if not re.fullmatch(r"[\w-]+\.png", name):
-            raise ConfigError(f"{path}: {name}: a figure's name must be letters, digits, - and _, and end in .png")
-        missing = [key for key in _NEEDED[shown.kind] if not getattr(shown, key)]
-        if missing:
-            raise ConfigError(f"{path}: {name}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
-        for metric in shown.all_metrics():
-            if not is_metric(metric):
-                raise ConfigError(f"{path}: {name}: {metric}: runs have no such metric")
-        for moment in shown.at:
-            if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
-                raise ConfigError(f"{path}: {name}: at: {moment}: must be epochs: N or updates: N")
+        _check_figure(name, shown, f"{path}: {name}")
     for each in settings.ceilings:
         if each.reader not in READERS:
             raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(READERS)}")
     return settings
+
+
+def _keys_of(shown: FigureSettings) -> tuple[str | None, ...]:
+    """The configuration keys that a figure names."""
+    return shown.panels, shown.key, *shown.where
+
+
+def _check_figure(name: str, shown: FigureSettings, where: str) -> None:
+    """Raises ConfigError for a figure that cannot be drawn, named by ``where``."""
+    if not re.fullmatch(r"[\w-]+\.png", name):
+        raise ConfigError(f"{where}: a figure's name must be letters, digits, - and _, and end in .png")
+    missing = [key for key in _NEEDED[shown.kind] if not getattr(shown, key)]
+    if missing:
+        raise ConfigError(f"{where}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
+    for metric in shown.all_metrics():
+        if not is_metric(metric):
+            raise ConfigError(f"{where}: {metric}: runs have no such metric")
+    for moment in shown.at:
+        if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
+            raise ConfigError(f"{where}: at: {moment}: must be epochs: N or updates: N")
 
 
 def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
@@ -212,7 +219,21 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
 
 def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: str) -> Statement:
     keys = {key: value for key, value in fields.items() if key not in STATEMENT and value != ""}
-    relation, value, than, metric = (fields[name] for name in ("relation", "value", "than", "metric"))
+    _check_comparison(fields["relation"], fields["value"], fields["than"], where)
+    metric = fields["metric"]
+    if not is_metric(base_metric(metric)):
+        raise ConfigError(f"{where}: metric={metric}: runs have no such metric")
+    try:
+        epochs, number = int(fields["epochs"]), _number(fields["value"], metric)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    condition = _find(conditions, keys, epochs, where)
+    other = _find_other(fields["than"], conditions, keys, epochs, where)
+    return Statement(fields, condition, epochs, metric, fields["relation"], number, other)
+
+
+def _check_comparison(relation: str, value: str, than: str, where: str) -> None:
+    """Raises ConfigError, beginning with ``where``, if these do not say what is compared with what."""
     if relation not in ("", *verdicts.RELATIONS):
         raise ConfigError(f"{where}: relation={relation}: must be empty or one of {', '.join(verdicts.RELATIONS)}")
     if value != "" and than != "":
@@ -223,24 +244,30 @@ def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: s
         raise ConfigError(f"{where}: relation={relation}: needs a value or a than")
     if than != "" and relation == "equal":
         raise ConfigError(f"{where}: relation=equal: two conditions are above or below one another")
-    if not is_metric(base_metric(metric)):
-        raise ConfigError(f"{where}: metric={metric}: runs have no such metric")
-    try:
-        epochs, number = int(fields["epochs"]), None if value == "" else float(value)
-        if number is not None and not (math.isfinite(number) and (number <= 1 or not is_fraction(metric))):
-            raise ValueError(f"value={value}: must be a number, and at most 1 for {metric}")
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    condition = _find(conditions, keys, epochs, where)
-    other = None
-    if than != "":
-        changed = dict(each.partition("=")[::2] for each in than.split())
-        written = changed.pop("epochs", str(epochs))
-        if not written.isdecimal():
-            raise ConfigError(f"{where}: than={than}: epochs must be an integer")
-        other_epochs = int(written)
-        other = _find(conditions, keys | changed, other_epochs, where), other_epochs
-    return Statement(fields, condition, epochs, metric, relation, number, other)
+
+
+def _number(value: str, metric: str) -> float | None:
+    """A published value of a metric; None where none is written. Raises ValueError for what cannot be one."""
+    if value == "":
+        return None
+    number = float(value)
+    if not (math.isfinite(number) and (number <= 1 or not is_fraction(metric))):
+        raise ValueError(f"value={value}: must be a number, and at most 1 for {metric}")
+    return number
+
+
+def _find_other(
+    than: str, conditions: Sequence[Condition], keys: dict[str, str], epochs: int, where: str
+) -> tuple[int, int] | None:
+    """The condition and the epoch that a statement compares its own with; None where it names none."""
+    if than == "":
+        return None
+    changed = dict(each.partition("=")[::2] for each in than.split())
+    written = changed.pop("epochs", str(epochs))
+    if not written.isdecimal():
+        raise ConfigError(f"{where}: than={than}: epochs must be an integer")
+    other_epochs = int(written)
+    return _find(conditions, keys | changed, other_epochs, where), other_epochs
 
 
 def _find(conditions: Sequence[Condition], keys: dict[str, str], epochs: int, where: str) -> int:

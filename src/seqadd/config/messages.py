@@ -40,43 +40,99 @@ def short_line(error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
+    cause = _cause(error)
+    for explain in _EXPLANATIONS:
+        said = explain(error, cause)
+        if said is not None:
+            return said
+    said = _AROUND_AN_ERROR.sub("", str(error))
+    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
+
+
+def _cause(error: Exception) -> Exception:
+    """The first of the errors of Hydra and OmegaConf that led to this one."""
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__  # type: ignore[assignment]
-    if isinstance(cause, HydraException) and isinstance(cause.__cause__, ConfigError):
-        return str(cause.__cause__)  # ours, wrapped by Hydra when it makes a plugin
-    first_line = str(error).strip().partition("\n")[0]
+    return cause
 
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _our_own(error: Exception, cause: Exception) -> str | None:
+    """Ours, wrapped by Hydra when it makes a plugin."""
+    if isinstance(cause, HydraException) and isinstance(cause.__cause__, ConfigError):
+        return str(cause.__cause__)
+    return None
+
+
+def _no_such_choice(error: Exception, cause: Exception) -> str | None:
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: must be one of {', '.join(error.options)}"
-    if first_line.startswith("Ambiguous value for argument"):
-        override = first_line.split("'", 1)[1].rstrip("'")
+    return None
+
+
+def _several_values(error: Exception, cause: Exception) -> str | None:
+    if _first_line(error).startswith("Ambiguous value for argument"):
+        override = _first_line(error).split("'", 1)[1].rstrip("'")
         return f"{override}: several values; sweep over them with -m {override}"
-    in_a_file = re.match(r"In '([^']+)': Could not override '([^']+)'", first_line)
+    return None
+
+
+def _chosen_too_early(error: Exception, cause: Exception) -> str | None:
+    in_a_file = re.match(r"In '([^']+)': Could not override '([^']+)'", _first_line(error))
     if in_a_file and in_a_file[2] in GROUPS:
         return (
             f"{in_a_file[1]}.yaml: cannot choose {in_a_file[2]}, which is composed later; choose it on the command "
             "line, or in a file of a group of your own, +experiment=NAME"
         )
+    return None
+
+
+def _unreadable_override(error: Exception, cause: Exception) -> str | None:
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}, write KEY=VALUE: {first_line}"
+        return f"cannot read the override {error.override!r}, write KEY=VALUE: {_first_line(error)}"
+    return None
+
+
+def _unknown_key(error: Exception, cause: Exception) -> str | None:
+    first_line = _first_line(error)
     if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):
         # The quoted key is the only place where Hydra says what was asked for.
         key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))
         return no_such_key(key)
     strange = re.search(r"Key '([^']+)' (is )?not in", str(error))  # in a file; Hydra says the same in many lines
-    if strange:
-        return no_such_key(strange[1])
-    if isinstance(cause, MissingMandatoryValue):
-        return f"{cause.full_key}: must be given"
-    if isinstance(cause, ValidationError) and getattr(cause, "full_key", None):
-        said = str(getattr(cause, "msg", cause)).partition("\n")[0]
-        if said.endswith("is not Optional"):
-            return f"{cause.full_key}: must not be null"
-        return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
-    said = _AROUND_AN_ERROR.sub("", str(error))
-    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
+    return no_such_key(strange[1]) if strange else None
+
+
+def _missing_value(error: Exception, cause: Exception) -> str | None:
+    return f"{cause.full_key}: must be given" if isinstance(cause, MissingMandatoryValue) else None
+
+
+def _wrong_value(error: Exception, cause: Exception) -> str | None:
+    if not isinstance(cause, ValidationError) or not getattr(cause, "full_key", None):
+        return None
+    said = str(getattr(cause, "msg", cause)).partition("\n")[0]
+    if said.endswith("is not Optional"):
+        return f"{cause.full_key}: must not be null"
+    return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
+
+
+# Each says in our words what an error says, with the first of the errors that led to it, or None if it is of another
+# kind. The first that knows the error counts.
+_EXPLANATIONS = (
+    _our_own,
+    _no_such_choice,
+    _several_values,
+    _chosen_too_early,
+    _unreadable_override,
+    _unknown_key,
+    _missing_value,
+    _wrong_value,
+)
 
 
 def no_such_key(key: str) -> str:

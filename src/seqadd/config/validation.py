@@ -22,10 +22,18 @@ _THREADS = {False: 6, True: 20}
 
 def validate(config: Config) -> None:
     """Raises ConfigError, in one line, for a configuration that cannot be run."""
+    for check in _CHECKS:
+        check(config)
+
+
+def _check_ranges(config: Config) -> None:
     values = config.flat()
     for key, field in described_keys():
         _check_range(key, values[key], field)
 
+
+def _check_architecture(config: Config) -> None:
+    """Raises ConfigError for a cell, or a number of units, that this architecture cannot have."""
     if config.cell == "dense" and config.architecture != "aligned":
         raise ConfigError(
             f"cell=dense architecture={config.architecture}: a dense cell has no memory to carry the question to the "
@@ -36,51 +44,14 @@ def validate(config: Config) -> None:
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
 
+
+def _check_learning_rate(config: Config) -> None:
     least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
     if not least <= config.learning_rate <= most:
         raise ConfigError(
             f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}; as a float32, as the "
             "weights are, it would be 0 or infinite"
         )
-    _check_decoder(config)
-    if config.ends_with_eos and config.decoder_units != config.encoder_units:
-        raise ConfigError(
-            f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
-            f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
-        )
-
-    task = config.task
-    if task.n_questions > addition.count_pairs(task.digits):
-        raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
-    if task.longest is not None and task.longest <= task.digits:
-        raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
-    if task.equal_lengths is False:  # which would be another configuration of the same run
-        raise ConfigError("task.equal_lengths=false: must be true, or null")
-    if config.curriculum is not None and config.shuffle == "once":
-        raise ConfigError(
-            f"shuffle=once: curriculum={config.curriculum} draws the sums of each epoch anew; leave shuffle out"
-        )
-    if config.curriculum is not None and task.digits == 1:
-        raise ConfigError(
-            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"
-        )
-    n_train = task.n_questions - config.n_held_out
-    if config.n_held_out < 1 or n_train < 1:
-        raise ConfigError(
-            f"task.held_out={task.held_out}: leaves {n_train} sums to train on and {config.n_held_out} to validate "
-            f"with, of task.n_questions={task.n_questions}; both must be at least 1"
-        )
-    if config.batch_size > n_train:
-        raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
-    if config.inspect.every is not None and config.inspect.every > config.epochs:
-        raise ConfigError(
-            f"inspect.every={config.inspect.every}: must be at most {config.epochs}, the epochs there are"
-        )
-    if config.inspect.question is not None:
-        try:
-            read_question(config.inspect.question, config.longest)
-        except ValueError as error:
-            raise ConfigError(f"inspect.{error}") from error
 
 
 def _check_decoder(config: Config) -> None:
@@ -98,6 +69,70 @@ def _check_decoder(config: Config) -> None:
             raise ConfigError(
                 f"{key}={override_text(value)}: architecture={config.architecture} has no use for it; leave it null"
             )
+    if config.ends_with_eos and config.decoder_units != config.encoder_units:
+        raise ConfigError(
+            f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
+            f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
+        )
+
+
+def _check_task(config: Config) -> None:
+    task = config.task
+    if task.n_questions > addition.count_pairs(task.digits):
+        raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
+    if task.longest is not None and task.longest <= task.digits:
+        raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
+    if task.equal_lengths is False:  # which would be another configuration of the same run
+        raise ConfigError("task.equal_lengths=false: must be true, or null")
+
+
+def _check_curriculum(config: Config) -> None:
+    if config.curriculum is not None and config.shuffle == "once":
+        raise ConfigError(
+            f"shuffle=once: curriculum={config.curriculum} draws the sums of each epoch anew; leave shuffle out"
+        )
+    if config.curriculum is not None and config.task.digits == 1:
+        raise ConfigError(
+            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"
+        )
+
+
+def _check_split(config: Config) -> None:
+    """Raises ConfigError for too few sums to train on, or to validate with."""
+    task = config.task
+    n_train = task.n_questions - config.n_held_out
+    if config.n_held_out < 1 or n_train < 1:
+        raise ConfigError(
+            f"task.held_out={task.held_out}: leaves {n_train} sums to train on and {config.n_held_out} to validate "
+            f"with, of task.n_questions={task.n_questions}; both must be at least 1"
+        )
+    if config.batch_size > n_train:
+        raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
+
+
+def _check_inspection(config: Config) -> None:
+    if config.inspect.every is not None and config.inspect.every > config.epochs:
+        raise ConfigError(
+            f"inspect.every={config.inspect.every}: must be at most {config.epochs}, the epochs there are"
+        )
+    if config.inspect.question is not None:
+        try:
+            read_question(config.inspect.question, config.longest)
+        except ValueError as error:
+            raise ConfigError(f"inspect.{error}") from error
+
+
+# In this order: the later ones compute with values that the earlier ones have let pass.
+_CHECKS = (
+    _check_ranges,
+    _check_architecture,
+    _check_learning_rate,
+    _check_decoder,
+    _check_task,
+    _check_curriculum,
+    _check_split,
+    _check_inspection,
+)
 
 
 def check_machine(config: Config) -> None:

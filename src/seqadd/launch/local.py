@@ -6,24 +6,15 @@ hears of their exit codes, can be killed as any other. Then the next job gets a 
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
 import os
-import select
 import signal
 import sys
-import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
-from types import ModuleType
-from typing import Any
 
 from seqadd.cli.entry import end
 from seqadd.cli.progress import Display, EpochDone, Message
@@ -32,10 +23,11 @@ from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted, JobsFailed, Pruned
+from seqadd.launch.processes import Process, is_over, process_context, start_process
 from seqadd.system.files import temporary_folder
 from seqadd.system.hardware import memory, processors
 from seqadd.system.library_log import capture_logs, with_log_path
-from seqadd.system.signals import SIGNALS, defer_signals, signals_as_exceptions
+from seqadd.system.signals import defer_signals, signals_as_exceptions
 
 # How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
 # before that, and the sweep has the rest of five seconds.
@@ -45,24 +37,6 @@ _GRACE_SECONDS = 3.2
 # from.
 _SECONDS_FOR_AN_EXIT_CODE = 5.0
 _LOST_EXIT_CODE = 255  # what multiprocessing makes of it
-
-# The process that jobs are forked from may be killed while it forks one; then another forks it. A process that is being
-# killed may take a moment to be gone.
-_ATTEMPTS = 2
-_SECONDS_BETWEEN_ATTEMPTS = 1.0
-
-# What is imported in the process that jobs are forked from.
-_PRELOADED = ["seqadd.launch.preload"]
-
-# What numpy, pyarrow and MLflow must be told, or they start threads as soon as they are imported.
-_NO_THREADS = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-
-# An address of a socket has 107 bytes; multiprocessing puts so many of them behind the temporary folder.
-_LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
 
 @dataclass(frozen=True)
@@ -97,7 +71,7 @@ class _Job:
 @dataclass
 class _Running:
     job: _Job
-    process: ForkServerProcess | SpawnProcess
+    process: Process
     config: Config
 
 
@@ -173,7 +147,7 @@ def run_queue(
 
     count = f"{len(labels)} job{'s' * (len(labels) != 1)}"
     display.say(f"{count}, {min(at_once, len(labels))} at once")
-    context = _context(display.say)
+    context = process_context(display.say)
     try:
         more = True
         while more or running:
@@ -186,7 +160,7 @@ def run_queue(
                 display.start(index)
                 try:
                     with defer_signals():  # a job that is started and not watched would be nobody's
-                        process, messages = _start(context, job.label, config)
+                        process, messages = start_process(context, _work, (config,), f"seqadd {job.label}")
                         running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
                     over(job, JobFailed(f"its process could not be started: {one_line(error)}"))
@@ -226,150 +200,6 @@ def max_parallel_jobs(configs: Sequence[Config]) -> int:
     return max(1, at_once)
 
 
-_Context = ForkServerContext | SpawnContext
-
-
-def _context(say: Callable[[str], None]) -> _Context:
-    """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
-
-    Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
-    store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it. It has
-    one thread: a lock that another one held, and the memory that it was changing, would be held and half changed in
-    every job for good.
-
-    Args:
-        say: is told when jobs cannot be forked.
-
-    Raises:
-        JobsFailed: when there is no such process.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    if sys.platform != "linux":  # elsewhere even the libraries' import does not survive a fork
-        return spawn
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    try:
-        process, answer = _start_process(context, _count_threads_of_parent, (), "seqadd threads")
-        with answer:
-            n_threads = int(answer.recv())
-        process.join()
-    except (OSError, EOFError) as error:
-        raise JobsFailed(f"no job could be started: {one_line(error)}") from error
-    if n_threads == 1:
-        return context
-    say(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
-    return spawn
-
-
-def _count_threads_of_parent(connection: Connection) -> None:
-    connection.send(len(os.listdir(f"/proc/{os.getppid()}/task")))
-
-
-def _begin(process: ForkServerProcess | SpawnProcess) -> None:
-    """Starts a process without what multiprocessing does first: to run the main module of this one in it again.
-
-    A job needs nothing of it, and where it is a script without ``if __name__ == "__main__"`` it would begin this sweep.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        process.start()
-    finally:
-        sys.modules["__main__"] = main
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Processes that are started inside do not see SIGINT and SIGTERM; here they come at the end of the ``with``.
-
-    Nor SIGUSR2, by which Slurm says that a time limit is near, and on some clusters to all of a job's processes.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGUSR2))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Inside the ``with`` these variables are set."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@functools.cache
-def _choose_folder_of_sockets() -> None:
-    """Has multiprocessing put its socket into the temporary folder, however long the name of that is.
-
-    Batch systems make such folders, of a hundred characters and more.
-    """
-    before = tempfile.tempdir
-    tempfile.tempdir = None  # the command's own is gone at its end, and these processes may serve another command
-    try:
-        tempfile.tempdir = tempfile.gettempdir()
-        if sys.platform == "linux" and len(os.fsencode(tempfile.tempdir)) > _LONGEST_FOLDER:
-            tempfile.tempdir = f"/proc/self/fd/{os.open(tempfile.tempdir, os.O_PATH | os.O_DIRECTORY)}"
-        util.get_temp_dir()  # which it remembers
-    finally:
-        tempfile.tempdir = before
-
-
-def _start(context: _Context, label: str, config: Config) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
-    """The process of a job, and where its messages come from."""
-    return _start_process(context, _work, (config,), f"seqadd {label}")
-
-
-def _start_process(
-    context: _Context, work: Callable[..., None], arguments: tuple[Any, ...], name: str
-) -> tuple[ForkServerProcess | SpawnProcess, Connection]:
-    """A process that does some work, and the pipe through which its messages come.
-
-    Where jobs are forked, that needs two helpers of multiprocessing's: if one of them was killed, a new one is started.
-
-    Args:
-        context: says how.
-        work: is given these arguments, and the other end of the pipe.
-        arguments: to be pickled.
-        name: of the process.
-
-    Raises:
-        OSError: when it cannot be started.
-    """
-    _choose_folder_of_sockets()
-    for attempt in range(_ATTEMPTS):
-        time.sleep(_SECONDS_BETWEEN_ATTEMPTS if attempt else 0)
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(*arguments, theirs), name=name)
-        try:
-            # Python warns of helpers that were killed.
-            with warnings.catch_warnings(action="ignore"), _environment(_NO_THREADS):
-                resource_tracker.ensure_running()  # which unblocks signals, so it comes first
-                with _signals_blocked():  # in what is started; a job unblocks them
-                    if isinstance(context, ForkServerContext):
-                        forkserver.ensure_running()
-                    else:
-                        _begin(process)
-                if isinstance(context, ForkServerContext):
-                    _begin(process)  # when all is imported; until then a signal can be heard here
-            return process, ours
-        except (EOFError, ConnectionError):
-            ours.close()
-        finally:
-            theirs.close()  # so that the end of the process is the end of the pipe
-    raise OSError(
-        f"the process that imports TensorFlow for all jobs was killed, {_ATTEMPTS} times; is there memory enough?"
-    )
-
-
 def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     with capture_logs():
@@ -399,17 +229,8 @@ def _work(config: Config, connection: Connection) -> None:
 
 def _stop_with_the_sweep(connection: Connection) -> None:
     """Asks this process to stop when nobody is left to hear its messages, for a sweep can be killed in any way."""
-    if _is_over(connection, timeout=None):
+    if is_over(connection, timeout=None):
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _is_over(connection: Connection, timeout: float | None) -> bool:
-    """Whether the process at the other end of a pipe is over, or is within so many seconds; None for however long."""
-    if not hasattr(select, "poll"):
-        return False
-    waiting = select.poll()
-    waiting.register(connection, 0)  # only for the other end being closed, of which poll always tells
-    return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
 
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
@@ -466,7 +287,7 @@ def _stop(running: Mapping[Connection, _Running]) -> None:
 def _signal(running: Mapping[Connection, _Running], number: signal.Signals) -> None:
     # Not by multiprocessing, which takes a job for dead when the process is that it was forked from.
     for connection, each in running.items():
-        if each.process.pid is not None and not _is_over(connection, timeout=0):
+        if each.process.pid is not None and not is_over(connection, timeout=0):
             with suppress(ProcessLookupError):
                 os.kill(each.process.pid, number)
 

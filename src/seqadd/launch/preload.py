@@ -1,4 +1,4 @@
-"""What every job of a sweep imports: ``launch.local`` has it imported once, in the process that jobs are forked from.
+"""What every job of a sweep imports: ``launch.processes`` has it imported once, where jobs are forked from.
 
 The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
 """

@@ -73,16 +73,7 @@ def run_search(
                 return run_id
             delivery.reopen(store, run_dir, earlier)
         numeric_flags.check_flags()
-        params = {
-            **{f"space.{key}": written for key, written in space.written.items()},
-            "sampler": "Optuna's TPE",
-            "direction": settings.direction,
-            "sampler_seed": settings.seed,
-            "metric": settings.metric,
-            "pruner": settings.pruner,
-            "startup_trials": settings.startup_trials,
-            "warmup_epochs": settings.warmup(configs[0]),
-        }
+        params = _params(space, settings, configs[0])
         # Tags, because they can be others when the same search goes on.
         tags = {SEARCH: name, "overrides": said, "trials": str(settings.trials)}
         with parent_run(store, run_dir, f"search {said}", params, tags, go_on=go_on) as parent:
@@ -105,6 +96,20 @@ def run_search(
             launch(search, numbers, own, ended)
             _record(search, parent, run_dir.path / JOURNAL)
             return _report(search)
+
+
+def _params(space: SearchSpace, settings: SearchSettings, config: Config) -> dict[str, object]:
+    """What is recorded of a search: its space, and how it is searched for trials like this configuration."""
+    return {
+        **{f"space.{key}": written for key, written in space.written.items()},
+        "sampler": "Optuna's TPE",
+        "direction": settings.direction,
+        "sampler_seed": settings.seed,
+        "metric": settings.metric,
+        "pruner": settings.pruner,
+        "startup_trials": settings.startup_trials,
+        "warmup_epochs": settings.warmup(config),
+    }
 
 
 def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:

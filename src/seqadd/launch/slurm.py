@@ -1,7 +1,7 @@
 """The jobs of a sweep on a Slurm cluster: one array, submitted through submitit and watched until all have ended.
 
 From the moment that they are submitted the jobs are Slurm's: who watches may go, and the same command again watches
-those that are still there and submits what is missing. Each job is a sweep of one, see ``jobs``, so that everything
+those that are still there and submits what is missing. Each job is a sweep of one, see ``local``, so that everything
 that holds for a job on this machine holds for it: it checkpoints, skips what is finished, and goes on where it was when
 Slurm has it requeued, at its time limit or after another job has taken its place.
 """
@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,22 +26,17 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from seqadd.cli.console import SafeConsole
-from seqadd.config import cost
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, Interrupted
 from seqadd.launch.local import JobFailed, JobSucceeded, run_ids, run_jobs
+from seqadd.launch.slurm_options import Request, only_these_options
 from seqadd.system.files import write_file
 from seqadd.system.signals import defer_signals, signals_as_exceptions
 
 if TYPE_CHECKING:
     from submitit import Job
 
-# A job may take so many times as long as is expected of it, and some minutes to begin: another processor can be slow.
-_TIMES_AS_LONG = 3
-_MINUTES_TO_BEGIN = 10
-# What a run was measured to take beside what config.memory_needed counts, which is the least that it can do with.
-_TIMES_AS_MUCH = 2.0
 # At its time limit a job is requeued and goes on, so many times; this long before, it is told to.
 _REQUEUES = 10
 _SECONDS_TO_STOP = 60
@@ -55,91 +49,9 @@ _SECONDS_TO_BE_KILLED = 3600.0
 
 _SUBMITTED = "submitted.json"
 
-# Options of sbatch that are asked for by a key of the launcher, and those that it needs for itself.
-_ASKED_BY_KEY = {"partition": "partition", "account": "account", "qos": "qos", "time": "minutes", "mem": "memory_gb",
-                 "gpus-per-node": "gpus", "array": "jobs"}  # fmt: skip
-_ITS_OWN = ("job-name", "output", "error", "open-mode", "signal", "wrap", "test-only", "parsable", "wait")
-# What sbatch reads from its environment instead of #SBATCH lines, where that is not called as the option is.
-_VARIABLES = {
-    "time": ("SBATCH_TIMELIMIT",),
-    "mem": ("SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"),
-    "requeue": ("SBATCH_REQUEUE", "SBATCH_NO_REQUEUE"),
-    "array": ("SBATCH_ARRAY_INX",),
-}
-
 # Why Slurm lets a job wait that will come to its turn. Other reasons can hold it for ever, as PartitionTimeLimit does,
 # which Slurm refuses at once only where it is configured to.
 _WILL_PASS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of Slurm for each job; None for Slurm's default, or for what is worked out.
-
-    Attributes:
-        jobs: of the array, at once.
-        partition, account, qos: as in sbatch.
-        minutes: its time limit, after which it is requeued and goes on.
-        memory_gb: its memory.
-        gpus: its GPUs.
-        folder: where jobs and their logs are kept; on a disk that login node and nodes share.
-        options: further ones of sbatch, without their dashes; true for one that takes no value.
-
-    Raises:
-        ConfigError: for a value out of its range, and for an option that the launcher sets itself.
-    """
-
-    jobs: int | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    minutes: int | None = None
-    memory_gb: float | None = None
-    gpus: int | None = None
-    folder: str = "slurm"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for key, low in (("jobs", 1), ("minutes", 1), ("memory_gb", 0.5), ("gpus", 1)):
-            value = getattr(self, key)
-            number = isinstance(value, (int, float) if key == "memory_gb" else int) and not isinstance(value, bool)
-            if value is not None and not (number and value >= low):
-                raise ConfigError(f"hydra.launcher.{key}={value}: must be at least {low}, or null")
-        for name in self.options:
-            if name in _ASKED_BY_KEY and self.options[name] is not None:
-                raise ConfigError(f"hydra.launcher.options.{name}: write hydra.launcher.{_ASKED_BY_KEY[name]}")
-            if name in _ITS_OWN:
-                raise ConfigError(f"hydra.launcher.options.{name}: is set by the launcher; leave it out")
-
-    def minutes_for(self, configs: Sequence[Config]) -> int:
-        """The time limit of each of these jobs."""
-        longest = max(config.epochs * cost.seconds_per_epoch(config) for config in configs)
-        return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest / 60)
-
-    def memory_for(self, configs: Sequence[Config]) -> float:
-        """The memory of each of these jobs in gigabytes."""
-        return self.memory_gb or math.ceil(
-            _TIMES_AS_MUCH * max(sum(cost.memory_needed(c).values()) for c in configs) / 1e9
-        )
-
-    def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
-        """Options of sbatch that say what these jobs need; True for one that takes no value."""
-        wanted = {
-            "requeue": True,  # also where it is not what the cluster does by itself
-            "partition": self.partition,
-            "account": self.account,
-            "qos": self.qos,
-            "time": self.minutes_for(configs),
-            "mem": f"{round(1024 * self.memory_for(configs))}M",
-            "cpus-per-task": max(config.threads for config in configs),
-            "gpus-per-node": self.gpus,
-            **self.options,
-        }
-        return {
-            name: value if value is True else str(value)
-            for name, value in wanted.items()
-            if value is not None and value is not False
-        }
 
 
 def check(request: Request, configs: Sequence[Config]) -> None:
@@ -166,7 +78,7 @@ def check(request: Request, configs: Sequence[Config]) -> None:
     ]
     options.append(f"--array=0-{max(1, min(missing, _longest_array())) - 1}")
     # Where nodes are being repaired this refuses what would only wait; those that wait can be watched all the same.
-    with _set_here(request.sbatch_options(configs)):
+    with only_these_options(request.sbatch_options(configs)):
         asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
     if asked is not None and asked.returncode != 0:
         raise ConfigError(
@@ -290,25 +202,10 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
         additional_parameters=wanted,
     )
     try:
-        with _set_here(wanted), redirect_stderr(io.StringIO()):  # on which submitit repeats what sbatch says
+        with only_these_options(wanted), redirect_stderr(io.StringIO()):  # on which submitit repeats what sbatch says
             return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
-
-
-@contextmanager
-def _set_here(options: Mapping[str, Any]) -> Iterator[None]:
-    """Inside the ``with``, sbatch's variables do not count for options that are set; over a script's they would."""
-    names = {
-        variable
-        for name in (*options, "array", *_ITS_OWN)
-        for variable in _VARIABLES.get(name, (f"SBATCH_{name.upper().replace('-', '_')}",))
-    }
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(before)
 
 
 def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:

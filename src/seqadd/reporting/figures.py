@@ -129,37 +129,52 @@ def panels(
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, panel in zip(every, shown, strict=True):
         for line in panel.lines:
-            again, index = divmod(line.colour, len(COLOURS))
-            colour, style = COLOURS[index], ("-", "--", ":")[again % 3]
-            marker = "o" if line.markers else None
-            for x, y in line.by_seed if len(line.by_seed) > 1 else []:
-                axes.plot(x, y, color=colour, linestyle=style, linewidth=0.6, alpha=0.5, marker=marker, markersize=2)
-            x, mean = _mean_line(line.by_seed)
-            n = len(line.by_seed)
-            label = f"{line.label} ({n} seed{'s' * (n > 1)})"
-            axes.plot(x, mean, color=colour, linestyle=style, linewidth=2, label=label, marker=marker, markersize=5)
-        for x_published, y_published, colour_index in panel.published:
-            colour = COLOURS[colour_index % len(COLOURS)]
-            axes.scatter([x_published], [y_published], color=colour, marker="D", edgecolor="black", zorder=3)
-        if panel.published:
-            axes.scatter([], [], color="white", marker="D", edgecolor="black", label="published")
-        for (label, height), style in zip(panel.ceilings, itertools.cycle(("--", ":", "-."))):
-            axes.axhline(height, color="black", linewidth=1.2, linestyle=style, label=f"{label} {height:.4f}")
+            _draw_line(axes, line)
+        _draw_references(axes, panel)
         axes.set(xlabel=xlabel, title=panel.title)
         if logarithmic:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.grid(alpha=0.3)
-    legends = [axes.get_legend_handles_labels() for axes in every]
-    if len(shown) > 1 and all(labels == legends[0][1] for _, labels in legends):
-        figure.legend(*legends[0], loc="outside lower center", ncols=4, fontsize="small")
-    else:
-        for axes in every:
-            axes.legend(loc="best", fontsize="small")
+    _draw_legends(figure, every)
     every[0].set_ylabel(ylabel)
     if limits is not None:
         every[0].set_ylim(*limits)
     return figure
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    """The seeds of a line, if there are several, and their mean."""
+    again, index = divmod(line.colour, len(COLOURS))
+    colour, style = COLOURS[index], ("-", "--", ":")[again % 3]
+    marker = "o" if line.markers else None
+    n = len(line.by_seed)
+    for x, y in line.by_seed if n > 1 else []:
+        axes.plot(x, y, color=colour, linestyle=style, linewidth=0.6, alpha=0.5, marker=marker, markersize=2)
+    x, mean = _mean_line(line.by_seed)
+    label = f"{line.label} ({n} seed{'s' * (n > 1)})"
+    axes.plot(x, mean, color=colour, linestyle=style, linewidth=2, label=label, marker=marker, markersize=5)
+
+
+def _draw_references(axes: Axes, panel: Panel) -> None:
+    """What a panel's lines are held against: published numbers and ceilings."""
+    for x, y, colour_index in panel.published:
+        colour = COLOURS[colour_index % len(COLOURS)]
+        axes.scatter([x], [y], color=colour, marker="D", edgecolor="black", zorder=3)
+    if panel.published:
+        axes.scatter([], [], color="white", marker="D", edgecolor="black", label="published")
+    for (label, height), style in zip(panel.ceilings, itertools.cycle(("--", ":", "-."))):
+        axes.axhline(height, color="black", linewidth=1.2, linestyle=style, label=f"{label} {height:.4f}")
+
+
+def _draw_legends(figure: Figure, every: Sequence[Axes]) -> None:
+    """One legend for panels with the same lines, else one for each."""
+    legends = [axes.get_legend_handles_labels() for axes in every]
+    if len(every) > 1 and all(labels == legends[0][1] for _, labels in legends):
+        figure.legend(*legends[0], loc="outside lower center", ncols=4, fontsize="small")
+    else:
+        for axes in every:
+            axes.legend(loc="best", fontsize="small")
 
 
 def _mean_line(by_seed: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[list[float], list[float]]:

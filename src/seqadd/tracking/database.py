@@ -114,20 +114,7 @@ def read_schema(path: Path) -> Schema | None:
     Raises:
         ConfigError: for what is no SQLite database, or cannot be read.
     """
-    try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise ConfigError(f"{path} is a folder, not a database")
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is no file")
-        with path.open("rb") as file:
-            header = file.read(len(_HEADER) + 4)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise ConfigError(f"{path} is a link to {os.readlink(path)}, where there is nothing") from None
-        return None
-    except OSError as error:
-        raise StoreUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    header = _read_header(path)
     if not header:
         return None
     if not header.startswith(_HEADER):
@@ -145,6 +132,24 @@ def read_schema(path: Path) -> Schema | None:
                 f"{path} is locked by another process, for {_SECONDS_FOR_A_LOCK} seconds now"
             ) from error
         raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _read_header(path: Path) -> bytes:
+    """The first bytes of a database file; empty where there is no file, or nothing is in it."""
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ConfigError(f"{path} is a folder, not a database")
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path} is no file")
+        with path.open("rb") as file:
+            return file.read(len(_HEADER) + 4)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link to {os.readlink(path)}, where there is nothing") from None
+        return b""
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _read_schema(path: Path, *, as_it_is: bool) -> Schema | None:

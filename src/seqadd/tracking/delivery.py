@@ -48,12 +48,31 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
     if ending is None:
         if run.info.status != "RUNNING":
             return
-        checkpoint = run_dir.latest_checkpoint(None, lambda text: None)
-        ending = PendingResult("KILLED", now_ms(), checkpoint.history if checkpoint is not None else [])
-        run_dir.end(ending)
+        ending = _ending_of_lost_process(run_dir)
     run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
-    if ending.status != "FINISHED":  # before what may not have room
+    if ending.status == "FINISHED":
+        _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
         store.client.set_terminated(run_id, ending.status, end_time)
+        run_dir.discard()
+        return
+    store.client.set_terminated(run_id, ending.status, end_time)  # before what may not have room
+    _deliver_content(store, run_id, run_dir, ending)
+    if PRUNED in ending.tags:  # nobody goes on with it
+        run_dir.discard()
+    else:
+        run_dir.mark_delivered()
+
+
+def _ending_of_lost_process(run_dir: RunDirectory) -> PendingResult:
+    """Ends a run whose process is gone, as KILLED, with the epochs of its last checkpoint."""
+    checkpoint = run_dir.latest_checkpoint(None, lambda text: None)
+    ending = PendingResult("KILLED", now_ms(), checkpoint.history if checkpoint is not None else [])
+    run_dir.end(ending)
+    return ending
+
+
+def _deliver_content(store: Store, run_id: str, run_dir: RunDirectory, ending: PendingResult) -> None:
+    """Tells the store all but a run's status: the epochs that it does not have, data set, artifacts and tags."""
     known = store.last_epoch(run_id)
     times = ending.times or [ending.end_time] * len(ending.history)
     rows = zip(ending.history, times, strict=True)
@@ -64,13 +83,6 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
         store.log_folder(run_id, run_dir.artifacts)
     if ending.tags:
         store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
-    if ending.status == "FINISHED":  # after what a finished run promises to have
-        store.client.set_terminated(run_id, ending.status, end_time)
-        run_dir.discard()
-    elif PRUNED in ending.tags:  # nobody goes on with it
-        run_dir.discard()
-    else:
-        run_dir.mark_delivered()
 
 
 def reopen(store: Store, run_dir: RunDirectory, run: RunRecord) -> None:

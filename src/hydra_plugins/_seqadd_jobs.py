@@ -1,0 +1,125 @@
+"""The jobs of a sweep, as Hydra composes them: their names, their checks, and what Hydra is given back of them.
+
+Its name begins with an underline, so that Hydra looks for no plugin in it.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
+from hydra.errors import CompactHydraException
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+if TYPE_CHECKING:
+    from seqadd.config.schema import Config
+    from seqadd.search.study import SuggestedTrial
+
+
+class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra has not entered this one yet
+    """One job of a sweep: its overrides, what Hydra composes of them, and the checked configuration."""
+
+    overrides: list[str]
+    composed: DictConfig
+    config: Config
+
+    def returned(self, number: int, run_id: str) -> JobReturn:
+        """What Hydra's own launchers return of a job that went well; ``run_id`` is what its task gave."""
+        of_hydra = copy.deepcopy(OmegaConf.masked_copy(self.composed, "hydra"))
+        with open_dict(of_hydra):
+            of_hydra.hydra.job.id = str(number)
+            of_hydra.hydra.job.num = number
+            of_hydra.hydra.runtime.output_dir = os.getcwd()
+        result = JobReturn(
+            overrides=list(self.composed.hydra.overrides.task),
+            cfg=_without_hydra(self.composed),
+            hydra_cfg=of_hydra,
+            working_dir=os.getcwd(),
+            task_name=JobRuntime.instance().get("name"),
+            status=JobStatus.COMPLETED,
+        )
+        result.return_value = run_id
+        return result
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    """What is left for the program: all but Hydra's own node."""
+    cfg = copy.deepcopy(composed)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Job:
+    """One job of a sweep.
+
+    Raises:
+        ConfigError: naming the job, when its configuration cannot be run.
+    """
+    from seqadd.config.composition import from_hydra
+    from seqadd.config.hydra_setup import check_job
+    from seqadd.errors import ConfigError
+
+    composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
+    try:
+        check_job(config, composed)
+        checked = from_hydra(_without_hydra(composed), composed.hydra.runtime.choices)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
+    return Job(list(overrides), composed, checked)
+
+
+def check_program(config: DictConfig, plugin: object) -> None:
+    """Raises Hydra's own error, of one line, where another program uses a plugin of ours.
+
+    What each needs to know is in seqadd's configuration, and what it does is to train.
+    """
+    of = OmegaConf.get_type(config)
+    if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.schema.Config":
+        name = type(plugin).__name__
+        raise CompactHydraException(f"hydra_plugins.seqadd_sweep.{name} is seqadd's, and runs nothing but seqadd.run")
+
+
+def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
+    """What to call each job: those of its overrides that not all jobs of the sweep share; all where it is one job."""
+    shared = set.intersection(*map(set, among)) if len(among) > 1 else set()
+    return [" ".join(each for each in job if each not in shared and not is_private(each)) or "defaults" for job in jobs]
+
+
+def is_private(override: str) -> bool:
+    """Whether it says where runs are recorded, which may hold a password."""
+    return override.lstrip("+~").startswith("tracking")
+
+
+def check_batch_size(size: int | None) -> None:
+    """Raises ConfigError for a batch of less than one job."""
+    from seqadd.config.schema import override_text
+    from seqadd.errors import ConfigError
+
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ConfigError(
+            f"hydra.sweeper.max_batch_size={override_text(size)}: must be an integer of at least 1, or null"
+        )
+
+
+def check_no_run_twice(jobs: Sequence[Job]) -> None:
+    """Raises ConfigError where two jobs are the same run, as ``seed=1,1`` names one twice."""
+    from seqadd.errors import ConfigError
+
+    first: dict[tuple[str, str, str], Job] = {}
+    for job in jobs:
+        where = job.config.tracking
+        same = first.setdefault((job.config.config_hash(), where.uri, where.experiment), job)
+        if same is not job:
+            one, other = (" ".join(each.overrides) for each in (same, job))
+            which = f"{one}: two jobs" if one == other else f"{one} and {other}: two jobs"
+            raise ConfigError(f"{which} of the sweep are the same run; name it once (no job was started)")
+
+
+def of_trial(asked: SuggestedTrial, own: Sequence[str]) -> list[str]:
+    """The overrides of a trial: those that were suggested, and ``own``, which say whose trial it is."""
+    return [*asked.overrides, *own, f"tracking.trial={asked.number}"]

@@ -1,0 +1,58 @@
+"""Trains what is missing of a claim, as a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from seqadd.claims.measurements import Collection, runs_in
+from seqadd.errors import CannotWrite
+from seqadd.launch.local import JobFailed, JobSucceeded, run_all
+from seqadd.launch.sweep import run_sweep
+from seqadd.training.dataset import data_digest
+
+if TYPE_CHECKING:
+    from seqadd.tracking.store import Store
+
+
+def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
+    """Trains what is missing of a claim, as a sweep under one parent run; again, what other code has trained.
+
+    Args:
+        store: that records the runs.
+        runs: of the claim; is kept after each that has ended.
+        at_once: how many run at the same time; None for as many as there is room for.
+
+    Raises:
+        JobsFailed: when some did not finish.
+        DeliveryPending: when the store could not be told.
+    """
+    from seqadd.tracking import retry  # here, because MLflow takes seconds that a refusal must not cost
+
+    claim = runs.claim
+    where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
+    configs = [job for _, job in where]
+    names = [
+        f"{claim.conditions[index].label} seed={job.seed}" if len(claim.conditions) > 1 else f"seed={job.seed}"
+        for index, job in where
+    ]
+    there = runs_in(claim, runs.rows)
+    finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
+
+    def ended(_: int, outcome: JobSucceeded | JobFailed) -> None:
+        if isinstance(outcome, JobSucceeded):
+            # What cannot be kept now is asked for again when all have ended.
+            with suppress(*retry.STORE_ERRORS, CannotWrite):
+                runs.collect()
+
+    def launch(missing: list[int], parent_run_id: str) -> list[str]:
+        chosen = []
+        for n in missing:
+            place = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
+            by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
+            chosen.append(dataclasses.replace(configs[n], tracking=place, force=by_other_code))
+        return run_all([names[n] for n in missing], chosen, at_once, ended)
+
+    run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,
+              finished)  # fmt: skip
