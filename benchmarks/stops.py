@@ -1,15 +1,19 @@
 """Stops runs at all moments of their lives, half of them with a checked heap, and says how each ended.
 
-    python benchmarks/stops.py                     200 stops, two at a time; hours on a busy machine
+    python benchmarks/stops.py                     200 stops, two at a time; an hour on a busy machine
     python benchmarks/stops.py --quick             does it run? four stops; build/benchmarks
 
-What it has found is kept after every stop, in ``stops.csv``; started again, it goes on.
+What it has found is kept after every two stops, in ``stops.csv``; started again, it goes on.
 
-Each stop is a process as people start them, in a folder of its own: most are runs, every eighth is a sweep of two jobs.
-A signal comes while libraries are imported and the model compiled (``start``), between short epochs (``training``), in
-an epoch of many seconds (``long epoch``), or while results are written (``end``). Half of the processes have
-``MALLOC_PERTURB_`` and ``MALLOC_CHECK_=3``, so that what is written behind a block of memory, or read after it was
-freed, ends them.
+Each process is started as people start them. Most are runs, every eighth is a sweep of two jobs; every fourth is
+without XLA. A signal comes while libraries are imported and the model compiled (``start``), between short epochs
+(``training``), in an epoch of many seconds (``long epoch``), or while results are written (``end``). Half of the
+processes have ``MALLOC_PERTURB_`` and ``MALLOC_CHECK_=3``, so that what is written behind a block of memory, or read
+after it was freed, ends them.
+
+Each second stop is of the same command as the first, in the same folder, which has to go on. A command that was stopped
+while it wrote its results is given again and has to finish. A folder in which something went wrong is kept, with
+what was printed there and, where there is gdb, the stacks of what crashed.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import argparse
 import csv
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
@@ -28,6 +33,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +43,13 @@ from seqadd.cli.entry import command
 
 PACKAGES = ("seqadd", "tensorflow", "mlflow")
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
-#: Writes one byte behind a block of memory of libc's: glibc as it is does not notice.
-OVERFLOW = """
+#: Says what is in a block of memory that was freed, then writes one byte behind another; glibc as it is does not mind.
+MISUSE = """
 import ctypes
+freed = bytearray(1001)
+address = ctypes.addressof((ctypes.c_char * 1001).from_buffer(freed))
+del freed
+print(ctypes.string_at(address + 100, 800).hex(), flush=True)
 block = ctypes.create_string_buffer(1001)
 ctypes.memset(ctypes.addressof(block) + 1001, 66, 1)
 del block
@@ -49,8 +59,8 @@ SHORT = ["cell=dense", "architecture=aligned", "task.digits=2", "task.n_question
 LONG = [
     "cell=dense", "architecture=aligned", "encoder_units=512", "task.n_questions=100000", "batch_size=64", "epochs=9",
 ]  # fmt: skip
-#: How a run is begun, how many of 20 stops are such, the line before the signal, and up to how many seconds after that
-#: line it comes; without a line after the start, and then until the first epoch is over.
+#: How a run is begun, how many of 20 pairs of stops are such, the line before the signal, and up to how many seconds
+#: after that line it comes; without a line after the start, and then until the first epoch is over.
 MOMENTS: dict[str, tuple[list[str], int, str | None, float | None]] = {
     "start": ([*SHORT, "epochs=100000"], 8, None, None),
     "training": ([*SHORT, "epochs=100000"], 3, "epoch ", 3.0),
@@ -58,90 +68,161 @@ MOMENTS: dict[str, tuple[list[str], int, str | None, float | None]] = {
     "end": ([*SHORT, "epochs=300"], 4, "epoch 300/300", 2.0),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A store that has not been told by then is told by nobody.
-SECONDS_TO_BE_TOLD = 60.0
+# How long it may take until the store is told; one that has not been told after the second is told by nobody.
+SECONDS_TO_BE_TOLD, SECONDS_AT_MOST = 15.0, 60.0
+SECONDS_TO_FINISH = 300.0
 
 
 def environment(checked: bool) -> dict[str, str]:
-    """The environment of a process, with or without a checked heap."""
-    return {**os.environ, **(CHECKED if checked else {})}
+    """The environment of a process, with or without a checked heap; one that crashes says where."""
+    return {**os.environ, "PYTHONFAULTHANDLER": "1", **(CHECKED if checked else {})}
 
 
 def check_the_check() -> None:
-    """Ends this program where a checked heap does not notice a byte that is written behind a block."""
-    codes = [
-        subprocess.run([sys.executable, "-c", OVERFLOW], env=environment(checked), capture_output=True).returncode
-        for checked in (False, True)
-    ]
-    if codes != [0, -signal.SIGABRT]:
-        sys.exit(f"an overflow ends with {codes[0]}, with a checked heap with {codes[1]}; there must be a 0 and a -6")
+    """Ends this program where a checked heap notices no byte behind a block, or leaves what was freed as it was."""
+    plain, checked = (
+        subprocess.run([sys.executable, "-c", MISUSE], env=environment(each), capture_output=True, text=True)
+        for each in (False, True)
+    )
+    codes, freed = (plain.returncode, checked.returncode), bytes.fromhex(checked.stdout.strip())
+    byte = int(CHECKED["MALLOC_PERTURB_"])  # inverted where the block is in use again, until something is written to it
+    if codes != (0, -signal.SIGABRT) or 2 * (freed.count(byte) + freed.count(0xFF ^ byte)) < len(freed):
+        sys.exit(
+            f"a byte behind a block ends with {codes[0]}, with a checked heap with {codes[1]}, where it should with 0 "
+            f"and -6; freed memory reads {freed[:4].hex()}..."
+        )
 
 
-def moment_of(n: int) -> str:
-    """At what moment of its life the stop of this number comes."""
+@dataclass(frozen=True)
+class Pair:
+    """Two stops of the same command.
+
+    Attributes:
+        number: of the pair, from which all else follows.
+        moment: of the command's life, a key of ``MOMENTS``.
+        checked: whether its heap is.
+        sweep: whether it is one.
+        arguments: of ``python -m seqadd.run``.
+    """
+
+    number: int
+    moment: str
+    checked: bool
+    sweep: bool
+    arguments: list[str]
+
+
+def pair_of(number: int) -> Pair:
+    """The pair of this number: any few in a row are mixed."""
     of_twenty = [moment for moment, (_, share, _, _) in MOMENTS.items() for _ in range(share)]
-    return of_twenty[7 * n % 20]  # so that any few in a row are mixed
+    moment = of_twenty[7 * number % 20]
+    sweep, with_xla = number % 16 in (5, 10), number // 2 % 4 != 3
+    arguments = [
+        *(["-m", "seed=0,1", "hydra.launcher.jobs=2"] if sweep else []),
+        *MOMENTS[moment][0],
+        *([] if with_xla else ["jit=false"]),
+    ]
+    return Pair(number, moment, number % 2 == 1, sweep, arguments)
 
 
-def stop(n: int, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:
+def start(pair: Pair, folder: Path, name: str) -> subprocess.Popen[bytes]:
+    """Starts the command of a pair; what it prints goes to ``NAME.out`` and ``NAME.err`` in the folder."""
+    with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
+        return subprocess.Popen(
+            [sys.executable, "-m", "seqadd.run", *pair.arguments],
+            cwd=folder, stdout=out, stderr=err, env=environment(pair.checked), start_new_session=True,
+        )  # fmt: skip
+
+
+def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:
     """Starts a command, stops it, and says what became of it.
 
     Args:
-        n: the number of the stop, from which all else follows.
-        folder: an empty store.
+        n: the number of the stop.
+        pair: that it belongs to.
+        folder: has a store, and what the stop before it in the same folder has left.
         seconds_to_first_epoch: about how long a run takes to begin.
     """
     chance = random.Random(n)
-    checked, sweep, number, group = n % 2 == 1, n % 8 == 7, SIGNALS[n // 2 % 2], chance.random() < 0.5
-    moment = moment_of(n)
-    overrides, _, line, seconds = MOMENTS[moment]
-    arguments = [*(["-m", "seed=0,1", "hydra.launcher.jobs=2"] if sweep else []), *overrides]
-    with open(folder / "errors.txt", "w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "seqadd.run", *arguments],
-            cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(checked),
-            start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        if line is not None:
-            while line not in (said := process.stdout.readline()) and said:
-                pass
-        threading.Thread(target=process.stdout.read, daemon=True).start()  # what else it says
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(0, seconds_to_first_epoch if seconds is None else seconds))
-        over_before = process.poll() is not None
-        began = time.monotonic()
-        with suppress(ProcessLookupError):
-            (os.killpg if group else os.kill)(process.pid, number)
-        code = process.wait()
-        ended = time.monotonic() - began
-        gone, told = 0.0, 0.0
-        statuses = ["RUNNING"]
-        while not (gone and told) and time.monotonic() < began + SECONDS_TO_BE_TOLD:
-            statuses = _statuses(folder)
-            if not gone and not _is_there(process.pid):
-                gone = time.monotonic() - began
-            if not told and "RUNNING" not in statuses:
-                told = time.monotonic() - began
-            time.sleep(0.05)
-        errors.seek(0)
-        said_last = errors.read().strip().splitlines()
+    number, group = chance.choice(SIGNALS), chance.random() < 0.5
+    _, _, line, seconds = MOMENTS[pair.moment]
+    said, errors = folder / f"stop-{n}.out", folder / f"stop-{n}.err"
+    process = start(pair, folder, f"stop-{n}")
+    while line is not None and process.poll() is None and line not in said.read_text():
+        time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(chance.uniform(0, seconds_to_first_epoch if seconds is None else seconds))
+    over_before = process.poll() is not None
+    heap_is_checked = not over_before and "libc_malloc_debug" in Path(f"/proc/{process.pid}/maps").read_text()
+    began = time.monotonic()
+    with suppress(ProcessLookupError):
+        (os.killpg if group else os.kill)(process.pid, number)
+    code = process.wait()
+    ended = time.monotonic() - began
+    gone, told = 0.0, 0.0
+    statuses = ["RUNNING"]
+    while not (gone and told) and time.monotonic() < began + SECONDS_AT_MOST:
+        statuses = _statuses(folder)
+        if not gone and not _is_there(process.pid):
+            gone = time.monotonic() - began
+        if not told and "RUNNING" not in statuses:
+            told = time.monotonic() - began
+        time.sleep(0.05)
+
     # 0 where the signal came after the end of all work, and Python's own answer where it came before the first line.
-    expected = [0] if over_before else [0, 128 + number] if statuses else [128 + number, -number]
+    expected = [128 + number]
+    if pair.moment == "end":
+        expected = [0] if over_before else [0, 128 + number]
+    elif pair.moment == "start" and "seqadd:" not in errors.read_text():
+        expected.append(-number)
+    faults = [] if code in expected else [f"exit code {code}"]
+    if not told or told > SECONDS_TO_BE_TOLD:
+        faults.append(f"status {' '.join(statuses)}")
+    if not over_before and heap_is_checked != pair.checked:
+        faults.append("the heap is not checked as it should be")
+    before = folder / f"stop-{n - 1}.out"
+    both_ended_an_epoch = before.exists() and "epoch " in before.read_text() and "epoch " in said.read_text()
+    if both_ended_an_epoch and "goes on after epoch" not in said.read_text():
+        faults.append("does not go on")
+    if pair.moment == "end":
+        faults += _finished(n, pair, folder)
     return {
         "stop": n,
-        "moment": moment,
-        "command": "sweep" if sweep else "run",
-        "heap": "checked" if checked else "",
+        "moment": pair.moment,
+        "command": "sweep" if pair.sweep else "run",
+        "jit": str("jit=false" not in pair.arguments).lower(),
+        "heap": "checked" if pair.checked else "",
         "signal": number.name if group else f"{number.name} to the command alone",
         "exit_code": code,
         "seconds_to_exit": round(ended, 2),
-        "seconds_to_last_process": round(gone or SECONDS_TO_BE_TOLD, 2),
-        "seconds_to_status": round(told or SECONDS_TO_BE_TOLD, 2),
+        "seconds_to_last_process": round(gone or SECONDS_AT_MOST, 2),
+        "seconds_to_status": round(told or SECONDS_AT_MOST, 2),
         "statuses": " ".join(statuses),
         "load": round(os.getloadavg()[0], 1),
-        "fault": "" if code in expected and "RUNNING" not in statuses else " / ".join(said_last)[-300:] or "?",
+        "fault": "; ".join(faults),
     }
+
+
+def _finished(n: int, pair: Pair, folder: Path) -> list[str]:
+    """What is wrong with the same command again, which has to finish."""
+    process = start(pair, folder, f"again-{n}")
+    try:
+        code: int | None = process.wait(SECONDS_TO_FINISH)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        code = None
+    # Of a sweep that has been stopped, the parent too.
+    statuses = set(_statuses(folder))
+    return [] if code == 0 and statuses == {"FINISHED"} else [f"again: exit code {code}, {' '.join(sorted(statuses))}"]
+
+
+def keep(folder: Path) -> Path:
+    """Keeps a folder in which something went wrong, with the stacks of what crashed in it; returns where."""
+    for core in folder.glob("core*"):
+        stacks = ["gdb", "-batch", "-ex", "thread apply all backtrace", sys.executable, str(core)]
+        with suppress(OSError), (folder / f"{core.name}.stacks").open("wb") as file:
+            subprocess.run(stacks, stdout=file, stderr=subprocess.STDOUT)
+    return Path(shutil.copytree(folder, tempfile.mkdtemp(prefix="seqadd-stop-"), dirs_exist_ok=True))
 
 
 def _statuses(folder: Path) -> list[str]:
@@ -185,7 +266,7 @@ def report(header: list[str], rows: list[dict[str, Any]]) -> str:
             f"seconds after the signal, at a load of {min(loads)} to {max(loads)}:",
             "",
             *bench.markdown_table(columns, lines),
-            *[f"\nStop {row['stop']}, {row['moment']}: {row['exit_code']}, {row['fault']}" for row in faults],
+            *[f"\nStop {row['stop']}, {row['moment']}: {row['fault']}" for row in faults],
             "",
         ]
     )
@@ -194,7 +275,7 @@ def report(header: list[str], rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Command line of ``python benchmarks/stops.py``."""
     parser = argparse.ArgumentParser(description="How runs end that are stopped.")
-    parser.add_argument("--stops", type=int, default=200, help="how many in all; default 200")
+    parser.add_argument("--stops", type=int, default=200, help="how many in all, in pairs; default 200")
     parser.add_argument("--at-once", type=int, default=2, help="how many at a time; default 2")
     parser.add_argument("--quick", action="store_true", help="four stops, to see whether everything runs")
     bench.add_out(parser)
@@ -206,34 +287,55 @@ def main() -> None:
     if (out / "stops.csv").exists():
         with (out / "stops.csv").open(newline="") as file:
             found = list(csv.DictReader(file))
-    missing = [n for n in range(4 if chosen.quick else chosen.stops) if str(n) not in {row["stop"] for row in found}]
+    there = {int(row["stop"]) for row in found}
+    pairs = range(2 if chosen.quick else chosen.stops // 2)
+    missing = [pair_of(number) for number in pairs if 2 * number not in there]
     keeping = threading.Lock()
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
-    with tempfile.TemporaryDirectory() as scratch, bench.Steps(len(missing) or 1) as steps:
+    with tempfile.TemporaryDirectory() as scratch, bench.Steps(2 * len(missing) or 1) as steps:
         first = Path(scratch) / "first"
         first.mkdir()
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "seqadd.run", *SHORT, "epochs=1"], cwd=first, check=True, stdout=-3)
-        seconds_to_first_epoch = time.monotonic() - began
+        seconds_to_first_epoch = {}
+        for checked in (False, True):
+            began = time.monotonic()
+            once = [sys.executable, "-m", "seqadd.run", *SHORT, "epochs=1", f"seed={int(checked)}"]
+            subprocess.run(once, cwd=first, check=True, stdout=subprocess.DEVNULL, env=environment(checked))
+            seconds_to_first_epoch[checked] = time.monotonic() - began
 
-        def one(n: int) -> None:
-            folder = Path(scratch) / str(n)
+        def store(name: str) -> Path:
+            """A new folder with an empty store, which would take seconds to make."""
+            folder = Path(scratch) / name
             folder.mkdir()
             shutil.copy(first / "mlflow.db", folder)
             with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
                 for table in ("latest_metrics", "metrics", "params", "tags", "inputs", "input_tags", "runs"):
                     database.execute(f"DELETE FROM {table}")
-            row = stop(n, folder, seconds_to_first_epoch)
+            return folder
+
+        def both(pair: Pair) -> None:
+            folder, rows = store(f"{pair.number}"), []
+            for n in (2 * pair.number, 2 * pair.number + 1):
+                if n % 2 and pair.moment == "end":  # what is finished cannot be stopped
+                    folder = store(f"{pair.number}-2")
+                row = stop(n, pair, folder, seconds_to_first_epoch[pair.checked])
+                if row["fault"]:
+                    row["fault"] += f"; see {keep(folder)}"
+                rows.append(row)
             with keeping:
-                found.append(row)
+                found.extend(rows)
                 found.sort(key=lambda row: int(row["stop"]))
                 bench.write_csv(out / "stops.csv", found)
-                steps.begin(f"stop {n}: {row['moment']}, exit code {row['exit_code']} {row['fault']}".rstrip())
-                steps.done(1)
-            shutil.rmtree(folder, ignore_errors=True)
+                for row in rows:
+                    said = f"stop {row['stop']}: {row['moment']}, exit code {row['exit_code']} {row['fault']}".rstrip()
+                    steps.begin(said)
+                    steps.done(1)
+            for name in (f"{pair.number}", f"{pair.number}-2"):
+                shutil.rmtree(Path(scratch) / name, ignore_errors=True)
 
         with ThreadPoolExecutor(chosen.at_once) as threads:
-            list(threads.map(one, missing))
+            list(threads.map(both, missing))
     bench.replace(out / "stops.md", lambda path: path.write_text(report(header, found)))
     print((out / "stops.md").read_text())
 
