@@ -205,7 +205,7 @@ class Steps:
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Adds ``--out``."""
-    said = f"folder for the results (made); default {_in_clone(RESULTS)}, with --quick {_in_clone(QUICK_RESULTS)}"
+    said = f"folder for the results (made); default {in_clone(RESULTS)}, with --quick {in_clone(QUICK_RESULTS)}"
     parser.add_argument("--out", type=Path, help=said)
 
 
@@ -214,7 +214,7 @@ def out_folder(chosen: argparse.Namespace) -> Path:
     return chosen.out or (QUICK_RESULTS if chosen.quick else RESULTS)
 
 
-def _in_clone(path: Path) -> str:
+def in_clone(path: Path) -> str:
     return path.relative_to(CLONE).as_posix()
 
 
@@ -256,7 +256,7 @@ def written_out(axis: Axis) -> None:
 
 def _changed_beside_results() -> bool:
     """Whether the clone differs from its commit in more than the results of an earlier benchmark."""
-    command = ["git", "-C", str(CLONE), "status", "--porcelain", "--", ":/", f":(top,exclude){_in_clone(RESULTS)}"]
+    command = ["git", "-C", str(CLONE), "status", "--porcelain", "--", ":/", f":(top,exclude){in_clone(RESULTS)}"]
     return bool(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 

@@ -22,6 +22,7 @@ import argparse
 import csv
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -59,17 +60,18 @@ SHORT = ["cell=dense", "architecture=aligned", "task.digits=2", "task.n_question
 LONG = [
     "cell=dense", "architecture=aligned", "encoder_units=512", "task.n_questions=100000", "batch_size=64", "epochs=9",
 ]  # fmt: skip
-#: How a run is begun, how many of 20 pairs of stops are such, the line before the signal, and up to how many seconds
-#: after that line it comes; without a line after the start, and then until the first epoch is over.
+_EPOCH = r"epoch +\d+/"
+#: How a run is begun, how many of 20 pairs of stops are such, what it says before the signal, and up to how many
+#: seconds after that it comes; where it says nothing, after the start, and then until the first epoch is over.
 MOMENTS: dict[str, tuple[list[str], int, str | None, float | None]] = {
     "start": ([*SHORT, "epochs=100000"], 8, None, None),
-    "training": ([*SHORT, "epochs=100000"], 3, "epoch ", 3.0),
-    "long epoch": (LONG, 5, "epoch ", 6.0),
+    "training": ([*SHORT, "epochs=100000"], 3, _EPOCH, 3.0),
+    "long epoch": (LONG, 5, _EPOCH, 6.0),
     "end": ([*SHORT, "epochs=300"], 4, "epoch 300/300", 2.0),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# How long it may take until the store is told; one that has not been told after the second is told by nobody.
-SECONDS_TO_BE_TOLD, SECONDS_AT_MOST = 15.0, 60.0
+# How long a command may take to end, see docs/reliability.md. A store that has not been told by then is told by nobody.
+SECONDS_PROMISED, SECONDS_AT_MOST = 5.0, 60.0
 SECONDS_TO_FINISH = 300.0
 
 
@@ -148,16 +150,21 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
     _, _, line, seconds = MOMENTS[pair.moment]
     said, errors = folder / f"stop-{n}.out", folder / f"stop-{n}.err"
     process = start(pair, folder, f"stop-{n}")
-    while line is not None and process.poll() is None and line not in said.read_text():
+    while line is not None and process.poll() is None and not re.search(line, said.read_text()):
         time.sleep(0.02)
     with suppress(subprocess.TimeoutExpired):
         process.wait(chance.uniform(0, seconds_to_first_epoch if seconds is None else seconds))
     over_before = process.poll() is not None
     heap_is_checked = not over_before and "libc_malloc_debug" in Path(f"/proc/{process.pid}/maps").read_text()
+    cpu, used_before = 0.0, _cpu_seconds(process)
     began = time.monotonic()
     with suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(process.pid, number)
-    code = process.wait()
+    if process.returncode is None:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        cpu = max(0.0, used.ru_utime + used.ru_stime - used_before)
+    code = process.returncode
     ended = time.monotonic() - began
     gone, told = 0.0, 0.0
     statuses = ["RUNNING"]
@@ -176,13 +183,13 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
     elif pair.moment == "start" and "seqadd:" not in errors.read_text():
         expected.append(-number)
     faults = [] if code in expected else [f"exit code {code}"]
-    if not told or told > SECONDS_TO_BE_TOLD:
+    if not told:
         faults.append(f"status {' '.join(statuses)}")
     if not over_before and heap_is_checked != pair.checked:
         faults.append("the heap is not checked as it should be")
     before = folder / f"stop-{n - 1}.out"
-    both_ended_an_epoch = before.exists() and "epoch " in before.read_text() and "epoch " in said.read_text()
-    if both_ended_an_epoch and "goes on after epoch" not in said.read_text():
+    both_trained = all(path.exists() and re.search(_EPOCH, path.read_text()) for path in (before, said))
+    if both_trained and "goes on after epoch" not in said.read_text():
         faults.append("does not go on")
     if pair.moment == "end":
         faults += _finished(n, pair, folder)
@@ -195,6 +202,7 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
         "signal": number.name if group else f"{number.name} to the command alone",
         "exit_code": code,
         "seconds_to_exit": round(ended, 2),
+        "of_a_processor": round(cpu, 2),
         "seconds_to_last_process": round(gone or SECONDS_AT_MOST, 2),
         "seconds_to_status": round(told or SECONDS_AT_MOST, 2),
         "statuses": " ".join(statuses),
@@ -216,19 +224,27 @@ def _finished(n: int, pair: Pair, folder: Path) -> list[str]:
     return [] if code == 0 and statuses == {"FINISHED"} else [f"again: exit code {code}, {' '.join(sorted(statuses))}"]
 
 
-def keep(folder: Path) -> Path:
+def keep(folder: Path, n: int) -> Path:
     """Keeps a folder in which something went wrong, with the stacks of what crashed in it; returns where."""
     for core in folder.glob("core*"):
         stacks = ["gdb", "-batch", "-ex", "thread apply all backtrace", sys.executable, str(core)]
         with suppress(OSError), (folder / f"{core.name}.stacks").open("wb") as file:
             subprocess.run(stacks, stdout=file, stderr=subprocess.STDOUT)
-    return Path(shutil.copytree(folder, tempfile.mkdtemp(prefix="seqadd-stop-"), dirs_exist_ok=True))
+    return Path(shutil.copytree(folder, bench.QUICK_RESULTS / f"stop-{n}", dirs_exist_ok=True))
 
 
 def _statuses(folder: Path) -> list[str]:
     """The statuses of all runs of a store."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return sorted(status for (status,) in database.execute("SELECT status FROM runs"))
+
+
+def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """How long a process has had a processor, children not counted; 0 where it is over."""
+    if process.poll() is not None:
+        return 0.0
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _is_there(group: int) -> bool:
@@ -238,6 +254,18 @@ def _is_there(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _late(rows: list[dict[str, Any]]) -> list[str]:
+    """Which commands took longer than is promised, and how much of a processor they had meanwhile, in a line."""
+    late = [row for row in rows if float(row["seconds_to_exit"]) > SECONDS_PROMISED]
+    if not late:
+        return []
+    shares = [float(row["of_a_processor"]) / float(row["seconds_to_exit"]) for row in late]
+    return [
+        f"\n{len(late)} commands took longer than {SECONDS_PROMISED:g} seconds. They had {100 * min(shares):.0f} to "
+        f"{100 * max(shares):.0f} % of a processor from the signal on; the others of the machine's work had the rest."
+    ]
 
 
 def report(header: list[str], rows: list[dict[str, Any]]) -> str:
@@ -266,6 +294,7 @@ def report(header: list[str], rows: list[dict[str, Any]]) -> str:
             f"seconds after the signal, at a load of {min(loads)} to {max(loads)}:",
             "",
             *bench.markdown_table(columns, lines),
+            *_late(rows),
             *[f"\nStop {row['stop']}, {row['moment']}: {row['fault']}" for row in faults],
             "",
         ]
@@ -321,7 +350,7 @@ def main() -> None:
                     folder = store(f"{pair.number}-2")
                 row = stop(n, pair, folder, seconds_to_first_epoch[pair.checked])
                 if row["fault"]:
-                    row["fault"] += f"; see {keep(folder)}"
+                    row["fault"] += f"; see {bench.in_clone(keep(folder, n))}"
                 rows.append(row)
             with keeping:
                 found.extend(rows)
