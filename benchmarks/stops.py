@@ -185,6 +185,8 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
     faults = [] if code in expected else [f"exit code {code}"]
     if not told:
         faults.append(f"status {' '.join(statuses)}")
+    if not gone:
+        faults.append("a process is left")
     if not over_before and heap_is_checked != pair.checked:
         faults.append("the heap is not checked as it should be")
     before = folder / f"stop-{n - 1}.out"

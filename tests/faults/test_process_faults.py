@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from seqadd import errors
 from seqadd.config import validation
 from seqadd.system import hardware
 from seqadd.system.files import write_file
+from seqadd.system.signals import spawn_detached
 from seqadd.tracking import connection, recording
 
 FAST = [*SMALL, "cell=simple_rnn"]
@@ -91,6 +93,18 @@ def test_of_a_process_that_must_be_ended_another_one_tells_the_store(main_thread
     assert becomes_true(lambda: statuses(tmp_path) == {"KILLED"}, seconds=15)
     # The epoch that only the disk knew; MLflow is imported for it, which takes a while on a busy machine.
     assert becomes_true(lambda: runs_of(tmp_path)[0].data.metrics["loss"] == 1.5, seconds=60)
+
+
+def test_who_tells_the_store_keeps_nothing_open_that_the_ended_process_had_open(tmp_path):
+    """It would keep alive who reads the other end of a pipe, such as the tracker of a sweep's multiprocessing."""
+    (tmp_path / "beside.py").write_text("import time\n\ndef main():\n    time.sleep(25)\n")
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    spawn_detached("beside", {"PYTHONPATH": str(tmp_path)})
+    os.close(writer)
+    ended, _, _ = select.select([reader], [], [], 20)
+    assert ended
+    os.close(reader)
 
 
 def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_been_gone_on_with(

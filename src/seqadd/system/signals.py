@@ -218,7 +218,9 @@ def spawn_detached(module: str, variables: Mapping[str, str]) -> None:
         variables: of its environment, beside those of this process; others of this user alone can read them.
     """
     here = str(Path(__file__).parents[2])  # the last place to look at, where it is found nowhere else
-    program = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
+    # What a sweep has open for another process, as the pipe of multiprocessing's tracker, would keep that alive.
+    close = "import os, sys; os.closerange(3, os.sysconf('SC_OPEN_MAX'))"
+    program = f"{close}; sys.path.append(sys.argv[1]); from {module} import main; main()"
     reader, _kept_open = os.pipe()  # until this process ends, in whatever way
     os.posix_spawn(
         sys.executable,
