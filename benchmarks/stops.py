@@ -136,7 +136,7 @@ def start(pair: Pair, folder: Path, name: str) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:
+def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:  # noqa: C901
     """Starts a command, stops it, and says what became of it.
 
     Args:
@@ -266,7 +266,7 @@ def _late(rows: list[dict[str, Any]]) -> list[str]:
     shares = [float(row["of_a_processor"]) / float(row["seconds_to_exit"]) for row in late]
     return [
         f"\n{len(late)} commands took longer than {SECONDS_PROMISED:g} seconds. They had {100 * min(shares):.0f} to "
-        f"{100 * max(shares):.0f} % of a processor from the signal on; the others of the machine's work had the rest."
+        f"{100 * max(shares):.0f} % of a processor from the signal on; other work on the machine had the rest."
     ]
 
 
@@ -303,7 +303,7 @@ def report(header: list[str], rows: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901
     """Command line of ``python benchmarks/stops.py``."""
     parser = argparse.ArgumentParser(description="How runs end that are stopped.")
     parser.add_argument("--stops", type=int, default=200, help="how many in all, in pairs; default 200")
