@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from claim_folders import make_claim
 
+import seqadd
 from seqadd.config import schema
+from seqadd.training.fingerprint import code_digest
 
 CLONE = Path(__file__).parents[1]
 SRC = CLONE / "src" / "seqadd"
@@ -87,10 +91,20 @@ def test_the_lock_file_pins_with_hashes_and_names_no_address():
 
 @pytest.fixture(scope="module")
 def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The python of a fresh environment that holds the built wheel and, by a path file, the libraries it needs."""
+    """The python of a fresh environment that holds the built wheel and, by a path file, the libraries it needs.
+
+    The wheel is built from the sdist, which has all that it needs and no tests, which would need more.
+    """
     folder = tmp_path_factory.mktemp("wheel")
-    build = "from hatchling.build import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(folder)], cwd=CLONE, check=True, capture_output=True)
+    build = "from hatchling import build; import sys; getattr(build, sys.argv[1])(sys.argv[2])"
+    sdist = [sys.executable, "-c", build, "build_sdist", str(folder)]
+    subprocess.run(sdist, cwd=CLONE, check=True, capture_output=True)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder, filter="data")
+    (sources,) = folder.glob("seqadd-*/")
+    assert not (sources / "tests").exists()
+    wheel_of_it = [sys.executable, "-c", build, "build_wheel", str(folder)]
+    subprocess.run(wheel_of_it, cwd=sources, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=False)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "env" / "bin" / "python"), "install", "--quiet"]
@@ -123,6 +137,32 @@ def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installe
     assert "architecture: repeat_vector" in outputs[1]
     assert "2 jobs" in outputs[3]
     assert "missing" in outputs[4]
+
+
+@pytest.mark.long
+def test_an_installed_package_checks_a_claim_of_ones_own(installed_wheel, tmp_path):
+    """Without a clone there is no commit: version and digest of the code stand in for it."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    make_claim(tmp_path / "mine")
+
+    def reproduce(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(installed_wheel), "-m", "seqadd.reproduce", "--experiments", "mine", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    made = reproduce()
+    assert made.returncode == 0, made.stderr
+    said = " ".join((tmp_path / "mine" / "small" / "README.md").read_text().split())
+    assert f"commit unknown (seqadd {seqadd.__version__}, code {code_digest()});" in said
+    checked = reproduce("--check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    (module,) = installed_wheel.parents[1].glob("lib/python*/site-packages/seqadd/training/loop.py")
+    before = module.read_text()
+    module.write_text(before + "\n_ONE_MORE = 1\n")
+    changed = reproduce("--check")
+    module.write_text(before)
+    assert changed.returncode == 1
+    assert f"small                runs.csv: 4 runs are by other code than this ({code_digest()})\n" in changed.stdout
 
 
 def test_shell_completion_of_the_installed_command(tmp_path):

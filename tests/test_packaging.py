@@ -1,0 +1,67 @@
+"""What is declared of the package: its version, and the packages that it needs."""
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import seqadd
+
+CLONE = Path(__file__).parents[1]
+PROJECT = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
+#: What packages are called that are imported under another name.
+PACKAGES = {"hydra": "hydra-core", "markdown_it": "markdown-it-py", "PIL": "pillow", "yaml": "pyyaml"}
+OURS = {"seqadd", "hydra_plugins"}
+#: What is only needed by who asks for it.
+OPTIONAL = {Requirement(each).name for extra in ("search", "slurm") for each in PROJECT["optional-dependencies"][extra]}
+
+
+def imported() -> set[str]:
+    """The packages of others that any module imports."""
+    names: set[str] = set()
+    for path in (CLONE / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return {PACKAGES.get(name, name) for name in names - OURS - sys.stdlib_module_names}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    declared = {Requirement(each).name for each in PROJECT["dependencies"]}
+    assert imported() - OPTIONAL == declared
+    assert imported() >= OPTIONAL
+
+
+PINS = dict(
+    line.removesuffix("\\").partition(";")[0].strip().split("==")
+    for line in reversed((CLONE / "requirements.lock").read_text().splitlines())
+    if "==" in line and not line.startswith(" ")
+)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        Requirement(each)
+        for some in (
+            PROJECT["dependencies"],
+            *(PROJECT["optional-dependencies"][extra] for extra in ("dev", "search", "server", "slurm")),
+        )
+        for each in some
+    ],
+    ids=str,
+)
+def test_the_lock_file_has_what_is_declared_in_a_version_that_is_allowed(requirement):
+    assert requirement.specifier.contains(PINS[requirement.name])
+
+
+def test_the_version_is_the_same_wherever_it_is_said():
+    assert seqadd.__version__ == version("seqadd")
+    assert yaml.safe_load((CLONE / "CITATION.cff").read_text())["version"] == seqadd.__version__
