@@ -861,8 +861,12 @@ MUTATIONS = [
     Mutation(
         "finished-before-its-artifacts",
         "tracking/delivery.py",
-        '    if ending.status != "FINISHED":  # before what may not have room\n',
-        "    if ending.status:\n",
+        """        _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
+        store.client.set_terminated(run_id, ending.status, end_time)
+""",
+        """        store.client.set_terminated(run_id, ending.status, end_time)
+        _deliver_content(store, run_id, run_dir, ending)
+""",
         "tracking/test_recording.py::test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice",
     ),
     Mutation(
@@ -875,8 +879,8 @@ MUTATIONS = [
     Mutation(
         "forgotten-before-it-is-told",
         "tracking/delivery.py",
-        ("        store.client.set_terminated(run_id, ending.status, end_time)\n        run_dir.discard()\n    elif"),
-        ("        run_dir.discard()\n        store.client.set_terminated(run_id, ending.status, end_time)\n    elif"),
+        "        store.client.set_terminated(run_id, ending.status, end_time)\n        run_dir.discard()\n",
+        "        run_dir.discard()\n        store.client.set_terminated(run_id, ending.status, end_time)\n",
         "tracking/test_recording.py::test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice",
     ),
     Mutation(
