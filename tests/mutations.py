@@ -863,7 +863,7 @@ MUTATIONS = [
         "tracking/delivery.py",
         """        _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
         store.client.set_terminated(run_id, ending.status, end_time)
-""",
+""",  # noqa: E501
         """        store.client.set_terminated(run_id, ending.status, end_time)
         _deliver_content(store, run_id, run_dir, ending)
 """,
