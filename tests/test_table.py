@@ -354,7 +354,7 @@ def test_the_table_never_imports_tensorflow(in_empty_folder):
     program = (
         "import sys; from seqadd import table\n"
         "sys.argv[1:] = ['--figure', 'curves.svg']\n"
-        "table_command.main()\n"
+        "table.main()\n"
         "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

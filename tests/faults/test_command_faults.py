@@ -128,7 +128,7 @@ WITHOUT_EFFECT = {
     "-m hydra.launcher=null": "hydra.launcher=null: no such launcher of Hydra is installed; choose hydra/launcher, one",
     "-m hydra/launcher=joblib": "hydra/launcher=joblib: must be one of basic, processes, slurm",
     "-m hydra/launcher=slurm +hydra.launcher.node=1": "hydra.launcher: Request.__init__() got an unexpected keyword",
-    "-m hydra/sweeper=optuna +hydra.sweeper.n=1 seed=0,1": "hydra.sweeper: Settings.__init__() got an unexpected",
+    "-m hydra/sweeper=optuna +hydra.sweeper.n=1 seed=0,1": "hydra.sweeper: SearchSettings.__init__() got an unexpected",
 }
 
 

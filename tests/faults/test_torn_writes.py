@@ -13,8 +13,8 @@ import pytest
 
 from seqadd.errors import CannotWrite
 from seqadd.system import files
+from seqadd.tracking import run_directory
 from seqadd.tracking.run_directory import RunDirectory, RunInfo
-from seqadd.training import checkpoint
 from seqadd.training.checkpoint import Checkpoint
 
 FINGERPRINT = {"configuration": "ab"}
@@ -185,7 +185,7 @@ def test_a_checkpoint_is_due_after_seconds_and_more_seldom_where_writing_takes_l
     def slow(path, checkpoint, **settings):
         clock[0] += 3.0
 
-    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(run_directory, "save", slow)
     run_dir.save(checkpoint_of(2))
     clock[0] += 299
     assert not run_dir.checkpoint_is_due()  # 3 seconds are a hundredth of 300

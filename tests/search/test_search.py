@@ -300,7 +300,7 @@ def study_of(store: Store):
     return open_study(search_directory(store, "s").path / JOURNAL)
 
 
-quietly = functools.partial(train.train_run, report=lambda message: None)
+quietly = functools.partial(train.train_run, notify=lambda message: None)
 
 
 def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):

@@ -1,5 +1,7 @@
 from types import SimpleNamespace
 
+import tensorflow as tf
+
 from seqadd.system import tensorflow_setup
 
 
@@ -10,7 +12,7 @@ def test_without_a_gpu_none_is_named():
 def test_gpus_are_named_and_taken_by_and_by(monkeypatch):
     seen = [SimpleNamespace(name="gpu 0"), SimpleNamespace(name="gpu 1")]
     grown = []
-    config = tensorflow_setup.tf.config
+    config = tf.config
     monkeypatch.setattr(config, "list_physical_devices", {"GPU": seen}.__getitem__)
     monkeypatch.setattr(config.experimental, "set_memory_growth", lambda gpu, on: grown.append((gpu.name, on)))
     details = {"gpu 0": {"device_name": "NVIDIA H200"}, "gpu 1": {}}

@@ -73,16 +73,16 @@ def test_an_array_of_python_objects_is_not_loaded(tmp_path):
 
 
 def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_the_epochs(monkeypatch):
-    def fingerprint(*overrides, data="cd"):
+    def of(*overrides, data="cd"):
         return fingerprint_of(make_config(*overrides), data)
 
-    assert fingerprint("epochs=200") == fingerprint("epochs=500")
-    for other in fingerprint("seed=1"), fingerprint("jit=false"), fingerprint("cell=gru"), fingerprint(data="ef"):
-        assert other != fingerprint()
-    before = fingerprint()
+    assert of("epochs=200") == of("epochs=500")
+    for other in of("seed=1"), of("jit=false"), of("cell=gru"), of(data="ef"):
+        assert other != of()
+    before = of()
     for name in ("processor_name", "version"):
         monkeypatch.setattr(fingerprint, name, lambda *_: "another")
-        assert fingerprint() != before
+        assert of() != before
 
 
 def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_code_does_not(tmp_path, monkeypatch):
