@@ -49,6 +49,14 @@ def test_only_tracking_knows_mlflow():
     assert {name.partition(".")[0] for name in knowing} == {"tracking"}
 
 
+def test_the_main_path_reads_on_one_screen():
+    tree = ast.parse(SOURCES["train"].read_text())
+    (main_path,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "train_run")
+    docstring, *lines = main_path.body
+    assert main_path.end_lineno - docstring.end_lineno <= 40
+    assert not [node for line in lines for node in ast.walk(line) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+
+
 def test_every_module_says_what_it_is_in_its_first_line():
     for path in SOURCES.values():
         said = ast.get_docstring(ast.parse(path.read_text()))
