@@ -185,14 +185,14 @@ class Steps:
         """A step begins; where there is no terminal, this prints a line."""
         self._bar.update(self._task, description=what)
         if not self._console.is_terminal:
-            self.say(f"{what}  {self._left()}".rstrip())
+            self.notify(f"{what}  {self._left()}".rstrip())
 
     def done(self, share: float) -> None:
         """A step that was expected to take ``share`` of the total is over."""
         self._done += share
         self._bar.update(self._task, completed=self._done, left=self._left())
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Prints a line."""
         self._console.print(line, markup=False)
 

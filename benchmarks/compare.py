@@ -193,7 +193,7 @@ def measure(setting: Setting, rounds: int, steps: bench.Steps, logs: Path) -> Ro
             if loss is not None and not loss < reference.loss:
                 raise Disagreement(f"{setting.name}: {runner.title} learns nothing: loss {reference.loss} -> {loss}")
             if runner.idle_share > IDLE_SHARE:
-                steps.say(f"{setting.name}: {runner.title} does not sleep between turns ({runner.idle_share:.0%})")
+                steps.notify(f"{setting.name}: {runner.title} does not sleep between turns ({runner.idle_share:.0%})")
             rows.append(_row(setting, runner, floors[runner.threads], loss, memory))
         return rows
     finally:

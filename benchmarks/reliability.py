@@ -3,8 +3,8 @@
     python benchmarks/reliability.py                         results in benchmarks/results
     python benchmarks/reliability.py --quick                 does it run? a few epochs; build/benchmarks
 
-Checkpoints: trains as ``seqadd.run`` does, in the same loop, and times ``Unfinished.save``. Drift: the same training in
-other processes, with other threads and without XLA, beside the first; the largest difference of a weight and the
+Checkpoints: trains as ``seqadd.run`` does, in the same loop, and times ``RunDirectory.save``. Drift: the same training
+in other processes, with other threads and without XLA, beside the first; the largest difference of a weight and the
 difference of ``val_acc``, after some epochs.
 """
 

@@ -6,7 +6,7 @@
 A writer is a process that opens the store, begins a run and records 50 epochs, each with the metrics of a real one; all
 begin at once. Nothing is trained meanwhile. Two ways:
 
-- "as a run": an epoch every 0.4 seconds, as an LSTM on this kind of machine, through ``TrackedRun.log_epoch``, which
+- "as a run": an epoch every 0.4 seconds, as an LSTM on this kind of machine, through ``RunRecorder.log_epoch``, which
   tells the store once a second at most. The time is how long training would wait for the store, per epoch.
 - "each at once": a request for every epoch, one after another, as fast as the store takes them.
 
@@ -169,7 +169,7 @@ def main() -> None:
                         where = Tracking(its_uri, EXPERIMENT, None, str(folder / f"unfinished {way} {writers} {name}"))
                         measured = measure(where, database, way, writers, epochs)
                         rows.append({"store": name, "way": way, "writers": writers, **measured})
-                        steps.say(", ".join(f"{column} {value}" for column, value in rows[-1].items()))
+                        steps.notify(", ".join(f"{column} {value}" for column, value in rows[-1].items()))
                         steps.done(writers)
         finally:
             services.stop_mlflow(folder)

@@ -8,9 +8,10 @@ SRC = Path(__file__).parents[1] / "src"
 #: Names of functions, classes, methods and modules that the field knows by another one.
 OLD = frozenset(
     """
-    _StepByStep About alphabet arithmetic Asked claimed claimed_if_free codes computed_once counted Ending
+    _StepByStep About alphabet arithmetic Asked CheckingLauncher
+    claimed claimed_if_free codes computed_once counted Ending
     EVERYBODY exits free_lengths half_taught hydra_keys in_a_short_line in_one_line inputs_for is_moved_away
-    jobs_at_once kept last_words law_of_draws law_of_sets locations look_at naming_the_log NoSuchRun Note
+    jobs_at_once kept last_words law_of_draws law_of_sets locations look_at naming_the_log narrowed NoSuchRun Note
     of_law of_set Only packaged PatientConsole patiently pauses places_told preloaded previous product_of_both
     quiet_import_of_tensorflow raising_on_signals reader_of Recorded RecordedRun RecordWaits refuses remember
     replacing Report run_each same_numbers Settings settle share_told signals_held start_beside stop_printing

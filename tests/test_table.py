@@ -41,9 +41,9 @@ def record(
     return run.run_id
 
 
-def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), only=ALL_RUNS) -> list[list[str]]:
+def make_table(*overrides: str, epochs=(10, 50), metrics=("acc", "val_acc"), run_filter=ALL_RUNS) -> list[list[str]]:
     selection = composition.compose_selection(overrides)
-    curves = learning_curves(find_runs(selection, only), selection, metrics, epochs)
+    curves = learning_curves(find_runs(selection, run_filter), selection, metrics, epochs)
     published = table.read_published(table_command.parse_arguments([]).published)
     return table.lay_out(table.summarize(curves, selection, published, epochs, metrics), selection)
 
@@ -151,8 +151,8 @@ def test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own(in
     record(config, {10: (0.2, 0.2)}, user="ben", git_commit="4265967abc", room="O'Neill")
     record(config, {10: (0.3, 0.3)}, user="anna", git_commit="fedcba9876", room="north")
 
-    def acc(only: RunFilter) -> str:
-        return make_table("cell=lstm", epochs=[10], metrics=["acc"], only=only)[1][2]
+    def acc(run_filter: RunFilter) -> str:
+        return make_table("cell=lstm", epochs=[10], metrics=["acc"], run_filter=run_filter)[1][2]
 
     assert acc(ALL_RUNS) == "(0.3000)"
     assert acc(RunFilter(user="ben")) == "(0.2000)"

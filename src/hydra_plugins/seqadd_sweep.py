@@ -85,7 +85,7 @@ class TrackedSweeper(BasicSweeper):
         jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
         check_no_run_twice(jobs)
         configs = [job.config for job in jobs]
-        if isinstance(launcher, CheckingLauncher):
+        if isinstance(launcher, PreflightLauncher):
             launcher.check(overrides, configs)
 
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
@@ -126,7 +126,7 @@ class TrackedSweeper(BasicSweeper):
         return (indexes[first : first + size] for first in range(0, len(indexes), size))
 
 
-class CheckingLauncher(Launcher):
+class PreflightLauncher(Launcher):
     """A launcher that is told of the whole sweep before its first job, and can refuse it."""
 
     def __init__(self) -> None:
@@ -179,7 +179,7 @@ class CheckingLauncher(Launcher):
         """The ids of the runs of all jobs, when they have ended; raises as ``launch``."""
 
 
-class ProcessLauncher(CheckingLauncher):
+class ProcessLauncher(PreflightLauncher):
     """Runs each job in a fresh process on this machine, ``jobs`` of them at once.
 
     Args:
@@ -226,7 +226,7 @@ class ProcessLauncher(CheckingLauncher):
         return run_all(names, configs, self.at_once)
 
 
-class SlurmLauncher(CheckingLauncher):
+class SlurmLauncher(PreflightLauncher):
     """Has Slurm run the jobs, as one array; see ``launch.slurm``.
 
     Args:
@@ -319,7 +319,7 @@ class SearchSweeper(BasicSweeper):
         configs = [self._config(corner) for corner in corners]
         for config in configs:
             self.settings.check(config)
-        if isinstance(launcher, CheckingLauncher):
+        if isinstance(launcher, PreflightLauncher):
             launcher.check(corners, configs)
 
         def launch(search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
@@ -357,7 +357,7 @@ class SearchSweeper(BasicSweeper):
             def queue() -> Iterator[tuple[int, Config]]:
                 for index, number in enumerate(numbers):
                     asked = search.ask(number)
-                    display.say(f"{names[index]}  {asked.said}")
+                    display.notify(f"{names[index]}  {asked.said}")
                     try:
                         yield index, self._config(of_trial(asked, own))
                     except ConfigError as error:  # between the corners, which were checked
@@ -367,7 +367,7 @@ class SearchSweeper(BasicSweeper):
             def over(index: int, outcome: JobSucceeded | JobFailed) -> None:
                 ended(numbers[index], str(outcome))
                 if len(names) == 1:  # of which the display shows no end
-                    display.say(f"{names[0]}  {outcome}")
+                    display.notify(f"{names[0]}  {outcome}")
 
             if numbers:
                 run_queue(display, names, queue(), at_once, over)

@@ -174,7 +174,7 @@ def _asked(console: SafeConsole) -> Iterator[list[str]]:
         yield batch
 
 
-def _say(text: str) -> None:
+def _notify(text: str) -> None:
     """What is no answer goes to standard error: line n of the output answers sum n."""
     print(f"seqadd: {text}", file=sys.stderr)
 
@@ -186,7 +186,7 @@ def main() -> None:
         from seqadd.evaluation import run_selection
 
         console = SafeConsole(highlight=False, soft_wrap=True)
-        run = run_selection.load_run(*options.choice, only=run_filter_from(options), say=_say)
+        run = run_selection.load_run(*options.choice, run_filter=run_filter_from(options), notify=_notify)
         check_options(run, options.beam, options.max_length)
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):
@@ -194,7 +194,7 @@ def main() -> None:
                 console.print(line, markup=False)  # an empty one too: line n answers sum n
                 if problem is not None:
                     refused += 1
-                    _say(problem)
+                    _notify(problem)
         if refused:
             sys.exit(2)
 

@@ -152,7 +152,7 @@ def main() -> None:
 def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
     store = _store_that_is_there(chosen[0].jobs[0].tracking, named=bool(options.overrides))
     if store is not None:
-        store = store.narrowed(run_filter_from(options))
+        store = store.filtered(run_filter_from(options))
     wrong = without_commit = 0
     for claim in chosen:
         said = check_folder(claim)
@@ -236,7 +236,7 @@ class _Plan:
         claims: with the seeds that were asked for.
         rows: of each claim, by its name, the runs that are committed.
         store: has the other runs that count; None where there is none, and nothing is trained.
-        only: which runs count; where it says that, nothing is trained.
+        run_filter: which runs count; where it says that, nothing is trained.
         missing: how many runs of each claim are neither committed nor in the store.
         costs: about how many seconds of one processor these take.
         at_once: how many runs are trained at the same time.
@@ -246,7 +246,7 @@ class _Plan:
     claims: Sequence[Claim]
     rows: Mapping[str, pd.DataFrame]
     store: Store | None
-    only: RunFilter
+    run_filter: RunFilter
     missing: Mapping[str, int]
     costs: Mapping[str, float]
     at_once: int
@@ -262,9 +262,9 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     _check_flags(plan)
     failed = []
     for position, claim in enumerate(plan.claims, start=1):
-        runs = Collection(claim, plan.rows[claim.name], plan.store, keeps=plan.writes and not plan.only)
+        runs = Collection(claim, plan.rows[claim.name], plan.store, keeps=plan.writes and not plan.run_filter)
         runs.collect()
-        if runs.missing and not plan.only:  # whoever trained them now would not be whose runs count
+        if runs.missing and not plan.run_filter:  # whoever trained them now would not be whose runs count
             assert plan.store is not None
             left = tables.duration(_seconds_left(plan, position))
             print_line(f"[{position}/{len(plan.claims)}] {claim.title} (all claims: about {left} left)")
@@ -289,7 +289,7 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
         ConfigError: for what this machine cannot train, and when the store cannot be opened.
         CannotWrite: for a folder that results cannot be written to.
     """
-    only, writes = run_filter_from(options), not options.dry_run and options.seeds is None
+    run_filter, writes = run_filter_from(options), not options.dry_run and options.seeds is None
     if options.seeds is not None:
         chosen = [with_seeds(claim, options.seeds) for claim in chosen]
     configs = [condition.config for claim in chosen for condition in claim.conditions]
@@ -299,11 +299,11 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
         _check_writable(options, chosen)
     at_once = _runs_at_once(options.jobs, configs)
     # What is committed counts, but where it is asked whose runs count: that no file says.
-    rows = {claim.name: committed_curves.empty() for claim in chosen} if only else committed(chosen)
+    rows = {claim.name: committed_curves.empty() for claim in chosen} if run_filter else committed(chosen)
     nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
     store = _open_store(chosen[0].jobs[0].tracking, reads_only=options.dry_run or nothing_to_train)
     if store is not None:
-        store = store.narrowed(only)
+        store = store.filtered(run_filter)
     # Claims share runs: what an earlier one trains costs a later one nothing.
     trained: dict[str, int] = {}
     missing, costs = {}, {}
@@ -311,7 +311,7 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
         there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
         lacking = missing_jobs(claim, there)
         missing[claim.name], costs[claim.name] = len(lacking), seconds_needed(claim, lacking, store, trained)
-    return _Plan(chosen, rows, store, only, missing, costs, at_once, writes)
+    return _Plan(chosen, rows, store, run_filter, missing, costs, at_once, writes)
 
 
 def _runs_at_once(asked: int | None, configs: Sequence[Config]) -> int:
@@ -330,7 +330,7 @@ def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:
         check_database(where)
         from seqadd.tracking import connection  # here, because MLflow takes seconds that a refusal must not cost
 
-        store = connection.open_store(where, say=print_line)
+        store = connection.open_store(where, notify=print_line)
     if store is not None:
         from seqadd.tracking import delivery
 
@@ -341,10 +341,10 @@ def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:
 def _print_plan(plan: _Plan) -> None:
     for claim in plan.claims:
         n_missing, seconds = plan.missing[claim.name], plan.costs[claim.name]
-        cost = f", about {tables.duration(seconds)} of one processor" if n_missing and not plan.only else ""
+        cost = f", about {tables.duration(seconds)} of one processor" if n_missing and not plan.run_filter else ""
         print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n_missing} missing{cost}")
-    if plan.only:
-        print_line(f"{'in all':<20} nothing is trained: only runs of {plan.only}")
+    if plan.run_filter:
+        print_line(f"{'in all':<20} nothing is trained: only runs of {plan.run_filter}")
     else:
         whole, at_once = tables.duration(sum(plan.costs.values())), plan.at_once
         print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
@@ -362,7 +362,7 @@ def _runs_left_out(plan: _Plan) -> int:
 
 def _check_flags(plan: _Plan) -> None:
     """Raises ConfigError where runs are to be trained and this environment has flags that can alter their numbers."""
-    if sum(plan.costs.values()) and not plan.only and numeric_flags.flags():
+    if sum(plan.costs.values()) and not plan.run_filter and numeric_flags.flags():
         raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
 
 

@@ -47,8 +47,8 @@ def run_alone(config: Config) -> str:
             run_id = train_run(config, lambda message: display.receive(0, message))
         except Pruned as pruned:
             run_id = pruned.run_id
-            display.say(str(pruned))
-        display.say(f"run {run_id}, experiment {config.tracking.experiment}")
+            display.notify(str(pruned))
+        display.notify(f"run {run_id}, experiment {config.tracking.experiment}")
     return run_id
 
 

@@ -122,14 +122,14 @@ def main() -> None:
         selection = compose_selection(overrides)
         published = read_published(options.published)
 
-        only = run_filter_from(options)
-        found = find_runs(selection, only)
-        of_others = alternatives(found, selection, only) if only else []
+        run_filter = run_filter_from(options)
+        found = find_runs(selection, run_filter)
+        of_others = alternatives(found, selection, run_filter) if run_filter else []
         metrics = list(options.metrics)
         curves = learning_curves(found, selection, metrics, None if options.figure else options.epochs)
         summary = summarize(curves, selection, published, options.epochs, metrics)
         lines = lay_out(summary, selection)
-        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics, only)
+        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics, run_filter)
         below += excluded_runs(found, selection, curves, options.epochs) + of_others
 
         if options.markdown:
@@ -149,7 +149,7 @@ def main() -> None:
         console.print(to_terminal(lines))
         for line in below:
             console.print(line, style="dim", markup=False)
-        for index in [] if only else summary.loc[summary["seeds"] == 0, "column"].unique():
+        for index in [] if run_filter else summary.loc[summary["seeds"] == 0, "column"].unique():
             column = selection.columns[index]
             command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
             said = redact_credentials(f"to fill what is missing of {column.label}: {command_line}")

@@ -76,15 +76,15 @@ def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_f
     ids = {user: record_run(tmp_path, "cell=gru", "epochs=2", **{"mlflow.user": user}) for user in ("anna", "ben")}
     anna, carl = RunFilter(user="anna"), RunFilter(user="carl")
     assert run_selection.load_run("run=latest").run_id == ids["ben"]
-    assert run_selection.load_run("run=latest", only=anna).run_id == ids["anna"]
-    assert run_selection.load_run(*SMALL_GRU, "seed=0", only=anna).run_id == ids["anna"]
+    assert run_selection.load_run("run=latest", run_filter=anna).run_id == ids["anna"]
+    assert run_selection.load_run(*SMALL_GRU, "seed=0", run_filter=anna).run_id == ids["anna"]
     with pytest.raises(RunNotFound, match="run=latest --user carl: no run is finished in this experiment yet"):
-        run_selection.load_run("run=latest", only=carl)
+        run_selection.load_run("run=latest", run_filter=carl)
     with pytest.raises(RunNotFound, match="seed=0: no such run is finished in this store") as refused:
-        run_selection.load_run(*SMALL_GRU, "seed=0", only=carl)
+        run_selection.load_run(*SMALL_GRU, "seed=0", run_filter=carl)
     assert "--user carl" in str(refused.value)
     with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: run= names a run; leave the other out"):
-        run_selection.load_run(f"run={ids['ben']}", only=anna)
+        run_selection.load_run(f"run={ids['ben']}", run_filter=anna)
 
 
 def test_by_its_configuration_the_longest_run_is_found(store):

@@ -163,9 +163,9 @@ def test_a_run_made_with_other_flags_is_neither_finished_already_nor_gone_on_fro
 
 
 def test_the_table_takes_runs_without_flags_and_says_how_many_others_there_are(two_runs):
-    def shown(only):
+    def shown(run_filter):
         selection = composition.compose_selection(["cell=lstm"])
-        found = find_runs(selection, only)
+        found = find_runs(selection, run_filter)
         curves = learning_curves(found, selection, ["acc"], [10])
         return curves["run_id"].tolist(), notes.excluded_runs(found, selection, curves, [10])
 
@@ -351,7 +351,7 @@ def test_in_a_notebook_weights_in_other_code_are_warned_of_and_those_in_their_ow
 
 def test_code_that_gives_the_same_numbers_is_not_warned_of(other_and_ours, monkeypatch):
     monkeypatch.setattr(trained_run, "equivalent_codes", lambda *code: frozenset({HERE, "another"}))
-    assert run_selection.load_run(f"run={other_and_ours[0]}", say=pytest.fail).notes == []
+    assert run_selection.load_run(f"run={other_and_ours[0]}", notify=pytest.fail).notes == []
 
 
 def test_answer_says_so_beside_its_answers(other_and_ours, call):

@@ -351,13 +351,13 @@ def test_migrating_copies_the_database_and_leaves_what_was_recorded(in_empty_fol
     path.chmod(0o640)
     assert read_schema(path).is_older
     migrating = dataclasses.replace(HERE, migrate=True)
-    store = open_store(migrating, say=said.append)
+    store = open_store(migrating, notify=said.append)
     copy = in_empty_folder / "mlflow.db.before-migrate"
     assert [line.endswith(f"as it was: {copy}") for line in said] == [True]
     assert (read_schema(copy).revisions, read_schema(path).is_current) == ({BEFORE}, True)
     assert path.stat().st_mode & 0o777 == 0o640
     assert store.history("a" * 32, "loss") == {1: 0.5}
-    finished_run(open_store(migrating, say=said.append))  # there is nothing left to do
+    finished_run(open_store(migrating, notify=said.append))  # there is nothing left to do
     assert len(said) == 1
     assert sorted(each.name for each in in_empty_folder.iterdir()) == [
         "mlflow.db", "mlflow.db.before-migrate", "mlflow.db.lock", "mlruns",
@@ -562,7 +562,7 @@ def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp
     folder, run_id = moved
     said: list[str] = []
     relocating = dataclasses.replace(HERE, relocate=True)
-    store = open_store(relocating, say=said.append)
+    store = open_store(relocating, notify=said.append)
     copy = folder / "mlflow.db.before-relocate"
     assert said == [f"the store knows now that its artifacts lie beside it; as it was: {copy}"]
     another = finished_run(store)
@@ -574,7 +574,7 @@ def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp
     with closing(sqlite3.connect(copy)) as connection:
         ((uri,),) = connection.execute("SELECT artifact_uri FROM runs").fetchall()
     assert uri == (folder.parent / f"before/mlruns/seqadd/{run_id}/artifacts").as_uri()
-    open_store(relocating, say=said.append)
+    open_store(relocating, notify=said.append)
     assert len(said) == 1
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -732,5 +732,5 @@ def test_a_run_names_who_recorded_it_and_is_found_by_that(environment, known, ex
     store = open_store(HERE)
     run_id = finished_run(store, tags={"config_hash": "ab"})
     assert store.client.get_run(run_id).data.tags["mlflow.user"] == expected
-    assert store.narrowed(RunFilter(user=expected)).newest_run().user == expected
-    assert store.narrowed(RunFilter(user="unknown")).newest_run() is None
+    assert store.filtered(RunFilter(user=expected)).newest_run().user == expected
+    assert store.filtered(RunFilter(user="unknown")).newest_run() is None

@@ -122,16 +122,16 @@ def test_a_filter_finds_the_value_that_was_asked_for_and_no_other(store):
         ) as run:
             recorded[name] = run.run_id
     for name in NAMES:
-        for only in (
+        for run_filter in (
             RunFilter(user=name),
             RunFilter(tags=(("mlflow.user", name),)),
             RunFilter(user=name, tags=(("mlflow.user", name),)),
         ):
-            assert [run.run_id for run in store.narrowed(only).condition_runs("ab")] == [recorded[name]], name
+            assert [run.run_id for run in store.filtered(run_filter).condition_runs("ab")] == [recorded[name]], name
     assert len(store.condition_runs("ab")) == len(NAMES)
     for value in ("both ' and \"", "at the end \\"):
         with pytest.raises(ValueError, match="cannot be asked for"):
-            store.narrowed(RunFilter(user=value)).condition_runs("ab")
+            store.filtered(RunFilter(user=value)).condition_runs("ab")
 
 
 def test_runs_that_fill_many_pages_are_found_once_each_in_their_order(store, monkeypatch):
@@ -157,8 +157,8 @@ def test_the_newest_run_is_that_of_whom_it_is_asked_for(store):
         with open_run(store, tags={"config_hash": "ab", "mlflow.user": user}) as run:
             ids[user] = run.run_id
     assert store.newest_run().run_id == ids["ben"]
-    assert store.narrowed(RunFilter(user="anna")).newest_run().run_id == ids["anna"]
-    assert store.narrowed(RunFilter(user="carl")).newest_run() is None
+    assert store.filtered(RunFilter(user="anna")).newest_run().run_id == ids["anna"]
+    assert store.filtered(RunFilter(user="carl")).newest_run() is None
 
 
 def test_a_large_database_is_searched_by_its_index_of_runs(store, in_empty_folder):
@@ -379,10 +379,10 @@ def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_mad
     monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "create_run", make_and_lose_the_answer)
     said: list[str] = []
-    with open_run(store, say=said.append) as run:
+    with open_run(store, notify=said.append) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
-    (only,) = store.client.search_runs([store.experiment_id])
-    assert (only.info.run_id, only.info.status) == (run.run_id, "FINISHED")
+    (run_filter,) = store.client.search_runs([store.experiment_id])
+    assert (run_filter.info.run_id, run_filter.info.status) == (run.run_id, "FINISHED")
     assert said == ["waits for the store: Read timed out"]
 
 

@@ -108,7 +108,7 @@ class Display:
         if self.console.is_terminal:
             self._bars.stop()
 
-    def say(self, line: str) -> None:
+    def notify(self, line: str) -> None:
         """Prints a line, above the bars where there are any."""
         self.console.print(redact_credentials(line), markup=False)
 
@@ -124,7 +124,7 @@ class Display:
         """Job ``index`` says where it is."""
         job = self._jobs[index]
         if isinstance(message, Message):
-            self.say(f"{job.label.ljust(self._width)}  {message.text}")
+            self.notify(f"{job.label.ljust(self._width)}  {message.text}")
             return
         now = time.monotonic()
         latest = now - job.since
@@ -146,7 +146,7 @@ class Display:
             line = f"{job.label.ljust(self._width)}  epoch {epochs}  {metrics}  {_in_words(_left_of(job))}"
             if len(self._jobs) > 1 and self._left_of_all() is not None:
                 line += f"  (sweep {_in_words(self._left_of_all())})"
-            self.say(line.rstrip())
+            self.notify(line.rstrip())
 
     def end(self, index: int, outcome: str) -> None:
         """Job ``index`` is over; in a sweep ``outcome`` is shown in place of its bar."""
@@ -155,7 +155,7 @@ class Display:
         if len(self._jobs) > 1:
             if job.bar is not None:
                 self._bars.update(job.bar, visible=False)
-            self.say(f"{job.label.ljust(self._width)}  {outcome}")
+            self.notify(f"{job.label.ljust(self._width)}  {outcome}")
         job.epoch = job.epochs
         self._refresh_all()
 

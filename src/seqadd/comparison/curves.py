@@ -27,7 +27,7 @@ class ConditionRuns:
     runs: RunsByStatus
 
 
-def find_runs(selection: Selection, only: RunFilter) -> list[ConditionRuns]:
+def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns]:
     """What is recorded of each column.
 
     Raises:
@@ -35,15 +35,13 @@ def find_runs(selection: Selection, only: RunFilter) -> list[ConditionRuns]:
     """
     for column in selection.columns:
         check_database(column.config.tracking, create=False)
-    from seqadd.tracking import connection, delivery
+    from seqadd.tracking import connection
 
     stores: dict[tuple[str, str], Store] = {}
     for column in selection.columns:
         where = column.config.tracking
         if (where.uri, where.experiment) not in stores:
-            store = connection.open_store(where, create=False)
-            delivery.reconcile(store)
-            stores[where.uri, where.experiment] = store.narrowed(only)
+            stores[where.uri, where.experiment] = connection.connect(where, create=False, run_filter=run_filter)
     found: dict[int, ConditionRuns] = {}
     for (uri, experiment), store in stores.items():
         of_store = {

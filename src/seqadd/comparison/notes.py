@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _MOST_NAMED = 8  # in a line below the table; of the others it says how many there are
 
 
-def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], only: RunFilter = ALL_RUNS) -> list[str]:
+def notes(
+    curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], run_filter: RunFilter = ALL_RUNS
+) -> list[str]:
     """What the table's numbers are and where they come from, a line each."""
     first, *others = [column.config.condition() for column in selection.columns]
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
@@ -31,8 +33,8 @@ def notes(curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], on
     experiments = {column.config.tracking.experiment for column in selection.columns}
     if any(override.startswith("tracking.experiment=") for override in selection.columns[0].overrides):
         lines.append(f"experiment: {_listed(sorted(experiments))}")
-    if only:
-        lines.append(f"only runs of {only}")
+    if run_filter:
+        lines.append(f"only runs of {run_filter}")
     if curves.empty:
         return lines
     seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
@@ -103,7 +105,7 @@ def excluded_runs(
     return lines
 
 
-def alternatives(found: Sequence[ConditionRuns], selection: Selection, only: RunFilter) -> list[str]:
+def alternatives(found: Sequence[ConditionRuns], selection: Selection, run_filter: RunFilter) -> list[str]:
     """Whose runs there are of the columns that have none of those wanted; a line for each such column.
 
     Raises:
@@ -112,23 +114,22 @@ def alternatives(found: Sequence[ConditionRuns], selection: Selection, only: Run
     others = {}
     for column, here in zip(selection.columns, found, strict=True):
         if not here.runs.finished:
-            recorded = here.store.narrowed(ALL_RUNS).of_condition(column.config.condition_hash())
+            recorded = here.store.filtered(ALL_RUNS).of_condition(column.config.condition_hash())
             others[column.label] = recorded.finished + recorded.with_flags
     if len(others) == len(found):
         every = [run for runs in others.values() for run in runs]
-        raise ConfigError(
-            f"{only.as_options()}: finds no finished run of {_listed(others, ', ')}; {_filter_note(every, only)}"
-        )
-    return [f"{label}: no such run is finished; {_filter_note(runs, only)}" for label, runs in others.items()]
+        wanted = f"finds no finished run of {_listed(others, ', ')}; {_filter_note(every, run_filter)}"
+        raise ConfigError(f"{run_filter.as_options()}: {wanted}")
+    return [f"{label}: no such run is finished; {_filter_note(runs, run_filter)}" for label, runs in others.items()]
 
 
-def _filter_note(runs: Sequence[RunRecord], only: RunFilter) -> str:
+def _filter_note(runs: Sequence[RunRecord], run_filter: RunFilter) -> str:
     if not runs:
         return "there is no other either; python -m seqadd.run makes one"
     values = {
         "user": [run.user for run in runs],
         "commit": [run.tags.get("git_commit", "unknown")[:12] for run in runs],
-        **{f"tag {key}": [run.tags.get(key, "none") for run in runs] for key, _ in only.tags},
+        **{f"tag {key}": [run.tags.get(key, "none") for run in runs] for key, _ in run_filter.tags},
     }
     said = []
     for what, each in values.items():

@@ -31,7 +31,7 @@ def one_line(error: Exception) -> str:
 
 
 def short_line(error: Exception) -> str:
-    """As ``in_one_line``; of what a library says in the middle of its work the first 200 characters."""
+    """As ``one_line``; of what a library says in the middle of its work the first 200 characters."""
     said = one_line(error)
     known = (SeqaddError, HydraException, OmegaConfBaseException)
     if not isinstance(error, known) and len(said) > _MOST_CHARACTERS:

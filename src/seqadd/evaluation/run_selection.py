@@ -103,65 +103,65 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
-def load_run(*choice: str, only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn) -> TrainedRun:
+def load_run(
+    *choice: str, run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
+) -> TrainedRun:
     """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
 
-    In a store that many share, ``load_run("run=latest", only=Only(user="anna"))``.
+    In a store that many share, ``load_run("run=latest", run_filter=RunFilter(user="anna"))``.
 
     Args:
         choice: the words that choose it.
-        only: whose runs count.
-        say: is told the run's ``notes``.
+        run_filter: whose runs count.
+        notify: is told the run's ``notes``.
 
     Raises:
-        ConfigError, NoSuchRun: as ``load_runs``; also when several runs are chosen.
+        ConfigError, RunNotFound: as ``load_runs``; also when several runs are chosen.
     """
-    found = load_runs(choice, only, say)
+    found = load_runs(choice, run_filter, notify)
     if len(found) > 1:
         raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
     return found[0]
 
 
 def load_runs(
-    words: Sequence[str], only: RunFilter = ALL_RUNS, say: Callable[[str], None] = warnings.warn
+    words: Sequence[str], run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
 ) -> list[TrainedRun]:
     """All runs that the words choose, in their order, each once after each epoch asked for.
 
     Args:
         words: see ``read_choice``.
-        only: whose runs count.
-        say: is told each run's ``notes``.
+        run_filter: whose runs count.
+        notify: is told each run's ``notes``.
 
     Raises:
         ConfigError: for words that choose nothing, a store that is not there, or a process that computes otherwise
             than runs do.
-        NoSuchRun: for a run that is not there, is not finished, or has no weights that fit its configuration.
+        RunNotFound: for a run that is not there, is not finished, or has no weights that fit its configuration.
     """
     choice = read_choice(words)
-    loaded = load_from(open_store_of(choice, only), choice)
+    loaded = load_from(open_store_of(choice, run_filter), choice)
     for line in dict.fromkeys(f"run {run.run_id}: {note}" for run in loaded for note in run.notes):
-        say(line)
+        notify(line)
     return loaded
 
 
-def open_store_of(choice: Choice, only: RunFilter = ALL_RUNS) -> Store:
+def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store:
     """The store that a choice names, or the one that is the default, of which only some runs count.
 
     Raises:
-        ConfigError: when there is none, or a run is named that ``only`` can add nothing to.
+        ConfigError: when there is none, or a run is named that ``run_filter`` can add nothing to.
     """
     named = [run for run in choice.runs if run != "latest"]
-    if named and only:
-        raise ConfigError(f"run={named[0]} {only.as_options()}: run= names a run; leave the other out")
+    if named and run_filter:
+        raise ConfigError(f"run={named[0]} {run_filter.as_options()}: run= names a run; leave the other out")
     tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
     chosen = compose_selection(tracking_words if choice.runs else choice.overrides)
     where = _one_tracking([column.config.tracking for column in chosen.columns])
     check_database(where, create=False)
-    from seqadd.tracking import connection, delivery
+    from seqadd.tracking import connection
 
-    store = connection.open_store(where, create=False)
-    delivery.reconcile(store)
-    return store.narrowed(only)
+    return connection.connect(where, create=False, run_filter=run_filter)
 
 
 def _one_tracking(each: list[Tracking]) -> Tracking:
@@ -226,7 +226,7 @@ def _fitting(runs: Sequence[RunRecord], seed: int | None, epochs: int | None) ->
 
 def _words(store: Store) -> list[str]:
     """How the command line said whose runs count."""
-    return [store.only.as_options()] if store.only else []
+    return [store.run_filter.as_options()] if store.run_filter else []
 
 
 def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RunRecord]) -> str:
@@ -264,7 +264,7 @@ def config_of(run: RunRecord) -> Config:
     """The configuration that a run was made with, from its parameters.
 
     Raises:
-        NoSuchRun: when they are none that could be run.
+        RunNotFound: when they are none that could be run.
     """
     strange = sorted(set(run.params) - set(known_result_keys()))
     if strange:

@@ -44,14 +44,14 @@ _MARKED = {"right": "good", "wrong": "bad"}
 class _Folder:
     """A folder that is new, to which files are written; see ``publish``."""
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, notify: Callable[[str], None]) -> None:
         self.path = path
         self.pictures: list[str] = []
-        self._say = say
+        self._notify = notify
 
     def picture(self, figure: Figure, name: str, shows: str) -> str:
         """Writes a figure as ``name.png`` and ``name.svg``; returns how Markdown shows it."""
-        self._say(name)
+        self._notify(name)
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
             # Without a date and with names that do not change, so that the same picture is the same file.
@@ -99,17 +99,17 @@ def publish(gathered: Path, path: Path) -> Path:
 
 
 def write_inspection(
-    inspection: Inspection, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+    inspection: Inspection, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
 ) -> None:
     """Writes everything that there is to see of a run.
 
     Args:
         inspection: of which run.
         path: a folder that is new; see ``publish``.
-        say: is told the name of each figure before it is drawn.
+        notify: is told the name of each figure before it is drawn.
         store: the words that say where runs are, as ``tracking.uri=...``; they stand in the page.
     """
-    folder, run, found = _Folder(path, say), inspection.run, inspection.held_out
+    folder, run, found = _Folder(path, notify), inspection.run, inspection.held_out
     text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for view, met in zip(inspection.views, inspection.met, strict=True):
@@ -284,13 +284,13 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
 
 
 def write_comparison(
-    comparison: Comparison, path: Path, say: Callable[[str], None] = lambda name: None, store: str = ""
+    comparison: Comparison, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
 ) -> None:
     """Writes several runs side by side. Epochs of one run become an animation too; its grid shows some of them evenly.
 
     Args: as ``write_inspection``.
     """
-    folder = _Folder(path, say)
+    folder = _Folder(path, notify)
     text = f"# {markup.sanitize(_title(comparison))}\n\n"
     text += markup.table(
         ["", "run", "held-out sums right"],

@@ -74,31 +74,31 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     """What a person wants to know at once, in the terminal; the rest is in the files."""
     run, found, encoding = inspection.run, inspection.held_out, console.encoding
 
-    def say(text: Any = "") -> None:
+    def notify(text: Any = "") -> None:
         console.print(text, markup=False)
 
-    say(f"{run.name}, run {run.run_id}")
+    notify(f"{run.name}, run {run.run_id}")
     for note in run.notes:
         console.print(note, style="yellow", markup=False)
-    say(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
+    notify(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
     for view, met in zip(inspection.views, inspection.met, strict=True):
-        say()
-        say(trace_line(view, met))
+        notify()
+        notify(trace_line(view, met))
         lines = character_rows(view, encoding)
         _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
-    say()
-    say("held out, the first of them:")
+    notify()
+    notify("held out, the first of them:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
-        say(example)
-    say()
+        notify(example)
+    notify()
     _print_accuracies(console, ["right"], [found])
-    say()
+    notify()
     if inspection.warnings:
-        say("looks unhealthy:")
+        notify("looks unhealthy:")
         for warning in inspection.warnings:
             console.print(f"  {warning}", style="yellow", markup=False)
     else:
-        say("nothing looks unhealthy")
+        notify("nothing looks unhealthy")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

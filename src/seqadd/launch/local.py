@@ -86,12 +86,12 @@ def run_all(
     Args:
         labels: what each job is called.
         configs: a checked configuration for each.
-        at_once: how many jobs run at the same time; None for as many as ``jobs_at_once`` finds room for.
+        at_once: how many jobs run at the same time; None for as many as ``max_parallel_jobs`` finds room for.
         ended: is told how each job ended, when it has.
 
     Raises:
         JobsFailed: after the last has ended, naming those that did not finish.
-        RecordWaits: when all finished, and the store could not be told of some.
+        DeliveryPending: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
     return run_ids(labels, run_jobs(labels, configs, at_once, ended))
@@ -146,8 +146,8 @@ def run_queue(
         display.end(job.index, str(outcome))
 
     count = f"{len(labels)} job{'s' * (len(labels) != 1)}"
-    display.say(f"{count}, {min(at_once, len(labels))} at once")
-    context = process_context(display.say)
+    display.notify(f"{count}, {min(at_once, len(labels))} at once")
+    context = process_context(display.notify)
     try:
         more = True
         while more or running:
@@ -180,7 +180,7 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
 
     Raises:
         JobsFailed: naming the jobs that did not finish.
-        RecordWaits: when all finished, and the store could not be told of some.
+        DeliveryPending: when all finished, and the store could not be told of some.
     """
     failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
@@ -204,7 +204,7 @@ def _work(config: Config, connection: Connection) -> None:
     """The life of a job's process."""
     with capture_logs():
         try:
-            with signals_as_exceptions(say=None), temporary_folder():  # the sweep says it
+            with signals_as_exceptions(notify=None), temporary_folder():  # the sweep says it
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.train import train_run
 

@@ -52,7 +52,7 @@ Context = ForkServerContext | SpawnContext
 Process = ForkServerProcess | SpawnProcess
 
 
-def process_context(say: Callable[[str], None]) -> Context:
+def process_context(notify: Callable[[str], None]) -> Context:
     """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
 
     Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
@@ -61,7 +61,7 @@ def process_context(say: Callable[[str], None]) -> Context:
     every job for good.
 
     Args:
-        say: is told when jobs cannot be forked.
+        notify: is told when jobs cannot be forked.
 
     Raises:
         JobsFailed: when there is no such process.
@@ -80,7 +80,7 @@ def process_context(say: Callable[[str], None]) -> Context:
         raise JobsFailed(f"no job could be started: {one_line(error)}") from error
     if n_threads == 1:
         return context
-    say(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
+    notify(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
     return spawn
 
 

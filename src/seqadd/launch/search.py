@@ -56,8 +56,7 @@ def run_search(
         from seqadd.tracking import connection, delivery
         from seqadd.tracking.store import SEARCH
 
-    store = connection.open_store(configs[0].tracking, say=print_line)
-    delivery.reconcile(store)
+    store = connection.connect(configs[0].tracking, print_line)
     name = identity(space, configs[0], settings)
     run_dir = search_directory(store, name)
     go_on = not any(config.force for config in configs)

@@ -154,15 +154,17 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     Raises:
         ConfigError: when Slurm does not take the jobs.
         JobsFailed: after the last has ended, naming those that did not finish.
-        RecordWaits: when all finished, and the store could not be told of some.
+        DeliveryPending: when all finished, and the store could not be told of some.
         Interrupted: on Ctrl-C or SIGTERM; the jobs go on.
     """
-    say = SafeConsole(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     folder = Path(request.folder).absolute()
     there = _still_there(folder, configs)
     missing = [index for index in range(len(configs)) if index not in there]
     if there:
-        say.print(f"{len(there)} of {len(configs)} jobs are with Slurm already: {_ids(there.values())}", markup=False)
+        console.print(
+            f"{len(there)} of {len(configs)} jobs are with Slurm already: {_ids(there.values())}", markup=False
+        )
     if missing:
         at_once = _longest_array()
         for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
@@ -171,15 +173,15 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
                 new = _submit(folder, [labels[n] for n in some], [configs[n] for n in some], request)
                 there |= dict(zip(some, new, strict=True))
                 _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
-            say.print(
+            console.print(
                 f"{len(some)} jobs submitted to Slurm: {_ids(new)}, of each {request.minutes_for(configs)} min and "
                 f"{request.memory_for(configs):g} GB; logs in {request.folder}",
                 markup=False,
             )
     try:
-        outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, say)
+        outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, console)
     except Interrupted:
-        say.print(
+        console.print(
             f"The jobs go on without being watched: {_ids(there.values())}. The same command watches them again; "
             f"scancel {' '.join(sorted({job.job_id.partition('_')[0] for job in there.values()}))} ends them.",
             markup=False,
@@ -270,7 +272,9 @@ class _Watched:
     state: str = "PENDING"
 
 
-def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: SafeConsole) -> list[JobSucceeded | JobFailed]:
+def _watch(
+    by_index: Mapping[int, Job[Any]], labels: Sequence[str], console: SafeConsole
+) -> list[JobSucceeded | JobFailed]:
     """Waits for all jobs, and shows what their logs say meanwhile."""
     waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
     outcomes: dict[int, JobSucceeded | JobFailed] = {}
@@ -278,19 +282,19 @@ def _watch(by_index: Mapping[int, Job[Any]], labels: Sequence[str], say: SafeCon
         states = _states({each.job.job_id for each in waiting.values()})
         for index, each in list(waiting.items()):
             state = "" if states is None else states.get(each.job.job_id, "gone")
-            _look(each, state, say)
+            _look(each, state, console)
             # On a disk that many share, files of a thousand jobs are not looked for without need.
             outcome = None if state.startswith(("PENDING", "RUNNING")) else _outcome(each)
             if outcome is not None:
                 del waiting[index]
                 outcomes[index] = outcome
-                say.print(f"{each.label}  {outcome}  ({len(outcomes)} of {len(by_index)} jobs)", markup=False)
+                console.print(f"{each.label}  {outcome}  ({len(outcomes)} of {len(by_index)} jobs)", markup=False)
         if waiting:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return [outcomes[index] for index in by_index]
 
 
-def _look(watched: _Watched, state: str, say: SafeConsole) -> None:
+def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
     """Shows what is new of a job; its state is empty where Slurm does not answer."""
     if state != "gone":
         watched.last_seen = time.monotonic()
@@ -298,10 +302,10 @@ def _look(watched: _Watched, state: str, say: SafeConsole) -> None:
         watched.state = state
         kind, _, why = state.partition(" ")
         if kind == "PENDING" and why not in _WILL_PASS:
-            say.print(f"{watched.label}  waits in Slurm's queue: {why}", markup=False)
+            console.print(f"{watched.label}  waits in Slurm's queue: {why}", markup=False)
     if not state.startswith("PENDING"):
         for line in _new_lines(watched):
-            say.print(line, markup=False)
+            console.print(line, markup=False)
 
 
 def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:

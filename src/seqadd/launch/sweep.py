@@ -55,8 +55,7 @@ def run_sweep(
     with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
         from seqadd.tracking import connection, delivery
 
-    store = connection.open_store(configs[0].tracking, say=print_line)
-    delivery.reconcile(store)
+    store = connection.connect(configs[0].tracking, print_line)
     # The same sweep again goes on under the same parent run.
     run_dir = store.run_directory(
         numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs])
@@ -87,11 +86,11 @@ def parent_run(
     *,
     go_on: bool,
 ) -> Iterator[RunRecorder]:
-    """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``Store.record``."""
+    """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``recording.record``."""
     from seqadd.tracking import delivery, provenance, recording
 
     said = {**provenance.code_tags(), **(tags or {})}
-    with recording.record(store, run_dir, name, params=params, tags=said, go_on=go_on, say=print_line) as parent:
+    with recording.record(store, run_dir, name, params=params, tags=said, go_on=go_on, notify=print_line) as parent:
         try:
             yield parent
         finally:

@@ -191,7 +191,7 @@ class UnrolledRNN:
         """The next states, each ``(batch, units)``.
 
         Args:
-            inputs: for ``weigh``.
+            inputs: for ``preactivation``.
             states: those before; None for zeros.
             barrier: to be put around what is cheap to compute and used more than once.
         """

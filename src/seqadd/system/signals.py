@@ -33,14 +33,14 @@ _SECONDS_TO_SAY_SO = 0.3
 
 
 @contextmanager
-def signals_as_exceptions(say: Callable[[str], None] | None = print_error) -> Iterator[None]:
+def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) -> Iterator[None]:
     """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second changes nothing.
 
     Where the main thread does not hear of it for two seconds, the process ends all the same, with the exit code that
     it would have had and after the ``on_forced_exit`` callbacks.
 
     Args:
-        say: is told why, if the process ends so.
+        notify: is told why, if the process ends so.
 
     In another thread than the main one signals do what they do there, and nothing here.
 
@@ -60,7 +60,7 @@ def signals_as_exceptions(say: Callable[[str], None] | None = print_error) -> It
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_end_in_time, args=(reader, over, say), name="seqadd exit", daemon=True).start()
+    threading.Thread(target=_end_in_time, args=(reader, over, notify), name="seqadd exit", daemon=True).start()
     interrupted = False
     try:
         for number in numbers:
@@ -121,7 +121,7 @@ def defer_signals(*, however_long: bool = False) -> Iterator[None]:
     """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two.
 
     Args:
-        however_long: also from being ended, after two seconds, by ``raising_on_signals``.
+        however_long: also from being ended, after two seconds, by ``signals_as_exceptions``.
     """
     if threading.current_thread() is not threading.main_thread():  # where signals never interrupt
         yield
@@ -142,21 +142,21 @@ _on_forced_exit: list[Callable[[], None]] = []
 
 
 @contextmanager
-def on_forced_exit(say: Callable[[], None]) -> Iterator[None]:
+def on_forced_exit(callback: Callable[[], None]) -> Iterator[None]:
     """Inside the ``with``, a process that has to be ended from outside its main thread does this before.
 
     Args:
-        say: is called in another thread, in which it may write to disk but call no library: the main thread computes.
-            It is not waited for longer than 0.7 seconds.
+        callback: is called in another thread, in which it may write to disk but call no library: the main thread
+            computes. It is not waited for longer than 0.7 seconds.
     """
-    _on_forced_exit.append(say)
+    _on_forced_exit.append(callback)
     try:
         yield
     finally:
-        _on_forced_exit.remove(say)
+        _on_forced_exit.remove(callback)
 
 
-def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] | None) -> None:
+def _end_in_time(reader: int, over: threading.Event, notify: Callable[[str], None] | None) -> None:
     """The life of the thread that ends the process where the main thread does not, in time after a signal."""
     number = 0
     while number not in SIGNALS:
@@ -183,8 +183,8 @@ def _end_in_time(reader: int, over: threading.Event, say: Callable[[str], None] 
     try:
         gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
         _try(_run_forced_exit_callbacks, _SECONDS_FOR_CALLBACKS)
-        if say is not None:
-            _try(lambda: say(f"seqadd: {Interrupted(number)}"), _SECONDS_TO_SAY_SO)
+        if notify is not None:
+            _try(lambda: notify(f"seqadd: {Interrupted(number)}"), _SECONDS_TO_SAY_SO)
     finally:
         os._exit(128 + number)
 

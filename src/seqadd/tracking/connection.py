@@ -27,12 +27,19 @@ from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import check_database, sqlite_path, sqlite_uri
 from seqadd.tracking.delivery import reconcile
 from seqadd.tracking.retry import STORE_ERRORS, backoff, short_timeout, summarize_error
+from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.tracking.store import Store
 
 _ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
 
 
-def connect(tracking: Tracking, notify: Callable[[str], None], *, create: bool = True) -> Store:
+def connect(
+    tracking: Tracking,
+    notify: Callable[[str], None] = lambda text: None,
+    *,
+    create: bool = True,
+    run_filter: RunFilter = ALL_RUNS,
+) -> Store:
     """Opens the store of a run, of a sweep or of a reader, and reconciles runs whose processes are gone.
 
     A job of a sweep waits for a store that the sweep has opened and reconciled.
@@ -42,19 +49,19 @@ def connect(tracking: Tracking, notify: Callable[[str], None], *, create: bool =
     """
     if tracking.parent_run_id is not None:
         return open_store_with_retry(tracking, notify)
-    store = open_store(tracking, create=create, say=notify)
+    store = open_store(tracking, create=create, notify=notify)
     reconcile(store)
-    return store
+    return store.filtered(run_filter)
 
 
 @defer_signals()
-def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], None] = lambda text: None) -> Store:
+def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str], None] = lambda text: None) -> Store:
     """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
 
     Args:
         tracking: names the store and the experiment.
         create: whether it is to be written, and made if it is not there; a reader makes and migrates nothing.
-        say: is told where a copy of the database lies, when it had to be changed.
+        notify: is told where a copy of the database lies, when it had to be changed.
 
     Raises:
         NothingThere: when there is no such store or experiment and ``create`` is false.
@@ -74,7 +81,7 @@ def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], 
         # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
         with FileLock(f"{path}.lock") if create else nullcontext():
             if create:
-                _prepare_database(path, tracking, say)
+                _prepare_database(path, tracking, notify)
             _check_tables(path)
             _update_statistics(path)
             client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow keeps one store a URI in a process
@@ -88,17 +95,19 @@ def open_store(tracking: Tracking, *, create: bool = True, say: Callable[[str], 
         raise StoreUnavailable(f"{said}: cannot open the store: {summarize_error(error)}") from error
 
 
-def _prepare_database(path: Path, tracking: Tracking, say: Callable[[str], None]) -> None:
+def _prepare_database(path: Path, tracking: Tracking, notify: Callable[[str], None]) -> None:
     """Makes the database of a store that is to be written, or changes it as a person has asked."""
     schema = database.read_schema(path)
     if schema is None:
         make_database(path)
     elif not schema.is_current and tracking.migrate is True:
-        say(f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}")
+        notify(
+            f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}"
+        )
     if tracking.relocate is True:
         copy = artifact_locations.relocate(path)
         if copy is not None:
-            say(f"the store knows now that its artifacts lie beside it; as it was: {copy}")
+            notify(f"the store knows now that its artifacts lie beside it; as it was: {copy}")
 
 
 def _check_tables(path: Path) -> None:
@@ -157,7 +166,7 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
         raise ConfigError(f"{said}, where nothing can be written ({error.strerror}); {remedy}") from error
 
 
-def open_store_with_retry(tracking: Tracking, say: Callable[[str], None]) -> Store:
+def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> Store:
     """Opens a store that the sweep has opened, and waits up to ten minutes for it if it does not answer.
 
     Raises:
@@ -168,7 +177,7 @@ def open_store_with_retry(tracking: Tracking, say: Callable[[str], None]) -> Sto
             return open_store(tracking)
         except StoreUnavailable as error:
             if pause == 1.0:
-                say(with_log_path(f"waits for the store: {error}"))
+                notify(with_log_path(f"waits for the store: {error}"))
         time.sleep(pause)
     return open_store(tracking)
 

@@ -73,7 +73,7 @@ def record_training(
         texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
         parent_run_id=config.tracking.parent_run_id,
         go_on=start.same_run,
-        say=notify,
+        notify=notify,
     ) as recorder:
         recorder.log_dataset(config, data, digest)
         recorder.log_history(start.history)
@@ -91,7 +91,7 @@ def record(
     texts: Mapping[str, str] | None = None,
     parent_run_id: str | None = None,
     go_on: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[RunRecorder]:
     """A run that is open inside the ``with`` and ends with a status that is true.
 
@@ -100,7 +100,7 @@ def record(
     waits.
 
     Args:
-        run_dir: claimed by this process; keeps what the store is not told yet.
+        run_dir: locked by this process; keeps what is not delivered yet.
         name: what a person calls the run.
         params: its parameters.
         tags: its tags.
@@ -108,11 +108,11 @@ def record(
             nowhere is refused, and not found out when it is trained.
         parent_run_id: the sweep that it belongs to.
         go_on: whether the run that ``run_dir`` has begun is opened again, if the store still has it.
-        say: is told when the store does not answer, and when it does again.
+        notify: is told when the store does not answer, and when it does again.
 
     Raises:
         ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
-        RecordWaits: when all inside the ``with`` went well, and the store cannot be told so.
+        DeliveryPending: when all inside the ``with`` went well, and the store cannot be told so.
     """
     name = _shorten(name, _LONGEST_NAME)
     all_tags = {
@@ -129,13 +129,13 @@ def record(
         with defer_signals():
             pauses = backoff() if parent_run_id is not None else SECONDS_BEFORE_ATTEMPTS
             try:
-                info = retry(_begin(store, run_dir, name, all_tags, go_on=go_on), pauses, say)
-                run = RunRecorder(store, info, run_dir, say)
-                retry(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, say)
+                info = retry(_begin(store, run_dir, name, all_tags, go_on=go_on), pauses, notify)
+                run = RunRecorder(store, info, run_dir, notify)
+                retry(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, notify)
             except STORE_ERRORS as error:
                 raise ConfigError(f"{store.description}: cannot begin a run: {summarize_error(error)}") from error
             if texts:
-                _log_first_artifacts(store, run.run_id, run_dir, texts, pauses, say)
+                _log_first_artifacts(store, run.run_id, run_dir, texts, pauses, notify)
         with on_forced_exit(run.end_now):
             yield run
         with defer_signals():
@@ -200,7 +200,7 @@ def _log_first_artifacts(
     run_dir: RunDirectory,
     texts: Mapping[str, str],
     pauses: Iterable[float],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> None:
     """Records the first artifacts of a run.
 
@@ -210,7 +210,7 @@ def _log_first_artifacts(
     for name, text in texts.items():
         write_file(run_dir.artifact(name), text)
     try:
-        retry(functools.partial(store.log_folder, run_id, run_dir.artifacts), pauses, say)
+        retry(functools.partial(store.log_folder, run_id, run_dir.artifacts), pauses, notify)
     except STORE_ERRORS as error:
         shutil.rmtree(run_dir.artifacts)
         raise ConfigError(
@@ -221,11 +221,11 @@ def _log_first_artifacts(
 class RunRecorder(Listener):
     """The record of a run that is under way; as a listener of a training it records each epoch."""
 
-    def __init__(self, store: Store, info: MlflowRunInfo, run_dir: RunDirectory, say: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, info: MlflowRunInfo, run_dir: RunDirectory, notify: Callable[[str], None]) -> None:
         self.run_id = str(info.run_id)
         self._store = store
         self._run_dir = run_dir
-        self._say = say
+        self._notify = notify
         self._history: list[dict[str, float]] = []
         self._times: list[int] = []
         self._dataset: dict[str, str] = {}
@@ -271,12 +271,12 @@ class RunRecorder(Listener):
             self._known = None  # it may have got them all the same
             if not self._pause:
                 how = "takes nothing" if is_refusal(error) else "does not answer"
-                self._say(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
+                self._notify(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
             self._pause = min(max(1.0, 2 * self._pause), MAX_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
         if self._pause:
-            self._say(f"the store answers again, {len(self._waiting)} epochs delivered")
+            self._notify(f"the store answers again, {len(self._waiting)} epochs delivered")
         self._known = max(self._known, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._known
         self._waiting.clear()
         self._pause = 0.0

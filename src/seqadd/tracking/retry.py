@@ -59,7 +59,7 @@ def backoff() -> Iterator[float]:
         pause = min(2 * pause, MAX_SECONDS_BETWEEN_ATTEMPTS)
 
 
-def retry(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str], None] = lambda text: None) -> _T:
+def retry(do: Callable[[], _T], pauses: Iterable[float], notify: Callable[[str], None] = lambda text: None) -> _T:
     """Does it again after each of these pauses while the store does not answer; what it refuses is not tried again."""
     said = False
     for pause in pauses:
@@ -70,7 +70,7 @@ def retry(do: Callable[[], _T], pauses: Iterable[float], say: Callable[[str], No
                 raise
             if not said:
                 said = True
-                say(with_log_path(f"waits for the store: {summarize_error(error)}"))
+                notify(with_log_path(f"waits for the store: {summarize_error(error)}"))
         time.sleep(pause)
     return do()
 

@@ -105,7 +105,7 @@ class RunDirectory:
         self._pause = 0.0
 
     @contextmanager
-    def lock(self, say: Callable[[str], None]) -> Iterator[RunDirectory]:
+    def lock(self, notify: Callable[[str], None]) -> Iterator[RunDirectory]:
         """Inside the ``with`` no other process works on this run; waits until the one that does is over.
 
         Where this process has to be ended (see ``exits``), a small one tells the store what it leaves here.
@@ -118,7 +118,7 @@ class RunDirectory:
         while not self._acquire():
             if not said and time.monotonic() > began + _SAYS_AFTER:
                 said = True
-                say("waits: another process is at it")
+                notify("waits: another process is at it")
             time.sleep(_LOOKS_EVERY)
         try:
             with on_forced_exit(self._have_it_reconciled):
@@ -193,7 +193,7 @@ class RunDirectory:
         """Whether the latest checkpoint is so old that writing the next one costs nothing to speak of."""
         return time.monotonic() > self._checkpointed_at + self._pause
 
-    def latest_checkpoint(self, fingerprint: dict[str, str] | None, say: Callable[[str], None]) -> Checkpoint | None:
+    def latest_checkpoint(self, fingerprint: dict[str, str] | None, notify: Callable[[str], None]) -> Checkpoint | None:
         """The latest checkpoint that can be used, or None.
 
         Args:
@@ -207,7 +207,7 @@ class RunDirectory:
                     os.replace(self.path / name, self.path / _CHECKPOINTS[0])  # or the next would put a torn one here
                     return found
                 except CheckpointError as error:
-                    say(f"{self.path / name} is not used: {error}")
+                    notify(f"{self.path / name} is not used: {error}")
         return None
 
     def has_checkpoint(self) -> bool:

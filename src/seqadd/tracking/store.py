@@ -65,10 +65,10 @@ class Store:
     Attributes:
         client: MLflow's own client of the store.
         experiment_id: of the experiment named in the configuration.
-        only: which runs are found by their configuration or as the newest; see ``narrowed``.
+        run_filter: which runs are found by their configuration or as the newest; see ``filtered``.
     """
 
-    only = ALL_RUNS
+    run_filter = ALL_RUNS
 
     def __init__(self, client: MlflowClient, experiment: Experiment, tracking: Tracking) -> None:
         self.client = client
@@ -124,10 +124,10 @@ class Store:
         found = _made_here(self._tagged("config_hash", config.config_hash(), _FINISHED))
         return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
 
-    def narrowed(self, only: RunFilter) -> Store:
+    def filtered(self, run_filter: RunFilter) -> Store:
         """The same store, of which only these runs are found by their configuration or as the newest."""
         store = copy.copy(self)
-        store.only = only
+        store.run_filter = run_filter
         return store
 
     def of_condition(self, condition_hash: str) -> RunsByStatus:
@@ -135,7 +135,7 @@ class Store:
         found = self._tagged("condition_hash", condition_hash)
         strange = [run for run in found if run.status == "FINISHED" and not run.is_whole]
         finished = [run for run in found if run.status == "FINISHED" and run.is_whole]
-        asked_for = FLAGS in dict(self.only.tags)
+        asked_for = FLAGS in dict(self.run_filter.tags)
         return RunsByStatus(
             [run for run in finished if asked_for or not run.flags],
             [run for run in found if run.status != "FINISHED"],
@@ -149,9 +149,9 @@ class Store:
 
     def made_with_flags(self) -> list[RunRecord]:
         """The finished runs of all conditions that ``Recorded`` says are made with flags, oldest first."""
-        if FLAGS in dict(self.only.tags):
+        if FLAGS in dict(self.run_filter.tags):
             return []
-        wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.only)])
+        wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.run_filter)])
         return [_run_record(run) for run in self.search(wanted)]
 
     def finished_search(self, search: str) -> RunRecord | None:
@@ -172,7 +172,7 @@ class Store:
 
     def newest_run(self) -> RunRecord | None:
         """The finished run of a model that was begun last, or None."""
-        wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.only)])
+        wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.run_filter)])
         found = self.search(wanted, newest=True)
         return _run_record(found[0]) if found else None
 
@@ -237,8 +237,8 @@ class Store:
         return get_artifact_repository(folder.as_uri()) if folder is not None else None
 
     def _tagged(self, key: str, value: str, *others: str) -> list[RunRecord]:
-        """The runs with a tag that ``narrowed`` has left and other filters fit, oldest first."""
-        wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.only)])
+        """The runs with a tag that ``filtered`` has left and other filters fit, oldest first."""
+        wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.run_filter)])
         return [_run_record(run) for run in self.search(wanted)]
 
     @defer_signals()
@@ -336,18 +336,18 @@ def _made_here(runs: Iterable[RunRecord]) -> list[RunRecord]:
 _FINISHED = "attributes.status = 'FINISHED'"
 
 
-def _filters(only: RunFilter) -> list[str]:
+def _filters(run_filter: RunFilter) -> list[str]:
     """What MLflow is to look for; put together with AND."""
-    found = [f"tags.`{key}` = {_quoted(value)}" for key, value in only.tags]
-    if only.user is not None:
-        found.append(f"tags.`{MLFLOW_USER}` = {_quoted(only.user)}")
-    if only.commit is not None:
-        found.append(f"tags.git_commit LIKE {_quoted(only.commit + '%')}")
+    found = [f"tags.`{key}` = {_quoted(value)}" for key, value in run_filter.tags]
+    if run_filter.user is not None:
+        found.append(f"tags.`{MLFLOW_USER}` = {_quoted(run_filter.user)}")
+    if run_filter.commit is not None:
+        found.append(f"tags.git_commit LIKE {_quoted(run_filter.commit + '%')}")
     return found
 
 
 def _quoted(value: str) -> str:
-    """A value inside a filter; MLflow takes what is between two quotes as it is, and knows no escape (see ``only``)."""
+    """A value inside a filter; MLflow takes what is between two quotes as it is, and knows no escape."""
     quote = '"' if "'" in value else "'"
     if quote in value or value.endswith("\\"):
         raise ValueError(f"{value!r} cannot be asked for")

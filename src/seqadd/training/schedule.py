@@ -11,7 +11,7 @@ from seqadd.config.schema import Config
 from seqadd.data import curriculum
 from seqadd.data.addition import Dataset
 
-#: Epochs; see ``share_told``.
+#: Epochs; see ``teacher_forcing_ratio``.
 SCHEDULE = 20
 
 
