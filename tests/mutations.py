@@ -877,6 +877,13 @@ MUTATIONS = [
         "tracking/test_recording.py::test_a_killed_run_is_given_the_epochs_of_its_checkpoint",
     ),
     Mutation(
+        "orphans-left-running",
+        "tracking/connection.py",
+        "    reconcile(store)\n",
+        "",
+        "tracking/test_recording.py::test_a_killed_run_is_given_the_epochs_of_its_checkpoint",
+    ),
+    Mutation(
         "forgotten-before-it-is-told",
         "tracking/delivery.py",
         "        store.client.set_terminated(run_id, ending.status, end_time)\n        run_dir.discard()\n",

@@ -315,7 +315,8 @@ def test_a_killed_run_is_given_the_epochs_of_its_checkpoint(store):
         dead = store.client.create_run(store.experiment_id, tags={"recorder": "r"}).info.run_id
         store.log_epochs(dead, [(history[0], 1)])
         run_dir.save(Checkpoint({}, history, {}))
-    delivery.reconcile(store)
+    connection.connect(HERE, create=False)  # as every command does, readers too
+    assert status_of(store, dead) == "KILLED"
     assert store.history(dead, "loss") == {1: 1.0, 2: 1 / 2, 3: 1 / 3}
     assert len(store.client.get_metric_history(dead, "loss")) == 3
 
