@@ -150,7 +150,7 @@ def kill(pid):
 
 def work(label, connection):
     try:
-        with signals_as_exceptions(say=None):
+        with signals_as_exceptions(notify=None):
             threading.Thread(target=local._stop_with_the_sweep, args=(connection,), daemon=True).start()
             if label == "is killed":
                 kill(os.getpid())

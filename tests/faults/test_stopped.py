@@ -99,7 +99,7 @@ def test_a_few_lines_that_must_not_be_cut_in_two_may_take_longer(tmp_path):
 
 def test_a_process_ends_also_when_nothing_can_be_said(tmp_path):
     script = DEAF.format(seconds=60).replace("import command", "import signals_as_exceptions")
-    script = script.replace("with command()", "with signals_as_exceptions(say=lambda text: 1 / 0)")
+    script = script.replace("with command()", "with signals_as_exceptions(notify=lambda text: 1 / 0)")
     process = fork_server.start([sys.executable, "-c", script], cwd=tmp_path, start_new_session=True)
     wait_for_lines(process, "deaf", n=1)
     os.killpg(process.pid, signal.SIGTERM)
