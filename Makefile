@@ -1,5 +1,5 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
-# make test    sets up, runs every test
+# make test    sets up, runs every test but the long ones and the integration
 # make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make wheel   sets up; builds the wheel in dist/

@@ -123,7 +123,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
     answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
     for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
-        (view,) = trace.trace(load(runs, kind).model, [predict.encode_question(load(runs, kind).config, "5+7")])
+        (view,) = trace.trace(load(runs, kind).model, [encode_question(load(runs, kind).config, "5+7")])
         assert f"{label}: {view.said} (" in out
         of_label = answers[answers["of"] == label]
         p = float(of_label["p_answer"].astype(float).prod())

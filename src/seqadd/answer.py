@@ -107,6 +107,7 @@ def answers(
         For each the answer, with ``...`` behind one that has no end by then, and the probability.
     """
     from seqadd.evaluation import predict
+    from seqadd.evaluation.questions import encode_addends
 
     # What is asked beside a sum must not change its answer, so each length is a batch of its own.
     by_digits: dict[int, list[int]] = {}
@@ -115,9 +116,7 @@ def answers(
         by_digits.setdefault(digits, []).append(index)
     found: dict[int, tuple[str, float]] = {}
     for digits, indices in by_digits.items():
-        questions = vocabulary.encode(
-            [addition.write_question(*addends[index], digits, run.config.reverse) for index in indices]
-        )
+        questions = encode_addends([addends[index] for index in indices], digits, run.config.reverse)
         length = max_length or addition.answer_length(digits)
         if run.config.ends_with_eos:
             ids, sure = predict.free_answers(run.model, questions, length + 1, beam or 1)  # a blank ends it

@@ -20,7 +20,7 @@ from seqadd.reporting import figures, heatmaps
 
 def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, trace.Trace]:
     config = make_config(*overrides)
-    (view,) = trace.trace(model_of(*overrides), [predict.encode_question(config, question)])
+    (view,) = trace.trace(model_of(*overrides), [encode_question(config, question)])
     return config, view
 
 
@@ -148,7 +148,7 @@ def test_a_layer_of_another_kind_needs_no_change_here():
             keras.layers.Activation("softmax", name="softmax"),
         ]
     )
-    (view,) = trace.trace(model, [predict.encode_question(config, "5+61")])
+    (view,) = trace.trace(model, [encode_question(config, "5+61")])
     panels = panels_of(view)
     assert list(panels) == ["question", "conv", "flat", "characters", "places", "softmax"]
     assert panels["flat"].values.shape == (10, 14)

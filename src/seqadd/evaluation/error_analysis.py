@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from seqadd.data import vocabulary
 from seqadd.data.vocabulary import Ids
+from seqadd.evaluation.questions import decode_answers
 from seqadd.training import metrics
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def by_question(
     return pd.DataFrame(
         {
             "question": list(questions),
-            "answer": [text.strip() for text in vocabulary.decode(answers)],
-            "guess": [text.strip() for text in vocabulary.decode(guesses)],
+            "answer": decode_answers(answers),
+            "guess": decode_answers(guesses),
             "right": (guesses == answers).all(axis=1),
             "carries": carries,
             "p_answer": p_answers,

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.config.schema import Config
-from seqadd.data import addition, vocabulary
-from seqadd.data.addition import read_question
+from seqadd.data import vocabulary
 from seqadd.data.vocabulary import Ids
 from seqadd.system.tensorflow_setup import quiet_import
 
-if TYPE_CHECKING:
-    import keras
 if TYPE_CHECKING:
     import keras
 
@@ -115,30 +110,3 @@ def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> di
         for batch in batches(model, questions)
     ]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A sum as people write it, as a model reads it, and its answer.
-
-    Attributes:
-        text: without blanks, as ``535+61``.
-        ids: of the question's characters, padded and reversed, shape ``(question_length,)``.
-        answer: ids of the right answer's characters, padded, shape ``(answer_length,)``.
-    """
-
-    text: str
-    ids: Ids
-    answer: Ids
-
-
-def encode_question(config: Config, text: str) -> Question:
-    """A sum for the models of a configuration.
-
-    Raises:
-        ValueError: for what is no sum, or has too many digits for the task.
-    """
-    a, b = read_question(text, config.longest)
-    question = addition.write_question(a, b, config.longest, config.reverse)
-    answer = str(a + b).ljust(config.answer_length)
-    return Question(f"{a}+{b}", vocabulary.encode([question])[0], vocabulary.encode([answer])[0])

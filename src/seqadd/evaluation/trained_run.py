@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqadd.config.schema import Config, override_text
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset, as_people_write, read_question
+from seqadd.data.addition import Dataset, read_question
 from seqadd.data.vocabulary import Ids
-from seqadd.evaluation import predict
+from seqadd.evaluation.questions import decode_questions, encode_question
 from seqadd.reporting.markup import sanitize
 from seqadd.system import numeric_flags
 from seqadd.tracking.artifacts import run_name
@@ -82,11 +81,11 @@ class TrainedRun:
         texts = [questions] if isinstance(questions, str) else questions
         if not len(texts):
             raise ValueError("questions: must be at least one, as 535+61")
-        return np.stack([predict.encode_question(self.config, question).ids for question in texts])
+        return np.stack([encode_question(self.config, question).ids for question in texts])
 
     def read(self, questions: Ids) -> list[str]:
         """What ``write`` made of them back to how people write them."""
-        return [as_people_write(text, self.config.reverse) for text in vocabulary.decode(questions)]
+        return decode_questions(questions, self.config.reverse)
 
     def counts(self, answers: Ids) -> npt.NDArray[np.bool_] | None:
         """Which characters of right answers count, same shape as they; None where all do, padding included."""

@@ -14,7 +14,7 @@ import numpy as np
 from seqadd.data import vocabulary
 from seqadd.errors import ConfigError
 from seqadd.evaluation import error_analysis
-from seqadd.evaluation.predict import Question, encode_question
+from seqadd.evaluation.questions import Question, encode_question
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
 from seqadd.inspection.trace import Trace, trace

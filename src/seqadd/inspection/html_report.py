@@ -13,9 +13,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from seqadd.data import vocabulary
 from seqadd.errors import CannotWrite, redact_credentials
 from seqadd.evaluation import error_analysis
+from seqadd.evaluation.questions import decode_answers
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
 from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
@@ -338,7 +338,7 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]
         probability = float(np.take_along_axis(view.probabilities, view.asked.answer[:, None].astype(int), 1).prod())
         verdict = "**right**" if view.right else "**wrong**"
         lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
-    answer = vocabulary.decode(each[0].asked.answer[None])[0].strip()
+    (answer,) = decode_answers(each[0].asked.answer[None])
     text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
     text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seqadd.config.schema import Config
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset, as_people_write
-from seqadd.evaluation import predict
+from seqadd.data.addition import Dataset
+from seqadd.evaluation.questions import decode_questions, encode_question
 from seqadd.inspection import trace
 from seqadd.inspection.panels import layer_heatmaps, question_heatmap
 from seqadd.system.files import atomic_write
@@ -34,8 +33,8 @@ class Snapshots(Listener):
     """
 
     def __init__(self, config: Config, data: Dataset, recorder: RunRecorder) -> None:
-        first_held_out = as_people_write(vocabulary.decode(data.val_questions[:1])[0], config.reverse)
-        self._question = predict.encode_question(config, config.inspect.question or first_held_out)
+        (first_held_out,) = decode_questions(data.val_questions[:1], config.reverse)
+        self._question = encode_question(config, config.inspect.question or first_held_out)
         self._recorder = recorder
 
     def on_begin(self, session: TrainingSession) -> None:

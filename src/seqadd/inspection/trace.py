@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqadd.data import vocabulary
-from seqadd.evaluation.predict import Question
+from seqadd.evaluation.questions import Question, decode_answers
 
 if TYPE_CHECKING:
     import keras
@@ -45,9 +45,10 @@ class Trace:
     @property
     def said(self) -> str:
         """Question, right answer and guess: ``617+397 = 1014: says 1004, wrong``."""
-        answer = vocabulary.decode(self.asked.answer[None])[0].strip()
-        guess = self.guess.strip() or "blanks"
-        return f"{self.asked.text} = {answer}: says {guess}, {'right' if self.right else 'wrong'}"
+        (answer,) = decode_answers(self.asked.answer[None])
+        return (
+            f"{self.asked.text} = {answer}: says {self.guess.strip() or 'blanks'}, {'right' if self.right else 'wrong'}"
+        )
 
     @property
     def right(self) -> bool:
