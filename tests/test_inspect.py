@@ -15,7 +15,8 @@ from rich.console import Console
 from trained_runs import record_run
 
 from seqadd import inspect
-from seqadd.evaluation import predict, run_selection, trained_run
+from seqadd.evaluation import run_selection, trained_run
+from seqadd.evaluation.questions import encode_question
 from seqadd.inspection import analysis, html_report, terminal, trace
 
 NO_DECODER = "decoder_units=null"
