@@ -1,6 +1,6 @@
-"""The jobs of a sweep, as Hydra composes them: their names, their checks, and what Hydra is given back of them.
+"""The jobs of a sweep, as Hydra composes them: their labels, their checks, and their results for Hydra.
 
-Its name begins with an underline, so that Hydra looks for no plugin in it.
+The module's name begins with an underscore, so that Hydra does not search it for plugins.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from seqadd.search.study import SuggestedTrial
 
 
-class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra has not entered this one yet
-    """One job of a sweep: its overrides, what Hydra composes of them, and the checked configuration."""
+class Job(NamedTuple):  # not a dataclass, which needs its module in sys.modules; Hydra has not added it yet
+    """One job of a sweep: its overrides, the configuration that Hydra composes from them, and the checked Config."""
 
     overrides: list[str]
     composed: DictConfig
     config: Config
 
     def returned(self, number: int, run_id: str) -> JobReturn:
-        """What Hydra's own launchers return of a job that went well; ``run_id`` is what its task gave."""
+        """The result of a successful job in the form that Hydra's launchers use, with ``run_id`` as return value."""
         of_hydra = copy.deepcopy(OmegaConf.masked_copy(self.composed, "hydra"))
         with open_dict(of_hydra):
             of_hydra.hydra.job.id = str(number)
@@ -47,7 +47,7 @@ class Job(NamedTuple):  # no dataclass, which looks for its module where Hydra h
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
-    """What is left for the program: all but Hydra's own node."""
+    """The configuration without the node ``hydra``."""
     cfg = copy.deepcopy(composed)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -55,10 +55,10 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
 
 
 def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Job:
-    """One job of a sweep.
+    """Composes and checks one job of a sweep.
 
     Raises:
-        ConfigError: naming the job, when its configuration cannot be run.
+        ConfigError: naming the job, if its configuration cannot be run.
     """
     from seqadd.config.composition import from_hydra
     from seqadd.config.hydra_setup import check_job
@@ -74,9 +74,9 @@ def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequ
 
 
 def check_program(config: DictConfig, plugin: object) -> None:
-    """Raises Hydra's own error, of one line, where another program uses a plugin of ours.
+    """Raises Hydra's CompactHydraException, of one line, if a program other than seqadd uses a plugin of seqadd.
 
-    What each needs to know is in seqadd's configuration, and what it does is to train.
+    The plugins need seqadd's configuration, and can only train seqadd's models.
     """
     of = OmegaConf.get_type(config)
     if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.schema.Config":
@@ -85,18 +85,18 @@ def check_program(config: DictConfig, plugin: object) -> None:
 
 
 def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
-    """What to call each job: those of its overrides that not all jobs of the sweep share; all where it is one job."""
+    """The label of each job: its overrides that not all jobs of the sweep share; all overrides if there is one job."""
     shared = set.intersection(*map(set, among)) if len(among) > 1 else set()
     return [" ".join(each for each in job if each not in shared and not is_private(each)) or "defaults" for job in jobs]
 
 
 def is_private(override: str) -> bool:
-    """Whether it says where runs are recorded, which may hold a password."""
+    """Whether an override sets a ``tracking`` key, whose value may contain a password."""
     return override.lstrip("+~").startswith("tracking")
 
 
 def check_batch_size(size: int | None) -> None:
-    """Raises ConfigError for a batch of less than one job."""
+    """Raises ConfigError for a batch size below 1."""
     from seqadd.config.schema import override_text
     from seqadd.errors import ConfigError
 
@@ -107,7 +107,7 @@ def check_batch_size(size: int | None) -> None:
 
 
 def check_no_run_twice(jobs: Sequence[Job]) -> None:
-    """Raises ConfigError where two jobs are the same run, as ``seed=1,1`` names one twice."""
+    """Raises ConfigError if two jobs are the same run, as with ``seed=1,1``."""
     from seqadd.errors import ConfigError
 
     first: dict[tuple[str, str, str], Job] = {}
@@ -121,5 +121,5 @@ def check_no_run_twice(jobs: Sequence[Job]) -> None:
 
 
 def of_trial(asked: SuggestedTrial, own: Sequence[str]) -> list[str]:
-    """The overrides of a trial: those that were suggested, and ``own``, which say whose trial it is."""
+    """The overrides of a trial: the suggested ones, and ``own``, which assign the trial to its search."""
     return [*asked.overrides, *own, f"tracking.trial={asked.number}"]

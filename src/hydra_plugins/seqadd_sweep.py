@@ -1,9 +1,9 @@
-"""Hydra's side of sweeps and searches: all checked before the first job begins, one parent run, a process for each job.
+"""Hydra plugins for sweeps and searches: all jobs are checked before the first one starts; each has its own process.
 
-Hydra's own sweeper and launchers do not check values before they start, know no parent run, and run one job after
-another or lose the whole sweep with one killed worker; so here are a sweeper and a launcher of ours, chosen in
-``conf/config.yaml`` and replaceable there like any others. Hydra takes plugins from the package ``hydra_plugins`` only,
-and loads them in every program that uses Hydra: hence nothing of seqadd is imported before it is used.
+Hydra's own sweeper and launchers check no values before they start jobs, know no parent run, and run one job after
+another or lose the whole sweep if one worker is killed. ``conf/config.yaml`` selects these plugins instead; they can be
+replaced there like any others. Hydra takes plugins from the package ``hydra_plugins`` only, and loads them in every
+program that uses Hydra, so this module imports seqadd only inside functions.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
 
 class TrackedSweeper(BasicSweeper):
-    """Hydra's basic sweeper, which checks every job before it starts one and records the sweep as a parent run.
+    """Hydra's basic sweeper, extended: checks all jobs before it starts the first, and records a parent run.
 
     Args:
-        max_batch_size: as Hydra's own: jobs given to the launcher together; None for all of them.
-        params: values for keys, swept over: every combination is a job. What the command line says of a key counts.
-        sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
+        max_batch_size: as in Hydra: the number of jobs given to the launcher together; None for all jobs.
+        params: values for keys, to sweep over: every combination is a job. The command line takes precedence.
+        sweeps: several sweeps, each with its differences from ``params``; the jobs of all of them are run.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class TrackedSweeper(BasicSweeper):
         self.sweeps = sweeps
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra's own.
+        """See Hydra's ``Sweeper.setup``.
 
         Raises:
-            CompactHydraException: in another program than seqadd.
-            ConfigError: for a batch of less than one job.
+            CompactHydraException: in a program other than seqadd.
+            ConfigError: for a batch size below 1.
         """
         check_program(config, self)
         check_batch_size(self.max_batch_size)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        """Runs all jobs that are not finished; returns what became of each, in batches as they were launched.
+        """Runs all jobs that are not finished; returns the results of all jobs, in batches of ``max_batch_size``.
 
         Raises:
-            ConfigError: for a job that cannot be run, before any was started.
-            JobsFailed: naming the jobs that did not finish, when all have ended.
+            ConfigError: for a job that cannot be run, before any job starts.
+            JobsFailed, DeliveryPending: as ``launch.local.run_all``, after all jobs have ended.
         """
         assert self.config is not None
         assert self.hydra_context is not None
@@ -95,7 +95,7 @@ class TrackedSweeper(BasicSweeper):
             for batch in self._batches(missing):
                 try:
                     returned = launcher.launch([[*overrides[index], own] for index in batch], batch[0])
-                except (JobsFailed, DeliveryPending) as error:  # the jobs of other batches run all the same
+                except (JobsFailed, DeliveryPending) as error:  # the jobs of the other batches still run
                     failed.append(error)
                     continue
                 for result in returned:
@@ -127,17 +127,17 @@ class TrackedSweeper(BasicSweeper):
 
 
 class PreflightLauncher(Launcher):
-    """A launcher that is told of the whole sweep before its first job, and can refuse it."""
+    """A launcher that checks the whole sweep before its first job, and can refuse it."""
 
     def __init__(self) -> None:
         self._sweep: Sequence[Sequence[str]] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra's own.
+        """See Hydra's ``Launcher.setup``.
 
         Raises:
-            CompactHydraException: in another program than seqadd.
-            ConfigError: for what was asked of a launcher and it cannot do.
+            CompactHydraException: in a program other than seqadd.
+            ConfigError: for settings that the launcher does not support.
         """
         from seqadd.config.hydra_setup import check_folders
 
@@ -147,10 +147,10 @@ class PreflightLauncher(Launcher):
         self.config = config
 
     def check(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-        """Is told of the whole sweep, of which some jobs may be finished when the others are launched.
+        """Checks the whole sweep before the first launch; some of its jobs may be finished and never launched.
 
         Raises:
-            ConfigError: when they cannot be run.
+            ConfigError: if the jobs cannot be run.
         """
         self._sweep = sweep
         self.check_room(sweep, configs)
@@ -160,7 +160,7 @@ class PreflightLauncher(Launcher):
 
         Raises:
             JobsFailed: naming the jobs that did not finish.
-            Interrupted: when somebody asked this process to stop.
+            Interrupted: if a signal asked this process to stop.
         """
         # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
         jobs = [compose_job(self.hydra_context, self.config, job) for job in job_overrides]
@@ -172,18 +172,18 @@ class PreflightLauncher(Launcher):
 
     @abstractmethod
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
-        """Raises ConfigError for jobs that there is no room for."""
+        """Raises ConfigError if the machine or cluster cannot run the jobs."""
 
     @abstractmethod
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
-        """The ids of the runs of all jobs, when they have ended; raises as ``launch``."""
+        """Runs all jobs and returns the ids of their runs; raises as ``launch``."""
 
 
 class ProcessLauncher(PreflightLauncher):
-    """Runs each job in a fresh process on this machine, ``jobs`` of them at once.
+    """Runs each job in a fresh process on this machine, at most ``jobs`` at the same time.
 
     Args:
-        jobs: how many at once, at least one; None for as many as the machine has processors and memory for.
+        jobs: how many jobs run at the same time, at least one; None for as many as processors and memory allow.
     """
 
     def __init__(self, jobs: int | None = None) -> None:
@@ -227,10 +227,10 @@ class ProcessLauncher(PreflightLauncher):
 
 
 class SlurmLauncher(PreflightLauncher):
-    """Has Slurm run the jobs, as one array; see ``launch.slurm``.
+    """Runs the jobs on a Slurm cluster, as one array; see ``launch.slurm``.
 
     Args:
-        request: what is asked for each job, see ``launch.slurm_options.Request``.
+        request: the resources that each job requests, see ``launch.slurm_options.Request``.
     """
 
     def __init__(self, **request: Any) -> None:
@@ -261,19 +261,19 @@ class SlurmLauncher(PreflightLauncher):
         return slurm.run_all(names, configs, self.request)
 
 
-# Of a search, where the launcher does not ask for one when there is room.
+# The number of trials in a batch, for launchers that cannot take trials one by one.
 _TRIALS_AT_ONCE = 8
 
 
 class SearchSweeper(BasicSweeper):
     """A sweeper whose jobs are trials of a search, chosen by Optuna; see ``search.study``.
 
-    Hydra's own plugin for Optuna pins it below 3.
+    Hydra's own plugin for Optuna requires Optuna below 3.
 
     Args:
-        max_batch_size: trials chosen and launched together; None for a launcher that can have one chosen whenever there
-            is room to do so, and for others to be given eight.
-        params: values for keys, written as on the command line, which counts more.
+        max_batch_size: number of trials that are chosen and launched together. None: ``ProcessLauncher`` has each trial
+            chosen when a process is free; other launchers get batches of eight.
+        params: values for keys, written as on the command line, which takes precedence.
         settings: see ``search.space.SearchSettings``.
     """
 
@@ -284,11 +284,11 @@ class SearchSweeper(BasicSweeper):
         self._asked = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """As Hydra's own.
+        """See Hydra's ``Sweeper.setup``.
 
         Raises:
-            CompactHydraException: in another program than seqadd.
-            ConfigError: without Optuna, and for settings that cannot be.
+            CompactHydraException: in a program other than seqadd.
+            ConfigError: without Optuna, and for invalid settings.
         """
         from seqadd.errors import ConfigError
 
@@ -345,7 +345,7 @@ class SearchSweeper(BasicSweeper):
         at_once: int | None,
         corners: Sequence[Config],
     ) -> None:
-        """Has each trial chosen when there is a core for it, knowing all that the others have brought until then."""
+        """Chooses each trial when a job can start, so that the choice uses all results up to then."""
         from seqadd.cli.progress import Display
         from seqadd.errors import ConfigError
         from seqadd.launch.local import JobFailed, JobSucceeded, max_parallel_jobs, run_queue
@@ -360,20 +360,20 @@ class SearchSweeper(BasicSweeper):
                     display.notify(f"{names[index]}  {asked.said}")
                     try:
                         yield index, self._config(of_trial(asked, own))
-                    except ConfigError as error:  # between the corners, which were checked
+                    except ConfigError as error:  # only the corners of the space were checked before
                         ended(number, str(error), final=True)
                         display.end(index, str(error))
 
             def over(index: int, outcome: JobSucceeded | JobFailed) -> None:
                 ended(numbers[index], str(outcome))
-                if len(names) == 1:  # of which the display shows no end
+                if len(names) == 1:  # the display shows no end for a single job
                     display.notify(f"{names[0]}  {outcome}")
 
             if numbers:
                 run_queue(display, names, queue(), at_once, over)
 
     def _in_batches(self, search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
-        """Has as many trials chosen together as the launcher is given at once, and waits for the last of them."""
+        """Chooses trials in batches, launches each batch, and waits until all its trials have ended."""
         from seqadd.cli.console import print_line
         from seqadd.errors import ConfigError, DeliveryPending, JobsFailed
 
@@ -394,7 +394,7 @@ class SearchSweeper(BasicSweeper):
             try:
                 if chosen:
                     self.launcher.launch(chosen, batch[0])
-            except (JobsFailed, DeliveryPending) as error:  # what became of each trial its process has told the study
+            except (JobsFailed, DeliveryPending) as error:  # each trial's process has recorded its end in the study
                 print_line(str(error))
             for number in batch:
                 ended(number)

@@ -1,4 +1,4 @@
-"""Every error that a command answers with one line, and the exit code that goes with it."""
+"""The errors that a command reports in one line, each with its exit code."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ import signal
 
 
 def redact_credentials(text: str) -> str:
-    """A text in which addresses have no user and password left: ``http://ann:secret@host`` is ``http://***@host``."""
-    # Up to the last @ before a blank: a password may itself hold a slash or an @.
+    """Replaces user and password in addresses: ``http://ann:secret@host`` becomes ``http://***@host``."""
+    # Up to the last @ before a blank: a password may itself contain a slash or an @.
     return re.sub(r"(\w\\?://)[^\s]*@", r"\1***@", text)
 
 
 class SeqaddError(Exception):
-    """An error of this project's own. Its text is one line that says all there is to say.
+    """The base class of this project's errors. The message is one complete line.
 
     Attributes:
-        exit_code: of the command that it ends: 1 failed, 2 refused before work began, 3 done but not recorded.
+        exit_code: exit code of the command: 1 failed, 2 refused before work began, 3 done but not recorded.
     """
 
     exit_code = 1
 
 
 class ConfigError(SeqaddError, ValueError):
-    """A configuration that cannot be run: key, value, limit and, where there is one, the remedy."""
+    """A configuration cannot be run; the message gives key, value, limit and, if there is one, the remedy."""
 
     exit_code = 2
 
 
 class StoreNotFound(ConfigError):
-    """There is no such store, or no such experiment in it."""
+    """The store does not exist, or does not contain the experiment."""
 
 
 class StoreUnavailable(ConfigError):
-    """The store does not respond, is locked, or lies on a disk that is gone; it may respond later."""
+    """The store does not respond, is locked, or is on a disk that is not mounted; it may respond later."""
 
 
 class RunNotFound(ConfigError):
-    """There is no such run, or it has nothing that could be looked at."""
+    """The run does not exist, or has nothing to inspect."""
 
 
 class CannotWrite(SeqaddError, OSError):
-    """A file cannot be written; what was there before is as it was."""
+    """A file cannot be written; an existing file is unchanged."""
 
 
 class StoreMoved(SeqaddError, OSError):
-    """The store was moved: artifacts would be written where it was before."""
+    """The store was moved: artifacts would be written to its old location."""
 
 
 class CheckpointError(SeqaddError, RuntimeError):
@@ -53,7 +53,7 @@ class CheckpointError(SeqaddError, RuntimeError):
 
 
 class TrainingDiverged(SeqaddError, RuntimeError):
-    """The loss is no longer a finite number, so no later epoch can mean anything."""
+    """The loss is no longer a finite number, so later epochs are meaningless."""
 
 
 class JobsFailed(SeqaddError, RuntimeError):
@@ -61,7 +61,7 @@ class JobsFailed(SeqaddError, RuntimeError):
 
 
 class NotReproduced(SeqaddError, RuntimeError):
-    """A committed result does not follow from the store or the code, or runs are missing."""
+    """A committed result differs from what the store or the code gives, or runs are missing."""
 
 
 class DeliveryPending(SeqaddError, RuntimeError):
@@ -74,8 +74,8 @@ class Pruned(SeqaddError):
     """The pruner stopped this run's trial.
 
     Attributes:
-        run_id: of the run.
-        epoch: after which it stopped.
+        run_id: id of the run.
+        epoch: the last epoch that was trained.
     """
 
     def __init__(self, text: str, run_id: str, epoch: int) -> None:
@@ -85,7 +85,7 @@ class Pruned(SeqaddError):
 
 
 class Interrupted(BaseException):
-    """A signal asked this process to stop. Like KeyboardInterrupt no Exception, so no code takes it for a failure."""
+    """A signal asked this process to stop. A BaseException, like KeyboardInterrupt: ``except Exception`` ignores it."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")

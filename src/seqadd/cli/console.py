@@ -1,4 +1,4 @@
-"""The terminal: lines above the progress bars."""
+"""The terminal: prints lines, and tolerates a closed pipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from seqadd.system.streams import discard_stdout
 
 
 class SafeConsole(Console):
-    """rich's console, which lets the program go on when nobody reads what it prints any more."""
+    """rich's console, but the program continues when the reader of its output has closed the pipe."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -16,5 +16,5 @@ class SafeConsole(Console):
 
 
 def print_line(text: str) -> None:
-    """Says something to the person at the terminal, if there still is one."""
+    """Prints a line; output to a closed pipe is discarded."""
     SafeConsole(highlight=False, soft_wrap=True).print(text, markup=False)

@@ -1,4 +1,4 @@
-"""The frame of every command: exit codes, one line for each error, streams, signals, ``--version``."""
+"""The entry point shared by all commands: exit codes, one line for each error, streams, signals, ``--version``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from seqadd.system.library_log import capture_logs, log_file, with_log_path
 from seqadd.system.signals import signals_as_exceptions
 from seqadd.system.streams import discard_stdout, print_error, resilient_streams
 
-# How people ask for tracebacks, everywhere in Hydra. Read at the start, because run.py sets it for Hydra's own part.
+# Hydra's switch for tracebacks. Read at import, because run.py sets it for Hydra's own error handling.
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextmanager
 def command(*, prints: bool = False) -> Iterator[None]:
-    """Around the whole of a command.
+    """A context manager around a whole command.
 
-    Its exit code is 0, 1 (failed), 2 (refused), 3 (done, but the store does not know all of it yet), or 128 and the
-    number of the signal that stopped it: 130 for Ctrl-C, 143 for SIGTERM.
+    The exit code is 0, 1 (failed), 2 (refused), 3 (done, but not all updates are delivered to the store), or 128 plus
+    the number of the signal that stopped the command: 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
-        prints: whether to print is all that it does, so that it has failed where that cannot be done.
+        prints: whether the command's only result is its output, so that it fails if the output cannot be written.
     """
     try:
         with (
@@ -64,13 +64,13 @@ def command(*, prints: bool = False) -> Iterator[None]:
 
 
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """Adds ``--version``, which every command has; ``more`` is what it says behind seqadd's own."""
+    """Adds ``--version``, which every command has; ``more`` is appended to seqadd's version."""
     said = f"seqadd {seqadd.__version__}{more}"
     parser.add_argument("--version", action="version", version=said, help="say the version and end")
 
 
 def _check_warning_options() -> None:
-    """Raises ConfigError where Python was told to make an error of every warning, of which libraries have some."""
+    """Raises ConfigError if Python's options turn all warnings into errors: libraries do emit warnings."""
     for option in sys.warnoptions:
         if option.rstrip(":") == "error" or option.startswith("error::DeprecationWarning"):
             raise ConfigError(
@@ -80,9 +80,10 @@ def _check_warning_options() -> None:
 
 @contextmanager
 def _matplotlib_draws_files() -> Iterator[None]:
-    """Inside the ``with``, matplotlib and that of other processes needs nothing to show a figure in.
+    """Inside the ``with``, matplotlib, also in child processes, draws to files and needs no display.
 
-    A notebook hands down to the commands that it starts what it draws with itself, which they may not have.
+    A notebook passes its own matplotlib backend in the environment to the commands that it starts, and that backend may
+    not be installed for them.
     """
     before = os.environ.get("MPLBACKEND")
     if before is None or "matplotlib" in sys.modules or "IPython" in sys.modules:
@@ -96,17 +97,17 @@ def _matplotlib_draws_files() -> Iterator[None]:
 
 
 def end(code: int) -> NoReturn:
-    """Ends Python; where TensorFlow is, at once: its threads may still compute with what exit handlers take apart."""
+    """Ends Python; if TensorFlow is imported, without exit handlers: its threads may still use what they free."""
     if "tensorflow" not in sys.modules:
         sys.exit(code)
-    with suppress(OSError, ValueError):  # nobody reads it
+    with suppress(OSError, ValueError):  # the stream is closed or broken
         sys.stdout.flush()
     os._exit(code)
 
 
 def fail(error: Exception) -> NoReturn:
-    """Ends the program with one line on standard error and the exit code of ``command``."""
-    if isinstance(error, BrokenPipeError):  # whoever read the output has enough of it, as head has
+    """Ends the program with one line on stderr and the exit code that ``command`` documents."""
+    if isinstance(error, BrokenPipeError):  # the reader of the output has closed the pipe, as head does
         discard_stdout()
         sys.exit(0)
     if _TRACEBACKS:

@@ -1,7 +1,7 @@
-"""How far runs are and how long they still take: bars in a terminal, plain lines anywhere else.
+"""Progress and remaining time of runs: bars in a terminal, plain lines elsewhere.
 
-A run says after each epoch where it is. A single run says it to a ``Display`` of its own; a job of a sweep sends it to
-the sweep, whose one Display shows all jobs.
+A run reports each epoch. A single run reports to its own ``Display``; a job of a sweep sends its reports to the sweep,
+whose Display shows all jobs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seqadd.errors import redact_credentials
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch (from 1) is over; ``metrics`` as ``training.loop.train`` yields them."""
+    """The report that an epoch (from 1) is over; ``metrics`` as ``training.loop.train`` yields them."""
 
     epoch: int
     metrics: dict[str, float]
@@ -35,17 +35,17 @@ class Message:
     text: str
 
 
-#: Receives what happens to a run.
+#: A function that receives the reports of a run.
 Notify = Callable[[EpochDone | Message], None]
 
 
 def as_messages(notify: Notify) -> Callable[[str], None]:
-    """A function that sends a text as a message."""
+    """Returns a function that sends a text as a Message."""
     return lambda text: notify(Message(text))
 
 
 _SHOWN = ("loss", "acc", "val_acc")
-# Plain lines come this often: every twentieth of the epochs.
+# How many plain lines a run prints: one for every twentieth of its epochs.
 _LINES_PER_RUN = 20
 
 
@@ -61,14 +61,14 @@ class _Job:
 
 
 class Display:
-    """Shows the progress of jobs that run one after another or at once. Use as a context manager.
+    """Shows the progress of jobs that run one after another or in parallel. Use as a context manager.
 
     Args:
-        labels: what each job is called.
+        labels: the name of each job.
         epochs: how many epochs each job trains.
         at_once: how many jobs run at the same time.
-        costs: what an epoch of each job costs compared with the others; None for all the same.
-        console: where to show it; by default the terminal or pipe on standard output.
+        costs: relative cost of an epoch of each job; None if all are equal.
+        console: the console to print to; None for standard output.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class Display:
             self._bars.stop()
 
     def notify(self, line: str) -> None:
-        """Prints a line, above the bars where there are any."""
+        """Prints a line, above the bars if there are any."""
         self.console.print(redact_credentials(line), markup=False)
 
     def start(self, index: int) -> None:
-        """Job ``index`` begins."""
+        """Called when job ``index`` begins."""
         job = self._jobs[index]
         job.since = time.monotonic()
         job.bar = self._bars.add_task(
@@ -121,14 +121,14 @@ class Display:
         )
 
     def receive(self, index: int, message: EpochDone | Message) -> None:
-        """Job ``index`` says where it is."""
+        """Receives a report of job ``index``."""
         job = self._jobs[index]
         if isinstance(message, Message):
             self.notify(f"{job.label.ljust(self._width)}  {message.text}")
             return
         now = time.monotonic()
         latest = now - job.since
-        first = job.epoch == 0  # of this process: it carries the compilation, so it says nothing of the others
+        first = job.epoch == 0  # this process' first epoch includes the compilation, so its time is not typical
         if first:
             pass
         elif job.seconds_per_epoch is None:
@@ -149,7 +149,7 @@ class Display:
             self.notify(line.rstrip())
 
     def end(self, index: int, outcome: str) -> None:
-        """Job ``index`` is over; in a sweep ``outcome`` is shown in place of its bar."""
+        """Called when job ``index`` has ended; in a sweep ``outcome`` replaces its bar."""
         job = self._jobs[index]
         self._ended += 1
         if len(self._jobs) > 1:
@@ -173,7 +173,7 @@ class Display:
         )
 
     def _left_of_all(self) -> float | None:
-        """Seconds until the last job ends, or None before any epoch was timed."""
+        """The seconds until the last job ends; None before an epoch was timed."""
         timed = [job.seconds_per_epoch / job.cost for job in self._jobs if job.seconds_per_epoch is not None]
         if not timed:
             return None
@@ -195,7 +195,7 @@ def _in_words(seconds: float | None) -> str:
 
 
 class _TimeLeft(ProgressColumn):
-    """rich's own estimate counts the preparation as training, so this one shows ours."""
+    """Shows this project's estimate of the remaining time; rich's own counts the preparation as training."""
 
     def render(self, task: Task) -> Text:
         return Text(_in_words(task.fields["left"]))

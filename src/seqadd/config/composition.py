@@ -1,4 +1,4 @@
-"""Overrides -> checked configurations, as ``python -m seqadd.run`` composes them."""
+"""Composes checked configurations from overrides, as ``python -m seqadd.run`` does."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from seqadd.config.validation import validate
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
-# Hydra finds the schema by its name in whatever it composes.
+# Every composition needs the schema, which Hydra finds by its name.
 register_schema()
 
 
 def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
-    """The typed, checked configuration of one run.
+    """Converts a composed configuration to the typed, checked Config of one run.
 
     Args:
-        cfg: as Hydra composes it, without its own node.
-        choices: which file each config group was composed from, as in ``hydra.runtime.choices``.
+        cfg: the configuration as Hydra composes it, without the node ``hydra``.
+        choices: the file that was chosen for each config group, as in ``hydra.runtime.choices``.
 
     Raises:
-        ConfigError: for a value out of its range, or keys that do not go together.
+        ConfigError: for an unknown key, a value out of its range, or keys that exclude each other.
     """
     for group in GROUPS:
-        if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list, the last one winning
+        if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list; the last file would win
             raise ConfigError(f"{group}: must be one choice, not several; sweep over them with -m {group}=A,B")
     known = known_keys()
     try:
-        # Hydra's "+key=value" adds keys that no schema has; to_object would take them over in silence.
+        # Hydra's "+key=value" adds keys that are not in the schema; to_object would accept them silently.
         tree: Any = OmegaConf.to_container(cfg, throw_on_missing=True)
         for name, _ in flatten(tree):
             if name not in known:
@@ -57,7 +57,7 @@ def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
 
 @dataclass(frozen=True)
 class Column:
-    """One condition: what it is called in the table, the overrides that choose it, and its configuration."""
+    """One condition: its name in the table, its overrides, and its configuration."""
 
     label: str
     overrides: tuple[str, ...]
@@ -66,21 +66,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the table shows: a column for each condition, and the seeds wanted, None for all there are."""
+    """The contents of the table: a column for each condition, and the seeds; None for all seeds."""
 
     columns: list[Column]
     seeds: tuple[int, ...] | None
 
 
 def compose_selection(overrides: Sequence[str]) -> Selection:
-    """The columns that the overrides of a sweep stand for.
+    """Composes the columns of a table from the overrides of a sweep.
 
     Args:
-        overrides: as for ``python -m seqadd.run -m``; values swept over give one column each. ``seed`` picks the
-            seeds that are averaged over.
+        overrides: as for ``python -m seqadd.run -m``; each value of a sweep gives a column. ``seed`` selects the seeds
+            that are averaged.
 
     Raises:
-        ConfigError: for a condition that cannot be run, or ``epochs``, which are the rows.
+        ConfigError: for a condition that cannot be run, and for ``epochs``, which are the table's rows.
     """
     seeds: tuple[int, ...] | None = None
     choices: list[list[tuple[str, str, bool]]] = []
@@ -111,7 +111,7 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
 
 
 def compose_config(overrides: list[str]) -> Config:
-    """The checked configuration that these overrides give; inside ``hydra.initialize_config_dir``."""
+    """Composes the checked configuration of these overrides; call it inside ``hydra.initialize_config_dir``."""
     cfg = compose("config", overrides, return_hydra_config=True)
     choices = cfg.hydra.runtime.choices
     with open_dict(cfg):
@@ -128,19 +128,19 @@ def _values(override: Override) -> list[str]:
 def combinations(
     loader: ConfigLoader, params: Mapping[str, str], sweeps: Sequence[Mapping[str, str]] | None, others: Sequence[str]
 ) -> list[list[str]]:
-    """The overrides of each job of a sweep, no job twice.
+    """The overrides of each job of a sweep, without duplicates.
 
     Args:
-        loader: Hydra's, which knows what is a config group.
+        loader: Hydra's config loader, which knows the config groups.
         params: values for keys, written as on the command line: every combination is a job.
-        sweeps: several such, each with what differs from ``params``; the jobs are those of all of them.
-        others: overrides that count more than both.
+        sweeps: several sweeps, each with its differences from ``params``; the jobs of all of them are run.
+        others: overrides that take precedence over both.
     """
     parser = OverridesParser.create(config_loader=loader)
     jobs: list[list[str]] = []
     for own in sweeps or [{}]:
         written = [f"{key}={value}" for each in (params, own) for key, value in each.items()]
-        # Of a key that is named more than once the last counts.
+        # If a key is named more than once, the last value counts.
         (product,) = BasicSweeper.split_arguments(parser.parse_overrides([*written, *others]), None)
         jobs += [list(job) for job in product if list(job) not in jobs]
     return jobs

@@ -1,22 +1,19 @@
-"""What a run costs, computed from its configuration: memory and time."""
+"""Estimates a run's cost from its configuration: memory and time."""
 
 from __future__ import annotations
 
 from seqadd.config.schema import Config
 
-# Bytes that the libraries fill, and what a process needs beside what it fills where ulimit counts something else: the
-# address space, in which libraries and stacks of threads are reserved, and what can be written to. And its threads,
-# beside two for each processor. Measured on two processors, without and with XLA: 2.3 and 3.4 GB, 0.6 and 1.1 GB, 6 and
-# 22 threads.
+# Bytes of memory that the libraries fill; measured.
 LIBRARIES = 0.8e9
 
 
 def memory_needed(config: Config) -> dict[str, float]:
-    """Bytes that a run needs at least, each share under the key that it grows with most.
+    """The least memory that a run needs, in bytes; each part is listed under the key that affects it most.
 
-    Measured: 0.8 GB for the libraries; 330 bytes a question while they are drawn; four copies of the weights
-    (gradient, Adam's two) and one in passing; of the activations of a training step, half to nine tenths are
-    counted here, and of the evaluation's, which keeps those of one step only, as much.
+    Measured: 0.8 GB for the libraries; 330 bytes per question while the sums are drawn; four copies of the weights
+    (weights, gradient, Adam's two) and one temporary copy. Of the activations of a training step, half to nine tenths
+    are counted here; likewise for the evaluation, which keeps the activations of one step only.
     """
     gates = {"lstm": 4, "gru": 3}.get(config.cell, 1)
     characters = config.question_length
@@ -34,10 +31,10 @@ def memory_needed(config: Config) -> dict[str, float]:
 
 
 def seconds_per_epoch(config: Config) -> float:
-    """About how long an epoch takes on one processor of 2023, for what has to be said before one was timed.
+    """A rough estimate of an epoch's time on one processor of 2023, for use before an epoch was timed.
 
-    Measured: 40 billion multiplications a second, three times those of the forward pass, and what is beside the
-    recurrent layers (benchmarks/results/architectures.csv).
+    Measured: 40 billion multiplications a second; a training step has three times the multiplications of the forward
+    pass; a factor for the work outside of the recurrent layers (benchmarks/results/architectures.csv).
     """
     gates = {"lstm": 4, "gru": 3}.get(config.cell, 1)
     recurrent = config.encoder_units if config.cell != "dense" else 0

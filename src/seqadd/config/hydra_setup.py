@@ -1,8 +1,8 @@
-"""Hydra, set up: the schema and help that it is given, what it may be told, and the internals that are replaced.
+"""Sets up Hydra: registers schema and help text, checks Hydra's own keys, and replaces two of its internals.
 
-Of Hydra 1.3 two internals are replaced, checked with 1.3.2 to 1.3.8: its callbacks and its logging make objects of
-whatever class a configuration names, and a configuration may come from a stranger. What a configuration says to Hydra
-that has no effect, or names code, is refused in one line.
+The replaced internals of Hydra 1.3, tested with 1.3.2 to 1.3.8, are its callbacks and its logging: both instantiate any
+class that a configuration names, and a configuration may come from an untrusted source. Keys for Hydra that have no
+effect, or name code, are refused in one line.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _help_template() -> str:
 
 
 def register_schema() -> None:
-    """Tells Hydra the schema that ``conf/config.yaml`` is held to, and the text of ``--help``."""
+    """Registers with Hydra the schema that checks ``conf/config.yaml``, and the text of ``--help``."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(
@@ -78,7 +78,7 @@ def register_schema() -> None:
     )
 
 
-# These are read once for all jobs of a sweep, groups of files and single keys.
+# Hydra reads these groups and keys once for all jobs of a sweep.
 _GROUPS_OF_A_SWEEP = ("launcher", "sweeper", "callbacks", "hydra_logging", "job_logging")
 _KEYS_OF_A_SWEEP = (
     *_GROUPS_OF_A_SWEEP, "mode", "run", "sweep", "output_subdir", "job.chdir", "job.env_set", "verbose",
@@ -87,10 +87,10 @@ _FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir"
 
 
 def check_hydra_keys(config: DictConfig) -> None:
-    """Checks what Hydra composed for a run or a whole sweep.
+    """Checks Hydra's own keys in the composed configuration of a run or a whole sweep.
 
     Raises:
-        ConfigError: for what names code, sets the environment, or would be taken and ignored.
+        ConfigError: for keys that name code, set the environment, or would have no effect.
     """
     said = _said_to_hydra(config)
     refuse_logging(config.hydra.job_logging)
@@ -112,27 +112,27 @@ def check_hydra_keys(config: DictConfig) -> None:
 
 
 def refuse_logging(log_config: DictConfig | None) -> None:
-    """Raises ConfigError for a log: a configuration can name any class as its handler."""
+    """Raises ConfigError for a configured log: a configuration could name any class as its handler."""
     if log_config is None or log_config.root is not None:
         raise ConfigError("hydra.job_logging, hydra.hydra_logging: must be none; a configuration can name no code")
 
 
 def check_folders(config: DictConfig) -> None:
-    """Raises ConfigError where a sweep whose jobs have no folders of their own is to put something into such."""
+    """Raises ConfigError if a configuration sets Hydra's folders: the jobs of a sweep have no folders."""
     _refuse_folders(
         _said_to_hydra(config), _FOLDERS, "these jobs: their results are in the store, where tracking.uri says"
     )
 
 
 def check_job(sweep: DictConfig, job: DictConfig) -> None:
-    """Checks what a single job of a sweep says to Hydra.
+    """Checks Hydra's own keys in the configuration of a single job of a sweep.
 
     Args:
-        sweep: what Hydra composed for the whole sweep.
-        job: the same for the job.
+        sweep: the composed configuration of the whole sweep.
+        job: the composed configuration of the job.
 
     Raises:
-        ConfigError: for a choice that its sweep does not have, and so would be ignored.
+        ConfigError: for a value that differs from the sweep's, because Hydra would ignore it.
     """
     of_sweep, of_job = _said_to_hydra(sweep), _said_to_hydra(job)
     groups = [f"runtime.choices.hydra/{group}" for group in _GROUPS_OF_A_SWEEP]
@@ -148,7 +148,7 @@ def check_job(sweep: DictConfig, job: DictConfig) -> None:
 
 
 def check_hidden_files(folder: Path) -> None:
-    """Raises ConfigError for a file below ``--config-dir`` that Hydra would not read, for one of ours has its name."""
+    """Raises ConfigError for a file below ``--config-dir`` that a file of seqadd with the same name would hide."""
     ours = resource_dir("conf")
     for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else []:
         name = path.relative_to(folder)
@@ -157,7 +157,7 @@ def check_hidden_files(folder: Path) -> None:
 
 
 def _said_to_hydra(config: DictConfig) -> dict[str, Any]:
-    """All of Hydra's keys with their values as they are written, nested ones joined by dots."""
+    """All of Hydra's keys with their values, not interpolated; nested keys joined by dots."""
     return dict(_flat(OmegaConf.to_container(config.hydra, resolve=False, enum_to_str=True)))
 
 
@@ -170,7 +170,7 @@ def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _settings() -> DictConfig:
-    """What Hydra is set to where nobody says anything else."""
+    """The project's default settings of Hydra."""
     settings = OmegaConf.load(resource_dir("conf") / "hydra" / "settings.yaml")
     assert isinstance(settings, DictConfig)
     return settings
@@ -184,7 +184,7 @@ def _refuse_folders(said: dict[str, Any], keys: tuple[str, ...], of_whom: str) -
 
 
 def _changed(config: DictConfig, part: str) -> Iterator[str]:
-    """What a configuration says of launcher or sweeper, as it is written on the command line."""
+    """The non-default settings of launcher or sweeper, as overrides."""
     (default,) = (value for each in _settings().defaults for key, value in each.items() if key.endswith(f"/{part}"))
     choice = config.hydra.runtime.choices.get(f"hydra/{part}")
     if choice != default:
@@ -200,7 +200,7 @@ def _changed(config: DictConfig, part: str) -> Iterator[str]:
 
 
 def _check_plugin(config: DictConfig, part: str) -> None:
-    """Raises ConfigError where the launcher or sweeper is none that is installed."""
+    """Raises ConfigError if the launcher or sweeper is not an installed plugin."""
     node = config.hydra[part]
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     kind = Launcher if part == "launcher" else Sweeper
@@ -211,10 +211,10 @@ def _check_plugin(config: DictConfig, part: str) -> None:
 
 
 def replace_internals(*, hydra_help: bool = False) -> None:
-    """Has Hydra run no code that a configuration names.
+    """Replaces the internals of Hydra that would run code that a configuration names.
 
     Args:
-        hydra_help: whether Hydra's own help is asked for, which is composed of nothing of ours and logs by itself.
+        hydra_help: whether Hydra prints its own help, which is composed without this project's files and sets up a log.
     """
     hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
     no_log = (lambda *_: None) if hydra_help else configure_no_log
@@ -223,7 +223,7 @@ def replace_internals(*, hydra_help: bool = False) -> None:
 
 
 class NoCallbacks(Callbacks):
-    """In place of Hydra's own, which runs whatever code a configuration names there: it may come from a stranger."""
+    """Replaces Hydra's callbacks, which would run any code that an untrusted configuration names."""
 
     def __init__(self, config: DictConfig | None = None) -> None:
         super().__init__()
@@ -232,5 +232,5 @@ class NoCallbacks(Callbacks):
 
 
 def configure_no_log(log_config: DictConfig, verbose_config: bool | str | Sequence[str] = False) -> None:
-    """In place of Hydra's own, which makes an object of whatever class a configuration names as a log's handler."""
+    """Replaces Hydra's function, which would instantiate any class that a configuration names as a log's handler."""
     refuse_logging(log_config)

@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and TensorFlow say is wrong, in one line: key, value and remedy."""
+"""Rewords errors of Hydra, OmegaConf and TensorFlow in one line: key, value and remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqadd.errors import ConfigError, SeqaddError, redact_credentials
 from seqadd.system.files import resource_dir
 
 _MOST_CHARACTERS = 200
-# What Keras and TensorFlow put around what is wrong in a model: colours, names of nodes, lines of files, arguments.
+# What Keras and TensorFlow add to the message about an error in a model: colours, node names, file lines, arguments.
 _AROUND_AN_ERROR = re.compile(
     r"\x1b\[[0-9;]*m|[\x00-\x08\x0e-\x1f\x7f]"
     r"| for '\{\{node [^}]*\}\} = [^']*'|\{\{(function_)?node [^}]*\}\}|\[\[[^]]*\]\]|\[Op:[^]]*\]( name:.*)?"
@@ -26,12 +26,12 @@ _AROUND_AN_ERROR = re.compile(
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line; what Hydra and OmegaConf say, in our words: key, value and remedy."""
+    """An error's message in one line; errors of Hydra and OmegaConf are reworded: key, value and remedy."""
     return redact_credentials(_one_line(error))
 
 
 def short_line(error: Exception) -> str:
-    """As ``one_line``; of what a library says in the middle of its work the first 200 characters."""
+    """Like ``one_line``, but cuts the messages of other libraries to 200 characters."""
     said = one_line(error)
     known = (SeqaddError, HydraException, OmegaConfBaseException)
     if not isinstance(error, known) and len(said) > _MOST_CHARACTERS:
@@ -50,7 +50,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _cause(error: Exception) -> Exception:
-    """The first of the errors of Hydra and OmegaConf that led to this one."""
+    """The original error of Hydra or OmegaConf that caused this one."""
     cause = error
     while cause.__cause__ is not None and isinstance(cause.__cause__, (HydraException, OmegaConfBaseException)):
         cause = cause.__cause__  # type: ignore[assignment]
@@ -62,7 +62,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _our_own(error: Exception, cause: Exception) -> str | None:
-    """Ours, wrapped by Hydra when it makes a plugin."""
+    """For a ConfigError that Hydra has wrapped while it created a plugin."""
     if isinstance(cause, HydraException) and isinstance(cause.__cause__, ConfigError):
         return str(cause.__cause__)
     return None
@@ -101,10 +101,10 @@ def _unreadable_override(error: Exception, cause: Exception) -> str | None:
 def _unknown_key(error: Exception, cause: Exception) -> str | None:
     first_line = _first_line(error)
     if isinstance(cause, ConfigKeyError) or first_line.startswith(("Could not override", "Could not find")):
-        # The quoted key is the only place where Hydra says what was asked for.
+        # Hydra names the requested key only inside the quotation marks.
         key = first_line.split("'")[1].split("@")[0] if "'" in first_line else str(getattr(cause, "full_key", ""))
         return no_such_key(key)
-    strange = re.search(r"Key '([^']+)' (is )?not in", str(error))  # in a file; Hydra says the same in many lines
+    strange = re.search(r"Key '([^']+)' (is )?not in", str(error))  # for a key in a file Hydra's message has many lines
     return no_such_key(strange[1]) if strange else None
 
 
@@ -121,8 +121,8 @@ def _wrong_value(error: Exception, cause: Exception) -> str | None:
     return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
 
 
-# Each says in our words what an error says, with the first of the errors that led to it, or None if it is of another
-# kind. The first that knows the error counts.
+# Each function takes an error and its original cause, and returns a reworded message, or None for other kinds of error.
+# The first message counts.
 _EXPLANATIONS = (
     _our_own,
     _no_such_choice,
@@ -136,7 +136,7 @@ _EXPLANATIONS = (
 
 
 def no_such_key(key: str) -> str:
-    part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # of which this project has its own
+    part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # this project has its own launchers and sweepers
     before, known = (part[0], _plugin_keys(part[1])) if part else ("", known_keys())
     near = difflib.get_close_matches(key.removeprefix(before), known, n=1)
     return f"{key}: no such key; " + (f"did you mean {before}{near[0]}?" if near else f"keys are {', '.join(known)}")

@@ -1,7 +1,7 @@
-"""What a run may be: its keys with their types, ranges and meanings, and the refusal of everything else.
+"""The schema of a run's configuration: its keys with their types, ranges and meanings.
 
-Defaults are not here but in ``conf/``. TensorFlow and MLflow are never imported here, so a wrong value is refused
-in a second.
+Defaults are in ``conf/``, not here. This module never imports TensorFlow or MLflow, so a wrong value is refused in a
+second.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CURRICULA = ("none", "naive", "mixed", "combined")
 
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
-# Keys that say where and how a run is computed or recorded, not what is computed.
+# Keys about where and how a run is recorded, which do not affect its numbers.
 _BOOKKEEPING = ("inspect", "tracking", "force")
-# Keys that sweeps and searches set, not people.
+# Keys that sweeps and searches set, not users.
 SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial")
-# Keys that make one run of a condition differ from the next: a table's rows and its seeds.
+# Keys that may differ between runs of one condition: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
 
@@ -45,7 +45,7 @@ def _key(
     open_ends: bool = False,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A key of the configuration that must be given in ``conf/``; its range includes its ends unless ``open_ends``."""
+    """A configuration key whose default must be in ``conf/``; its range includes its ends unless ``open_ends``."""
     return dataclasses.field(
         default=MISSING,
         metadata={"meaning": meaning, "low": low, "high": high, "open_ends": open_ends, "choices": choices},
@@ -67,7 +67,7 @@ class Task:
 
 @dataclass
 class Inspect:
-    """What a run keeps of itself while it trains, for ``python -m seqadd.inspect``."""
+    """The snapshots that a run saves while it trains, for ``python -m seqadd.inspect``."""
 
     every: int | None = _key("keep weights and heatmaps every so many epochs; null: of none", low=1)
     question: str | None = _key("sum that the heatmaps are of, as 535+61; null: the first one held out")
@@ -125,7 +125,7 @@ class Config:
 
     @property
     def longest(self) -> int:
-        """Digits that questions have room for."""
+        """The number of digits that questions are padded for."""
         return self.task.longest or self.task.digits
 
     @property
@@ -135,19 +135,19 @@ class Config:
 
     @property
     def answer_length(self) -> int:
-        """Characters in an answer: the question's length when every input step has its output, else digits + 1."""
+        """Characters in an answer: the question's length if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
         if self.architecture == "aligned":
             return self.question_length
         return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)
 
     @property
     def ends_with_eos(self) -> bool:
-        """Whether an answer ends where the model says so, with a blank, and padding does not count."""
+        """Whether the model ends its answer with a blank, so that the padding after it does not count."""
         return self.architecture in ("encoder_decoder", "attention")
 
     @property
     def n_held_out(self) -> int:
-        """Sums kept for validation."""
+        """The number of sums kept for validation."""
         return addition.held_out_count(self.task.n_questions, self.task.held_out)
 
     def flat(self) -> dict[str, Any]:
@@ -163,19 +163,19 @@ class Config:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _BOOKKEEPING}
 
     def condition(self) -> dict[str, Any]:
-        """The keys that make it another experiment, not another repetition: all but seed, epochs, threads and jit."""
+        """The keys that define the condition: all result keys but seed, epochs, threads and jit."""
         return {k: v for k, v in self.result_keys().items() if k not in _WITHIN_CONDITION}
 
     def trajectory_hash(self) -> str:
-        """16 hex digits that runs share of which the one with fewer epochs is the beginning of the other."""
+        """16 hex digits, equal for configurations that differ in ``epochs`` only: the shorter run begins the longer."""
         return _hash({k: v for k, v in self.result_keys().items() if k != "epochs"})
 
     def config_hash(self) -> str:
-        """16 hex digits that equal configurations share."""
+        """16 hex digits, equal for configurations with equal result keys."""
         return _hash(self.result_keys())
 
     def condition_hash(self) -> str:
-        """16 hex digits that all repetitions of one condition share."""
+        """16 hex digits, equal for all repetitions of one condition."""
         return _hash(self.condition())
 
 
@@ -188,12 +188,12 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> Any:
 
 
 def override_text(value: Any) -> str:
-    """A value as it is written in an override, a parameter of a run and a CSV file: ``true``, ``null``, ``0.1``."""
+    """Formats a value for overrides, parameters of a run and CSV files: ``true``, ``null``, ``0.1``."""
     return json.dumps(value) if isinstance(value, bool) or value is None else str(value)
 
 
 def _hash(keys: dict[str, Any]) -> str:
-    # Without what is null: a key that only some future architecture has must not make other runs of all there are.
+    # Null keys are left out: a key that is added for a future architecture must not change the hash of existing runs.
     keys = {key: value for key, value in keys.items() if value is not None}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -214,10 +214,10 @@ def known_keys() -> list[str]:
 
 
 def known_result_keys() -> list[str]:
-    """The names of the keys that a run's result depends on, which are its parameters in the store."""
+    """The names of the keys that a run's result depends on; the store records them as parameters."""
     return [name for name in known_keys() if name.partition(".")[0] not in _BOOKKEEPING]
 
 
 def kind_of_key(name: str) -> str:
-    """``int``, ``float``, ``bool`` or ``str``: what the values of a known key are, if not null."""
+    """The type of a known key's values, if not null: ``int``, ``float``, ``bool`` or ``str``."""
     return next(str(field.type).partition(" ")[0] for known, field in described_keys() if known == name)

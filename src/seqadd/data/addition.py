@@ -1,4 +1,4 @@
-"""A sum as a person writes it -> its two numbers, or why it is none; and back again. Knows nothing of models."""
+"""Addition problems: reads a sum, draws the data set, and writes questions and answers. Contains no model code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SUM = re.compile(r"\s*([0-9]+)\s*\+\s*([0-9]+)\s*")
 
 
 def read_question(text: str, digits: int) -> tuple[int, int]:
-    """The two addends of a sum: ``"535+61"`` and ``" 535 + 61"`` are 535 and 61, ``"007+5"`` is 7 and 5.
+    """Reads the two addends of a sum: ``"535+61"`` and ``" 535 + 61"`` are 535 and 61, ``"007+5"`` is 7 and 5.
 
     Args:
-        text: what was written.
-        digits: how many the longer addend may have.
+        text: the sum as the user typed it.
+        digits: the most digits that an addend may have.
 
     Raises:
-        ValueError: in one line, for what is no sum of two numbers, or has too many digits.
+        ValueError: in one line, for a text that is not a sum of two numbers, or has too many digits.
     """
     found = _SUM.fullmatch(text)
     if found is None:
@@ -38,13 +38,13 @@ def read_question(text: str, digits: int) -> tuple[int, int]:
 
 
 def as_people_write(question: str, reverse: bool) -> str:
-    """A question of ``addition.write_question`` as people write it: ``"  543+21"``, reversed, is ``12+345``."""
+    """Converts a question of ``write_question`` to plain notation: ``"  543+21"``, reversed, is ``12+345``."""
     return (question[::-1] if reverse else question).strip()
 
 
 Addends = npt.NDArray[np.int64]
 
-#: Sums of each number of digits that is not learnt and tested all the same.
+#: The number of test sums for each number of digits that is not in the training set.
 N_LONGER = 1_000
 
 
@@ -65,12 +65,12 @@ def count_pairs(digits: int) -> int:
 
 
 def held_out_count(n_questions: int, held_out: float) -> int:
-    """Sums kept for validation, rounded down as the article's ``len(x) // 10``."""
+    """The number of sums kept for validation, rounded down as the article's ``len(x) // 10``."""
     return int(round(n_questions * held_out, 6))  # the inner rounding keeps 0.29 * 100 at 29
 
 
 def too_many_questions(n_questions: int, digits: int) -> str:
-    """Why so many sums cannot be drawn, and what to do."""
+    """The error message if there are fewer than ``n_questions`` distinct sums."""
     return (
         f"cannot draw {n_questions} distinct sums: {digits}-digit addends give {count_pairs(digits)} pairs; "
         "lower task.n_questions or raise task.digits"
@@ -79,7 +79,7 @@ def too_many_questions(n_questions: int, digits: int) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Questions and answers, shuffled and split; ids of characters (see ``data.vocabulary``).
+    """Questions and answers as ids of characters (see ``data.vocabulary``), shuffled and split.
 
     Attributes:
         train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
@@ -87,8 +87,8 @@ class Dataset:
         val_carries: how many carries each held-out sum has, shape ``(n_val,)``, 0..digits.
         train_digits, val_digits: digits of the longer addend of each sum, shapes ``(n_train,)`` and ``(n_val,)``, 1 and
             more.
-        longer_questions, longer_answers, longer_digits: sums of more digits than are learnt, ``N_LONGER`` of each
-            number of digits that there is room for; without a row where there is none.
+        longer_questions, longer_answers, longer_digits: test sums with more digits than the training set, ``N_LONGER``
+            for each number of digits up to ``task.longest``; no rows if there is none.
     """
 
     train_questions: Ids
@@ -103,7 +103,7 @@ class Dataset:
     longer_digits: npt.NDArray[np.int64]
 
     def digest(self) -> str:
-        """16 hex digits that only this data set has: contents, order and split."""
+        """16 hex digits that identify this data set: contents, order and split."""
         digest = hashlib.sha256()
         longer = (self.longer_questions, self.longer_answers) if len(self.longer_digits) else ()
         for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers, *longer):
@@ -123,24 +123,24 @@ def make_dataset(
     equal_lengths: bool = False,
     longest: int | None = None,
 ) -> Dataset:
-    """Draws ``n_questions`` sums, writes them and holds the last share ``held_out`` of a shuffle out.
+    """Draws ``n_questions`` sums, shuffles them, and holds out the last ``held_out`` share of them.
 
     Args:
-        digits: of the longer addends, 1..9.
-        n_questions: distinct sums, at most ``count_pairs(digits)``.
+        digits: the most digits of an addend, 1..9.
+        n_questions: number of distinct sums, at most ``count_pairs(digits)``.
         held_out: share of the sums for validation, between 0 and 1.
         reverse: whether questions are written back to front.
         answer_length: characters in an answer, padded with spaces; at least ``longest + 1``.
-        rng: decides everything that is random here.
-        equal_lengths: whether both addends have the number of digits that is drawn.
-        longest: digits that questions have room for, at least ``digits``; None for these.
+        rng: the only source of randomness.
+        equal_lengths: whether one number of digits is drawn for both addends.
+        longest: digits that questions are padded for, at least ``digits``; None for ``digits``.
 
     Raises:
-        ValueError: when fewer distinct sums exist than are asked for.
+        ValueError: if fewer than ``n_questions`` distinct sums exist.
     """
     longest = longest or digits
     addends = draw_addends(n_questions, digits, rng, equal_lengths)
-    # Shuffled as the article does it: later draws are longer numbers, the short ones having been seen.
+    # Shuffled as in the article: later draws have longer numbers, because most short ones were drawn already.
     addends = addends[rng.permutation(n_questions)]
     longer = np.concatenate(
         [np.empty((0, 2), np.int64)]
@@ -170,11 +170,11 @@ def draw_addends(n_questions: int, digits: int, rng: np.random.Generator, equal_
         Array of shape ``(n_questions, 2)``, in the order of the draws.
 
     Raises:
-        ValueError: when fewer distinct sums exist than are asked for.
+        ValueError: if fewer than ``n_questions`` distinct sums exist.
     """
     if n_questions > count_pairs(digits):
         raise ValueError(too_many_questions(n_questions, digits))
-    # 50,000 three-digit questions take about 142,000 draws; at least 1,000 at a time keep small sets quick.
+    # 50,000 three-digit questions take about 142,000 draws; drawing at least 1,000 at a time keeps small sets fast.
     draws = max(4 * n_questions, 1_000)
     distinct = np.empty((0, 2), dtype=np.int64)
     while len(distinct) < n_questions:
@@ -185,10 +185,10 @@ def draw_addends(n_questions: int, digits: int, rng: np.random.Generator, equal_
 
 
 def draw_of_length(n: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
-    """Pairs of which the longer addend has just so many digits, none of them a leading zero; they may repeat.
+    """Draws pairs whose longer addend has exactly ``digits`` digits without leading zeros; pairs may repeat.
 
     Returns:
-        Array of shape ``(n, 2)``; the longer one comes first in about half of them.
+        Array of shape ``(n, 2)``; the longer addend comes first in about half of the rows.
     """
     longer = rng.integers(10 ** (digits - 1), 10**digits, size=n)
     other = rng.integers(0, 10 ** rng.integers(digits if equal_lengths else 1, digits + 1, size=n))
@@ -196,29 +196,29 @@ def draw_of_length(n: int, digits: int, rng: np.random.Generator, equal_lengths:
 
 
 def _first_of_each(addends: Addends, digits: int) -> Addends:
-    """The pairs without those that came before, either way round; order kept."""
+    """Removes pairs that occurred before in either order; keeps the sequence."""
     key = addends.min(axis=1) * 10**digits + addends.max(axis=1)
     _, first = np.unique(key, return_index=True)
     return addends[np.sort(first)]
 
 
 def count_carries(addends: Addends, digits: int) -> npt.NDArray[np.int64]:
-    """How often one is carried when each pair is added by hand: 1 + 2 never, 5 + 5 once, 999 + 1 three times.
+    """The number of carries when each pair is added by hand: 1 + 2 has none, 5 + 5 one, 999 + 1 three.
 
     Args:
         addends: pairs, shape ``(n, 2)``.
-        digits: of the longer addends.
+        digits: the most digits of an addend.
 
     Returns:
         Array of shape ``(n,)``, 0..digits.
     """
     powers = 10 ** np.arange(1, digits + 1)
-    # Out of the lowest k digits something is carried where they alone add up to more than k digits.
+    # There is a carry out of the lowest k digits if their sum alone has more than k digits.
     return ((addends[:, :, None] % powers).sum(axis=1) >= powers).sum(axis=1)
 
 
 def count_digits(addends: Addends) -> npt.NDArray[np.int64]:
-    """Digits of the longer addend of each pair, ``(n, 2) -> (n,)``: 2 for 61 + 5; 1 for 0 + 0."""
+    """The number of digits of each pair's longer addend, ``(n, 2) -> (n,)``: 2 for 61 + 5; 1 for 0 + 0."""
     return _count_digits(addends.max(axis=1, initial=0))
 
 
@@ -227,7 +227,7 @@ def _count_digits(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
-    """``a+b``, padded with spaces to the longest question, then reversed as a whole when asked."""
+    """``a+b``, padded with spaces to ``question_length(digits)``; with ``reverse`` the whole text is reversed."""
     question = f"{a}+{b}".ljust(question_length(digits))
     return question[::-1] if reverse else question
 
@@ -249,7 +249,7 @@ def write_answers(addends: Addends, length: int) -> Ids:
 
 
 def _write_numbers(ids: Ids, numbers: npt.NDArray[np.int64], start: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Writes a number into each row of ``ids`` from column ``start`` on; returns the columns behind them."""
+    """Writes a number into each row of ``ids`` from column ``start`` on; returns the column after each number."""
     n_digits = _count_digits(numbers)
     for place in range(n_digits.max(initial=0)):  # from the left
         (rows,) = np.nonzero(place < n_digits)

@@ -1,14 +1,14 @@
-"""Which sums an epoch takes: all of them once, or by their lengths, after Learning to Execute. numpy only.
+"""The sums of an epoch: each one once, or drawn by length (a curriculum, after Learning to Execute). numpy only.
 
-Zaremba and Sutskever 2014 (arXiv 1410.4615) have four strategies. The length of a sum is the number of digits of its
-longer addend, and the target is the longest:
+Zaremba and Sutskever 2014 (arXiv 1410.4615) describe four strategies. The length of a sum is the number of digits of
+its longer addend, and the target is the greatest length:
 
-- ``none``: sums of the target's length alone.
-- ``naive``: of one digit first, of one more when learning no longer makes progress, and so on to the target.
-- ``mixed``: every length equally likely, all the time.
+- ``none``: only sums of the target length.
+- ``naive``: sums of one digit first, of one digit more when learning no longer makes progress, and so on to the target.
+- ``mixed``: every length equally likely, in every epoch.
 - ``combined``: half as ``naive``, half as ``mixed``.
 
-An epoch has as many sums as the training set, drawn from it with repetition, since there are few short ones.
+An epoch has as many sums as the training set, drawn from it with repetition, because there are few short sums.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-#: ``naive`` goes on to the next length when this share of held-out sums of its length is right,
+#: ``naive`` moves to the next length when this share of the held-out sums of its length is correct,
 LEARNT = 0.99
-#: or when it has not become greater by so much in so many epochs.
+#: or when the share has not risen by more than ``PROGRESS`` for ``PATIENCE`` epochs.
 PROGRESS = 0.01
 PATIENCE = 5
 
@@ -28,22 +28,22 @@ Rows = npt.NDArray[np.int32]
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> Rows:
-    """The order in which epoch ``epoch`` (from 1) goes over ``n`` sums; follows from seed and epoch alone.
+    """The order in which epoch ``epoch`` (from 1) visits ``n`` sums; determined by seed and epoch alone.
 
-    (Keras 2 had a new one in every epoch; Keras 3's seeded ``fit`` on arrays repeats one, as ``shuffle=once`` does.)
+    (Keras 2 shuffled anew in every epoch; Keras 3's seeded ``fit`` on arrays repeats one order, like ``shuffle=once``.)
     """
     return np.random.default_rng((seed, epoch)).permutation(n).astype(np.int32)
 
 
 def rows_by_length(curriculum: str, lengths: npt.NDArray[np.int64], at: int, seed: int, epoch: int) -> Rows:
-    """The rows that epoch ``epoch`` (from 1) takes, as many as there are; follows from the arguments alone.
+    """The ``n`` rows of an epoch under a curriculum; determined by the arguments alone.
 
     Args:
         curriculum: ``none``, ``naive``, ``mixed`` or ``combined``.
-        lengths: digits of each sum, shape ``(n,)``; all of 1 to the greatest occur.
-        at: the length at which ``naive`` is, see ``stage``.
-        seed: of the run.
-        epoch: from 1.
+        lengths: digits of each sum, shape ``(n,)``; every value from 1 to the greatest must occur.
+        at: the current length of ``naive``, see ``stage``.
+        seed: seed of the run.
+        epoch: number of the epoch, from 1.
     """
     rng = np.random.default_rng((seed, epoch))
     n, target = len(lengths), int(lengths.max())
@@ -64,11 +64,11 @@ def rows_by_length(curriculum: str, lengths: npt.NDArray[np.int64], at: int, see
 
 
 def stage(history: Sequence[Mapping[str, float]], target: int) -> int:
-    """The length at which ``naive`` is after some epochs: 1 before the first, at most ``target``.
+    """The current length of ``naive`` after the epochs of ``history``: 1 before the first epoch, at most ``target``.
 
     Args:
-        history: the metrics of each epoch, ``val_exact_match_digits_N`` among them.
-        target: the longest.
+        history: the metrics of each epoch; must contain ``val_exact_match_digits_N``.
+        target: the greatest length.
     """
     at, best, since = 1, 0.0, 0
     for row in history:
@@ -81,6 +81,6 @@ def stage(history: Sequence[Mapping[str, float]], target: int) -> int:
 
 
 def missing_length(lengths: npt.NDArray[np.int64], held_out: npt.NDArray[np.int64], target: int) -> int | None:
-    """A length of 1 to ``target`` that no sum to be learnt has, or none held out; None if all occur in both."""
+    """The first length of 1 to ``target`` that is missing in the training or held-out sums; None if there is none."""
     both = set(lengths.tolist()) & set(held_out.tolist())
     return next((length for length in range(1, target + 1) if length not in both), None)

@@ -1,4 +1,4 @@
-"""Characters <-> ids <-> one-hot vectors. Knows nothing of sums."""
+"""Converts characters to ids and one-hot vectors, and back. Contains no code about sums."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-#: The 12 characters of a sum in sorted order, as the article's CharacterTable has them; a character's id is its place.
+#: The 12 characters of a sum in sorted order, as in the article's CharacterTable; a character's id is its index.
 CHARACTERS = " +0123456789"
 
-#: The id of the blank, which pads questions and answers; where lengths are free it begins and ends an answer.
+#: The id of the blank, which pads questions and answers; it begins and ends the answers of an encoder-decoder.
 BLANK = CHARACTERS.index(" ")
-#: The ids of the plus sign, and of the digit 0, behind which the others follow in order.
+#: The ids of the plus sign and of the digit 0; the other digits follow 0 in order.
 PLUS, ZERO = CHARACTERS.index("+"), CHARACTERS.index("0")
 
 Ids = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ _ID_OF_BYTE[list(CHARACTERS.encode("ascii"))] = np.arange(len(CHARACTERS))
 
 
 def encode(texts: Sequence[str]) -> Ids:
-    """Ids of the characters of texts of one length.
+    """The ids of the characters of texts, which must have the same length.
 
     Args:
         texts: ``n`` strings of ``length`` characters each.
@@ -46,7 +46,7 @@ def encode(texts: Sequence[str]) -> Ids:
 
 
 def decode(ids: npt.NDArray[np.integer]) -> list[str]:
-    """The texts that ids of shape ``(n, length)`` stand for."""
+    """Converts ids of shape ``(n, length)`` to texts."""
     return ["".join(CHARACTERS[i] for i in row) for row in ids]
 
 

@@ -1,4 +1,4 @@
-"""Trains what is missing of a claim, as a sweep."""
+"""Trains the missing runs of a claim, as a sweep."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
-    """Trains what is missing of a claim, as a sweep under one parent run; again, what other code has trained.
+    """Trains the missing runs of a claim, as a sweep under one parent run; retrains those that other code trained.
 
     Args:
-        store: that records the runs.
-        runs: of the claim; is kept after each that has ended.
-        at_once: how many run at the same time; None for as many as there is room for.
+        store: the store that records the runs.
+        runs: the runs of the claim; saved after each run.
+        at_once: how many run at the same time; None for as many as processors and memory allow.
 
     Raises:
-        JobsFailed: when some did not finish.
-        DeliveryPending: when the store could not be told.
+        JobsFailed: if some did not finish.
+        DeliveryPending: if updates are not delivered to the store yet.
     """
-    from seqadd.tracking import retry  # here, because MLflow takes seconds that a refusal must not cost
+    from seqadd.tracking import retry  # imported only now: MLflow takes seconds, and a refusal must come at once
 
     claim = runs.claim
     where = [(index, job) for index, condition in enumerate(claim.conditions) for job in condition.jobs]
@@ -42,7 +42,7 @@ def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
 
     def ended(_: int, outcome: JobSucceeded | JobFailed) -> None:
         if isinstance(outcome, JobSucceeded):
-            # What cannot be kept now is asked for again when all have ended.
+            # Runs that cannot be saved now are collected again when all have ended.
             with suppress(*retry.STORE_ERRORS, CannotWrite):
                 runs.collect()
 

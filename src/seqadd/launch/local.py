@@ -1,7 +1,7 @@
-"""The jobs of a sweep, a fresh process for each: started, watched, and told apart when one of them fails.
+"""Runs the jobs of a sweep, each in a fresh process; one job's failure does not affect the others.
 
-A job lives as long as its pipe: that is what the sweep watches, for the process that jobs are forked from, which alone
-hears of their exit codes, can be killed as any other. Then the next job gets a new one.
+The sweep watches each job's pipe, which ends with the job. It does not rely on exit codes: only the server process that
+forks the jobs receives them, and it can be killed. Then the next job is forked from a new server process.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ from seqadd.system.hardware import memory, processors
 from seqadd.system.library_log import capture_logs, with_log_path
 from seqadd.system.signals import defer_signals, signals_as_exceptions
 
-# How long jobs that were asked to stop may take to close their runs before they are killed. They end by themselves
-# before that, and the sweep has the rest of five seconds.
+# How long jobs that were asked to stop may take to close their runs before they are killed. Usually they end earlier,
+# and the sweep has the rest of five seconds.
 _GRACE_SECONDS = 3.2
 
-# A process whose pipe has ended is over in a moment. Its exit code is lost where the process is gone that it was forked
-# from.
+# A process whose pipe has ended ends in a moment. Its exit code is lost if the server process that forked it is gone.
 _SECONDS_FOR_AN_EXIT_CODE = 5.0
-_LOST_EXIT_CODE = 255  # what multiprocessing makes of it
+_LOST_EXIT_CODE = 255  # multiprocessing's value for a lost exit code
 
 
 @dataclass(frozen=True)
 class JobSucceeded:
-    """The last message of a job that went well; ``how`` it ended, in words, if not after its last epoch."""
+    """The last message of a job that succeeded; ``how`` says in words how it ended, if not after its last epoch."""
 
     run_id: str
     how: str = "finished"
@@ -52,7 +51,7 @@ class JobSucceeded:
 
 @dataclass(frozen=True)
 class JobFailed:
-    """The last message of a job that went wrong, in one line; ``waits`` if only the store does not know of it yet."""
+    """The last message of a job that failed, in one line; ``waits`` if only its delivery to the store is pending."""
 
     error: str
     waits: bool = False
@@ -81,17 +80,17 @@ def run_all(
     at_once: int | None = None,
     ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
 ) -> list[str]:
-    """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
+    """Runs all jobs, even if some fail, and returns the ids of their runs.
 
     Args:
-        labels: what each job is called.
+        labels: the name of each job.
         configs: a checked configuration for each.
-        at_once: how many jobs run at the same time; None for as many as ``max_parallel_jobs`` finds room for.
-        ended: is told how each job ended, when it has.
+        at_once: how many jobs run at the same time; None for ``max_parallel_jobs``.
+        ended: called with each job's index and outcome when it has ended.
 
     Raises:
-        JobsFailed: after the last has ended, naming those that did not finish.
-        DeliveryPending: when all finished, and the store could not be told of some.
+        JobsFailed: after the last job has ended, naming those that did not finish.
+        DeliveryPending: if all finished, and updates of some are not delivered to the store yet.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
     return run_ids(labels, run_jobs(labels, configs, at_once, ended))
@@ -103,7 +102,7 @@ def run_jobs(
     at_once: int | None = None,
     ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
 ) -> list[JobSucceeded | JobFailed]:
-    """As ``run_all``, but returns how each job ended, and raises for none of them."""
+    """Like ``run_all``, but returns the outcome of each job instead of raising for failed ones."""
     if at_once is None:
         at_once = max_parallel_jobs(configs)
     costs = [cost.seconds_per_epoch(config) for config in configs]
@@ -125,19 +124,19 @@ def run_queue(
     at_once: int,
     ended: Callable[[int, JobSucceeded | JobFailed], None],
 ) -> None:
-    """Runs jobs to their end, each of which is asked for when there is room for it and not before.
+    """Runs all jobs of a queue, and takes each one only when fewer than ``at_once`` are running.
 
     Args:
-        display: shows them.
-        labels: what each job is called.
-        queue: gives a job's index into ``labels`` and its checked configuration.
+        display: shows the jobs.
+        labels: the name of each job.
+        queue: yields a job's index into ``labels`` and its checked configuration.
         at_once: how many jobs run at the same time.
-        ended: is told how each job ended, before the next is asked for.
+        ended: called with a job's index and outcome, before the next job is taken.
 
     Raises:
-        JobsFailed: when there is no process that jobs could be forked from.
+        JobsFailed: if no process can be started.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
-        Whatever ``queue`` and ``ended`` raise, likewise.
+        Whatever ``queue`` and ``ended`` raise, also after all jobs were stopped.
     """
     running: dict[Connection, _Running] = {}
 
@@ -159,7 +158,7 @@ def run_queue(
                 job = _Job(index, labels[index])
                 display.start(index)
                 try:
-                    with defer_signals():  # a job that is started and not watched would be nobody's
+                    with defer_signals():  # a signal here would leave an orphan: a started job that is not in running
                         process, messages = start_process(context, _work, (config,), f"seqadd {job.label}")
                         running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
@@ -170,7 +169,7 @@ def run_queue(
                 if _receive(job, connection, display):
                     continue
                 over(job, _conclude(running.pop(connection)))
-    except BaseException:  # whatever it is: without us nobody watches them
+    except BaseException:  # whatever it is: without this process the jobs would be orphans
         _stop(running)
         raise
 
@@ -180,7 +179,7 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
 
     Raises:
         JobsFailed: naming the jobs that did not finish.
-        DeliveryPending: when all finished, and the store could not be told of some.
+        DeliveryPending: if all finished, and updates of some are not delivered to the store yet.
     """
     failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
@@ -192,7 +191,7 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
 
 
 def max_parallel_jobs(configs: Sequence[Config]) -> int:
-    """As many as the machine has processors and memory for; at least one."""
+    """The number of jobs that the machine has processors and memory for; at least one."""
     at_once = processors() // max(config.threads for config in configs)
     there = memory()
     if there is not None:
@@ -201,18 +200,18 @@ def max_parallel_jobs(configs: Sequence[Config]) -> int:
 
 
 def _work(config: Config, connection: Connection) -> None:
-    """The life of a job's process."""
+    """The main function of a job's process."""
     with capture_logs():
         try:
-            with signals_as_exceptions(notify=None), temporary_folder():  # the sweep says it
+            with signals_as_exceptions(notify=None), temporary_folder():  # the sweep reports the signal
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.train import train_run
 
                 def report(message: EpochDone | Message | JobSucceeded) -> None:
-                    with suppress(OSError):  # the sweep is gone, and this process is about to be told
+                    with suppress(OSError):  # the sweep is gone, and this process is about to be stopped
                         connection.send(message)
 
-                check_machine(config)  # on a cluster this one is another than the sweep's
+                check_machine(config)  # on a cluster the job's machine is not the sweep's
                 try:
                     report(JobSucceeded(train_run(config, report)))
                 except Pruned as pruned:
@@ -228,16 +227,16 @@ def _work(config: Config, connection: Connection) -> None:
 
 
 def _stop_with_the_sweep(connection: Connection) -> None:
-    """Asks this process to stop when nobody is left to hear its messages, for a sweep can be killed in any way."""
+    """Sends this process SIGTERM when the sweep's end of the pipe is closed; a sweep can be killed at any time."""
     if is_over(connection, timeout=None):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
-    """Takes one message of a job; False when there will be no more."""
+    """Receives one message of a job; False if the pipe has ended."""
     try:
         message: EpochDone | Message | JobSucceeded | JobFailed = connection.recv()
-    except (EOFError, OSError):  # OSError when it was killed in the middle of a message
+    except (EOFError, OSError):  # OSError if the job was killed in the middle of a message
         return False
     if isinstance(message, (EpochDone, Message)):
         display.receive(job.index, message)
@@ -247,7 +246,7 @@ def _receive(job: _Job, connection: Connection, display: Display) -> bool:
 
 
 def _conclude(running: _Running) -> JobSucceeded | JobFailed:
-    """How a job ended that will say no more."""
+    """The outcome of a job whose pipe has ended."""
     running.process.join(_SECONDS_FOR_AN_EXIT_CODE)
     job = running.job
     if job.outcome is None:
@@ -264,16 +263,16 @@ def _conclude(running: _Running) -> JobSucceeded | JobFailed:
 
 
 def _reconcile(config: Config) -> None:
-    """Tells the store of a job that could not: the other jobs may take hours yet."""
+    """Reconciles the store after a job was killed; now, because the other jobs may take hours."""
     from seqadd.tracking import delivery, retry
     from seqadd.tracking.connection import open_store
 
-    with suppress(ConfigError, *retry.STORE_ERRORS):  # at the end of the sweep it is tried again
+    with suppress(ConfigError, *retry.STORE_ERRORS):  # the end of the sweep tries again
         delivery.reconcile(open_store(config.tracking))
 
 
 def _stop(running: Mapping[Connection, _Running]) -> None:
-    """Stops jobs: they may close their runs, and are killed if that takes too long."""
+    """Stops jobs: sends SIGTERM, so that they close their runs, and SIGKILL if that takes too long."""
     _signal(running, signal.SIGTERM)
     left = list(running)
     deadline = time.monotonic() + _GRACE_SECONDS
@@ -285,7 +284,7 @@ def _stop(running: Mapping[Connection, _Running]) -> None:
 
 
 def _signal(running: Mapping[Connection, _Running], number: signal.Signals) -> None:
-    # Not by multiprocessing, which takes a job for dead when the process is that it was forked from.
+    # Not through multiprocessing, which takes a job for dead when the server process that forked it is dead.
     for connection, each in running.items():
         if each.process.pid is not None and not is_over(connection, timeout=0):
             with suppress(ProcessLookupError):
@@ -293,7 +292,7 @@ def _signal(running: Mapping[Connection, _Running], number: signal.Signals) -> N
 
 
 def _without_those_that_are_over(connections: list[Connection], timeout: float | None = None) -> list[Connection]:
-    """Waits for the next that the processes behind these pipes say, and leaves out those that say no more."""
+    """Waits for the next messages on these pipes, discards them, and returns the pipes that have not ended."""
     over = []
     for connection in wait(connections, timeout):
         assert isinstance(connection, Connection)

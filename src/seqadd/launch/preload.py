@@ -1,6 +1,6 @@
-"""What every job of a sweep imports: ``launch.processes`` has it imported once, where jobs are forked from.
+"""The imports of every job of a sweep. ``launch.processes`` imports them once, in the process that forks the jobs.
 
-The jobs run the code as it is now, and say so: whatever is edited or committed during the sweep.
+The jobs run, and record, the code as it is at this import, whatever is edited or committed during the sweep.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 
-# Without the sweep nobody needs this process, which may import for a minute yet where the machine is busy.
+# The kernel kills this process when the sweep ends: on a busy machine its imports could run for another minute.
 if sys.platform == "linux":
-    _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG, which processes that are forked from this one do not inherit
+    _SIGNAL_WHEN_PARENT_ENDS = 1  # PR_SET_PDEATHSIG; processes that are forked from this one do not inherit it
     ctypes.CDLL(None).prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL)
 
 from seqadd import train  # noqa: F401 - it imports all that a run needs but TensorFlow
@@ -25,7 +25,7 @@ with quiet_import():
     from seqadd.reporting import figures  # noqa: F401
     from seqadd.training import loop  # noqa: F401
 
-provenance.code_version()  # remembered
+provenance.code_version()  # cached, so that jobs record the version of the code that they run
 
-# When the sweep is over this process has nothing to tidy up, and Python would take a second for TensorFlow.
+# When the sweep is over this process has nothing to clean up, and Python would spend a second on TensorFlow.
 atexit.register(os._exit, 0)

@@ -1,7 +1,7 @@
-"""Starts processes that have TensorFlow and MLflow imported beforehand, where the system can.
+"""Starts processes that have TensorFlow and MLflow already imported, if the system supports it.
 
-They are forked from a process that has imported both, or they are fresh ones that import them by themselves. The
-process that they are forked from can be killed as any other; then the next one is forked from a new one.
+Such a process is forked from a server process (multiprocessing's fork server) that has imported both; otherwise a fresh
+process imports them itself. If the server process is killed, the next job is forked from a new one.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ from seqadd.config.messages import one_line
 from seqadd.errors import JobsFailed
 from seqadd.system.signals import SIGNALS
 
-# The process that jobs are forked from may be killed while it forks one; then another forks it. A process that is being
-# killed may take a moment to be gone.
+# The server process may be killed while it forks a job; then a new server process forks it. A process that is being
+# killed may take a moment to end.
 _ATTEMPTS = 2
 _SECONDS_BETWEEN_ATTEMPTS = 1.0
 
-# What is imported in the process that jobs are forked from.
+# The modules that the server process imports.
 _PRELOADED = ["seqadd.launch.preload"]
 
-# What numpy, pyarrow and MLflow must be told, or they start threads as soon as they are imported.
+# Without these variables numpy, pyarrow and MLflow start threads as soon as they are imported.
 _NO_THREADS = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
-# An address of a socket has 107 bytes; multiprocessing puts so many of them behind the temporary folder.
+# A socket's address has at most 107 bytes; multiprocessing appends the subtracted ones to the temporary folder's path.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
-#: How processes are started.
+#: The start method of processes.
 Context = ForkServerContext | SpawnContext
 
-#: A process that was started.
+#: A started process.
 Process = ForkServerProcess | SpawnProcess
 
 
 def process_context(notify: Callable[[str], None]) -> Context:
-    """Fresh processes, with TensorFlow and MLflow imported beforehand where the system can.
+    """The start method for jobs: a fork server with TensorFlow and MLflow already imported, or fresh processes.
 
-    Importing both takes longer than ten epochs. They are imported in a process that computes nothing and opens no
-    store, because what TensorFlow and MLflow start then does not survive a fork; the jobs are forked from it. It has
-    one thread: a lock that another one held, and the memory that it was changing, would be held and half changed in
-    every job for good.
+    Importing both takes longer than ten epochs. The server process computes nothing and opens no store, because the
+    threads that TensorFlow and MLflow then start do not survive a fork. It must have one thread only: a lock that
+    another thread held at the fork would stay locked in every job, and the data that it was changing would stay half
+    changed.
 
     Args:
-        notify: is told when jobs cannot be forked.
+        notify: receives a message if jobs cannot be forked.
 
     Raises:
-        JobsFailed: when there is no such process.
+        JobsFailed: if no process can be started.
     """
     spawn = multiprocessing.get_context("spawn")
-    if sys.platform != "linux":  # elsewhere even the libraries' import does not survive a fork
+    if sys.platform != "linux":  # on other systems even the imported libraries do not survive a fork
         return spawn
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
@@ -87,18 +87,18 @@ def process_context(notify: Callable[[str], None]) -> Context:
 def start_process(
     context: Context, work: Callable[..., None], arguments: tuple[Any, ...], name: str
 ) -> tuple[Process, Connection]:
-    """A process that does some work, and the pipe through which its messages come.
+    """Starts a process, and returns it with the pipe that receives its messages.
 
-    Where jobs are forked, that needs two helpers of multiprocessing's: if one of them was killed, a new one is started.
+    A fork needs two helper processes of multiprocessing; a helper that was killed is started again.
 
     Args:
-        context: says how.
-        work: is given these arguments, and the other end of the pipe.
-        arguments: to be pickled.
-        name: of the process.
+        context: the start method, see ``process_context``.
+        work: function that the process calls with ``arguments`` and the other end of the pipe.
+        arguments: arguments of ``work``; they are pickled.
+        name: name of the process.
 
     Raises:
-        OSError: when it cannot be started.
+        OSError: if it cannot be started.
     """
     _choose_folder_of_sockets()
     for attempt in range(_ATTEMPTS):
@@ -106,32 +106,32 @@ def start_process(
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=work, args=(*arguments, theirs), name=name)
         try:
-            # Python warns of helpers that were killed.
+            # Python warns about helpers that were killed.
             with warnings.catch_warnings(action="ignore"), _environment(_NO_THREADS):
-                resource_tracker.ensure_running()  # which unblocks signals, so it comes first
-                with _signals_blocked():  # in what is started; a job unblocks them
+                resource_tracker.ensure_running()  # it unblocks signals, so it comes first
+                with _signals_blocked():  # the started processes inherit the mask; a job unblocks the signals itself
                     if isinstance(context, ForkServerContext):
                         forkserver.ensure_running()
                     else:
                         _begin(process)
                 if isinstance(context, ForkServerContext):
-                    _begin(process)  # when all is imported; until then a signal can be heard here
+                    _begin(process)  # waits for the server's imports; a signal can interrupt this process meanwhile
             return process, ours
         except (EOFError, ConnectionError):
             ours.close()
         finally:
-            theirs.close()  # so that the end of the process is the end of the pipe
+            theirs.close()  # so that the pipe ends when the process ends
     raise OSError(
         f"the process that imports TensorFlow for all jobs was killed, {_ATTEMPTS} times; is there memory enough?"
     )
 
 
 def is_over(connection: Connection, timeout: float | None) -> bool:
-    """Whether the process at the other end of a pipe is over, or is within so many seconds; None for however long."""
+    """Whether the process at the other end of a pipe ends within ``timeout`` seconds; None waits without limit."""
     if not hasattr(select, "poll"):
         return False
     waiting = select.poll()
-    waiting.register(connection, 0)  # only for the other end being closed, of which poll always tells
+    waiting.register(connection, 0)  # no events, because poll always reports that the other end was closed
     return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
 
@@ -140,9 +140,9 @@ def _count_threads_of_parent(connection: Connection) -> None:
 
 
 def _begin(process: Process) -> None:
-    """Starts a process without what multiprocessing does first: to run the main module of this one in it again.
+    """Starts a process without multiprocessing's first step, which runs this process' main module in it again.
 
-    A job needs nothing of it, and where it is a script without ``if __name__ == "__main__"`` it would begin this sweep.
+    A job needs nothing of that module. A script without ``if __name__ == "__main__"`` would start the sweep once more.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -154,9 +154,9 @@ def _begin(process: Process) -> None:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Processes that are started inside do not see SIGINT and SIGTERM; here they come at the end of the ``with``.
+    """Blocks ``SIGNALS`` in processes that are started inside the ``with``; in this process it defers them to its end.
 
-    Nor SIGUSR2, by which Slurm says that a time limit is near, and on some clusters to all of a job's processes.
+    Also SIGUSR2, with which Slurm announces a time limit; on some clusters it goes to all processes of a job.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGUSR2))
     try:
@@ -167,7 +167,7 @@ def _signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Inside the ``with`` these variables are set."""
+    """Sets environment variables inside the ``with``."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -182,16 +182,16 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @functools.cache
 def _choose_folder_of_sockets() -> None:
-    """Has multiprocessing put its socket into the temporary folder, however long the name of that is.
+    """Makes multiprocessing put its socket into the temporary folder, however long the path of that folder is.
 
-    Batch systems make such folders, of a hundred characters and more.
+    Batch systems create temporary folders with paths of a hundred characters and more.
     """
     before = tempfile.tempdir
-    tempfile.tempdir = None  # the command's own is gone at its end, and these processes may serve another command
+    tempfile.tempdir = None  # this command's folder is removed at its end, and the processes may serve another command
     try:
         tempfile.tempdir = tempfile.gettempdir()
         if sys.platform == "linux" and len(os.fsencode(tempfile.tempdir)) > _LONGEST_FOLDER:
             tempfile.tempdir = f"/proc/self/fd/{os.open(tempfile.tempdir, os.O_PATH | os.O_DIRECTORY)}"
-        util.get_temp_dir()  # which it remembers
+        util.get_temp_dir()  # multiprocessing caches it
     finally:
         tempfile.tempdir = before

@@ -1,4 +1,4 @@
-"""Runs a search: asks for trials, launches them, records what came of it."""
+"""Runs a search: asks Optuna for trials, launches them and records the results."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def run_search(
     configs: Sequence[Config],
     launch: Callable[[Search, list[int], list[str], Callable[..., None]], None],
 ) -> str:
-    """Records a search as a parent run, has those trials launched that are missing, and says what was found.
+    """Records a search as a parent run, launches the missing trials, and prints the result.
 
     Args:
-        said: the search in a person's words, which name the parent run.
-        space: what is searched.
-        settings: how.
-        configs: checked configurations of its corners; where the first one is recorded, the search is.
-        launch: is given the search, the numbers of the trials to train in this order, the overrides that say whose
-            trials they are, and what to call when one has ended (its number, and the error if it failed); it returns
-            when all have ended.
+        said: the search as the user typed it; part of the parent run's name.
+        space: the search space.
+        settings: the settings of the search.
+        configs: checked configurations of its corners; the search is recorded where the first one is.
+        launch: called with the search, the numbers of the trials to train, in this order, the overrides that assign
+            them to this search, and a function to call when a trial has ended (with its number, and the error if it
+            failed); must return when all have ended.
 
     Returns:
         The id of the best trial's run.
 
     Raises:
-        ConfigError: when the store cannot be opened, or TensorFlow does not run with this environment's flags.
-        JobsFailed: when trials failed that may not do so again, or none has finished.
-        Whatever ``launch`` raises; the parent run then has failed, or was killed.
+        ConfigError: if the store cannot be opened, or TensorFlow does not run with this environment's flags.
+        JobsFailed: if trials failed that may succeed on a retry, or none has finished.
+        Whatever ``launch`` raises; the parent run is then recorded as failed or killed.
     """
     check_database(configs[0].tracking)
-    with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
+    with defer_signals():  # imported only now: MLflow takes seconds, and a refused configuration must fail at once
         from seqadd.tracking import connection, delivery
         from seqadd.tracking.store import SEARCH
 
@@ -73,7 +73,7 @@ def run_search(
             delivery.reopen(store, run_dir, earlier)
         numeric_flags.check_flags()
         params = _params(space, settings, configs[0])
-        # Tags, because they can be others when the same search goes on.
+        # Tags, not parameters, because they can differ when the same search is continued.
         tags = {SEARCH: name, "overrides": said, "trials": str(settings.trials)}
         with parent_run(store, run_dir, f"search {said}", params, tags, go_on=go_on) as parent:
             search = Search(open_study(run_dir.path / JOURNAL, settings.direction), space, settings)
@@ -91,14 +91,14 @@ def run_search(
                     last.append(len(search.over()))
                     parent.log_epoch(search.progress())
 
-            own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # which could be read as 1e5
+            own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # unquoted, 1e5 is a number
             launch(search, numbers, own, ended)
             _record(search, parent, run_dir.path / JOURNAL)
             return _report(search)
 
 
 def _params(space: SearchSpace, settings: SearchSettings, config: Config) -> dict[str, object]:
-    """What is recorded of a search: its space, and how it is searched for trials like this configuration."""
+    """The parameters of the parent run: the search space, and the settings for trials of this configuration."""
     return {
         **{f"space.{key}": written for key, written in space.written.items()},
         "sampler": "Optuna's TPE",
@@ -112,7 +112,7 @@ def _params(space: SearchSpace, settings: SearchSettings, config: Config) -> dic
 
 
 def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:
-    """Brings the journal of a finished search back to where it was; False where the store does not have it."""
+    """Copies the journal of a finished search from the store; False if the store does not have it."""
     try:
         with store.artifact_of(run.run_id, JOURNAL) as path:
             journal.parent.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:
 
 
 def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
-    """Gives the search's record what was found, a picture of it, and the study, which more trials go on from."""
+    """Records the result of the search, its figure, and its journal, from which it can be continued."""
     from seqadd.reporting import figures
 
     with atomic_write(parent.artifact(JOURNAL)) as copy:
@@ -159,10 +159,10 @@ def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
 
 
 def _report(search: Search) -> str:
-    """Says what was found; returns the id of the best trial's run.
+    """Prints the result; returns the id of the best trial's run.
 
     Raises:
-        JobsFailed: when trials failed that may not do so again, or none has finished.
+        JobsFailed: if trials failed that may succeed on a retry, or none has finished.
     """
     from seqadd.errors import JobsFailed
 

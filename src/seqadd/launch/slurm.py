@@ -1,9 +1,9 @@
 """The jobs of a sweep on a Slurm cluster: one array, submitted through submitit and watched until all have ended.
 
-From the moment that they are submitted the jobs are Slurm's: who watches may go, and the same command again watches
-those that are still there and submits what is missing. Each job is a sweep of one, see ``local``, so that everything
-that holds for a job on this machine holds for it: it checkpoints, skips what is finished, and goes on where it was when
-Slurm has it requeued, at its time limit or after another job has taken its place.
+After submission Slurm owns the jobs: the watching command may end, and the same command, started again, watches the
+jobs that Slurm still has and submits the missing ones. Each job is a sweep of one job, see ``local``, and so behaves as
+a job on this machine does: it writes checkpoints, skips finished runs, and resumes when Slurm has requeued it, at its
+time limit or after preemption.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from seqadd.system.signals import defer_signals, signals_as_exceptions
 if TYPE_CHECKING:
     from submitit import Job
 
-# At its time limit a job is requeued and goes on, so many times; this long before, it is told to.
+# How often a job is requeued at its time limit, and how long before the limit Slurm signals it.
 _REQUEUES = 10
 _SECONDS_TO_STOP = 60
-# Slurm is asked this often. A job that it no longer has may have been requeued a moment ago, and a shared folder may
-# show a result some seconds late.
+# How often Slurm is asked, and how long a job must be absent before it counts as ended: it may just have been requeued,
+# and a shared folder may show a result some seconds late.
 _SECONDS_BETWEEN_LOOKS = 3.0
 _SECONDS_UNTIL_GONE = 20.0
-# A job that was told to end waits so long for Slurm to end it.
+# How long a job that received a signal to stop waits for Slurm to end it.
 _SECONDS_TO_BE_KILLED = 3600.0
 
 _SUBMITTED = "submitted.json"
 
-# Why Slurm lets a job wait that will come to its turn. Other reasons can hold it for ever, as PartitionTimeLimit does,
-# which Slurm refuses at once only where it is configured to.
+# Slurm's reasons for a wait that ends by itself. Other reasons can block a job for ever, as PartitionTimeLimit does,
+# which Slurm refuses at submission only if it is configured so.
 _WILL_PASS = ("None", "Priority", "Resources", "BeginTime", "JobArrayTaskLimit")
 
 
 def check(request: Request, configs: Sequence[Config]) -> None:
-    """Asks Slurm whether it would take such jobs, but for those that it has already, and submits none.
+    """Asks Slurm whether it would accept the jobs that it does not have yet; submits none.
 
     Raises:
-        ConfigError: without Slurm's commands or submitit, and for what Slurm refuses: a partition that is not there, an
-            account without permission, more memory, processors or time than there are.
+        ConfigError: without Slurm's commands or submitit, and for jobs that Slurm refuses: an unknown partition, an
+            account without permission, more memory, processors or time than available.
     """
     try:
         import submitit  # noqa: F401
@@ -77,7 +77,7 @@ def check(request: Request, configs: Sequence[Config]) -> None:
         f"--{name}" if value is True else f"--{name}={value}" for name, value in request.sbatch_options(configs).items()
     ]
     options.append(f"--array=0-{max(1, min(missing, _longest_array())) - 1}")
-    # Where nodes are being repaired this refuses what would only wait; those that wait can be watched all the same.
+    # While nodes are down this refuses jobs that sbatch would queue; jobs that are already queued can be watched still.
     with only_these_options(request.sbatch_options(configs)):
         asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
     if asked is not None and asked.returncode != 0:
@@ -87,7 +87,7 @@ def check(request: Request, configs: Sequence[Config]) -> None:
             + " (no job was submitted)"
         )
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # an address with a password in it may be in there
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its files may contain an address with a password
     except OSError as error:
         raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {one_line(error)}") from error
     if not os.access(folder, os.W_OK):
@@ -95,7 +95,7 @@ def check(request: Request, configs: Sequence[Config]) -> None:
 
 
 def _longest_array() -> int:
-    """How many jobs Slurm takes as one array."""
+    """The largest number of jobs that Slurm accepts in one array."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config").stdout, re.MULTILINE)
     return int(found[1]) if found else 1001  # Slurm's default
 
@@ -108,7 +108,7 @@ def _partitions_there(request: Request) -> str:
 
 
 def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
-    """A command of Slurm's; one that does not answer within a minute has failed."""
+    """Runs one of Slurm's commands; a command that takes more than a minute counts as failed."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
@@ -116,46 +116,46 @@ def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """The last thing that it said, which is the one about the job."""
+    """The last line that the command wrote to stderr, which is the one about the job."""
     every = [line.removeprefix(f"{done.args[0]}: ").strip() for line in done.stderr.splitlines()]
-    lines = [line for line in every if line and not line.startswith('Try "')]  # to read its help
+    lines = [line for line in every if line and not line.startswith('Try "')]  # the hint to read the command's help
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
 class _Work:
-    """What a job does on its node: trains one configuration, in a process of its own."""
+    """The work of a job on its node: trains one configuration, in a separate process."""
 
     def __call__(self, label: str, config: Config) -> JobSucceeded | JobFailed:
         try:
             with signals_as_exceptions():
                 (outcome,) = run_jobs([label], [config], at_once=1)
             return outcome
-        except Interrupted as stopped:  # which is no result: Slurm may have requeued the job
-            # A job that ends by itself in the time that a preempted one is given is not requeued.
+        except Interrupted as stopped:  # the job has no result: Slurm may have requeued it
+            # Slurm does not requeue a job that ends by itself during the grace time of a preemption.
             print(f"{label}  told to stop, waits for Slurm to end it", flush=True)
             time.sleep(_SECONDS_TO_BE_KILLED)
             sys.exit(stopped.exit_code)
 
     def checkpoint(self, label: str, config: Config) -> Any:
-        """What submitit has requeued in place of a job that is told of its time limit; it goes on by itself."""
+        """Called by submitit before the time limit; returns the job to requeue, which resumes from its checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, label, config)
 
 
 def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[str]:
-    """Runs all jobs to their end, whatever becomes of the others, and returns the ids of their runs.
+    """Runs all jobs, even if some fail, and returns the ids of their runs.
 
     Args:
-        labels: what each job is called.
+        labels: the name of each job.
         configs: a checked configuration for each.
-        request: what is asked for each job.
+        request: the resources that each job requests.
 
     Raises:
-        ConfigError: when Slurm does not take the jobs.
-        JobsFailed: after the last has ended, naming those that did not finish.
-        DeliveryPending: when all finished, and the store could not be told of some.
-        Interrupted: on Ctrl-C or SIGTERM; the jobs go on.
+        ConfigError: if Slurm does not accept the jobs.
+        JobsFailed: after the last job has ended, naming those that did not finish.
+        DeliveryPending: if all finished, and updates of some are not delivered to the store yet.
+        Interrupted: on Ctrl-C or SIGTERM; the jobs continue.
     """
     console = SafeConsole(highlight=False, soft_wrap=True)
     folder = Path(request.folder).absolute()
@@ -168,7 +168,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     if missing:
         at_once = _longest_array()
         for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
-            # A job that is submitted and not written down would be submitted again.
+            # A submitted job whose id is not saved would be submitted again by the next command.
             with defer_signals(however_long=True):
                 new = _submit(folder, [labels[n] for n in some], [configs[n] for n in some], request)
                 there |= dict(zip(some, new, strict=True))
@@ -197,21 +197,21 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
     wanted = request.sbatch_options(configs)
     executor.update_parameters(
         job_name="seqadd",
-        time=request.minutes_for(configs),  # submitit must know it too
+        time=request.minutes_for(configs),  # submitit needs it too
         stderr_to_stdout=True,
         signal_delay_s=_SECONDS_TO_STOP,
         array_parallelism=request.jobs or len(configs),
         additional_parameters=wanted,
     )
     try:
-        with only_these_options(wanted), redirect_stderr(io.StringIO()):  # on which submitit repeats what sbatch says
+        with only_these_options(wanted), redirect_stderr(io.StringIO()):  # submitit repeats sbatch's output on stderr
             return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
 
 
 def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:
-    """Which of the jobs were submitted before and are still waiting or running."""
+    """The jobs that were submitted before and are still waiting or running, by index; all, if Slurm does not answer."""
     import submitit
 
     found: dict[int, Job[Any]] = {}
@@ -225,7 +225,10 @@ def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]
 
 
 def _key(config: Config) -> str:
-    """What a job is found again by: what it trains and who is told of it; not its parent, which watchers renew."""
+    """The key under which a job is found again: its configuration and where it is recorded.
+
+    Without the parent run, which is another one when the same command watches again.
+    """
     told = config.tracking
     parts = [config.config_hash(), config.force, told.uri, told.experiment, told.search, told.trial]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -244,20 +247,20 @@ def _write_down(folder: Path, submitted: dict[str, str]) -> None:
 
 
 def _ids(of_jobs: Any) -> str:
-    """The jobs of each array together: ``17_0 to 17_11``."""
+    """The first and the last job id: ``17_0 to 17_11``."""
     every = [job.job_id for job in of_jobs]
     return every[0] if len(every) == 1 else f"{every[0]} to {every[-1]}"
 
 
 def _states(job_ids: set[str]) -> dict[str, str] | None:
-    """What Slurm says of jobs that it has not ended: ``RUNNING``, ``PENDING Priority``...; None without an answer.
+    """The states of the jobs that have not ended: ``RUNNING``, ``PENDING Priority``...; None if squeue fails.
 
-    squeue, which submitit does not ask, knows of them also where Slurm keeps no accounts.
+    squeue, which submitit does not use, also works where Slurm keeps no accounting.
     """
     arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
     asked = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T %r")
     if asked.returncode != 0:
-        return {} if "Invalid job id" in asked.stderr else None  # which it says of jobs that have long ended
+        return {} if "Invalid job id" in asked.stderr else None  # squeue's error for jobs that ended long ago
     found = (line.split(maxsplit=1) for line in asked.stdout.splitlines())
     states = {job_id: said for job_id, said in found if job_id in job_ids}
     return {job_id: said if said.startswith("PENDING") else said.split()[0] for job_id, said in states.items()}
@@ -267,7 +270,7 @@ def _states(job_ids: set[str]) -> dict[str, str] | None:
 class _Watched:
     job: Job[Any]
     label: str
-    read: int = 0  # bytes of its log
+    read: int = 0  # bytes of its log that were shown
     last_seen: float = field(default_factory=time.monotonic)
     state: str = "PENDING"
 
@@ -275,7 +278,7 @@ class _Watched:
 def _watch(
     by_index: Mapping[int, Job[Any]], labels: Sequence[str], console: SafeConsole
 ) -> list[JobSucceeded | JobFailed]:
-    """Waits for all jobs, and shows what their logs say meanwhile."""
+    """Waits for all jobs, and prints their logs meanwhile."""
     waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
     outcomes: dict[int, JobSucceeded | JobFailed] = {}
     while waiting:
@@ -283,7 +286,7 @@ def _watch(
         for index, each in list(waiting.items()):
             state = "" if states is None else states.get(each.job.job_id, "gone")
             _look(each, state, console)
-            # On a disk that many share, files of a thousand jobs are not looked for without need.
+            # Looks for a result only when it can exist, to spare a shared disk the lookups of a thousand jobs.
             outcome = None if state.startswith(("PENDING", "RUNNING")) else _outcome(each)
             if outcome is not None:
                 del waiting[index]
@@ -295,7 +298,7 @@ def _watch(
 
 
 def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
-    """Shows what is new of a job; its state is empty where Slurm does not answer."""
+    """Prints a job's news; ``state`` is empty if Slurm does not answer."""
     if state != "gone":
         watched.last_seen = time.monotonic()
     if state not in ("", "gone", watched.state):
@@ -311,7 +314,7 @@ def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
 def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:
     """How a job ended; None while it has not."""
     job = watched.job
-    with suppress(OSError):  # so that NFS looks again for what it remembers not to be there, as submitit does
+    with suppress(OSError):  # makes NFS drop its cache of missing files, as submitit does
         job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
         if job.exception() is not None:
@@ -325,12 +328,12 @@ def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:
 
 
 def _new_lines(watched: _Watched) -> list[str]:
-    """What a job has written since, but for what submitit writes."""
+    """The job's new log lines, without those of submitit."""
     try:
         with open(watched.job.paths.stdout, "rb") as log:
             log.seek(watched.read)
             new = log.read()
-    except OSError:  # it has not begun
+    except OSError:  # the job has not begun
         return []
     whole = new[: new.rfind(b"\n") + 1]
     watched.read += len(whole)

@@ -1,4 +1,4 @@
-"""What is asked of Slurm for each job of a sweep, as options of sbatch."""
+"""The sbatch options that request resources for each job of a sweep."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from seqadd.config import cost
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
 
-# A job may take so many times as long as is expected of it, and some minutes to begin: another processor can be slow.
+# The time limit is this multiple of the expected time, because a processor may be slow, plus minutes for the start.
 _TIMES_AS_LONG = 3
 _MINUTES_TO_BEGIN = 10
-# What a run was measured to take beside what config.memory_needed counts, which is the least that it can do with.
+# The measured memory of a run, as a multiple of cost.memory_needed, which gives the minimum.
 _TIMES_AS_MUCH = 2.0
 
-# Options of sbatch that are asked for by a key of the launcher, and those that it needs for itself.
+# Options of sbatch that a key of the launcher sets, and options that the launcher uses itself.
 _ASKED_BY_KEY = {"partition": "partition", "account": "account", "qos": "qos", "time": "minutes", "mem": "memory_gb",
                  "gpus-per-node": "gpus", "array": "jobs"}  # fmt: skip
 _ITS_OWN = ("job-name", "output", "error", "open-mode", "signal", "wrap", "test-only", "parsable", "wait")
-# What sbatch reads from its environment instead of #SBATCH lines, where that is not called as the option is.
+# sbatch's environment variables, which take precedence over #SBATCH lines, if they are not named after the option.
 _VARIABLES = {
     "time": ("SBATCH_TIMELIMIT",),
     "mem": ("SBATCH_MEM_PER_NODE", "SBATCH_MEM_PER_CPU", "SBATCH_MEM_PER_GPU"),
@@ -34,16 +34,16 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of Slurm for each job; None for Slurm's default, or for what is worked out.
+    """The resources that each job requests of Slurm; None for Slurm's default, or for a computed value.
 
     Attributes:
-        jobs: of the array, at once.
+        jobs: how many jobs of the array run at once.
         partition, account, qos: as in sbatch.
-        minutes: its time limit, after which it is requeued and goes on.
-        memory_gb: its memory.
-        gpus: its GPUs.
-        folder: where jobs and their logs are kept; on a disk that login node and nodes share.
-        options: further ones of sbatch, without their dashes; true for one that takes no value.
+        minutes: time limit of a job, after which it is requeued and resumes.
+        memory_gb: memory of a job.
+        gpus: number of GPUs of a job.
+        folder: folder of the jobs and their logs; on a disk that login node and compute nodes share.
+        options: further options of sbatch, without their dashes; true for an option that takes no value.
 
     Raises:
         ConfigError: for a value out of its range, and for an option that the launcher sets itself.
@@ -83,9 +83,9 @@ class Request:
         )
 
     def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
-        """Options of sbatch that say what these jobs need; True for one that takes no value."""
+        """The options of sbatch for these jobs; True for an option that takes no value."""
         wanted = {
-            "requeue": True,  # also where it is not what the cluster does by itself
+            "requeue": True,  # the cluster's default may be not to requeue
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
@@ -104,7 +104,7 @@ class Request:
 
 @contextmanager
 def only_these_options(options: Mapping[str, Any]) -> Iterator[None]:
-    """Inside the ``with``, sbatch's variables do not count for options that are set; over a script's they would."""
+    """Inside the ``with``, sbatch's variables of these options are unset; they would override the script's options."""
     names = {
         variable
         for name in (*options, "array", *_ITS_OWN)

@@ -1,4 +1,4 @@
-"""A sweep: what is finished is skipped, the rest launched under one parent run. Trains nothing itself."""
+"""A sweep: skips finished jobs and launches the rest under one parent run. Contains no training code."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def run_sweep(
     launch: Callable[[list[int], str], list[T]],
     finished: Mapping[int, str] | None = None,
 ) -> list[str | T]:
-    """Records a sweep as a parent run, and has those jobs launched that are not finished.
+    """Records a sweep as a parent run, and launches the jobs that are not finished.
 
     Args:
-        name: of the parent run.
-        key: what the sweep is: the same again goes on under the same parent run.
-        params: of the parent run.
-        labels: what each job is called.
-        configs: a checked configuration for each job; where the first one is recorded, the sweep is.
-        launch: is given the indexes of the jobs to run and the id of their parent run, and returns when all have
-            ended, with something for each.
-        finished: which jobs need not run, with the ids of the runs that make them so; None for those of which a run
-            of the same configuration is finished.
+        name: name of the parent run.
+        key: identifies the sweep: a repeated sweep with the same key and jobs continues the same parent run.
+        params: parameters of the parent run.
+        labels: the name of each job.
+        configs: a checked configuration for each job; the sweep is recorded where the first one is.
+        launch: called with the indexes of the jobs to run and the id of their parent run; returns when all have ended,
+            with one result for each.
+        finished: the jobs that need not run, each with a finished run's id or a note that is returned for it; None to
+            look in the store for finished runs of the same configurations.
 
     Returns:
-        For each job what ``launch`` returned, or the id of the run that was finished already.
+        For each job the result of ``launch``, or the entry of ``finished``.
 
     Raises:
-        ConfigError: when the store cannot be opened, or TensorFlow does not run with this environment's flags.
-        Whatever ``launch`` raises; the parent run then has failed, or was killed.
+        ConfigError: if the store cannot be opened, or TensorFlow does not run with this environment's flags.
+        Whatever ``launch`` raises; the parent run is then recorded as failed or killed.
     """
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
         check_database(where)
-    with defer_signals():  # here, because MLflow takes seconds that a refused configuration must not cost
+    with defer_signals():  # imported only now: MLflow takes seconds, and a refused configuration must fail at once
         from seqadd.tracking import connection, delivery
 
     store = connection.connect(configs[0].tracking, print_line)
-    # The same sweep again goes on under the same parent run.
+    # The same sweep, started again, continues the same parent run.
     run_dir = store.run_directory(
         numeric_flags.key_with_flags("sweep", key, *[config.config_hash() for config in configs])
     )
@@ -66,7 +66,7 @@ def run_sweep(
         missing = [index for index in range(len(configs)) if index not in there]
         if not missing:
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
-            if run_dir.about() is None:  # and so is the sweep, or it never was one
+            if run_dir.about() is None:  # no parent run is open, so there is none to close
                 return [there[index] for index in range(len(configs))]
         else:
             numeric_flags.check_flags()
@@ -86,7 +86,7 @@ def parent_run(
     *,
     go_on: bool,
 ) -> Iterator[RunRecorder]:
-    """The record of a sweep or a search, open while its jobs run; arguments and errors as of ``recording.record``."""
+    """The parent run of a sweep or search, open while its jobs run; arguments and errors as of ``recording.record``."""
     from seqadd.tracking import delivery, provenance, recording
 
     said = {**provenance.code_tags(), **(tags or {})}
@@ -94,17 +94,17 @@ def parent_run(
         try:
             yield parent
         finally:
-            delivery.reconcile(store)  # jobs that were killed could not close their records themselves
+            delivery.reconcile(store)  # jobs that were killed could not close their runs themselves
 
 
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
-    """Which jobs need not run, with the ids of the runs that make them so; says which."""
+    """The jobs that have a finished run in the store, by index, with its id; prints a line for each."""
     from seqadd.tracking.resume import already_finished
     from seqadd.training.dataset import data_digest
 
     found = {}
     for index, (name, config) in enumerate(zip(labels, configs, strict=True)):
-        # Of a sweep over stores or experiments, jobs of another than the first find out themselves.
+        # In a sweep over stores or experiments, a job whose store or experiment is not the first's checks for itself.
         if not config.force and config.tracking == configs[0].tracking:
             run = store.finished_run(config, functools.partial(data_digest, config))
             if run is not None:

@@ -1,4 +1,4 @@
-"""Cells and architectures -> keras.Model. Knows nothing of training.
+"""Builds a keras.Model from the names of a cell and an architecture. Contains no training code.
 
 To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config.schema``, a file in ``conf/cell/``.
 """
@@ -22,17 +22,17 @@ from seqadd.models.protocol import AnswerModel, KerasFileModel
 def hard_sigmoid_of_keras2(x: keras.KerasTensor) -> keras.KerasTensor:
     """``clip(0.2 x + 0.5, 0, 1)``, any shape: the gates' activation in Keras 2.2 (``hard_sigmoid`` of its backend).
 
-    Keras 3's function of the name ``hard_sigmoid`` has another slope: ``relu6(x + 3) / 6``.
+    Keras 3's ``hard_sigmoid`` has another slope: ``relu6(x + 3) / 6``.
     """
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-#: What the recurrent layers' defaults were. Initialisers, the forget bias of 1 and Adam are the same in both.
+#: Defaults of the recurrent layers by era. Initialisers, the forget bias of 1 and Adam are the same in both eras.
 GATE_ACTIVATION = {"keras2": hard_sigmoid_of_keras2, "keras3": "sigmoid"}
 GRU_RESET_AFTER = {"keras2": False, "keras3": True}
 
 
-# A cell's function takes the width, the era and what ``recurrent`` takes: return_sequences, constant_input, name.
+# A cell's function takes the width, the era and the settings of ``recurrent``: return_sequences, constant_input, name.
 
 
 def lstm(units: int, era: str, **settings: Any) -> keras.layers.Layer:
@@ -41,7 +41,7 @@ def lstm(units: int, era: str, **settings: Any) -> keras.layers.Layer:
 
 
 def gru(units: int, era: str, **settings: Any) -> keras.layers.Layer:
-    """GRU with the era's gates and place of the reset gate: ``(batch, steps, features) -> (batch, [steps,] units)``."""
+    """GRU with the era's gates and reset gate position: ``(batch, steps, features) -> (batch, [steps,] units)``."""
     return recurrent.GRU(units, recurrent_activation=GATE_ACTIVATION[era], reset_after=GRU_RESET_AFTER[era], **settings)
 
 
@@ -65,7 +65,7 @@ CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
 
 
 def repeat_vector(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
-    """The article's main model: the encoder's last state, once for every character of the answer, into the decoder."""
+    """The article's main model: the decoder reads the encoder's last state at every character of the answer."""
     cell = CELLS[config.cell]
     assert config.decoder_units is not None
     return _chain(
@@ -94,7 +94,7 @@ def aligned(config: Config, question_length: int, answer_length: int, n_characte
 
 
 def _chain(question_shape: tuple[int, int], layers: Sequence[keras.layers.Layer], name: str) -> AnswerModel:
-    """The model of layers of which each takes what the one before puts out."""
+    """A model of layers in sequence: each layer takes the output of the previous one."""
     question = x = keras.Input(question_shape, name="question")
     for layer in layers:
         x = layer(x)
@@ -102,16 +102,16 @@ def _chain(question_shape: tuple[int, int], layers: Sequence[keras.layers.Layer]
 
 
 def _characters(n_characters: int) -> list[keras.layers.Layer]:
-    """A distribution over the alphabet at every step: ``(batch, steps, features) -> (batch, steps, n_characters)``."""
+    """A softmax over the alphabet at every step: ``(batch, steps, features) -> (batch, steps, n_characters)``."""
     return [
-        # TimeDistributed(Dense(...)) in the article: the same, but as one product for all steps.
+        # TimeDistributed(Dense(...)) in the article. Dense alone computes the same, as one product for all steps.
         keras.layers.Dense(n_characters, name="time_distributed_1"),
         keras.layers.Activation("softmax", name="activation_1"),
     ]
 
 
 def encoder_decoder(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
-    """The encoder's states start a decoder that reads its own answer: the article's second half; with attention too."""
+    """The encoder's states start a decoder that reads its own answer: the article's second half. Optional attention."""
     return build_encoder_decoder(
         functools.partial(CELLS[config.cell], era=config.era),
         config.cell,
@@ -123,8 +123,8 @@ def encoder_decoder(config: Config, question_length: int, answer_length: int, n_
     )
 
 
-# The three models that the article's second script compares, of a library of 2017 (seq2seq by F. Rahman, after its
-# source). docs/architectures.md says in what they differ from it, and what they are.
+# The three models that the article's second script compares, after the source of a library of 2017 (seq2seq by
+# F. Rahman). docs/architectures.md describes them, and their differences from that library.
 
 
 def repeat_vector_stacked(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
@@ -145,7 +145,7 @@ def repeat_vector_stacked(config: Config, question_length: int, answer_length: i
 
 
 def readout(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
-    """Seq2Seq: the encoder's states start a decoder that reads its own output, a vector and no character."""
+    """Seq2Seq: the encoder's states start a decoder that reads its own output, which is a vector, not a character."""
     cell = CELLS[config.cell]
     assert config.decoder_units is not None
     question = keras.Input((question_length, n_characters), name="question")
@@ -160,10 +160,10 @@ def readout(config: Config, question_length: int, answer_length: int, n_characte
 
 
 def pooled(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
-    """AttentionSeq2Seq: a sum of the outputs of an encoder in both directions, the same for every character.
+    """AttentionSeq2Seq: a weighted sum of a bidirectional encoder's outputs, the same for every character.
 
-    Its attention compares a state c and an output x by w_x x + w_c c, without a nonlinearity: the part of the state is
-    the same for all outputs, and no softmax over them sees it.
+    Its attention scores a state c and an output x by w_x x + w_c c, without a nonlinearity. The state's term is equal
+    for all outputs, so it cancels in the softmax over them.
     """
     cell = CELLS[config.cell]
     question = keras.Input((question_length, n_characters), name="question")
@@ -194,18 +194,18 @@ ARCHITECTURES: dict[str, Callable[[Config, int, int, int], AnswerModel]] = {
 
 
 def build_model(config: Config, question_length: int, answer_length: int, n_characters: int) -> AnswerModel:
-    """The model that the configuration names, with first weights that follow from its seed.
+    """Builds the model that the configuration names, with initial weights determined by its seed.
 
     Args:
-        config: names architecture, cell, era, widths and seed.
+        config: gives architecture, cell, era, widths and seed.
         question_length: characters in a question.
         answer_length: characters in an answer.
         n_characters: size of the alphabet.
 
     Returns:
-        Maps one-hot questions, shape ``(batch, question_length, n_characters)``, to probabilities of the answer's
-        characters, shape ``(batch, answer_length, n_characters)``; an ``EncoderDecoder`` is also given what it reads
-        of the answer. Layers are named as in the article's summary.
+        A model from one-hot questions, shape ``(batch, question_length, n_characters)``, to probabilities of the
+        answer's characters, shape ``(batch, answer_length, n_characters)``. An ``EncoderDecoder`` has a second input:
+        the characters of the answer that it reads. Layers are named as in the article's summary.
     """
     keras.utils.set_random_seed(config.seed)
     return ARCHITECTURES[config.architecture](config, question_length, answer_length, n_characters)

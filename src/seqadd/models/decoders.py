@@ -1,4 +1,4 @@
-"""Decoders: with attention, and with a readout that is fed back."""
+"""Decoders: one with attention, and one that reads its own readout."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqadd.data.vocabulary import BLANK
 
 @keras.saving.register_keras_serializable(package="seqadd")
 class ReadoutDecoder(keras.layers.Layer):
-    """The first readout and the states before it -> the readout after each step.
+    """A recurrent layer that reads its own readout: first readout and initial states -> the readout after each step.
 
     Args:
-        recurrent: of ``models.recurrent``.
-        units: width of a readout, tanh of the state.
-        steps: how many.
+        recurrent: a layer of ``models.recurrent``.
+        units: width of a readout, which is a dense layer with tanh on the state.
+        steps: the number of steps.
         name, trainable, dtype: as in Keras' layers.
     """
 
@@ -28,7 +28,7 @@ class ReadoutDecoder(keras.layers.Layer):
         self._steps = steps
 
     def get_config(self) -> dict[str, Any]:
-        """All that ``__init__`` takes."""
+        """All arguments of ``__init__``."""
         return {
             **super().get_config(),
             "recurrent": keras.saving.serialize_keras_object(self.recurrent),
@@ -42,7 +42,7 @@ class ReadoutDecoder(keras.layers.Layer):
         return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
 
     def build(self, first_shape: Any, states_shape: Any) -> None:
-        """Makes all weights, from the shapes of what ``call`` takes."""
+        """Creates all weights from the shapes of the inputs of ``call``."""
         batch, units = first_shape
         self.recurrent.build((batch, None, units))
         self._readout.build((batch, self.recurrent.units))
@@ -59,12 +59,12 @@ class ReadoutDecoder(keras.layers.Layer):
 
 
 class Memory(NamedTuple):
-    """What a decoder may look at, of questions of ``n`` characters.
+    """What a decoder attends to, for questions of ``n`` characters.
 
     Attributes:
-        outputs: the encoder's, ``(batch, n, units)``.
-        keys: what the state is compared with, same shape.
-        real: which characters are no padding, ``(batch, n)``, true or false.
+        outputs: outputs of the encoder, ``(batch, n, units)``.
+        keys: vectors that the state is compared with, same shape.
+        real: which characters are not padding, ``(batch, n)``, bool.
     """
 
     outputs: tf.Tensor
@@ -74,17 +74,17 @@ class Memory(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="seqadd")
 class AttentionDecoder(keras.layers.Layer):
-    """A recurrent layer that reads, beside its input, what its attention brings.
+    """A recurrent layer that reads its input and the attention's context.
 
     Args:
-        recurrent: of ``models.recurrent``, returning sequences, as wide as the encoder.
+        recurrent: a layer of ``models.recurrent`` that returns sequences, as wide as the encoder.
         score: ``additive``: v tanh(W state + U output), or ``dot``: the product of state and output.
         name, trainable, dtype: as in Keras' layers.
     """
 
     def __init__(self, recurrent: Any, score: str, name: str | None = None, **settings: Any) -> None:
         super().__init__(name=name, **settings)
-        #: What each output is called by whoever looks inside.
+        #: The names that ``inspect`` gives to the outputs.
         self.output_names = (self.name, "alignment_1")
         self.recurrent = recurrent
         self._score = score
@@ -98,7 +98,7 @@ class AttentionDecoder(keras.layers.Layer):
             self._attention = keras.layers.Attention(name="score", dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """All that ``__init__`` takes."""
+        """All arguments of ``__init__``."""
         recurrent = keras.saving.serialize_keras_object(self.recurrent)
         return {**super().get_config(), "recurrent": recurrent, "score": self._score}
 
@@ -108,7 +108,7 @@ class AttentionDecoder(keras.layers.Layer):
         return cls(**{**config, "recurrent": keras.saving.deserialize_keras_object(config["recurrent"])})
 
     def build(self, read_shape: Any, question_shape: Any, outputs_shape: Any, states_shape: Any) -> None:
-        """Makes all weights, from the shapes of what ``call`` takes."""
+        """Creates all weights from the shapes of the inputs of ``call``."""
         batch, _, characters = read_shape
         units = outputs_shape[-1]
         self._query.build((batch, units))
@@ -117,16 +117,16 @@ class AttentionDecoder(keras.layers.Layer):
         self.recurrent.build((batch, None, characters + units))
 
     def build_memory(self, question: tf.Tensor, outputs: tf.Tensor) -> Memory:
-        """What there is to look at.
+        """Builds the memory that ``attend`` reads.
 
         Args:
             question: one-hot, ``(batch, n, 12)``.
-            outputs: the encoder's, ``(batch, n, units)``.
+            outputs: outputs of the encoder, ``(batch, n, units)``.
         """
         return Memory(outputs, self._key(outputs), question[:, :, BLANK] < 0.5)
 
     def attend(self, states: list[tf.Tensor], memory: Memory) -> tuple[tf.Tensor, tf.Tensor]:
-        """What the attention brings, ``(batch, units)``, and where it looked: shares of 1, ``(batch, n)``."""
+        """The attention's context, ``(batch, units)``, and its alignment: weights that sum to 1, ``(batch, n)``."""
         query = self._query(states[0])[:, None]
         context, alignment = self._attention(
             [query, memory.outputs, memory.keys], mask=[None, memory.real], return_attention_scores=True
@@ -136,7 +136,7 @@ class AttentionDecoder(keras.layers.Layer):
     def step(
         self, read: tf.Tensor, states: list[tf.Tensor], memory: Memory, barrier: Any = lambda x: x
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """The next states, what was brought and the alignment, for the character before, one-hot ``(batch, 12)``."""
+        """The next states, the context and the alignment, given the previous character ``read``, ``(batch, 12)``."""
         context, alignment = self.attend(states, memory)
         inputs = self.recurrent.append_bias_input(tf.concat([read, context], axis=1))
         return self.recurrent.step(inputs, states, barrier), context, alignment
@@ -144,12 +144,12 @@ class AttentionDecoder(keras.layers.Layer):
     def call(
         self, read: tf.Tensor, question: tf.Tensor, outputs: tf.Tensor, states: list[tf.Tensor]
     ) -> list[tf.Tensor]:
-        """All steps, each told what it reads.
+        """Runs all steps with given inputs.
 
         Args:
-            read: one-hot, ``(batch, steps, 12)``.
-            question, outputs: for ``remember``.
-            states: those before the first step.
+            read: the previous characters, one-hot, ``(batch, steps, 12)``.
+            question, outputs: as for ``build_memory``.
+            states: the states before the first step.
 
         Returns:
             The states after each step, ``(batch, steps, units)``, and the alignments, ``(batch, steps, n)``.

@@ -1,9 +1,9 @@
-"""An encoder whose states start a decoder that reads its own answer: questions and answers of any length in a batch.
+"""The encoder-decoder: the encoder's states start a decoder that reads its own answer. A batch may mix lengths.
 
 After Cho et al. 2014 (arXiv 1406.1078), Sutskever et al. 2014 (arXiv 1409.3215) and the article's second half; with
-attention after Bahdanau et al. 2015 (arXiv 1409.0473). The blank begins an answer and ends it, as ``</s>`` does
-elsewhere; in a question it is padding, and is skipped. Training model, encoder and single step share their layers, for
-they are one object.
+attention after Bahdanau et al. 2015 (arXiv 1409.0473). The blank begins and ends an answer, as ``</s>`` does elsewhere;
+in a question it is padding, and the encoder skips it. Training model, encoder and single step are one object and share
+their layers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from seqadd.models.protocol import KerasFileModel
 _N = len(CHARACTERS)
 
 States = list[tf.Tensor]
-_NEVER = -1e9  # a logarithm of a probability below all others, and finite
+_NEVER = -1e9  # a log probability, finite and below all real ones
 
 
 def until_eos_mask(answers: tf.Tensor) -> tf.Tensor:
-    """Which characters of answers count: those of the number, and the blank that ends it.
+    """The mask of the characters that count: those of the number, and the blank that ends it.
 
     Args:
         answers: ids, shape ``(batch, answer_length)``.
@@ -38,7 +38,7 @@ def until_eos_mask(answers: tf.Tensor) -> tf.Tensor:
 
 
 def shift_right(answers: tf.Tensor) -> tf.Tensor:
-    """What the decoder reads when it is taught: at each place the right character of the place before, one-hot.
+    """The decoder's input under teacher forcing: at each position the correct previous character, one-hot.
 
     Args:
         answers: ids, shape ``(batch, answer_length)``.
@@ -48,11 +48,11 @@ def shift_right(answers: tf.Tensor) -> tf.Tensor:
 
 
 class Encoded(NamedTuple):
-    """What the encoder hands over.
+    """The encoder's result, which the decoder takes.
 
     Attributes:
-        states: that the decoder starts with, each ``(batch, units)``.
-        context: the last of them that is an output, for a decoder that peeks; None for others.
+        states: the decoder's initial states, each ``(batch, units)``.
+        context: the encoder's last output, for a decoder that peeks; None for others.
         memory: for a decoder with attention; None for others.
     """
 
@@ -63,14 +63,14 @@ class Encoded(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="seqadd")
 class EncoderDecoder(KerasFileModel):
-    """Maps one-hot questions and what is read of the answers to probabilities of the answers' characters.
+    """Maps one-hot questions and the previous characters of the answers to probabilities of the answers' characters.
 
     Args:
-        inputs, outputs: of a graph that ``build_encoder_decoder`` has made, or that Keras copies when it loads a model.
+        inputs, outputs: of a graph that ``build_encoder_decoder`` made, or its copy that Keras makes on loading.
         name, trainable: as in ``keras.Model``.
 
     Raises:
-        ValueError: for another graph.
+        ValueError: for any other graph.
     """
 
     reads_answer = True
@@ -88,24 +88,24 @@ class EncoderDecoder(KerasFileModel):
         if attention is not None:
             read, _, encoded, *states = attention.input
             outputs, alignment = attention.output
-            # A second time what the decoder has had already: little work, and there it is for whoever looks inside.
+            # Computes the decoder's input once more, which is cheap, so that ``inspect`` has it as a tensor.
             context = keras.layers.Dot(axes=(2, 1))([alignment, encoded])
             inside[decoder.name] = (decoder, [keras.layers.Concatenate()([read, context]), *states], outputs)
         self._encoder, self._decoder, self._attention = encoder, decoder, attention
         self._characters, self._softmax = characters, softmax
         self._peek = any(isinstance(layer, keras.layers.RepeatVector) for layer in self.layers)
-        #: For whoever looks inside: recurrent layers within others, by name, with tensors of their inputs and output.
+        #: For ``inspect``: recurrent layers inside other layers, by name, with the tensors of their inputs and output.
         self.inside = inside
         self.answer_length = self.inputs[1].shape[1]
 
     def encode(self, questions: tf.Tensor) -> Encoded:
-        """What the decoder starts with, for one-hot questions of any length, ``(batch, n, 12)``.
+        """Encodes one-hot questions of any length, ``(batch, n, 12)``, for the decoder.
 
         Raises:
-            NotImplementedError: for a model whose policy is another than float32 or float64.
+            NotImplementedError: for a model whose policy is neither float32 nor float64.
         """
         policy = self._decoder.dtype_policy.name
-        if policy not in ("float32", "float64"):  # steps outside of Keras' layers, whose weights nobody casts
+        if policy not in ("float32", "float64"):  # a step runs outside of Keras' layers, so Keras casts no weights
             raise NotImplementedError(
                 f"{self.name} answers on its own in float32 or float64; its policy is {policy}: build it under another"
             )
@@ -117,13 +117,13 @@ class EncoderDecoder(KerasFileModel):
     def step(
         self, read: tf.Tensor, states: States, encoded: Encoded, barrier: Any = lambda x: x
     ) -> tuple[tf.Tensor, States]:
-        """One character of the answer.
+        """Predicts one character of the answer.
 
         Args:
-            read: the character before, one-hot, ``(batch, 12)``.
-            states: those before.
-            encoded: of the questions.
-            barrier: as for a step of ``models.recurrent``.
+            read: the previous character, one-hot, ``(batch, 12)``.
+            states: the previous states.
+            encoded: the encoded questions.
+            barrier: as for ``step`` in ``models.recurrent``.
 
         Returns:
             Probabilities ``(batch, 12)``, and the next states.
@@ -144,14 +144,14 @@ class EncoderDecoder(KerasFileModel):
         return self([questions, shift_right(answers)], training=training)
 
     def greedy_decode(self, questions: tf.Tensor, longest: int | None = None) -> tf.Tensor:
-        """Answers that it gives on its own, always the most probable character: it sees no right answer.
+        """Answers with the most probable character at each step, without any correct answer.
 
         Args:
             questions: one-hot, ``(batch, n, 12)``.
-            longest: characters of an answer at most, the blank that ends it included; None for ``answer_length``.
+            longest: maximal length of an answer, the blank that ends it included; None for ``answer_length``.
 
         Returns:
-            Probabilities, ``(batch, longest, 12)``; after the blank that ends an answer there are blanks alone.
+            Probabilities, ``(batch, longest, 12)``; after the blank that ends an answer all characters are blanks.
         """
         questions = self._as_input(questions)
         encoded = self.encode(questions)
@@ -168,12 +168,13 @@ class EncoderDecoder(KerasFileModel):
         return tf.stack(each, axis=1)
 
     def scheduled_sampling_forward(self, questions: tf.Tensor, answers: tf.Tensor, forced: tf.Tensor) -> tf.Tensor:
-        """The probabilities of each character where the decoder is given the one before, or reads its own.
+        """The probabilities of each character when the decoder reads the correct previous character or its own.
 
         Args:
             questions: one-hot, ``(batch, n, 12)``.
             answers: ids, ``(batch, answer_length)``.
-            forced: whether, at each place, ``(batch, answer_length)``; the first place always reads the blank.
+            forced: where the decoder reads the correct character, ``(batch, answer_length)``; at the first position it
+                always reads the blank.
         """
         questions = self._as_input(questions)
         encoded = self.encode(questions)
@@ -186,16 +187,16 @@ class EncoderDecoder(KerasFileModel):
         return tf.stack(each, axis=1)
 
     def beam_search(self, questions: tf.Tensor, width: int, longest: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """The most probable answers that are found when, at each character, the ``width`` best beginnings are kept.
+        """The most probable answers that beam search finds: it keeps the ``width`` best prefixes at each character.
 
         Args:
             questions: one-hot, ``(batch, n, 12)``.
-            width: at least 1; 1 is what ``greedy_decode`` does.
+            width: at least 1; 1 is equivalent to ``greedy_decode``.
             longest: as for ``greedy_decode``.
 
         Returns:
-            Ids, ``(batch, width, longest)``, the most probable first, and the logarithms of the whole answers'
-            probabilities, ``(batch, width)``; below -1e8 where there were fewer answers than ``width``.
+            Ids, ``(batch, width, longest)``, the most probable answer first, and the log probabilities of the whole
+            answers, ``(batch, width)``; below -1e8 if there were fewer answers than ``width``.
         """
         questions = self._as_input(questions)
         n, dtype = tf.shape(questions)[0], questions.dtype
@@ -204,7 +205,7 @@ class EncoderDecoder(KerasFileModel):
         )
         states = encoded.states
         answers = tf.zeros((n, width, 0), tf.int32)
-        # All beginnings of a question are the same one, and must not be counted as many.
+        # At first all prefixes of a question are the same empty one, which must count once only.
         scores = tf.tile(tf.constant([[0.0] + [_NEVER] * (width - 1)], dtype), [n, 1])
         read = tf.one_hot(tf.fill([n * width], BLANK), _N, dtype=dtype)
         ended = tf.zeros((n, width), tf.bool)
@@ -223,11 +224,11 @@ class EncoderDecoder(KerasFileModel):
         return answers, scores
 
     def _as_input(self, one_hot: tf.Tensor) -> tf.Tensor:
-        """In the numbers that the model computes with."""
+        """Casts to the dtype that the model computes in."""
         return tf.cast(one_hot, self._decoder.compute_dtype)
 
     def inner_inputs(self, questions: tf.Tensor) -> list[tf.Tensor]:
-        """The questions, and what it reads of its own answers."""
+        """The questions, and the characters that the decoder reads of its own answers."""
         return [tf.convert_to_tensor(questions), shift_right(tf.argmax(self.greedy_decode(questions), axis=-1))]
 
 
@@ -241,16 +242,16 @@ def build_encoder_decoder(
     peek: bool = False,
     score: str | None = None,
 ) -> EncoderDecoder:
-    """An encoder with a decoder that has fresh weights.
+    """Builds an encoder-decoder with initial weights.
 
     Args:
         recurrent: makes a recurrent layer of ``models.recurrent``: (units, **settings) -> layer.
-        cell: what the layers are called after.
-        units: of encoder and decoder, for the states of one are those of the other.
+        cell: name of the cell, the prefix of the layers' names.
+        units: width of encoder and decoder, equal because the decoder starts with the encoder's states.
         question_length: characters in a question, padding included.
         answer_length: characters in an answer, the blank that ends it included.
-        peek: whether every step of the decoder reads the encoder's last output too, as in Cho et al. 2014.
-        score: of attention, ``additive`` or ``dot``; None for a decoder without.
+        peek: whether every step of the decoder also reads the encoder's last output, as in Cho et al. 2014.
+        score: the attention's score, ``additive`` or ``dot``; None for a decoder without attention.
     """
     encoder = recurrent(
         units, return_sequences=score is not None, return_state=True, skip_blanks=True, name=f"{cell}_1"
@@ -280,5 +281,5 @@ def _blanks(questions: tf.Tensor) -> tf.Tensor:
 
 
 def _most_probable(probabilities: tf.Tensor) -> tf.Tensor:
-    """One-hot, ``(batch, 12) -> (batch, 12)``."""
+    """The most probable character, one-hot: ``(batch, 12) -> (batch, 12)``."""
     return tf.one_hot(tf.argmax(probabilities, axis=-1), _N, dtype=probabilities.dtype)

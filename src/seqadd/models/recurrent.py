@@ -1,17 +1,18 @@
-"""Keras' recurrent layers with the loop over the steps written for XLA: same weights, same arithmetic, less time.
+"""Keras' recurrent layers with the loop over the steps unrolled for XLA: same weights, same arithmetic, less time.
 
-Four things that no compiler does for them (docs/performance.md has the figures):
+Four optimizations that no compiler applies to Keras' layers (docs/performance.md has the figures):
 
-- The first step starts from nothing, so it has no product with a state.
-- A decoder that sees the same input at every step multiplies it with its weights once, and its gradient likewise.
-- Elsewhere input, bias and state enter a step through one product, and not through two whose results every gate adds
-  up again, in the gradient too.
-- The steps are chained: a state is used several times by the next step, in the gradient above all. XLA fuses cheap
-  operations into each of their uses, and so computes the whole chain of earlier steps again for every use of a state.
-  Here it is computed once (see ``fusion_barrier``).
+- The first step has no previous state, so it computes no product with a state.
+- A decoder with the same input at every step multiplies that input with its weights once, also in the gradient.
+- Otherwise input, bias and state enter a step through one product, instead of two whose results every gate adds up;
+  also in the gradient.
+- The next step uses a state several times, most of all in the gradient. XLA fuses cheap operations into each of their
+  uses, and so would compute the whole chain of earlier steps again for every use of a state. Here each state is
+  computed once (see ``fusion_barrier``).
 
-Models of these layers are saved and loaded as any of Keras: ``model.save("model.keras")``, and, with this module
-imported, ``keras.models.load_model("model.keras")``. Of a model of ``seqadd.models.architectures`` it is that module.
+Models of these layers are saved and loaded like any Keras model: ``model.save("model.keras")`` and, after an import of
+this module, ``keras.models.load_model("model.keras")``. To load a model of ``seqadd.models.architectures``, import that
+module instead.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ from seqadd.data.vocabulary import BLANK
 
 @tf.custom_gradient
 def fusion_barrier(x: tf.Tensor, one: tf.Tensor) -> Any:
-    """``x``, any shape, in a form that XLA does not fuse into more than one use; its gradient likewise.
+    """Returns ``x``, any shape, in a form that XLA does not fuse into more than one use; also for the gradient.
 
-    A division counts as expensive, and expensive operations are not repeated. Dividing by 1 is exact.
+    XLA treats a division as expensive, and does not duplicate expensive operations. A division by 1 is exact.
 
     Args:
         x: any tensor.
-        one: a scalar 1.0 that the compiler cannot know to be 1, or it would drop the division.
+        one: a scalar 1.0 that the compiler cannot recognize as 1; otherwise it would drop the division.
     """
     return x / one, lambda gradient: (gradient / one, None)
 
 
 @tf.custom_gradient
 def joint_product(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> Any:
-    """``inputs @ weights[:n] + state @ weights[n:]`` as one product, and one for the gradient of the weights.
+    """``inputs @ weights[:n] + state @ weights[n:]`` as one product; the gradient of the weights is one product too.
 
     Args:
         inputs: ``(batch, n)``.
@@ -51,7 +52,7 @@ def joint_product(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> An
     n = inputs.shape[1]
 
     def gradients(of_product: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        # Two products where autodiff makes one: nobody asks for that of one-hot characters, so it is never computed.
+        # Two products instead of autodiff's one: the gradient of one-hot inputs is not used, so it is never computed.
         of_inputs = tf.matmul(of_product, weights[:n], transpose_b=True)
         of_state = tf.matmul(of_product, weights[n:], transpose_b=True)
         return of_inputs, of_state, tf.matmul(both, of_product, transpose_a=True)
@@ -61,7 +62,7 @@ def joint_product(inputs: tf.Tensor, state: tf.Tensor, weights: tf.Tensor) -> An
 
 Barrier = Callable[[tf.Tensor], tf.Tensor]
 
-#: What of the settings of Keras' layers the steps below follow; of the others they take the defaults.
+#: The settings of Keras' layers that the steps below support; all other settings have their defaults.
 _SETTINGS = frozenset(
     {"recurrent_activation", "reset_after", "return_sequences", "return_state", "go_backwards"}
     | {"name", "trainable", "dtype"}
@@ -69,13 +70,13 @@ _SETTINGS = frozenset(
 
 
 class UnrolledRNN:
-    """The loop over the steps; a subclass says what one step does.
+    """The loop over the steps; a subclass defines one step.
 
     Args of the subclasses:
         units: width of the state.
-        return_sequences: whether every step's output is returned, or the last one's.
-        constant_input: a promise that the input is the same at every step, as behind ``RepeatVector``.
-        skip_blanks: whether a step whose input is the one-hot blank leaves the states as they are.
+        return_sequences: whether the output of every step is returned; otherwise that of the last step.
+        constant_input: the caller's guarantee that the input is the same at every step, as after ``RepeatVector``.
+        skip_blanks: whether a step whose input is the one-hot blank leaves the states unchanged.
         recurrent_activation, reset_after, return_state, go_backwards, name, trainable, dtype: as in Keras' layer.
     """
 
@@ -91,7 +92,7 @@ class UnrolledRNN:
 
     def __init__(self, units: int, *, constant_input: bool = False, skip_blanks: bool = False, **settings: Any) -> None:
         unknown = settings.keys() - _SETTINGS
-        if unknown:  # Keras' layer would take it, and the steps below ignore it
+        if unknown:  # Keras' layer would accept it, but the steps below would ignore it
             raise NotImplementedError(f"{type(self).__name__} of seqadd knows no {', '.join(sorted(unknown))}")
         super().__init__(units, **settings)  # type: ignore[call-arg]
         if self.variable_dtype == "bfloat16":
@@ -101,10 +102,10 @@ class UnrolledRNN:
             )
         self.constant_input = constant_input
         self.skip_blanks = skip_blanks
-        self.use_cudnn = False  # or keras.layers.Bidirectional would compute, on a GPU, with the weights alone
+        self.use_cudnn = False  # or keras.layers.Bidirectional would bypass ``call`` on a GPU and use cuDNN's cell
 
     def get_config(self) -> dict[str, Any]:
-        """All that ``__init__`` takes. Keras' own layers refuse it, for they know no skipping of blanks."""
+        """All arguments of ``__init__``. Keras' own layers refuse them, because they do not know ``skip_blanks``."""
         config = super().get_config()  # type: ignore[misc]
         return {
             "units": self.units,
@@ -120,19 +121,20 @@ class UnrolledRNN:
         mask: Any = None,
         training: bool = False,
     ) -> Any:
-        """``(batch, steps, features) -> (batch, [steps,] units)``; without an initial state it is zero.
+        """``(batch, steps, features) -> (batch, [steps,] units)``.
 
-        With ``return_state`` a list of that and the last states, each ``(batch, units)``.
+        With ``return_state`` it returns a list of that output and the last states, each ``(batch, units)``.
 
         Args:
-            sequences: of a number of steps that is known, at least 1.
-            initial_state: a list of the states, each ``(batch, units)``; a single one may come without a list.
+            sequences: the inputs; the number of steps must be known, and at least 1.
+            initial_state: a list of the states, each ``(batch, units)``; a single state may come without a list. None
+                for zeros.
             mask: must be None.
-            training: changes nothing.
+            training: has no effect.
 
         Raises:
             NotImplementedError: for a mask.
-            ValueError: for states of another number or shape, and for steps without a number.
+            ValueError: for the wrong number or shape of states, and for an unknown number of steps, or 0.
         """
         if mask is not None:
             raise NotImplementedError("these layers take sequences of one length, without a mask")
@@ -147,7 +149,7 @@ class UnrolledRNN:
         if self.constant_input:
             inputs_of_steps = [sequences[:, 0] @ self.cell.kernel + self.bias] * sequences.shape[1]
         else:
-            with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the one is for the bias
+            with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the 1 multiplies the bias
             inputs_of_steps = tf.unstack(with_one, axis=1)
         barrier = self.barrier(sequences)
         states = None if initial_state is None else self._as_states(initial_state, sequences)
@@ -176,36 +178,37 @@ class UnrolledRNN:
 
     @staticmethod
     def barrier(sequences: tf.Tensor) -> Barrier:
-        """For ``step``: ``fusion_barrier``, with a 1 made of any input of shape ``(batch, steps, features)``."""
-        # Of a batch that may be empty, a sum of nothing; of others the number itself, for the sake of the same program.
+        """``fusion_barrier`` for ``step``, with a 1 computed from an input of shape ``(batch, steps, features)``."""
+        # If the batch size is unknown, and so may be 0, a sum, which is 0 over no rows; otherwise the number itself,
+        # so that the compiled program stays the same.
         any_number = sequences[0, 0, 0] if sequences.shape[0] else tf.reduce_sum(sequences[:1, 0, 0])
-        one = 1.0 + 0.0 * any_number  # not simplified, since 0 times NaN is not 0
-        one = tf.where(tf.math.is_finite(any_number), one, tf.ones_like(one))  # a row's NaN is no other row's
+        one = 1.0 + 0.0 * any_number  # the compiler cannot simplify it, because 0 times NaN is not 0
+        one = tf.where(tf.math.is_finite(any_number), one, tf.ones_like(one))  # one row's NaN must not reach other rows
         return lambda x: fusion_barrier(x, one)
 
     def append_bias_input(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Inputs of one step, ``(batch, features)``, as ``step`` wants them."""
-        return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)  # the one is for the bias
+        """Converts inputs of one step, ``(batch, features)``, to those that ``step`` takes."""
+        return tf.concat([inputs, tf.ones_like(inputs[:, :1])], axis=1)  # the 1 multiplies the bias
 
     def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
         """The next states, each ``(batch, units)``.
 
         Args:
-            inputs: for ``preactivation``.
-            states: those before; None for zeros.
-            barrier: to be put around what is cheap to compute and used more than once.
+            inputs: as ``preactivation`` takes them.
+            states: the previous states; None for zeros.
+            barrier: to be applied to results that are cheap to compute and used more than once.
         """
         raise NotImplementedError
 
     @property
     def bias(self) -> tf.Tensor:
-        """What a step adds to its products, ``(gates * units,)``."""
+        """The bias that a step adds to its products, ``(gates * units,)``."""
         return self.cell.bias
 
     def preactivation(self, inputs: tf.Tensor, state: tf.Tensor | None, columns: slice = slice(None)) -> tf.Tensor:
         """``inputs @ kernel + bias + state @ recurrent_kernel``, or some of its ``gates * units`` columns."""
         recurrent_kernel = self.cell.recurrent_kernel[:, columns]
-        if self.constant_input:  # weighed already
+        if self.constant_input:  # ``call`` has multiplied the input with the kernel already
             return inputs[:, columns] if state is None else inputs[:, columns] + state @ recurrent_kernel
         weights = tf.concat([self.cell.kernel[:, columns], self.bias[None, columns]], axis=0)
         if state is None:

@@ -1,4 +1,4 @@
-"""Arrays -> matplotlib Figures; decides nothing, saves nothing."""
+"""Draws arrays as matplotlib Figures. Computes no results and saves no files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by people who are colour-blind.
+# The palette of Okabe and Ito, which colour-blind people can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-#: Limits of an axis for shares; a line at 0 or 1 is beside the frame and not in it.
+#: Limits of an axis for fractions; wider than 0..1, so that a line at 0 or 1 does not lie on the frame.
 FRACTIONS = (-0.02, 1.02)
 
 
@@ -27,8 +27,8 @@ def learning_curve(history: Sequence[dict[str, float]], title: str) -> Figure:
     """``acc`` and ``val_acc`` (fractions of characters) over the epochs of one run.
 
     Args:
-        history: one dict an epoch with ``epoch``, ``acc`` and ``val_acc``.
-        title: what the run is called.
+        history: one dict per epoch with ``epoch``, ``acc`` and ``val_acc``.
+        title: name of the run.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -44,13 +44,13 @@ def learning_curve(history: Sequence[dict[str, float]], title: str) -> Figure:
 
 
 def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.DataFrame, metric: str) -> Figure:
-    """A metric over the epochs, a colour for each column of the table: thin lines seeds, the thick one their mean.
+    """A metric over the epochs, in one colour per column of the table: thin lines are seeds, thick ones their mean.
 
     Args:
         curves: as ``comparison.curves.learning_curves`` returns them.
-        labels: what the columns are called.
+        labels: names of the columns.
         summary: as ``comparison.table.summarize`` returns it; its published numbers are drawn as diamonds.
-        metric: which metric.
+        metric: name of the metric.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -62,7 +62,7 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
             axes.plot(of_seed["epoch"], of_seed["value"], color=colour, linewidth=0.6, alpha=0.5)
         n = len(by_seed)
         at_epoch = of_column.groupby("epoch")["value"]
-        mean = at_epoch.mean()[at_epoch.count() == n]  # where some seeds have ended, a mean of the others would jump
+        mean = at_epoch.mean()[at_epoch.count() == n]  # without epochs that some seeds lack: the mean would jump there
         if len(mean):
             axes.plot(mean.index, mean, color=colour, linewidth=2, label=f"{label} ({n} seed{'s' * (n > 1)})")
         known = summary[(summary["column"] == index) & (summary["metric"] == metric) & summary["published"].notna()]
@@ -81,11 +81,11 @@ def learning_curves(curves: pd.DataFrame, labels: Sequence[str], summary: pd.Dat
 
 @dataclass(frozen=True)
 class Line:
-    """A quantity over the epochs, or over anything else, of several seeds.
+    """A curve of several seeds, over the epochs or any other quantity.
 
     Attributes:
-        label: what it is called.
-        colour: index into ``COLOURS``; above them they come again, with dashes.
+        label: name of the curve.
+        colour: index into ``COLOURS``; higher indexes repeat the colours with dashed lines.
         by_seed: x and y of each seed.
         markers: whether the mean is marked at each x.
     """
@@ -98,13 +98,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot of several side by side.
+    """One of several plots side by side.
 
     Attributes:
-        title: above it.
-        lines: from back to front.
+        title: title of the plot.
+        lines: the curves, from back to front.
         published: x, y and colour of each published number.
-        ceilings: label and height of each line that cannot be crossed.
+        ceilings: label and height of each horizontal line that marks an upper bound.
     """
 
     title: str
@@ -121,9 +121,9 @@ def panels(
     limits: tuple[float, float] | None = FRACTIONS,
     logarithmic: bool = False,
 ) -> Figure:
-    """Panels side by side on the same scales: thin lines are seeds, thick ones their mean, diamonds published.
+    """Panels side by side, with one y axis: thin lines are seeds, thick ones their mean, diamonds published numbers.
 
-    Panels with the same lines have one legend.
+    Panels with the same lines share one legend.
     """
     figure = Figure(figsize=(max(8.0, 4.2 * len(shown)), 4.5), layout="constrained")
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
@@ -144,7 +144,7 @@ def panels(
 
 
 def _draw_line(axes: Axes, line: Line) -> None:
-    """The seeds of a line, if there are several, and their mean."""
+    """Draws the seeds of a line, if there are several, and their mean."""
     again, index = divmod(line.colour, len(COLOURS))
     colour, style = COLOURS[index], ("-", "--", ":")[again % 3]
     marker = "o" if line.markers else None
@@ -157,7 +157,7 @@ def _draw_line(axes: Axes, line: Line) -> None:
 
 
 def _draw_references(axes: Axes, panel: Panel) -> None:
-    """What a panel's lines are held against: published numbers and ceilings."""
+    """Draws the published numbers and ceilings of a panel."""
     for x, y, colour_index in panel.published:
         colour = COLOURS[colour_index % len(COLOURS)]
         axes.scatter([x], [y], color=colour, marker="D", edgecolor="black", zorder=3)
@@ -168,7 +168,7 @@ def _draw_references(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_legends(figure: Figure, every: Sequence[Axes]) -> None:
-    """One legend for panels with the same lines, else one for each."""
+    """Draws one legend if all panels have the same lines, else one for each."""
     legends = [axes.get_legend_handles_labels() for axes in every]
     if len(every) > 1 and all(labels == legends[0][1] for _, labels in legends):
         figure.legend(*legends[0], loc="outside lower center", ncols=4, fontsize="small")
@@ -178,7 +178,7 @@ def _draw_legends(figure: Figure, every: Sequence[Axes]) -> None:
 
 
 def _mean_line(by_seed: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tuple[list[float], list[float]]:
-    """The mean over the seeds, where all of them have a value."""
+    """The mean over the seeds at each x for which all seeds have a value."""
     values: dict[float, list[float]] = {}
     for x, y in by_seed:
         for at, value in zip(x, y, strict=True):
@@ -189,14 +189,14 @@ def _mean_line(by_seed: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tu
 
 @dataclass(frozen=True)
 class Row:
-    """A published number beside the runs.
+    """A published number and the runs that it is compared with.
 
     Attributes:
-        label: what was measured.
-        values: of each seed.
-        low, high: where one more run falls in 95 of 100 cases.
-        published: the number.
-        verdict: in words, as in ``claims.verdicts``.
+        label: name of the measurement.
+        values: value of each seed.
+        low, high: the interval that contains another run in 95 of 100 cases.
+        published: the published number.
+        verdict: the verdict in words, as in ``claims.verdicts``.
     """
 
     label: str
@@ -207,12 +207,12 @@ class Row:
     verdict: str
 
 
-#: Told apart by people who are colour-blind, and by their markers.
+#: Colour and marker of each verdict; colour-blind people can distinguish both.
 VERDICTS = {"reproduced": ("#009E73", "D"), "not reproduced": ("#D55E00", "X"), "undecided": ("#999999", "s")}
 
 
 def intervals(rows: Sequence[Row], xlabel: str) -> Figure:
-    """A row for each published number: dots are seeds, the bar is where one more run falls, the marker the number."""
+    """One row per published number: dots are seeds, the bar is the 95 % interval of a run, the marker the number."""
     figure = Figure(figsize=(8, 1.2 + 0.3 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for height, row in enumerate(reversed(rows)):
@@ -232,7 +232,7 @@ def intervals(rows: Sequence[Row], xlabel: str) -> Figure:
 
 
 def histograms(arrays: Mapping[str, npt.NDArray[np.floating[Any]]], title: str) -> Figure:
-    """How the values of each array are spread, a panel each; counts on a logarithmic scale, so that tails are seen."""
+    """A histogram of each array's values, one panel each; counts on a logarithmic scale, so that tails are visible."""
     columns = 3
     rows = -(-len(arrays) // columns)
     figure = Figure(figsize=(9, 0.5 + 2.1 * rows), layout="constrained")
@@ -258,10 +258,10 @@ class Tried:
     """A trial of a search.
 
     Attributes:
-        number: from 0.
-        value: of what was sought; of a trial that was pruned, the last there is.
-        pruned: whether it was given up.
-        params: what was tried.
+        number: number of the trial, from 0.
+        value: value of the objective; for a pruned trial its last value.
+        pruned: whether the pruner stopped the trial.
+        params: values of the searched keys.
     """
 
     number: int
@@ -271,14 +271,14 @@ class Tried:
 
 
 def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, logarithmic: Sequence[str]) -> Figure:
-    """The value of each trial in their order with the best so far, and below it over each of the keys.
+    """The value of each trial in order, with the best so far; below it the values over each searched key.
 
     Args:
-        trials: at least one, in their order.
-        ylabel: what was sought.
-        title: above all.
-        least: whether the least is the best, not the greatest.
-        logarithmic: the keys on a logarithmic scale.
+        trials: at least one trial, in order.
+        ylabel: name of the objective.
+        title: title of the figure.
+        least: whether the least value is the best; otherwise the greatest.
+        logarithmic: the keys that have a logarithmic scale.
     """
     keys = list(trials[0].params)
     columns = min(4, len(keys))
@@ -329,7 +329,7 @@ def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, log
 
 
 def _in_order(values: Sequence[float | str]) -> list[str]:
-    """Texts among which was chosen, numbers by their size; none where the values are numbers."""
+    """The distinct texts in order, by size if all of them are numbers; empty if the values are not texts."""
     texts = {value for value in values if isinstance(value, str)}
     try:
         return sorted(texts, key=float)
@@ -341,13 +341,13 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def saturation(table: pd.DataFrame, title: str) -> Figure:
-    """A mark for each unit of each gate and state: how often it is near its lower and its upper limit.
+    """A scatter plot of how often each unit of each gate and state is near its lower and its upper limit.
 
-    A unit in the upper left or the lower right corner is always at the same limit; at the lower left never at one.
+    A unit in the upper left or lower right corner is always at the same limit, a unit in the lower left corner never.
 
     Args:
         table: as ``saturation.saturation`` returns it.
-        title: above all.
+        title: title of the figure.
     """
     layers = list(dict.fromkeys(table["layer"]))
     figure = Figure(figsize=(max(5.0, 4.5 * len(layers)), 4.8), layout="constrained")
@@ -372,12 +372,12 @@ def saturation(table: pd.DataFrame, title: str) -> Figure:
 
 
 def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> Figure:
-    """How right answers are at each place, and by the number of carries.
+    """The accuracy at each position of the answer, and by the number of carries.
 
     Args:
         by_place: as ``error_analysis.by_place`` returns it.
         by_carries: as ``error_analysis.by_carries`` returns it.
-        title: above both.
+        title: title of the figure.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     figure.suptitle(title)

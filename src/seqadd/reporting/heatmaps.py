@@ -1,7 +1,7 @@
-"""Two-dimensional arrays with named axes -> matplotlib Figures of heatmaps; decides nothing, saves nothing.
+"""Draws two-dimensional arrays with named axes as matplotlib heatmaps. Computes no results and saves no files.
 
-Two scales, told apart by people who are colour-blind: what has a sign goes from blue over white to red, what has none
-from white to blue. Panels that are compared share one.
+There are two colour scales, which colour-blind people can distinguish: signed values go from blue over white to red,
+unsigned values from white to blue. Panels that are compared share one scale.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _SIGNED, _UNSIGNED = "RdBu_r", "Blues"
-# Inches: the page's width, a cell's height, what a title and the axes take beside the cells.
+# In inches: the page's width, a cell's height, and the height of a panel's title and axes.
 _WIDTH, _CELL, _AROUND = 10.0, 0.27, 0.85
-# Panels with so many columns or fewer share a line with another.
+# A panel with at most this many columns shares its line with another panel.
 _NARROW = 16
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What one panel shows.
+    """The contents of one panel.
 
     Attributes:
-        name: of what is shown; panels of one name are compared.
-        title: above it.
+        name: name of the quantity; panels with the same name are compared.
+        title: title of the panel.
         values: shape ``(rows, columns)``; NaN is left blank.
-        limits: values with the ends of the colour scale; below zero for what has a sign.
-        rows: a label for each row; or for some, empty strings between them.
+        limits: values at the two ends of the colour scale; the lower one is below zero for signed values.
+        rows: a label for each row; an empty string for no label.
         columns: likewise for columns.
-        row_axis: what the rows are.
-        column_axis: what the columns are.
-        scale: what the colours are.
-        boxed: rows and columns of cells with a box around them.
-        written: the format of the numbers in the cells, as ``.2f``; none by default.
+        row_axis: label of the row axis.
+        column_axis: label of the column axis.
+        scale: label of the colour scale.
+        boxed: row and column of each cell that gets a box.
+        written: format of the numbers in the cells, as ``.2f``; empty for no numbers.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Heatmap:
 
 
 def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
-    """Panels one below the other, narrow ones two in a line; each with its colour scale beside it."""
+    """Panels one below the other, narrow ones two per line; each with its own colour scale."""
     lines: list[list[Heatmap]] = []
     for panel in panels:
         narrow = panel.values.shape[1] <= _NARROW
@@ -83,12 +83,12 @@ def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
 
 
 def grid(columns: Sequence[Sequence[Heatmap]], headings: Sequence[str], title: str) -> Figure:
-    """Panels of one name beside each other, with one colour scale for them all.
+    """Panels with the same name side by side, with one colour scale for all of them.
 
     Args:
-        columns: the panels of each that is compared, in their order; those of one name have the same limits.
-        headings: what each column is called.
-        title: above all.
+        columns: the panels of each compared model, in order; panels with the same name must have the same limits.
+        headings: name of each column.
+        title: title of the figure.
     """
     names = list(dict.fromkeys(panel.name for column in columns for panel in column))
     found = [{panel.name: panel for panel in column} for column in columns]
@@ -122,7 +122,7 @@ def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
     low, high = panel.limits
     colours = _SIGNED if low < 0 else _UNSIGNED
     values = np.ma.masked_invalid(panel.values)
-    axes.set_facecolor("#dddddd")  # of what has no value
+    axes.set_facecolor("#dddddd")  # for cells without a value
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     for axis, labels in ((axes.yaxis, panel.rows), (axes.xaxis, panel.columns)):
         shown = [(at, label) for at, label in enumerate(labels) if label]
@@ -136,10 +136,10 @@ def _draw(axes: Axes, panel: Heatmap, *, small: bool = False) -> AxesImage:
         for (row, column), value in np.ndenumerate(panel.values):
             text = format(value, panel.written).replace("-0.0", "0.0")
             if np.isnan(value) or (low >= 0 and float(text) == 0):
-                continue  # nothing is nothing; a zero between negative and positive numbers is one of them
+                continue  # on an unsigned scale 0 means nothing, so its cell stays empty; a signed scale prints 0
             dark = (value - low) / (high - low) > 0.6 if low >= 0 else abs(value) > 0.6 * high
             colour = "white" if dark else "black"
-            # ".98", for the zero before the point says nothing
+            # ".98", without the redundant zero before the point
             text = text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) and float(text) else text
             axes.text(column, row, text, ha="center", va="center", fontsize=5 if small else 7, color=colour)
     return image

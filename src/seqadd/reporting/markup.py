@@ -1,6 +1,6 @@
-"""Markdown -> a web page that needs no other file: style and pictures are in it, and no program.
+"""Converts Markdown to a self-contained web page: style and pictures are embedded, and it contains no script.
 
-Readable on a phone, in print and in the dark.
+Readable on a phone, in print and in dark mode.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from seqadd.errors import ConfigError
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Formats a table in Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def sanitize(text: str) -> str:
-    """A text of the store, where others may write too, so that it can act in no CSV, Markdown or HTML."""
+    """Sanitizes a text of the store, which is untrusted, so that it has no effect in CSV, Markdown or HTML."""
     return re.sub(r"[^\w .,:;()@+/-]", "?", text)[:200]
 
 
 def anchor(title: str) -> str:
-    """As GitHub makes it of a heading."""
+    """The anchor of a heading, as GitHub forms it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -47,17 +47,17 @@ td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align
 
 
 def page(text: str, title: str, folder: Path, pictures: set[Path], marked: Mapping[str, str]) -> str:
-    """A web page of a text in Markdown that needs no other file.
+    """Converts Markdown to a self-contained web page.
 
     Args:
-        text: HTML in it is shown, not obeyed.
-        title: of the window.
-        folder: where its pictures' addresses start from.
-        pictures: which files may become a part of it.
+        text: the Markdown; HTML in it is escaped, except ``<br>``.
+        title: title of the window.
+        folder: folder that the pictures' paths are relative to.
+        pictures: the files that may be embedded.
         marked: words that, in bold, get a mark and a colour: ``good``, ``bad`` or ``open``.
 
     Raises:
-        ConfigError: for another picture, or one that is not there.
+        ConfigError: for a picture that is not in ``pictures``.
     """
     from markdown_it import MarkdownIt
 
@@ -90,7 +90,7 @@ def _without_tags(text: str) -> str:
 
 
 def _embedded(path: Path, pictures: set[Path]) -> str:
-    """A picture as part of the page."""
+    """A picture as a data URL."""
     if path not in pictures:
         raise ConfigError(f"{path}: is shown, and is none of the pictures that belong here")
     return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"

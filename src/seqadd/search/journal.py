@@ -1,4 +1,4 @@
-"""The study of a search as a file: Optuna's journal, repaired before each line."""
+"""The study of a search in a file: Optuna's journal, repaired before each access."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from seqadd.tracking.run_directory import RunDirectory
     from seqadd.tracking.store import Store
 
-#: The file that a study is kept in.
+#: The file of a study.
 JOURNAL = "study.journal"
 _STUDY = "search"
 
-# What a trial has in the study beside its parameters and values.
+# User attributes of a trial in the study.
 RUN_ID, ERROR, FINAL = "run_id", "error", "final"
 
 MEDIAN, NONE = "median", "none"
 
 
 def search_directory(store: Store, search: str) -> RunDirectory:
-    """Where a search keeps what it needs while it is not finished, its journal among it."""
+    """The folder of an unfinished search; it contains the journal."""
     return store.run_directory(f"search {search}")
 
 
 def open_study(journal: Path, direction: Literal["maximize", "minimize"] | None = None) -> optuna.Study:
-    """The study in a journal.
+    """Opens the study in a journal.
 
     Args:
         journal: the file.
-        direction: to make a study where there is none.
+        direction: direction of a new study, which is created if there is none; None to open an existing study only.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -48,15 +48,15 @@ def open_study(journal: Path, direction: Literal["maximize", "minimize"] | None 
 
 
 class _RepairingLock:
-    """The lock of a journal, whose holder finds nothing in it but whole lines.
+    """The lock of a journal. When it is acquired, an incomplete last line is removed.
 
-    A process that had no room to end its line, or was killed in it, leaves a part of one; Optuna would write on behind
-    it, and read nothing that comes after.
+    A process that ran out of disk space, or was killed, leaves an incomplete line. Optuna would append to it, and could
+    not read any later line.
     """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        # One that the system takes back when its process is killed; Optuna's own would stay for half a minute.
+        # The system releases this lock when its process is killed; Optuna's own lock would stay for half a minute.
         self._lock = FileLock(f"{journal}.lock")
 
     def acquire(self) -> bool:
@@ -75,14 +75,14 @@ class _RepairingLock:
 
 
 def trial_in(study: optuna.Study, number: int) -> optuna.Trial:
-    """A trial that is under way, as Optuna hands it out to who asks for a new one."""
+    """A running trial, as the object that ``study.ask`` returns for a new one."""
     import optuna
 
     return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
 def fail_trial(study: optuna.Study, number: int, error: str, *, final: bool) -> None:
-    """Tells the study that a trial has failed; ``final`` if it would fail again."""
+    """Records in the study that a trial has failed; ``final`` if a retry would fail too."""
     from optuna.trial import TrialState
 
     trial = trial_in(study, number)

@@ -1,4 +1,4 @@
-"""What a search tries: keys, their distributions, and its settings."""
+"""The search space: keys and their distributions; and the settings of a search."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from seqadd.training.metric_names import METRICS, is_metric
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# So many corners of a space are checked; of one that has more, those that differ in one key from the first or the last.
+# The most corners of a space that are all checked; of a larger space only corners that differ in one key from the first
+# or the last.
 _MOST_CORNERS = 128
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How is searched.
+    """The settings of a search.
 
     Attributes:
-        trials: in all, those of an earlier time included.
-        metric: after the last epoch; the greatest is sought, of losses and ``epoch_seconds`` the least.
-        seed: of the sampler.
+        trials: total number of trials, earlier ones of a continued search included.
+        metric: the objective, after the last epoch; maximized, but losses and ``epoch_seconds`` are minimized.
+        seed: seed of the sampler.
         pruner: ``median`` ends a trial whose best is worse than the median of the finished ones; ``none`` ends none.
-        startup_trials: none is pruned before so many are finished.
-        warmup_epochs: nor before so many epochs; None for a fifth of them.
+        startup_trials: number of finished trials before the first trial is pruned.
+        warmup_epochs: number of epochs before a trial is pruned; None for a fifth of its epochs.
 
     Raises:
         ConfigError: for a value out of its range.
@@ -66,11 +67,11 @@ class SearchSettings:
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """What is done with the metric."""
+        """Whether the metric is maximized or minimized."""
         return "minimize" if "loss" in self.metric or self.metric == "epoch_seconds" else "maximize"
 
     def check(self, config: Config) -> None:
-        """Raises ConfigError when runs of a configuration have no such metric, or are over before one is pruned."""
+        """Raises ConfigError if runs of a configuration lack the metric, or end before pruning could begin."""
         position = re.fullmatch(r"val_acc_position_(\d+)", self.metric)
         missing = (
             (self.metric == "val_acc_teacher_forced" and not config.ends_with_eos, "architecture=encoder_decoder"),
@@ -87,18 +88,18 @@ class SearchSettings:
             )
 
     def warmup(self, config: Config) -> int:
-        """After how many epochs pruning begins."""
+        """The number of epochs before pruning begins."""
         return self.warmup_epochs if self.warmup_epochs is not None else max(1, config.epochs // 5)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is searched.
+    """The search space.
 
     Attributes:
         fixed: overrides of every trial.
-        keys: what each key may be.
-        written: the same as the person wrote it.
+        keys: the distribution of each key.
+        written: the distribution of each key as the user wrote it.
     """
 
     fixed: list[str]
@@ -110,15 +111,15 @@ class SearchSpace:
         return [*self.fixed, *self.own_overrides(values)]
 
     def own_overrides(self, values: Mapping[str, Any]) -> list[str]:
-        """Those of them that not all trials have."""
+        """The overrides of a trial with these values, without the fixed ones."""
         return [f"{key}={override_text(value)}" for key, value in self.in_order(values).items()]
 
     def in_order(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of a trial in the order in which the person named the keys; Optuna has one of its own."""
+        """A trial's values in the order in which the user named the keys; Optuna uses another order."""
         return {key: values[key] for key in self.keys}
 
     def corners(self) -> list[list[str]]:
-        """The overrides of configurations between which all others lie."""
+        """The overrides of the corners: each key at its lowest or highest value, or at one of its choices."""
         ends = {key: _ends(distribution) for key, distribution in self.keys.items()}
         if math.prod(map(len, ends.values())) <= _MOST_CORNERS:
             found = [dict(zip(ends, each, strict=True)) for each in itertools.product(*ends.values())]
@@ -142,22 +143,22 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
 
 
 def read_space(loader: ConfigLoader, params: Mapping[str, str], arguments: Sequence[str]) -> SearchSpace:
-    """The space that overrides describe, in Hydra's grammar.
+    """Reads a search space from overrides in Hydra's grammar.
 
-    ``choice(a,b)`` and ``a,b`` are one of these; ``range(a,b,c)`` is a, a+c, ... below b; ``interval(a,b)`` is any
-    number in between, with the tag ``log`` evenly by its logarithm, with the tag ``int`` any integer.
+    ``choice(a,b)`` and ``a,b`` are one of the values; ``range(a,b,c)`` is a, a+c, ... below b; ``interval(a,b)`` is any
+    number in between, with the tag ``log`` on a logarithmic scale, with the tag ``int`` any integer.
 
     Args:
-        loader: Hydra's, which knows what is a config group.
+        loader: Hydra's config loader, which knows the config groups.
         params: values for keys, written as on the command line.
-        arguments: overrides that count more.
+        arguments: overrides that take precedence over ``params``.
 
     Raises:
-        ConfigError: for what is no space of runs.
+        ConfigError: for overrides that are not a valid search space.
     """
     parser = OverridesParser.create(config_loader=loader)
     written = [f"{key}={value}" for key, value in params.items()]
-    # Of a key that is named more than once the last counts.
+    # If a key is named more than once, the last value counts.
     named = {each.get_key_element(): each for each in parser.parse_overrides([*written, *arguments])}
     fixed = [
         str(each.input_line) if each.is_delete() else f"{key}={each.get_value_element_as_str()}"
@@ -199,7 +200,7 @@ def _check_key(key: str, override: Override) -> None:
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:
-    """What Optuna calls the values that an override gives a key."""
+    """The Optuna distribution of the values that an override gives a key."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
@@ -219,7 +220,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
                 raise ValueError("there is no number in it")
             if all(isinstance(number, int) for number in numbers):
                 return IntDistribution(numbers[0], numbers[-1], step=abs(int(value.step)))
-            low, step = Decimal(str(numbers[0])), abs(Decimal(str(value.step)))  # in which 0.1 + 2 x 0.1 is 0.3
+            low, step = Decimal(str(numbers[0])), abs(Decimal(str(value.step)))  # as decimals 0.1 + 2 x 0.1 is 0.3
             return FloatDistribution(float(low), float(low + (len(numbers) - 1) * step), step=float(step))
         texts = list(dict.fromkeys(override.sweep_string_iterator()))
         if not texts:

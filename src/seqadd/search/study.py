@@ -1,9 +1,9 @@
-"""A search: a space of configurations, of which Optuna tries one after another, recorded under one parent run.
+"""A search: Optuna tries configurations of a space one after another, recorded under one parent run.
 
-What the processes of its trials do is in ``trials``, how they are started in Hydra's plugin. A search that was stopped
-in any way goes on where it was: its study is on disk, trials that were under way are gone on with, and each new trial
-follows from the seed, its number and what came before, so that with one job at once a search is the same in one go or
-in pieces.
+``search.trial`` is the side of a trial's own process; ``launch.search`` and Hydra's plugin start the trials. A search
+that was stopped in any way resumes: its study is on disk, running trials are continued, and each new trial is fixed by
+the seed, its number and the earlier trials. With one job at a time an interrupted search therefore gives the same
+trials as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-# What a trial has in the study that is tried in place of a failed one: the other's number.
+# User attribute of a trial that retries a failed one: the number of the failed trial.
 _AGAIN = "again"
-SEEDS_OF_THE_BEST = 5  # that the best trial is said to be trained with again
+SEEDS_OF_THE_BEST = 5  # the number of seeds in the suggested command that retrains the best trial
 
 
 def identity(space: SearchSpace, config: Config, settings: SearchSettings) -> str:
-    """16 hex digits that are the same for the same search with the same flags, whatever number of trials is asked for.
+    """16 hex digits that identify a search with its numeric flags; independent of the number of trials.
 
     Args:
-        space: what is searched.
-        config: of one of its corners.
-        settings: how.
+        space: the search space.
+        config: configuration of one of its corners.
+        settings: the settings of the search.
     """
     parts = {
         "space": space.written,
@@ -48,7 +48,7 @@ def identity(space: SearchSpace, config: Config, settings: SearchSettings) -> st
 
 @dataclass(frozen=True)
 class SuggestedTrial:
-    """A trial to be trained: its number, its overrides, and what is special about them in a few words."""
+    """A trial to be trained: its number, its overrides, and its values in short form."""
 
     number: int
     overrides: list[str]
@@ -56,12 +56,12 @@ class SuggestedTrial:
 
 
 class Search:
-    """The study of a search: gives the trials that are missing, and is told of those that cannot tell themselves.
+    """The study of a search: suggests the missing trials, and records failures that a trial's process did not record.
 
     Args:
         study: see ``journal.open_study``.
-        space: what is searched.
-        settings: how.
+        space: the search space.
+        settings: the settings of the search.
     """
 
     def __init__(self, study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:
@@ -71,9 +71,9 @@ class Search:
 
     @defer_signals()
     def begin(self, config: Config) -> None:
-        """Prepares the study for a command that goes on with it; nobody else may be at it.
+        """Prepares the study for a command that starts or continues it; no other process may use the study now.
 
-        A trial that failed for a reason that may have gone (no room on a disk, a kill) is tried once more.
+        A trial that failed for a reason that may not recur (a full disk, a kill) is retried.
         """
         import optuna
 
@@ -87,13 +87,13 @@ class Search:
             if self.study.user_attrs.get(name) != value:
                 self.study.set_user_attr(name, value)
         for trial in self._in("RUNNING"):
-            if trial.params.keys() != self.space.keys.keys():  # killed while it was asked for
+            if trial.params.keys() != self.space.keys.keys():  # the command was killed while it asked for the trial
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         for trial in self.lost():
             self.study.enqueue_trial(trial.params, user_attrs={_AGAIN: trial.number})
 
     def missing(self) -> list[int]:
-        """The numbers of the trials that are to be trained: under way, waiting, and new ones, in this order."""
+        """The numbers of the trials to train: running, waiting and new ones, in this order."""
         trials = self._in()
         begun = [trial.number for trial in self._in("RUNNING")]
         waiting = [trial.number for trial in self._in("WAITING")]
@@ -103,14 +103,14 @@ class Search:
 
     @defer_signals()
     def ask(self, number: int) -> SuggestedTrial:
-        """The trial of a number that is missing; in the order of ``missing``."""
+        """Suggests the trial of a missing number; must be called in the order of ``missing``."""
         import numpy as np
         import optuna
 
         trials = self._in()
         if number < len(trials) and trials[number].state.name == "RUNNING":
             return self._asked(number, trials[number].params)
-        # A sampler that went on from its seed would draw the first trials again after every interruption.
+        # A sampler with one fixed seed would draw the first trials again after every interruption.
         own = np.random.SeedSequence([self.settings.seed, number]).generate_state(1)[0]
         self.study.sampler = optuna.samplers.TPESampler(seed=int(own))
         trial = self.study.ask(self.space.keys)
@@ -122,54 +122,54 @@ class Search:
 
     @defer_signals()
     def ended(self, number: int, error: str, *, final: bool = False) -> None:
-        """A trial's process is over. Where it could not tell the study, it has failed.
+        """Called when a trial's process has ended: a trial without a recorded end is recorded as failed.
 
         Args:
-            number: of the trial.
-            error: why.
-            final: whether it would fail again.
+            number: number of the trial.
+            error: the reason.
+            final: whether a retry would fail too.
         """
         if not self._in()[number].state.is_finished():
             fail_trial(self.study, number, error, final=final)
 
     def best(self) -> FrozenTrial | None:
-        """The best of the finished trials; None where there is none."""
+        """The best of the finished trials; None if there is none."""
         return self.study.best_trial if self.finished() else None
 
     def progress(self) -> dict[str, float]:
-        """What the search's own record is told: the best so far, how many were pruned, after so many trials."""
+        """The metrics of the parent run: the best value and the number of pruned trials, with trials as ``epoch``."""
         best = self.best()
         row = {"epoch": float(len(self.over())), "pruned_trials": float(len(self.pruned()))}
         return row if best is None or best.value is None else {**row, f"best_{self.settings.metric}": best.value}
 
     def finished(self) -> list[FrozenTrial]:
-        """Those trained to their last epoch."""
+        """The trials that were trained to their last epoch."""
         return self._in("COMPLETE")
 
     def pruned(self) -> list[FrozenTrial]:
-        """Those that were given up."""
+        """The trials that the pruner stopped."""
         return self._in("PRUNED")
 
     def diverged(self) -> list[FrozenTrial]:
-        """Those that failed and would fail again."""
+        """The trials that failed and would fail on a retry too."""
         return [trial for trial in self._in("FAIL") if trial.user_attrs.get(FINAL)]
 
     def over(self) -> list[FrozenTrial]:
-        """Those of which nothing is left to be done, however they ended, in their order."""
+        """The trials that need no more work: finished, pruned and diverged, in their order."""
         return sorted([*self.finished(), *self.pruned(), *self.diverged()], key=lambda trial: trial.number)
 
     def lost(self) -> list[FrozenTrial]:
-        """Those that failed, may not do so again, and were not tried again yet; they do not count."""
+        """The failed trials that may succeed on a retry and were not retried yet; they do not count as trials."""
         again = {trial.user_attrs.get(_AGAIN) for trial in self._in()}
         return [t for t in self._in("FAIL") if not t.user_attrs.get(FINAL) and t.number not in again]
 
     def _in(self, *states: str) -> list[FrozenTrial]:
-        """The trials in these states, as Optuna calls them, or all; in their order."""
+        """The trials in these states (Optuna's names), or all trials; in their order."""
         return [each for each in self.study.get_trials(deepcopy=False) if not states or each.state.name in states]
 
 
 def in_short(values: Mapping[str, Any]) -> str:
-    """Values as a person reads them: ``learning_rate=0.00316 batch_size=64``."""
+    """Values in short form for printing: ``learning_rate=0.00316 batch_size=64``."""
     return " ".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
     )

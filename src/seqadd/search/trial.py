@@ -1,8 +1,8 @@
-"""A trial of a search, as the process that trains it sees it: says where it is, and hears whether to give up.
+"""A trial of a search, in the process that trains it: reports each epoch to the study, and raises Pruned.
 
 The study of a search is a journal, a file that every process of the search appends to and reads (Optuna's
-``JournalStorage``). It lies with what the search keeps while it is not finished, so a trial can be trained wherever
-that folder is seen. Optuna is imported in processes of a search alone. What is tried is decided in ``searches``.
+``JournalStorage``). It is in the folder of the unfinished search, so any machine that sees that folder can train a
+trial. Only processes of a search import Optuna. ``search.study`` decides what is tried.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
     from seqadd.tracking.store import Store
 
-#: The tag of a run's record with the number of the trial that it is.
+#: The tag of a run with the number of its trial.
 TRIAL = "trial"
 
 
 @contextmanager
 def open_trial(config: Config, store: Store) -> Iterator[Trial]:
-    """The trial that a run is, whose end the study is told of; for a run that is none, one that does nothing.
+    """A context manager that gives a run's trial, and records its end in the study; without a trial it does nothing.
 
-    A run that is interrupted or killed leaves its trial under way, so that it can be gone on with.
+    If the run is interrupted or killed, its trial stays in the state running, so that it can be continued.
 
     Raises:
-        ConfigError: when there is no such search.
+        ConfigError: if there is no such search.
     """
     trial = Trial()
     if config.tracking.search is not None and config.tracking.trial is not None:
@@ -50,7 +50,7 @@ def open_trial(config: Config, store: Store) -> Iterator[Trial]:
     except Pruned:
         trial.tell("PRUNED")
         raise
-    except DeliveryPending:  # it is trained all the same
+    except DeliveryPending:  # the training itself is complete
         trial.tell("COMPLETE")
         raise
     except Exception as error:
@@ -61,17 +61,17 @@ def open_trial(config: Config, store: Store) -> Iterator[Trial]:
 
 
 class Trial(Listener):
-    """Tells the study of a trial, and asks it whether the trial is hopeless.
+    """Reports a trial's epochs to the study, and asks the study whether to prune the trial.
 
     Args:
-        study: that it belongs to; None for a run that is no trial, of which nobody is told.
-        number: of the trial in the study, from 0.
-        epochs: after which it is over.
+        study: the study of the trial; None for a run that is not a trial, which reports nothing.
+        number: number of the trial in the study, from 0.
+        epochs: number of epochs of the run.
 
     Attributes:
-        tags: for the run's record.
-        metric: that the study compares.
-        diverged: whether it would fail again; set by who finds that out.
+        tags: tags for the run.
+        metric: the metric that the study compares.
+        diverged: whether a retry would fail too; the caller sets it.
     """
 
     def __init__(self, study: optuna.Study | None = None, number: int = 0, epochs: int = 0) -> None:
@@ -96,14 +96,14 @@ class Trial(Listener):
 
     @defer_signals()
     def begin(self, run_id: str, values: Mapping[int, float]) -> None:
-        """Says which record is the trial's, and its metric after each epoch that is behind it."""
+        """Reports the trial's run, and the metric after each epoch that was trained earlier."""
         self._run_id = run_id
         if self._is_over():
             return
         self._trial.set_user_attr(RUN_ID, run_id)
         known = self._frozen().intermediate_values
         for epoch, value in values.items():
-            if epoch not in known:  # as for one that goes on
+            if epoch not in known:  # a resumed trial has reported its earlier epochs already
                 self._trial.report(value, epoch)
 
     def values(self, history: Sequence[Mapping[str, float]]) -> dict[int, float]:
@@ -112,11 +112,11 @@ class Trial(Listener):
 
     @defer_signals()
     def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
-        """Tells the study of an epoch.
+        """Reports an epoch to the study.
 
         Raises:
-            Pruned: when the study finds that the trial is hopeless beside the others.
-            ConfigError: when the run has no such metric.
+            Pruned: if the study's pruner stops the trial.
+            ConfigError: if the run has no such metric.
         """
         if self._is_over():
             return
@@ -128,7 +128,7 @@ class Trial(Listener):
 
     @defer_signals()
     def tell(self, state: str, error: str | None = None) -> None:
-        """Tells the study how the trial ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``."""
+        """Records in the study how the trial ended: ``COMPLETE``, ``PRUNED`` or ``FAIL``."""
         if self._study is None or self._is_over():
             return
         from optuna.trial import TrialState
@@ -146,7 +146,7 @@ class Trial(Listener):
         return self._study.get_trials(deepcopy=False)[self._number]
 
     def _is_over(self) -> bool:
-        """Whether there is nobody to tell: no study, or one that knows the end from an earlier process."""
+        """Whether nothing is left to report: there is no study, or an earlier process recorded the trial's end."""
         return self._study is None or self._frozen().state.is_finished()
 
     def _value(self, row: Mapping[str, float]) -> float:
@@ -156,7 +156,7 @@ class Trial(Listener):
         return row[self.metric]
 
     def _beside_the_others(self, epoch: int) -> str:
-        """Why it is hopeless, as the median pruner sees it: its best is worse than the median of the finished ones."""
+        """The median pruner's reason: the trial's best value is worse than the median of the finished trials."""
         from optuna.trial import TrialState
 
         assert self._study is not None

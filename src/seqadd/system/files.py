@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever happens while they are written."""
+"""Atomic file writes, temporary folders, and the folders of the package's resources."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from seqadd.system.signals import on_forced_exit
 
 
 def resource_dir(name: str) -> Path:
-    """The folder ``conf`` or ``experiments``: of the clone where this is one, else of the installed package."""
+    """The folder ``conf`` or ``experiments``: inside the installed package, else at the top of the clone."""
     package = Path(__file__).resolve().parents[1]
     inside = package / name
     return inside if inside.is_dir() else package.parents[1] / name
 
 
-# Bytes of a file's name that are kept while it is written.
+# Length in bytes of the part of a file's name that its temporary name keeps.
 _LONGEST_END = 200
 
 
 @contextmanager
 def atomic_write(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
-    """A path to write to, beside ``path``; when the ``with`` ends well, what is there takes its place.
+    """A context manager that gives a temporary path beside ``path``, and renames it to ``path`` on success.
 
     Args:
-        path: where the file shall be. Whoever reads it meets the old one or the new one, never a part of one.
-        keep: where the old one goes, if it shall be kept.
+        path: the file to write. A reader sees the old file or the new file, never a part of one.
+        keep: where the old file is moved; None to overwrite it.
 
     Raises:
-        CannotWrite: naming ``path``; then what was there before is as it was.
+        CannotWrite: naming ``path``; an existing file is then unchanged.
     """
-    # Two may write at the same time; and what is written may depend on how the name ends. A name has 255 bytes at most.
+    # The random part separates concurrent writers; the end is kept because a library may choose the format by the
+    # file's extension. A name has at most 255 bytes.
     end = os.fsencode(path.name)[-_LONGEST_END:].decode(errors="ignore")
     unfinished = path.with_name(f"unfinished.{secrets.token_hex(4)}.{end}")
     try:
@@ -53,17 +54,17 @@ def atomic_write(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Writes a file that is there whole or not at all.
+    """Writes a file atomically.
 
     Raises:
-        CannotWrite: naming ``path``; then what was there before is as it was.
+        CannotWrite: naming ``path``; an existing file is then unchanged.
     """
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def _flush(path: Path) -> None:
-    """To the disk itself: a machine that loses its power must not find the name of a file without its content."""
+    """Flushes a file or folder to disk, so that a power failure cannot leave a file's name without its content."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -73,14 +74,15 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def temporary_folder() -> Iterator[None]:
-    """Removes what libraries leave in temporary folders for exit handlers to remove, as TensorFlow does six files.
+    """A context manager that gives libraries a temporary folder of this process, and removes it at the end.
 
-    Processes that are stopped, and jobs of a sweep, run no such handlers.
+    Libraries leave files for their exit handlers to remove; TensorFlow leaves six. Processes that are stopped, and jobs
+    of a sweep, run no exit handlers.
     """
     before = tempfile.tempdir
     try:
         folder = tempfile.TemporaryDirectory(prefix="seqadd-", ignore_cleanup_errors=True)
-    except OSError:  # there is no room for one, which matters only to who needs it
+    except OSError:  # no temporary folder can be made: code that needs one fails by itself
         yield
         return
     with folder as tempfile.tempdir, on_forced_exit(folder.cleanup), _matplotlib_can_write(Path(folder.name)):
@@ -92,9 +94,9 @@ def temporary_folder() -> Iterator[None]:
 
 @contextmanager
 def _matplotlib_can_write(folder: Path) -> Iterator[None]:
-    """Inside the ``with``, matplotlib keeps its list of fonts in ``folder`` where it can write to no home.
+    """Inside the ``with``, matplotlib keeps its font cache in ``folder`` if it cannot write to its default folders.
 
-    It would log a warning, and make a folder of its own for an exit handler to remove.
+    Otherwise matplotlib would log a warning, and make a folder of its own for an exit handler to remove.
     """
     places = (("XDG_CONFIG_HOME", "~/.config"), ("XDG_CACHE_HOME", "~/.cache"))
     asked_for = [Path(os.environ.get(name) or os.path.expanduser(default)) for name, default in places]
@@ -109,6 +111,6 @@ def _matplotlib_can_write(folder: Path) -> Iterator[None]:
 
 
 def _can_be_made(folder: Path) -> bool:
-    """Whether a folder is there and can be written to, or can be made."""
+    """Whether a folder exists and is writable, or can be created."""
     there = next((each for each in (folder, *folder.parents) if each.exists()), Path())
     return there.is_dir() and os.access(there, os.W_OK)

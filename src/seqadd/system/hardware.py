@@ -1,4 +1,4 @@
-"""What this process may have of its machine: processors, memory, threads. Needs no library of ours or of others."""
+"""The processors, GPUs, memory and threads that this process may use. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-# Of a processor's flags those that say how vectors are computed: of x86, then of ARM.
+# The processor flags of vector instructions: x86 first, then ARM.
 _VECTORS = re.compile(r"avx\w*|fma4?|f16c|xop|amx\w*|asimd\w*|sve\w*|sme\w*|bf16|i8mm|fphp|neon|vfpv\w*")
 
 
 def processors() -> int:
-    """How many processors this process may use; on a shared machine that can be fewer than there are."""
+    """The number of processors that this process may use; on a shared machine it can be less than the total."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor_name() -> str:
-    """The processor's name where the system tells it."""
+    """The processor's name, or ``unknown processor`` if the system does not report it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -30,10 +30,10 @@ def processor_name() -> str:
 
 
 def instructions() -> str:
-    """The processor's instruction sets that arithmetic follows from, sorted: ``avx avx2 f16c fma``.
+    """The processor's instruction sets that affect arithmetic, sorted: ``avx avx2 f16c fma``.
 
-    Compilers choose by them how sums are added up, and a name like "AMD EPYC" stands for many. Empty where the system
-    does not tell.
+    Compilers choose the order of additions by them, and one name like "AMD EPYC" covers several sets. Empty if the
+    system does not report them.
     """
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -46,7 +46,7 @@ def instructions() -> str:
 
 
 def gpu_names() -> list[str]:
-    """The GPUs whose driver is loaded here; TensorFlow sees them if it has CUDA too. None where they are hidden."""
+    """The names of the GPUs whose driver is loaded; to use them TensorFlow needs CUDA too. Empty if they are hidden."""
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return []
     names = []
@@ -58,7 +58,7 @@ def gpu_names() -> list[str]:
 
 
 def memory() -> int | None:
-    """Bytes that a process here can have at most: the machine's, or what its control group may; None if unknown."""
+    """The most bytes that this process can use: the least of machine and control groups; None if unknown."""
     limits = []
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -70,9 +70,9 @@ def memory() -> int | None:
 
 
 def limits() -> dict[str, int]:
-    """Bytes that ``ulimit`` lets this process have, under the option that says so; empty where it limits nothing.
+    """The memory limits that ``ulimit`` sets, in bytes, by option; empty if it sets none.
 
-    ``-v`` is the address space, of which a program may reserve far more than it fills; ``-d`` what it can write to.
+    ``-v`` limits the address space, of which a program may reserve far more than it fills; ``-d`` the writable part.
     """
     found = {}
     with suppress(ImportError):  # as on Windows, which has no such limits
@@ -86,7 +86,7 @@ def limits() -> dict[str, int]:
 
 
 def can_have_threads(n: int) -> bool:
-    """Whether this process can have so many more; ``ulimit -u`` limits them, and so do control groups."""
+    """Whether this process can start ``n`` more threads; ``ulimit -u`` and control groups limit their number."""
     enough = threading.Event()
     started = []
     try:
@@ -104,7 +104,7 @@ def can_have_threads(n: int) -> bool:
 
 
 def _control_groups() -> list[Path]:
-    """Folders of the control groups that this process is in, theirs around them included; both versions of Linux'."""
+    """The folders of this process' control groups and of their parents, for both versions of Linux' control groups."""
     mounted = Path("/sys/fs/cgroup")
     folders = [mounted]
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What libraries log goes to a file, which the one line that reports an error names; not to the terminal."""
+"""Sends the log of libraries to a file instead of the terminal; the line that reports an error names the file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seqadd.errors import redact_credentials
 
 
 class _Keeper(logging.Handler):
-    """Writes warnings and errors to a file of its own, made when there is one; where it cannot, nowhere.
+    """Writes warnings and errors to a file, created with the first one; drops them if it cannot write.
 
     Attributes:
-        path: of the file; None while nothing was written.
-        is_named: whether anybody was told of it.
+        path: path of the file; None while nothing was written.
+        is_named: whether a printed line has named the file.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class _Keeper(logging.Handler):
         self._made: Path | None = None
         self._folder: str | None = None
         with suppress(OSError):
-            # Now: the folder for temporary files of a sweep's job is removed when the job ends.
+            # Read now: inside ``temporary_folder`` it would be a folder that is removed when the job ends.
             self._folder = tempfile.gettempdir()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -58,11 +58,11 @@ _keepers: list[_Keeper] = []
 
 @contextmanager
 def capture_logs() -> Iterator[None]:
-    """Inside the ``with``, what libraries log goes to a file, which is removed if nobody was told of it."""
+    """Inside the ``with``, the log of libraries goes to a file, which is removed unless a printed line named it."""
     keeper = _Keeper()
     _keepers.append(keeper)
     every = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
-    # Libraries that were imported before may print by themselves.
+    # Libraries that were imported earlier may have handlers of their own that print.
     printing = [(each, each.handlers, each.propagate) for each in every if each.handlers]
     for logger, _, _ in printing:
         logger.handlers, logger.propagate = [], True
@@ -78,7 +78,7 @@ def capture_logs() -> Iterator[None]:
 
 
 def log_file() -> Path | None:
-    """Where what libraries have logged lies, for a line that says so; None if they have logged nothing."""
+    """The log file of libraries, for a line that names it; None if they have logged nothing."""
     if not _keepers or _keepers[-1].path is None:
         return None
     _keepers[-1].is_named = True
@@ -86,6 +86,6 @@ def log_file() -> Path | None:
 
 
 def with_log_path(said: str) -> str:
-    """What is said of an error, and where there is more about it, if libraries have logged anything."""
+    """An error message, followed by the path of the log file if libraries have logged anything."""
     path = log_file()
     return said if path is None else f"{said}; more in {path}"

@@ -1,7 +1,7 @@
-"""What the environment does to the arithmetic of a process: flags of TensorFlow and XLA, and how Keras was set up.
+"""Environment settings that affect a process' arithmetic: flags of TensorFlow and XLA, and the settings of Keras.
 
-Numbers follow from it as they do from the code. A run says which flags it was made with; flags that TensorFlow does not
-run with are refused before anything is recorded, and so is a Keras that was set up otherwise. Imports neither of them.
+Numbers depend on them as they do on the code. A run records its flags. Flags that TensorFlow does not run with, and
+other settings of Keras, are refused before anything is recorded. Imports neither library.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from pathlib import Path
 
 from seqadd.errors import ConfigError
 
-# Variables with flags, or with the name of a file of flags.
+# Variables that contain flags, or the path of a file of flags.
 _LISTS = ("XLA_FLAGS", "TF_XLA_FLAGS", "TF_JITRT_FLAGS")
 
-# Variables by which the libraries choose how to compute, after what TensorFlow 2.21 reads. Others that begin with TF_
-# are left alone: those of Terraform do too, and can hold secrets.
+# Variables that select how the libraries compute, from the list that TensorFlow 2.21 reads. Other variables that begin
+# with TF_ are ignored: Terraform's begin so too, and can contain secrets.
 _SETTINGS = re.compile(
     r"(ONEDNN|DNNL)_\w+|NVIDIA_TF32_OVERRIDE|CUBLAS(LT)?_(WORKSPACE|EMULAT)\w*"
     r"|TF_(?!VAR_)\w*(ONEDNN|ZENDNN|MKL|EIGEN|CUDNN|CUBLAS|CUFFT|ROCM|JIT|XLA|MLIR|MIXED_PRECISION|FPMATH|FP16|BF16"
     r"|FP32|TF32|CONV|FFT|WINOGRAD|AUTOTUNE|DETERMINIS|NANPROP)\w*"
 )
 
-# What only writes or keeps something.
+# Flags that only write or cache something.
 _ALTERS_NOTHING = re.compile(r"(^|_)(cache|dump|dumping|log|logging|verbose)(_|$)", re.IGNORECASE)
 
-# Where MLflow's tags end, and a line that anybody reads.
+# The length in characters from which the text is cut, to fit into an MLflow tag and to stay readable.
 _LONGEST = 1000
 
-# What ends where TensorFlow does not take its flags: it reads some when it is imported, others when it compiles.
+# A program that fails if TensorFlow refuses its flags: it reads some at import, others when it compiles.
 _PROGRAM = """
 import tensorflow
 tensorflow.function(lambda x: x + x, jit_compile=True)(tensorflow.constant(1.0))
@@ -47,9 +47,9 @@ _MOST_CHARACTERS = 200
 
 
 def flags(environment: Mapping[str, str] = os.environ) -> str:
-    """The flags of an environment that can alter numbers, sorted, as one text; empty where there are none.
+    """The flags of an environment that can alter numbers, sorted, as one text; empty if there are none.
 
-    Flags for caches, dumps and logs are left out; flags that nobody here knows count.
+    Flags for caches, dumps and logs are left out; unknown flags are included.
 
     Example:
         >>> flags({"XLA_FLAGS": "--xla_dump_to=here --xla_cpu_enable_fast_math=true", "TF_ENABLE_ONEDNN_OPTS": "0"})
@@ -70,22 +70,22 @@ def flags(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def _that_count(value: str) -> list[str]:
-    """The flags in the value of a variable, or in the file that it names, sorted by their names."""
-    words = [value]  # no flags and no file, with which TensorFlow ends
+    """The flags in a variable's value, or in the file that it names, sorted by name."""
+    words = [value]  # for a value that is neither flags nor a file, which ends TensorFlow
     if value.lstrip().startswith("-"):
         words = _words(value)
     elif value:
         with suppress(OSError):
             words = _words(Path(value).read_text(encoding="utf-8", errors="replace"))
-    # In their order where one is given twice: the last counts.
+    # The sort is stable: if a flag is given twice, the last one counts and still comes last.
     return sorted((word for word in words if not _ALTERS_NOTHING.search(_name(word))), key=_name)
 
 
 def _words(text: str) -> list[str]:
-    """Flags as TensorFlow reads them: up to the first word that is none."""
+    """Splits flags as TensorFlow does: up to the first word that is not a flag."""
     try:
         words = shlex.split(text)
-    except ValueError:  # a quotation mark without its other
+    except ValueError:  # an unclosed quotation mark
         words = text.split()
     return list(itertools.takewhile(lambda word: word.startswith("-"), words))
 
@@ -95,14 +95,14 @@ def _name(flag: str) -> str:
 
 
 def key_with_flags(*parts: str) -> str:
-    """The parts of a name, and the flags if there are any: what is made with others goes by another name."""
+    """Joins the parts of a key, and appends the flags if there are any, so that other flags give another key."""
     return " ".join([*parts, *([flags()] if flags() else [])])
 
 
 def check_flags(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError, in TensorFlow's own words, for flags that it does not run with.
+    """Raises ConfigError, with TensorFlow's own message, for flags that TensorFlow refuses.
 
-    It would end the process. So where there are flags, and only there, it is tried in a process of its own.
+    TensorFlow would end the process. So the flags, if there are any, are tested in a separate process.
     """
     given = [
         f"{name}={value}"
@@ -136,7 +136,7 @@ def _try(given: str) -> None:
 
 
 def check_libraries() -> None:
-    """Raises ConfigError where Keras or TensorFlow, if imported, were set up to compute otherwise than runs do."""
+    """Raises ConfigError if an imported Keras or TensorFlow has settings that differ from those of runs."""
     keras, tf = sys.modules.get("keras"), sys.modules.get("tensorflow")
     found: list[tuple[str, object, object]] = []
     if keras is not None:
@@ -156,7 +156,7 @@ def check_libraries() -> None:
             (
                 "tf.config.experimental.tensor_float_32_execution_enabled()",
                 tf.config.experimental.tensor_float_32_execution_enabled(),
-                True,  # NVIDIA_TF32_OVERRIDE=0 forbids it, and runs say so
+                True,  # NVIDIA_TF32_OVERRIDE=0 disables it; runs record that variable
             ),
         ]
     for what, value, expected in found:

@@ -1,8 +1,8 @@
-"""Signals: a process that is asked to stop stops within five seconds, whatever it computes.
+"""Signal handling: a process that is asked to stop stops within five seconds, whatever it computes.
 
-A process that is stopped while TensorFlow computes ends at once, and calls nothing of anybody else's on the way: no
-library in a second thread, no exit handlers. What the store must still be told is written to disk, and a small process
-that is started for it tells the store (``spawn_detached``).
+A process that is stopped while TensorFlow computes exits without calling any library from a second thread, and without
+exit handlers. Updates that are not yet delivered to the store are written to disk, and a small detached process
+delivers them (``spawn_detached``).
 """
 
 from __future__ import annotations
@@ -22,41 +22,43 @@ from typing import NoReturn
 from seqadd.errors import Interrupted
 from seqadd.system.streams import print_error
 
-#: How people and other programs ask this one to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``.
+#: The signals that ask a process to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
 
-# A program that was asked to stop ends by itself; where it cannot, for it computes or waits for a server, it is ended.
+# After a signal the main thread should stop by itself. If it cannot, because it computes or waits for a server, the
+# watchdog thread ends the process.
 _SECONDS_TO_HEAR = 2.0
-_SECONDS_TO_TIDY_UP = 3.5  # from the signal
+_SECONDS_TO_TIDY_UP = 3.5  # counted from the signal
 _SECONDS_FOR_CALLBACKS = 0.7
 _SECONDS_TO_SAY_SO = 0.3
 
 
 @contextmanager
 def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) -> Iterator[None]:
-    """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second changes nothing.
+    """Inside the ``with`` the signals of ``SIGNALS`` raise Interrupted in the main thread; a second one is ignored.
 
-    Where the main thread does not hear of it for two seconds, the process ends all the same, with the exit code that
-    it would have had and after the ``on_forced_exit`` callbacks.
+    If the main thread does not handle the signal within two seconds, a watchdog thread runs the ``on_forced_exit``
+    callbacks and ends the process, with the same exit code.
 
     Args:
-        notify: is told why, if the process ends so.
+        notify: receives the reason if the watchdog ends the process.
 
-    In another thread than the main one signals do what they do there, and nothing here.
+    Has no effect in a thread other than the main one.
 
     Raises:
-        Interrupted: for a signal, also for one that had been blocked until now.
+        Interrupted: on a signal, also on one that was blocked until now.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # nohup and the like have it ignored, and mean it.
+    # nohup and similar programs ignore a signal on purpose, so it stays ignored.
     numbers = [n for n in SIGNALS if n is signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
     over = threading.Event()
     _heard.clear()
     _taken_over.clear()
-    # Python's own handlers wait until the main thread comes out of TensorFlow, which can be minutes; this does not.
+    # Python calls signal handlers only when the main thread has returned from TensorFlow, which can take minutes; the
+    # wakeup file descriptor is written at once.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -76,15 +78,15 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
             over.set()
         _leave_it_to_whoever_has_taken_over()
         signal.set_wakeup_fd(wakeup_before)
-        os.close(writer)  # which ends the thread
-        if not interrupted:  # otherwise a second signal, on the last few lines, still must change nothing
+        os.close(writer)  # ends the watchdog thread
+        if not interrupted:  # after Interrupted, a second signal during these last lines must still be ignored
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    # What follows is the tidying up: a second Ctrl-C, or the SIGTERM of a sweep that stops, must not cut it short.
-    # (Not SIG_IGN: of a signal that is on its way already, Python would print a traceback.)
+    # Cleanup follows: a second Ctrl-C, or the SIGTERM of a sweep that stops, must not cut it short.
+    # (Not SIG_IGN: for a signal that is already pending, Python would print a traceback.)
     for each in SIGNALS:
         signal.signal(each, lambda number, frame: None)
     if _holding:
@@ -93,14 +95,15 @@ def _raise(number: int, frame: FrameType | None) -> None:
         _hear(number)
 
 
-# Not the signal mask of the main thread: other threads would take the signal, and Python call the handler all the same.
+# Signals are deferred here rather than by the main thread's signal mask: another thread would take a masked signal, and
+# Python would still call the handler.
 _holding: list[None] = []
 _put_off: list[int] = []
 _may_end = threading.Event()
 _may_end.set()
-# Whether the main thread has heard of it and is tidying up, or the process is being ended outside that thread.
+# _heard: the main thread handles the signal and cleans up. _taken_over: the watchdog thread ends the process.
 _heard, _taken_over = threading.Event(), threading.Event()
-_deciding = threading.RLock()  # which of them; a signal may come while the main thread has it
+_deciding = threading.RLock()  # guards both; reentrant, because a signal may arrive while the main thread holds it
 
 
 def _hear(number: int) -> NoReturn:
@@ -112,18 +115,18 @@ def _hear(number: int) -> NoReturn:
 
 
 def _leave_it_to_whoever_has_taken_over() -> None:
-    while _taken_over.is_set():  # and so the process is about to end
+    while _taken_over.is_set():  # the watchdog is about to end the process
         time.sleep(0.05)
 
 
 @contextmanager
 def defer_signals(*, however_long: bool = False) -> Iterator[None]:
-    """Puts Interrupted off until the end of the ``with``, for a few lines that must not be cut in two.
+    """Defers Interrupted until the end of the ``with``, for a few lines that must run as a whole.
 
     Args:
-        however_long: also from being ended, after two seconds, by ``signals_as_exceptions``.
+        however_long: whether the watchdog of ``signals_as_exceptions`` waits for the end of the ``with`` too.
     """
-    if threading.current_thread() is not threading.main_thread():  # where signals never interrupt
+    if threading.current_thread() is not threading.main_thread():  # signals never interrupt other threads
         yield
         return
     _holding.append(None)
@@ -143,11 +146,11 @@ _on_forced_exit: list[Callable[[], None]] = []
 
 @contextmanager
 def on_forced_exit(callback: Callable[[], None]) -> Iterator[None]:
-    """Inside the ``with``, a process that has to be ended from outside its main thread does this before.
+    """Inside the ``with``, ``callback`` is called before the watchdog ends the process.
 
     Args:
-        callback: is called in another thread, in which it may write to disk but call no library: the main thread
-            computes. It is not waited for longer than 0.7 seconds.
+        callback: runs in another thread while the main thread computes, so it may write to disk but must not call a
+            library. All callbacks together have 0.7 seconds.
     """
     _on_forced_exit.append(callback)
     try:
@@ -157,7 +160,7 @@ def on_forced_exit(callback: Callable[[], None]) -> Iterator[None]:
 
 
 def _end_in_time(reader: int, over: threading.Event, notify: Callable[[str], None] | None) -> None:
-    """The life of the thread that ends the process where the main thread does not, in time after a signal."""
+    """The watchdog thread: after a signal it ends the process if the main thread does not do so in time."""
     number = 0
     while number not in SIGNALS:
         byte = os.read(reader, 1)
@@ -181,7 +184,7 @@ def _end_in_time(reader: int, over: threading.Event, notify: Callable[[str], Non
                 return
             _taken_over.set()
     try:
-        gc.disable()  # TensorFlow's objects are not to be freed in this thread while another computes with them
+        gc.disable()  # this thread must not free TensorFlow's objects while another thread computes with them
         _try(_run_forced_exit_callbacks, _SECONDS_FOR_CALLBACKS)
         if notify is not None:
             _try(lambda: notify(f"seqadd: {Interrupted(number)}"), _SECONDS_TO_SAY_SO)
@@ -191,15 +194,15 @@ def _end_in_time(reader: int, over: threading.Event, notify: Callable[[str], Non
 
 def _run_forced_exit_callbacks() -> None:
     for words in list(_on_forced_exit):
-        with suppress(Exception):  # the next may fare better
+        with suppress(Exception):  # the other callbacks still run
             words()
 
 
 def _try(do: Callable[[], None], seconds: float) -> None:
-    """Does it in a thread of its own, whatever comes of it, and waits for it no longer than so many seconds."""
+    """Calls ``do`` in a new thread, ignores its errors, and waits for at most ``seconds``."""
 
     def without_errors() -> None:
-        with suppress(Exception):  # there is nobody left to tell
+        with suppress(Exception):  # no code is left that could report it
             do()
 
     speaker = threading.Thread(target=without_errors, daemon=True)
@@ -208,20 +211,20 @@ def _try(do: Callable[[], None], seconds: float) -> None:
 
 
 def spawn_detached(module: str, variables: Mapping[str, str]) -> None:
-    """Starts a process that outlives this one, and finds the end of its standard input when this one is gone.
+    """Starts a process that outlives this one; its standard input reaches end of file when this process ends.
 
-    It is no member of this process' group and session, so what stops them does not stop it; it reads and writes nothing
-    of this one's. ``posix_spawn`` runs nothing of any library in between.
+    The new process has its own session and process group, so a signal to this process' group does not reach it. It
+    shares no standard stream with this process. ``posix_spawn`` runs no library code in between.
 
     Args:
-        module: has a function ``main``, which the process calls.
-        variables: of its environment, beside those of this process; others of this user alone can read them.
+        module: a module with a function ``main``, which the process calls.
+        variables: environment variables added to those of this process; only processes of this user can read them.
     """
-    here = str(Path(__file__).parents[2])  # the last place to look at, where it is found nowhere else
-    # What a sweep has open for another process, as the pipe of multiprocessing's tracker, would keep that alive.
+    here = str(Path(__file__).parents[2])  # appended to sys.path, in case seqadd is not installed
+    # Inherited file descriptors, such as the pipe of multiprocessing's tracker, would keep another process alive.
     close = "import os, sys; os.closerange(3, os.sysconf('SC_OPEN_MAX'))"
     program = f"{close}; sys.path.append(sys.argv[1]); from {module} import main; main()"
-    reader, _kept_open = os.pipe()  # until this process ends, in whatever way
+    reader, _kept_open = os.pipe()  # the write end stays open until this process ends, however it ends
     os.posix_spawn(
         sys.executable,
         [sys.executable, "-c", program, here],

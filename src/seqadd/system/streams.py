@@ -1,4 +1,4 @@
-"""Standard streams that survive: closed ones, broken pipes, full disks."""
+"""Standard streams that tolerate closed streams, broken pipes and full disks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TextIO
 
 
 def print_error(text: str) -> None:
-    """Prints a line on standard error, if it can be printed."""
-    with suppress(OSError):  # nobody reads it
+    """Prints a line to stderr; a stream that cannot be written is ignored."""
+    with suppress(OSError):  # stderr is closed, or its reader is gone
         print(text, file=sys.stderr, flush=True)
 
 
 class ResilientStream:
-    """A stream to which a program can go on writing when nothing comes of it any more: nobody reads, or a disk is full.
+    """A stream that discards further output when the reader has closed the pipe or the disk is full.
 
     Attributes:
-        error: why not, but for a reader who has had enough, as ``head`` has.
+        error: the reason for discarding; None for a closed pipe, as with ``head``.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -39,7 +39,7 @@ class ResilientStream:
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 self.error = error
-            _redirect_to_null(self._stream.fileno())  # where what waits in its buffer goes too
+            _redirect_to_null(self._stream.fileno())  # the rest of the buffer goes there too
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -47,11 +47,11 @@ class ResilientStream:
 
 @contextmanager
 def resilient_streams() -> Iterator[ResilientStream]:
-    """Inside the ``with``, to read and to print does not fail where a stream is closed or broken; gives the output.
+    """Inside the ``with``, reading and printing do not fail on a closed or broken stream; gives the standard output.
 
-    A file or a database that is opened where a stream was closed would get its number, and so what libraries print.
+    Otherwise a file or database could get the file descriptor of a closed stream, and with it what libraries print.
     """
-    for number in range(3):  # in this order, for each takes the lowest that is free
+    for number in range(3):  # in this order, because each open takes the lowest free number
         try:
             os.fstat(number)
         except OSError:
@@ -59,11 +59,11 @@ def resilient_streams() -> Iterator[ResilientStream]:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None or getattr(stream, "closed", False):
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # until Python ends
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # stays open until Python ends
     before = sys.stdout, sys.stderr
     for stream in before:
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that knows no umlauts gets question marks
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot encode is printed as "?"
     sys.stdout, sys.stderr = printed, _ = ResilientStream(before[0]), ResilientStream(before[1])  # type: ignore[assignment]
     try:
         yield printed
@@ -73,12 +73,12 @@ def resilient_streams() -> Iterator[ResilientStream]:
 
 
 def discard_stdout() -> None:
-    """What goes to standard output from now on goes nowhere."""
+    """Discards everything that is written to standard output from now on."""
     _redirect_to_null(sys.stdout.fileno())
 
 
 def _redirect_to_null(number: int) -> None:
-    """Has a file descriptor read nothing, and write to nowhere; processes that are started from here inherit it."""
+    """Redirects a file descriptor to /dev/null; child processes inherit it."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     if nowhere == number:
         os.set_inheritable(number, True)

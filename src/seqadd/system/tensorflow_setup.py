@@ -1,7 +1,7 @@
-"""TensorFlow, set up: imported without its messages, several jobs on one GPU. Imports it only in its functions.
+"""Sets up TensorFlow: import without messages, threads, several jobs on one GPU. Only its functions import TensorFlow.
 
-A GPU is not chosen: TensorFlow takes what it sees. An epoch is one program of XLA's there as on a processor. cuDNN's
-cells are not used: they do not have the gates of 2018, and would break that program in pieces.
+It selects no GPU: TensorFlow uses those that it sees. On a GPU, as on a processor, an epoch is one XLA program. cuDNN's
+cells are not used: they do not have the gates of 2018, and would split that program.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 
 def use_threads(threads: int) -> None:
-    """Limits TensorFlow to so many threads; must come before its first computation in the process.
+    """Limits TensorFlow to ``threads`` threads; must be called before its first computation in the process.
 
     Raises:
-        RuntimeError: when TensorFlow has computed already, with another number of threads.
+        RuntimeError: if TensorFlow has already computed with another number of threads.
     """
     import tensorflow as tf
 
@@ -25,7 +25,7 @@ def use_threads(threads: int) -> None:
 
 
 def use_gpus() -> str:
-    """Has each process take as much of a GPU's memory as it needs, not all; before its first computation.
+    """Makes TensorFlow allocate GPU memory as needed, not all of it; must be called before its first computation.
 
     Returns:
         The names of the GPUs that TensorFlow sees, or ``none``.
@@ -41,10 +41,11 @@ def use_gpus() -> str:
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Keeps what TensorFlow says of drivers and processors off the terminal; shown after all if the import fails."""
+    """Hides TensorFlow's messages about drivers and processors; prints them if the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as said:
-        # Its first lines come before it reads that variable, and from C++, so the file descriptor itself is turned.
+        # TensorFlow's C++ code prints its first lines before it reads that variable, so the file descriptor itself is
+        # redirected.
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:

@@ -1,6 +1,6 @@
-"""The state of a training in one file: weights, optimizer, history and what they belong to. Numbers only, never code.
+"""Checkpoints: weights, optimizer, history and fingerprint of a training in one file. It contains no code to run.
 
-A file is a line that names the format, a line with the checksum of the rest, and a numpy archive.
+A file consists of a line that names the format, a line with the checksum of the rest, and a numpy archive.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _ABOUT = "about.json"  # the archive's entry beside the arrays
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training at the end of an epoch.
+    """The state of a training at the end of an epoch.
 
     Attributes:
-        fingerprint: what the training's numbers follow from, see ``fingerprint_of``.
+        fingerprint: all that the training's numbers depend on, see ``fingerprint_of``.
         history: the metrics of every epoch so far, each with its ``epoch``, from 1.
         arrays: weights and optimizer as ``training.state.state`` gives them.
     """
@@ -42,13 +42,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins: at the first epoch, or with what an earlier one has left.
+    """Where a training begins: at the first epoch, or after the last epoch of an earlier training.
 
     Attributes:
-        fingerprint: of the training, see ``fingerprint.fingerprint_of``.
-        checkpoint: what it resumes from; None for the first epoch.
-        same_run: whether the record of the earlier one is continued, or a new one begins.
-        tags: what the record says of it.
+        fingerprint: fingerprint of the training, see ``fingerprint.fingerprint_of``.
+        checkpoint: the checkpoint to resume from; None to begin at the first epoch.
+        same_run: whether the earlier training's run is continued; otherwise a new run begins.
+        tags: tags that the run records about its start.
     """
 
     fingerprint: dict[str, str]
@@ -58,20 +58,20 @@ class Start:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The metrics of the epochs that are behind it."""
+        """The metrics of the epochs that the checkpoint contains; empty without one."""
         return self.checkpoint.history if self.checkpoint is not None else []
 
 
 def save(path: Path, checkpoint: Checkpoint, *, keep: Path | None = None) -> None:
-    """Writes a checkpoint, which is there whole or not at all.
+    """Writes a checkpoint atomically.
 
     Args:
         path: its file.
-        checkpoint: what to write.
-        keep: where a checkpoint that is there already goes, if it shall be kept.
+        checkpoint: the checkpoint to write.
+        keep: where an existing checkpoint is moved; None to overwrite it.
 
     Raises:
-        CannotWrite: naming ``path``; then what was there before is as it was.
+        CannotWrite: naming ``path``; an existing checkpoint is then unchanged.
     """
     about = {"fingerprint": checkpoint.fingerprint, "history": checkpoint.history}
     archive = io.BytesIO()
@@ -87,11 +87,11 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
 
     Args:
         path: its file.
-        expected: the fingerprint of the training that wants it; None for any. Code that was shown to give the same
-            numbers is as good as the same.
+        expected: fingerprint that the checkpoint must have; None for any. Code that was shown to give the same numbers
+            counts as the same code.
 
     Raises:
-        CheckpointError: when the file is damaged, or belongs to another training.
+        CheckpointError: if the file cannot be read, is damaged, or belongs to another training.
     """
     try:
         written = path.read_bytes()
@@ -104,7 +104,7 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
         raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}  # other entries come as bytes
+            arrays = {name: np.asarray(archive[name]) for name in archive.files}  # numpy gives other entries as bytes
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         found = Checkpoint(dict(about["fingerprint"]), about["history"], arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
@@ -115,10 +115,10 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
 
 
 def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Raises CheckpointError where numbers follow from something else; a key that one of them lacks is its default."""
+    """Raises CheckpointError if the fingerprints differ; a key that one of them lacks has its default value."""
     for key in {**expected, **found}:
         if key == "instructions" and not (key in found and key in expected):
-            continue  # earlier checkpoints do not say them
+            continue  # earlier checkpoints do not contain them
         theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
         if theirs != ours and not (key == "code" and theirs in equivalent_codes(ours)):
             raise CheckpointError(f"its {key} is {theirs}, that of this run {ours}")

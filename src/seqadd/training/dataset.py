@@ -1,4 +1,4 @@
-"""The sums of a run: drawn from its configuration."""
+"""The data set of a run, drawn from its configuration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from seqadd.errors import ConfigError
 
 
 def make_dataset(config: Config) -> addition.Dataset:
-    """The sums of a run.
+    """Draws the sums of a run.
 
     Raises:
-        ConfigError: when a curriculum has no sums of some length to go on with.
+        ConfigError: if a stage of the curriculum would have no sums of its length.
     """
     data = addition.make_dataset(
         digits=config.task.digits,

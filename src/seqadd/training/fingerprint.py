@@ -1,9 +1,8 @@
-"""What the numbers of a training follow from: its fingerprint, and the digest of the code that decides numbers.
+"""The fingerprint of a training: all that its numbers depend on, the digest of the code included.
 
-The digest is taken of what computes, so that a comment, a docstring, another layout or another import from seqadd
-leaves it as it is. ``scripts/same_numbers.py`` trains the code of another commit and the code that is here on one
-machine, and where all numbers are equal it says so in ``same_numbers.csv``; runs of either code then count as runs of
-the other.
+The digest covers only code that computes: comments, docstrings, layout and imports from seqadd do not change it.
+``scripts/same_numbers.py`` trains this code and the code of another commit on one machine. If all numbers are equal, it
+records the pair in ``same_numbers.csv``, and runs of either code count as runs of the other.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.system.hardware import gpu_names, instructions, processor_name
 
-#: Columns of the file of equal codes: of each pair, how many conditions were compared, and on which machine.
+#: Columns of the file of equal codes: the pair, how many conditions were compared, and on which machine.
 COLUMNS = ("code", "same_as", "conditions", "machine")
 
 #: The folder of this package.
 PACKAGE = Path(__file__).resolve().parents[1]
 
-#: These modules decide a run's numbers, together with its configuration. Another commit that leaves alone what they
-#: compute changes nothing.
+#: The modules that decide a run's numbers, together with its configuration. A commit that does not change what they
+#: compute does not change a run's numbers.
 MODULES = (
     "data/addition",
     "data/curriculum",
@@ -46,11 +45,11 @@ MODULES = (
 
 
 def what_computes(source: str) -> str:
-    """What of a Python module computes, as text that is the same under Python 3.11, 3.12 and 3.13.
+    """The code of a Python module that computes, as text that is the same under Python 3.11, 3.12 and 3.13.
 
-    The nodes of its syntax tree with their fields, without what is empty or differs from one Python to the next;
-    without strings that nothing uses, such as docstrings, and without imports from seqadd under their own names. An
-    import under another name counts: the name could mean something else tomorrow.
+    The text lists the nodes of the syntax tree with their fields. It omits empty fields, fields that differ between
+    Python versions, unused strings such as docstrings, and imports from seqadd under their own names. An import under
+    another name is kept, because a later commit could bind that name to something else.
 
     Example:
         >>> what_computes("x = 1  # one") == what_computes('"What it is."\\nfrom seqadd import files\\nx = (1)')
@@ -82,11 +81,11 @@ def what_computes(source: str) -> str:
 
 
 def digest_of(sources: Iterable[str]) -> str:
-    """16 hex digits that modules share which compute the same, in the same order."""
+    """16 hex digits, equal for sequences of modules that compute the same."""
     return hashlib.sha256("\n".join(map(what_computes, sources)).encode()).hexdigest()[:16]
 
 
-# As they are when this module is imported: a file that is edited later is not what runs.
+# Read when this module is imported: a file that is edited later is not the code that runs.
 _SOURCES = tuple((PACKAGE / f"{name}.py").read_text(encoding="utf-8") for name in MODULES)
 
 
@@ -102,11 +101,11 @@ def file() -> Path:
 
 
 def equivalent_codes(code: str | None = None, path: Path | None = None) -> frozenset[str]:
-    """All codes that give the same numbers as one of them, itself included.
+    """The digests of all codes that give the same numbers as ``code``, itself included.
 
     Args:
-        code: None for the one that is here.
-        path: of the file of equal codes.
+        code: digest of a code; None for the code that runs.
+        path: the file of equal codes; None for the project's own.
     """
     try:
         with (path or file()).open(encoding="utf-8", newline="") as lines:
@@ -121,14 +120,15 @@ def equivalent_codes(code: str | None = None, path: Path | None = None) -> froze
         found |= more
 
 
-#: What a key of a fingerprint is where it is left out.
+#: The value of a key that a fingerprint leaves out.
 NOTHING = "none"
 
 
 def fingerprint_of(config: Config, data_digest: str) -> dict[str, str]:
-    """What the numbers of a training follow from, to the bit: of two with the same, the shorter begins the longer.
+    """All that a training's numbers depend on. Of two trainings with equal fingerprints the shorter is, to the bit, the
+    beginning of the longer.
 
-    What is as it always was before there was a key for it is left out, so that earlier checkpoints stay good.
+    Keys that were added later are left out when they are empty, so that earlier checkpoints stay valid.
     """
     where_there_are = {
         "instructions": instructions(),

@@ -1,7 +1,7 @@
-"""Trains a model: loss, optimizer, the order of each epoch, one epoch after the other. Records nothing.
+"""The training loop: loss, optimizer and epochs. Records nothing.
 
-A whole epoch is one compiled program, loop over the batches included: at these sizes calling TensorFlow once for every
-batch would be felt.
+A whole epoch, the loop over the batches included, is one compiled program: at these sizes a TensorFlow call for each
+batch would cost noticeable time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ N_CHARACTERS = len(vocabulary.CHARACTERS)
 
 
 def make_optimizer(model: AnswerModel, config: Config) -> keras.optimizers.Optimizer:
-    """Adam as the article's, with the state that it keeps of the model's weights; belongs to one training."""
+    """Adam as in the article, with its state for the model's weights already built; serves one training only."""
     optimizer = keras.optimizers.Adam(config.learning_rate)  # epsilon 1e-7, in Keras 2.2 as in Keras 3
     optimizer.build(model.trainable_variables)
     return optimizer
@@ -53,37 +53,37 @@ def train(
     *,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Iterator[dict[str, float]]:
-    """Trains epoch by epoch up to epoch ``config.epochs``; yields the metrics after each, with its ``epoch``, from 1.
+    """Trains up to epoch ``config.epochs``; after each epoch yields its metrics, and its ``epoch``, from 1.
 
-    The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change;
-    ``val_loss``, ``val_acc`` and ``val_exact_match`` are taken at its end, and so are ``val_acc_position_N`` for each
-    character of the answer, from 1, and ``val_exact_match_carries_N`` and ``val_exact_match_digits_N`` for each number
-    of carries and of digits (of the longer addend) that the held-out sums have; of digits also for the longer sums that
-    are only tested. Under the binary loss ``binary_accuracy`` and ``val_binary_accuracy`` stand beside them.
-    ``epoch_seconds`` is the wall time of both.
+    The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change.
+    These are measured at its end: ``val_loss``, ``val_acc``, ``val_exact_match``, ``val_acc_position_N`` for each
+    character of the answer, from 1, ``val_exact_match_carries_N`` for each number of carries in the held-out sums, and
+    ``val_exact_match_digits_N`` for each number of digits (of the longer addend) in the held-out sums and in the longer
+    sums that are only tested. The binary loss adds ``binary_accuracy`` and ``val_binary_accuracy``. ``epoch_seconds``
+    is the wall time of training and validation.
 
-    A model that reads its own answers is taught with the right ones, as ``teacher_forcing`` says: ``loss`` and ``acc``
-    are taken so. ``val_loss`` and ``val_acc_teacher_forced`` are taken with the right ones alone; all others of the
-    held-out sums are those of the answers that it gives on its own.
+    A model that reads its own answers is trained with the teacher forcing that ``teacher_forcing`` sets; ``loss`` and
+    ``acc`` are measured under it. ``val_loss``, ``val_acc_teacher_forced`` and ``val_binary_accuracy`` use full teacher
+    forcing, all other ``val_`` metrics greedy decoding.
 
     Args:
-        model: changed in place.
-        optimizer: of this model; changed in place.
-        data: what to train on and to validate with.
-        config: says how.
-        history: the metrics of the epochs that model and optimizer have behind them; each new one is appended. The
-            three belong together at every moment at which Interrupted can come.
-        warn: is forced when XLA cannot compile the model, which then is trained without it.
+        model: the model, changed in place.
+        optimizer: its optimizer, changed in place.
+        data: the sums to train on and to validate with.
+        config: the configuration of the run.
+        history: metrics of the epochs that model and optimizer were already trained for; each new epoch is appended.
+            Model, optimizer and history are consistent whenever Interrupted can be raised.
+        warn: called with a message if XLA cannot compile the model, which is then trained without XLA.
 
     Raises:
-        TrainingDiverged: when a loss is NaN or infinite.
+        TrainingDiverged: if a loss is NaN or infinite.
     """
     run_epoch = epoch_program(model, optimizer, data, config)
     evaluate = evaluation_program(model, config)
     first = len(history) + 1
     for epoch in range(first, config.epochs + 1):
         start = time.perf_counter()
-        with defer_signals():  # an exception out of the blue inside TensorFlow or numpy comes out as another
+        with defer_signals():  # an asynchronous exception inside TensorFlow or numpy surfaces as a different error
             rows = rows_of_epoch(config, data, history, epoch)
             try:
                 measured = run_epoch(rows, epoch)
@@ -91,7 +91,7 @@ def train(
                 out_of_memory = isinstance(error, tf.errors.ResourceExhaustedError)
                 if not config.jit or epoch > first or out_of_memory:
                     raise
-                # Nothing has run yet: XLA compiles a program as a whole, when it is first called.
+                # No step has run yet: XLA compiles the whole program when it is first called.
                 warn(f"XLA cannot compile this model, trains on without it: {one_line(error)[:200]}")
                 config = dataclasses.replace(config, jit=False)
                 run_epoch = epoch_program(model, optimizer, data, config)
@@ -110,7 +110,7 @@ def train(
 def epoch_program(
     model: AnswerModel, optimizer: keras.optimizers.Optimizer, data: Dataset, config: Config
 ) -> Callable[[curriculum.Rows, int], dict[str, float]]:
-    """A function: the rows of an epoch, shape ``(n_train,)``, and which -> its mean ``loss`` and ``acc``; trains."""
+    """A function that trains one epoch: (its rows, shape ``(n_train,)``, its number) -> mean ``loss`` and ``acc``."""
     questions = tf.constant(data.train_questions, tf.int32)
     answers = tf.constant(data.train_answers, tf.int32)
     n_train = len(data.train_questions)
@@ -120,13 +120,13 @@ def epoch_program(
     always_forced = config.teacher_forcing in (None, "always")
 
     def train_batch(rows: tf.Tensor, counts: tf.Tensor, forced: tf.Tensor | None) -> tf.Tensor:
-        """One step of the optimizer; the sums of the measures over those rows that count, which is 1 or 0 for each."""
+        """One step of the optimizer; returns the measures, summed over the rows whose ``counts`` is 1 and not 0."""
         x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
             sums = tf.linalg.matvec(
                 measures_of(ids, model.training_forward(x, ids, training=True, forced=forced)), counts
             )
-            # The first measure over how many rows, or characters, count; see _measures.
+            # The first measure, divided by the number of rows, or characters, that count; see _measures.
             loss = sums[0] / (sums[-1] if config.ends_with_eos else tf.reduce_sum(counts))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
@@ -140,8 +140,8 @@ def epoch_program(
         ],
     )
     def program(order: tf.Tensor, *forced: tf.Tensor) -> tf.Tensor:
-        # The last batch is filled up with rows that do not count, for a second program for a smaller one would take
-        # as long to compile as the first. As in Keras it is a step of its own, with the mean of the rows it has.
+        # The last batch is padded with rows that do not count, because a second program for a smaller batch would take
+        # as long to compile as the first. As in Keras it is a separate step, with the mean over its real rows.
         order = tf.pad(order, [[0, n_batches * batch_size - n_train]])
         sums = tf.zeros(len(_names(config)) + config.ends_with_eos)
         for i in tf.range(n_batches):
@@ -158,7 +158,7 @@ def epoch_program(
 
 
 def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset], dict[str, float]]:
-    """A function: the held-out sums of a data set -> all metrics of ``train`` that begin with ``val_``, in one call."""
+    """A function: data set -> all metrics of ``train`` that begin with ``val_``, over the held-out sums."""
     measures_of = _measures(config)
 
     @tf.function(jit_compile=config.jit)
@@ -200,15 +200,16 @@ def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset]
 
 
 def _names(config: Config) -> list[str]:
-    """What is measured, in the order of ``_measures``."""
+    """The names of the measures, in the order of ``_measures``."""
     return ["loss", "acc"] + (["binary_accuracy"] if config.loss == "binary" else [])
 
 
 def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """A function: answers (ids) and probabilities of a batch -> each measure for each row, ``(measures, batch)``.
 
-    Means over the characters of an answer, padding included, as the article counts. Where lengths are free, sums over
-    those up to the blank that ends it, and how many these are as one measure more: the last.
+    A measure is a mean over the characters of an answer, padding included, as in the article. With
+    ``config.ends_with_eos`` it is a sum over the characters up to and including the blank that ends the answer, and the
+    number of these characters is added as the last measure.
     """
     loss_of = LOSSES[config.loss](reduction="none")
 
@@ -217,7 +218,7 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), ids)
         measures = [loss_of(y, probabilities), tf.cast(right, tf.float32)]
         if config.loss == "binary":
-            # What Keras 2.2 called acc under this loss: the share of the 12 outputs on the right side of 0.5.
+            # Keras 2.2 called this acc under the binary loss: the share of the 12 outputs on the correct side of 0.5.
             right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
             measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
         each = tf.stack(measures)
@@ -230,7 +231,7 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
 
 
 def _means(config: Config, sums: tf.Tensor, n: int) -> dict[str, float]:
-    """Means over ``n`` rows, or over all characters that count, each with its name."""
+    """The mean of each measure over ``n`` rows, or over all characters that count, by name."""
     names, measured = _names(config), sums.numpy().astype(float)
     count = measured[-1] if config.ends_with_eos else n
     return dict(zip(names, (measured[: len(names)] / count).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The names of the metrics that runs record."""
+"""Names of the metrics that runs record."""
 
 from __future__ import annotations
 

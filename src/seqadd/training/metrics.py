@@ -1,4 +1,4 @@
-"""How right predicted answers are. Fractions in 0..1, over arrays of character ids; numpy only."""
+"""Accuracy metrics of predicted answers: fractions in 0..1, over arrays of character ids; numpy only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Counts = npt.NDArray[np.bool_] | None
 
 
 def character_accuracy(predicted: Ids, answers: Ids, counts: Counts = None) -> float:
-    """The share of characters that are right; all shapes ``(n, answer_length)``.
+    """The share of correct characters; all shapes ``(n, answer_length)``.
 
     The article's ``acc``: Keras' categorical accuracy counts every position of every answer once, padding included.
 
@@ -24,12 +24,12 @@ def character_accuracy(predicted: Ids, answers: Ids, counts: Counts = None) -> f
 
 
 def exact_match(predicted: Ids, answers: Ids) -> float:
-    """The share of sums with every character right; both shapes ``(n, answer_length)``."""
+    """The share of sums with every character correct; both shapes ``(n, answer_length)``."""
     return float(np.mean(np.all(predicted == answers, axis=1)))
 
 
 def accuracy_by_position(predicted: Ids, answers: Ids, counts: Counts = None) -> dict[int, float]:
-    """The share of right characters at each position of the answer, from 1, at which any count.
+    """The share of correct characters at each position of the answer, from 1; positions where none count are left out.
 
     Args:
         predicted, answers, counts: as for ``character_accuracy``.
@@ -43,10 +43,10 @@ def accuracy_by_position(predicted: Ids, answers: Ids, counts: Counts = None) ->
 
 
 def exact_match_by(counts: npt.NDArray[np.int64], predicted: Ids, answers: Ids) -> dict[int, float]:
-    """The share of sums with every character right, for each number of carries, or of digits, that occurs.
+    """The share of sums with every character correct, for each number of carries, or of digits, that occurs.
 
     Args:
-        counts: of each sum, shape ``(n,)``, see ``addition.count_carries`` and ``count_digits``.
+        counts: carries or digits of each sum, shape ``(n,)``; see ``addition.count_carries`` and ``count_digits``.
         predicted, answers: shapes ``(n, answer_length)``.
     """
     right = np.all(predicted == answers, axis=1)

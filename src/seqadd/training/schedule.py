@@ -1,4 +1,4 @@
-"""What follows from the epoch's number: the order of its sums, the share of right characters."""
+"""What depends on the epoch's number: the order of the sums, and the teacher-forcing ratio."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seqadd.config.schema import Config
 from seqadd.data import curriculum
 from seqadd.data.addition import Dataset
 
-#: Epochs; see ``teacher_forcing_ratio``.
+#: The scale of the decay in ``teacher_forcing_ratio``, in epochs.
 SCHEDULE = 20
 
 
 def rows_of_epoch(config: Config, data: Dataset, history: list[dict[str, float]], epoch: int) -> curriculum.Rows:
-    """The sums of epoch ``epoch``, from 1, in their order; they follow from the epochs before it and the seed."""
+    """The rows of epoch ``epoch``, from 1, in training order; determined by the seed, the epoch and the history."""
     if config.curriculum is None:
         ordered_as = epoch if config.shuffle == "each_epoch" else 1
         return curriculum.epoch_order(config.seed, ordered_as, len(data.train_questions))
@@ -25,7 +25,7 @@ def rows_of_epoch(config: Config, data: Dataset, history: list[dict[str, float]]
 
 
 def teacher_forcing_ratio(epoch: int) -> float:
-    """How often a decoder is told the right character in epoch ``epoch`` where ``teacher_forcing=scheduled``.
+    """The teacher-forcing ratio in epoch ``epoch`` under ``teacher_forcing=scheduled``.
 
     Inverse sigmoid decay (Bengio et al. 2015, arXiv 1506.03099): .95 in epoch 1, half in epoch 60, .05 in epoch 120.
     """
@@ -33,9 +33,9 @@ def teacher_forcing_ratio(epoch: int) -> float:
 
 
 def teacher_forcing_mask(config: Config, epoch: int, n: int) -> npt.NDArray[np.bool_]:
-    """At which places of ``n`` answers a decoder is told the right character before, ``(n, answer_length)``.
+    """Where the decoder reads the correct previous character (True) or its own (False): ``(n, answer_length)``.
 
-    Follows from seed and epoch alone; drawn by numpy, because XLA and TensorFlow would draw others.
+    Depends on seed and epoch alone. numpy draws it, because XLA and TensorFlow draw different numbers from each other.
     """
     share = {"always": 1.0, "scheduled": teacher_forcing_ratio(epoch), "never": 0.0}[config.teacher_forcing or "always"]
     coins: npt.NDArray[np.bool_] = (

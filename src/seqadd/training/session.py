@@ -1,4 +1,4 @@
-"""One training: a model, its optimizer and its history, changed together; listeners follow it epoch by epoch."""
+"""One training: a model, its optimizer and its history, and the listeners that are called after each epoch."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Follows a training. What is raised in one of its methods ends the training."""
+    """The callbacks of a training. An exception in one of them ends the training."""
 
     def on_begin(self, session: TrainingSession) -> None:
-        """The model has its first weights, or those that it resumes with."""
+        """Called when the model has its initial weights, or those of the checkpoint that it resumes from."""
 
     def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
-        """An epoch is over; ``row`` holds its metrics, and the ``epoch`` itself, from 1."""
+        """Called after each epoch; ``row`` has its metrics, and the ``epoch`` itself, from 1."""
 
     def on_jit_failed(self, session: TrainingSession, message: str) -> None:
-        """XLA cannot compile the model; it trains without."""
+        """Called if XLA cannot compile the model; training goes on without XLA."""
 
 
 class TrainingSession:
-    """A training that is set up; TensorFlow is imported here.
+    """A training, ready to run. Creating one imports TensorFlow.
 
     Args:
-        config: what is trained.
-        data: what it learns.
-        start: where it begins.
+        config: the configuration of the run.
+        data: the sums to train on and to validate with.
+        start: where the training begins.
 
     Attributes:
         model: see ``models.architectures.build_model``.
@@ -65,11 +65,12 @@ class TrainingSession:
             state.restore(self.model, self.optimizer, start.checkpoint.arrays)
 
     def fit(self, listeners: Sequence[Listener]) -> None:
-        """Trains to the last epoch; each epoch goes to the listeners in their order.
+        """Trains to the last epoch; after each epoch calls the listeners in their order.
 
         Raises:
-            TrainingDiverged: when a loss is NaN or infinite.
-            Interrupted: on a signal, between two epochs; whatever listeners raise.
+            TrainingDiverged: if a loss is NaN or infinite.
+            Interrupted: on a signal, between two epochs.
+            Whatever listeners raise.
         """
         from seqadd.training import loop
 
@@ -93,7 +94,7 @@ class TrainingSession:
 
 
 class ProgressReporter(Listener):
-    """Tells ``notify`` of each epoch."""
+    """Calls ``notify`` after each epoch, and if XLA cannot compile the model."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify

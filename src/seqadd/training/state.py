@@ -1,4 +1,4 @@
-"""All that a training changes, as arrays."""
+"""Saves and restores the state that training changes: weights and optimizer variables, as arrays."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 
 def state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, npt.NDArray[Any]]:
-    """All that training changes, under names that follow from the model: weights and the optimizer's variables."""
+    """The weights and the optimizer's variables, under names that depend on the model alone."""
     return {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(model, optimizer).items()}
 
 
 def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Puts model and optimizer where ``state`` found them, to the bit.
+    """Restores model and optimizer from the arrays that ``state`` returned, to the bit.
 
     Raises:
-        ValueError: when the arrays are those of another model; then nothing has changed.
+        ValueError: if the arrays belong to another model; then nothing is changed.
     """
     variables = _variables(model, optimizer)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -30,7 +30,7 @@ def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: M
 
 
 def weights_digest(model: keras.Model) -> str:
-    """64 hex digits that models share of which all weights are equal to the bit."""
+    """64 hex digits, equal for models whose weights are all equal to the bit."""
     digest = hashlib.sha256()
     for weights in model.get_weights():
         digest.update(f"{weights.shape} {weights.dtype}".encode() + weights.tobytes())
@@ -38,7 +38,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    # Keras counts its layers and optimizers over the whole process, so their own names are not the same in the next.
+    # Keras numbers layers and optimizers over the whole process, so their own names differ in another process.
     return {
         **{f"model/{i}/{variable.name}": variable for i, variable in enumerate(model.weights)},
         **{f"optimizer/{i}": variable for i, variable in enumerate(optimizer.variables)},
@@ -46,5 +46,5 @@ def _variables(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> dic
 
 
 def save_weights(model: keras.Model, path: Any) -> None:
-    """Writes the weights alone (``.weights.h5``): a model is built from its configuration, never from a file."""
+    """Writes only the weights (``.weights.h5``): a model is built from its configuration, never from a file."""
     model.save_weights(path)
