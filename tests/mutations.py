@@ -846,7 +846,7 @@ MUTATIONS = [
     Mutation(
         "everybodys-runs",
         "tracking/store.py",
-        "if only.user is not None:",
+        "if run_filter.user is not None:",
         "if False:",
         "test_table.py::test_the_runs_of_one_user_one_commit_or_one_tag_make_a_table_of_their_own",
     ),
