@@ -106,9 +106,9 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
 def load_run(
     *choice: str, run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
 ) -> TrainedRun:
-    """Loads one run, as in ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``.
+    """Loads a run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
 
-    Also ``load_run("run=ID", "epoch=50")``; in a shared store ``load_run("run=latest", run_filter=RunFilter("anna"))``.
+    In a shared store: ``load_run("run=latest", run_filter=RunFilter(user="anna"))``.
 
     Args:
         choice: the words that choose it.
