@@ -70,7 +70,7 @@ def _curves(
                     curve = curves.get((index, job.seed, metric), {})
                     x = [updates(job, epoch) if over is Over.updates else epoch for epoch in curve]
                     by_seed.append((x, list(curve.values())))
-                if not any(y for _, y in by_seed):  # the runs lack the metric, as binary_accuracy with another loss
+                if not any(y for _, y in by_seed):  # for example binary_accuracy with the categorical loss
                     continue
                 parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
                 lines.append(figures.Line(" ".join(parts) or metric, colour, by_seed))
