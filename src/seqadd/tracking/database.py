@@ -237,7 +237,7 @@ def check_schema(name: str, uri: str, schema: Schema, *, create: bool, migrate: 
         migrate: whether a writer may migrate it.
 
     Raises:
-        ConfigError: when MLflow did not make it, or another version of MLflow did.
+        ConfigError: when MLflow did not make it, or its schema is another MLflow version's.
     """
     if not schema.is_mlflows:
         names = sorted(schema.tables)

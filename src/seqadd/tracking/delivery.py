@@ -86,7 +86,7 @@ def _deliver_content(store: Store, run_id: str, run_dir: RunDirectory, ending: P
 
 
 def reopen(store: Store, run_dir: RunDirectory, run: RunRecord) -> None:
-    """Makes a run directory continue a finished run, as if the run had begun there; keeps the checkpoints."""
+    """Makes a run directory continue a run that has ended, as if it had begun there; keeps the checkpoints."""
     about = RunInfo(store.name, store.experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
     run_dir.begin(about, keep_checkpoints=True)
 

@@ -97,7 +97,7 @@ def record(
 
     FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
     after Ctrl-C or SIGTERM and when a pruner stops the run's trial. While the store does not respond, updates are
-    queued on disk.
+    queued.
 
     Args:
         run_dir: locked by this process; holds the updates that are not delivered yet.
