@@ -43,7 +43,7 @@ CONDITIONS = [
 
 
 class Contestant:
-    """A model that is ready to train and to answer."""
+    """A model that is ready to train and to predict answers."""
 
     def __init__(self, overrides: list[str]) -> None:
         self.name = " ".join(overrides).replace("architecture=", "")
@@ -61,7 +61,7 @@ class Contestant:
         self.answers: list[float] = []
 
     def turn(self, epoch: int) -> tuple[float, float]:
-        """Processor seconds of an epoch, and of all answers to the held-out sums."""
+        """Trains an epoch and answers the held-out sums; returns the processor seconds of both."""
         rows = curriculum.epoch_order(0, epoch, len(self._data.train_questions))
         times = [time.process_time()]
         self._train(rows, epoch)
@@ -72,7 +72,7 @@ class Contestant:
 
 
 def measure(rounds: int) -> pd.DataFrame:
-    """A row for each condition: median processor seconds over so many rounds."""
+    """Returns a row for each condition: median processor seconds over the rounds."""
     tensorflow_setup.use_threads(1)
     with bench.Steps(len(CONDITIONS) * (rounds + 5)) as steps:
         contestants = []

@@ -1,7 +1,7 @@
-"""What ``compare.py`` and ``scaling.py`` share: workers on so many processors, progress, what was measured where.
+"""Shared parts of the benchmarks: worker processes on a number of processors, progress, machine and date of results.
 
-A worker is a generator function in a process of its own: what it yields is sent here, and what it is asked comes back
-from the ``yield``. Between the two the process sleeps.
+A worker runs a generator function in its own process: it sends each yielded value here, and ``yield`` returns the next
+question that it is asked. In between the process sleeps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RESULTS = CLONE / "benchmarks" / "results"
 QUICK_RESULTS = CLONE / "build" / "benchmarks"  # git ignores it
 
 _CONTEXT = multiprocessing.get_context("spawn")
-# What numerical libraries read when they are loaded; TensorFlow, PyTorch and JAX are told by their own means as well.
+# Variables that numerical libraries read when they are loaded; TensorFlow, PyTorch and JAX are also set by their APIs.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -47,7 +47,7 @@ _THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
-# Processors only, whatever the machine has; TensorFlow is quiet.
+# No GPUs, even if the machine has one; no messages of TensorFlow.
 _ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -61,8 +61,8 @@ class Worker:
     Args:
         target: the generator function; importable, because the process is a new Python.
         arguments: its arguments.
-        threads: confines the process to so many processors and its libraries to so many threads; None for all.
-        log: file for what the process writes to standard error.
+        threads: number of processors of the process and of threads of its libraries; None for no limit.
+        log: file for the process's stderr.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Worker:
         self._process = _CONTEXT.Process(target=_work, args=(there, log, target, arguments), daemon=True)
         with _confined(threads):
             self._process.start()
-        there.close()  # or the end of the process would go unnoticed
+        there.close()  # else the pipe would stay open when the process ends, and ``answer`` would block
 
     def answer(self) -> Any:
-        """Waits for the next thing that the generator yields.
+        """Waits for the next value that the generator yields.
 
         Raises:
-            WorkerFailed: when there is no such thing.
+            WorkerFailed: when the generator raised an exception or its process died.
         """
         try:
             answer = self._pipe.recv()
@@ -93,13 +93,13 @@ class Worker:
         return answer
 
     def ask(self, question: Any) -> Any:
-        """Sends ``question`` to the generator and waits for what it yields next."""
-        with suppress(OSError):  # it has ended; what it said of that is told by answer
+        """Sends ``question`` to the generator and returns the next value that it yields."""
+        with suppress(OSError):  # the process has ended; ``answer`` raises its error
             self._pipe.send(question)
         return self.answer()
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kills the process."""
         self._process.terminate()
         self._process.join()
 
@@ -109,7 +109,7 @@ class _Failure(str):
 
 
 def _work(pipe: Connection, log: Path, target: Callable[..., Generator[Any, Any, None]], arguments: Any) -> None:
-    """The whole life of a worker."""
+    """The main function of a worker's process."""
     with log.open("w") as said:
         os.dup2(said.fileno(), 2)
     try:
@@ -126,7 +126,7 @@ def _work(pipe: Connection, log: Path, target: Callable[..., Generator[Any, Any,
 
 @contextmanager
 def _confined(threads: int | None) -> Iterator[None]:
-    """Processes started inside have so many processors and thread variables that say so; None changes neither."""
+    """Limits the processors and thread variables of processes started inside the ``with``; None changes nothing."""
     environment = dict(os.environ)
     os.environ.update(_ENVIRONMENT)
     can_bind = hasattr(os, "sched_setaffinity")  # Linux
@@ -134,7 +134,7 @@ def _confined(threads: int | None) -> Iterator[None]:
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
         if can_bind:
-            # The last ones: where interrupts are not spread, the first processor serves them.
+            # The last processors, because on some machines the first one handles all interrupts.
             os.sched_setaffinity(0, sorted(allowed)[-threads:])
     try:
         yield
@@ -146,9 +146,9 @@ def _confined(threads: int | None) -> Iterator[None]:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held so far, in MB (10^6 bytes)."""
+    """Returns this process's peak memory so far, in MB (10^6 bytes)."""
     try:
-        # ru_maxrss of a spawned process starts at its parent's.
+        # Not ru_maxrss, which starts at the parent's value in a spawned process.
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
@@ -159,10 +159,10 @@ def peak_memory_mb() -> float:
 
 
 class Steps:
-    """Shows on standard error how far a benchmark is and how long it still takes. Use as a context manager.
+    """Shows a benchmark's progress and remaining time on stderr. Use as a context manager.
 
     Args:
-        total: how long all steps are expected to take, in any unit.
+        total: the expected cost of all steps, in any unit.
     """
 
     def __init__(self, total: float) -> None:
@@ -182,13 +182,13 @@ class Steps:
             self._bar.stop()
 
     def begin(self, what: str) -> None:
-        """A step begins; where there is no terminal, this prints a line."""
+        """Begins a step; prints a line if stderr is no terminal."""
         self._bar.update(self._task, description=what)
         if not self._console.is_terminal:
             self.notify(f"{what}  {self._left()}".rstrip())
 
     def done(self, share: float) -> None:
-        """A step that was expected to take ``share`` of the total is over."""
+        """Ends a step with an expected cost of ``share``, in the unit of the total."""
         self._done += share
         self._bar.update(self._task, completed=self._done, left=self._left())
 
@@ -210,7 +210,7 @@ def add_out(parser: argparse.ArgumentParser) -> None:
 
 
 def out_folder(chosen: argparse.Namespace) -> Path:
-    """Where results go; those of ``--quick`` mean little, and never replace others unless told to."""
+    """Returns the folder for results; ``--quick`` has its own default, so that it replaces no real results."""
     return chosen.out or (QUICK_RESULTS if chosen.quick else RESULTS)
 
 
@@ -219,10 +219,10 @@ def in_clone(path: Path) -> str:
 
 
 def header(packages: tuple[str, ...]) -> list[str]:
-    """When, where and by what was measured, as lines of Markdown. To be called before results are written.
+    """Returns date, machine, commit and versions as lines of Markdown. Call it before results are written.
 
     Args:
-        packages: whose versions to name.
+        packages: the packages whose versions are listed.
     """
     from seqadd.system import hardware
     from seqadd.tracking import provenance
@@ -241,12 +241,12 @@ def header(packages: tuple[str, ...]) -> list[str]:
 
 
 def date_and_machine(header: list[str]) -> str:
-    """The first lines of ``header`` as one, for below a picture."""
+    """Joins the first lines of ``header`` to one line, for a picture's caption."""
     return ", ".join(line.partition(": ")[2] for line in header[:2])
 
 
 def written_out(axis: Axis) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5, 10, 20 and so on, as plain numbers."""
+    """Sets ticks of a logarithmic axis at 1, 2, 5, 10, 20 and so on, as plain numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -255,20 +255,20 @@ def written_out(axis: Axis) -> None:
 
 
 def _changed_beside_results() -> bool:
-    """Whether the clone differs from its commit in more than the results of an earlier benchmark."""
+    """Returns whether the clone has changes other than results of an earlier benchmark."""
     command = ["git", "-C", str(CLONE), "status", "--porcelain", "--", ":/", f":(top,exclude){in_clone(RESULTS)}"]
     return bool(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Puts a file in place in one go: ``write`` makes it under another name beside it."""
+    """Replaces a file atomically: ``write`` writes to a temporary name beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as unfinished:
         write(unfinished)
 
 
 def spread(seconds: list[float], digits: int) -> dict[str, float | int]:
-    """The columns that tell of one thing measured several times."""
+    """Returns the columns that summarize repeated measurements."""
     return {
         "seconds_median": round(statistics.median(seconds), digits),
         "seconds_min": round(min(seconds), digits),
@@ -290,5 +290,5 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def markdown_table(columns: list[str], rows: list[list[str]]) -> list[str]:
-    """The lines of a table."""
+    """Returns the lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)]

@@ -4,15 +4,15 @@
     python benchmarks/compare.py --settings lstm-64/32-512,gru-64/32-512 --rounds 9
     python benchmarks/compare.py --quick                           does it run? few sums, two rounds; build/benchmarks
 
-All train the same model from the same weights on the same sums. Each lives in a process of its own, once on one
-processor with one thread and once on all processors with its library's own threads. First they must agree: as many
-trained parameters, and the same loss. Then they train an epoch each in turn, round after round, so that a machine that
-gets slower does so for all; the order is drawn anew for every round. Who is not at turn sleeps. The machine should
-have nothing else to do: threads that wait for each other suffer most from a neighbour.
+All train the same model from the same weights on the same sums. Each contestant has its own process, once on one
+processor with one thread and once on all processors with its library's own threads. First they must agree: the same
+number of trained parameters, and the same loss. Then they train one epoch each in turn, round after round, so that a
+slowdown of the machine affects all; every round has a new random order. Contestants sleep while another one trains.
+The machine should be idle otherwise: threads that wait for each other suffer most from other load.
 
-For the three cells whole commands of one epoch are timed as well, from start to exit.
+For the three cells, whole commands of one epoch are timed as well, from start to exit.
 
-What is not here: the models of the others (``peers.py``), the floor (``floor.py``), the accuracy that is reached
+Not in this file: the models of the others (``peers.py``), the floor (``floor.py``), the accuracy
 (``python -m seqadd.table``), evaluation after an epoch.
 """
 
@@ -59,19 +59,19 @@ FLOOR = "floor"
 PACKAGES = ("seqadd", "tensorflow", "keras", "torch", "jax", "jaxlib", "numpy")
 COMMAND_ROUNDS = 3
 
-#: How many sums' mean loss must agree before training, and by what share it may differ.
+#: The number of sums whose mean loss must agree before training, and the largest relative difference.
 N_CHECKED, TOLERANCE = 1_000, 1e-5
-#: Share of a process' time between its turns in which it may compute without being told on.
+#: The largest share of the time between its turns that a process may compute without being reported.
 IDLE_SHARE = 0.02
 
 
 class Disagreement(RuntimeError):
-    """The contestants do not compute the same, so their times say nothing of each other."""
+    """The contestants do not compute the same, so their times cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A contestant before training: how much it trains, its loss on the first sums, and seqadd's weights."""
+    """A contestant before training: its number of parameters, its loss on the first sums, and seqadd's weights."""
 
     n_parameters: int
     loss: float
@@ -81,10 +81,10 @@ class Ready:
 def contestant(
     name: str, setting: Setting, weights: peers.Weights | None, threads: int | None
 ) -> Generator[Any, Any, None]:
-    """Work of a process. Yields when it is built, then ``Ready``, then for every question an answer.
+    """The generator of a contestant's process. Yields once when built, then ``Ready``, then an answer per question.
 
-    The number of an epoch trains it and is answered with its seconds, and with the processor seconds used between the
-    last answer and this question. None is answered with the loss now and the most memory held, in MB.
+    A number is an epoch to train; the answer is its seconds, and the processor seconds that the process used between
+    the last answer and this question. None asks for the current loss and the peak memory in MB.
     """
     data = peers.make_sums(setting)
     model = CONTESTANTS[name](setting, data, weights, threads)
@@ -105,7 +105,7 @@ def contestant(
 
 
 def floor_of(setting: Setting, threads: int | None) -> Generator[Any, Any, None]:
-    """Work of a process: as ``contestant``, for the products of an epoch, without parameters and loss."""
+    """The generator of the floor's process: like ``contestant``, for an epoch's matrix products, without a loss."""
     products = floor.Floor(setting, threads)
     yield
     slept_from = time.process_time()
@@ -120,7 +120,7 @@ def floor_of(setting: Setting, threads: int | None) -> Generator[Any, Any, None]
 
 @dataclass
 class Runner:
-    """A contestant's process and what was measured of it; ``seconds`` without the first epoch."""
+    """A contestant's process and its measurements; ``seconds`` excludes the first epoch."""
 
     name: str
     threads: int
@@ -146,21 +146,21 @@ class Runner:
 
 
 def measure(setting: Setting, rounds: int, steps: bench.Steps, logs: Path) -> Rows:
-    """Rows of the result for one setting, in the columns of ``epoch_time.csv``.
+    """Measures one setting; returns rows in the columns of ``epoch_time.csv``.
 
     Args:
-        setting: what is trained.
+        setting: the model to train.
         rounds: epochs of each contestant that count, after a first one that does not.
-        steps: told how far it is.
-        logs: folder for what the processes say.
+        steps: shows the progress.
+        logs: folder for the stderr of the processes.
 
     Raises:
-        Disagreement: when contestants differ in the count of their parameters or in their loss.
+        Disagreement: when contestants differ in their number of parameters or in their loss.
     """
     runners: list[Runner] = []
     reference: Ready | None = None
     try:
-        # seqadd first: from it the others get their first weights.
+        # seqadd first, because the others start with its weights.
         for name in [*CONTESTANTS, FLOOR]:
             for threads in dict.fromkeys([1, processors()]):
                 own_threads = 1 if threads == 1 else None
@@ -228,7 +228,7 @@ def _row(setting: Setting, runner: Runner, floor_seconds: float, loss: float | N
 
 
 def measure_commands(cell: str, rounds: int, steps: bench.Steps) -> Rows:
-    """Seconds of whole commands that train one epoch at 64/32 units, batches of 512, from start to exit.
+    """Times whole commands that train one epoch at 64/32 units, batches of 512, from start to exit.
 
     Returns:
         Rows in the columns of ``command_time.csv``. seqadd's command also evaluates and records its run.
@@ -252,7 +252,7 @@ def measure_commands(cell: str, rounds: int, steps: bench.Steps) -> Rows:
     return [{"cell": cell, "contestant": name, **bench.spread(of_name, digits=2)} for name, of_name in seconds.items()]
 
 
-# Rough seconds, for the time left alone.
+# Rough seconds, only for the display of the remaining time.
 _COMMAND_COST = 11.0
 
 
@@ -276,10 +276,10 @@ def _threads(threads: int) -> str:
 
 
 def report(header: list[str], rows: Rows, command_rows: Rows) -> str:
-    """The results as Markdown: seqadd beside each peer at its best, everything, whole commands.
+    """Returns the results as Markdown: seqadd beside each peer at its best, all rows, whole commands.
 
     Args:
-        header: when, where and by what was measured.
+        header: see ``bench.header``.
         rows: as ``measure`` returns them, of one setting or several.
         command_rows: as ``measure_commands`` returns them, of no cell or several.
     """
@@ -317,7 +317,7 @@ def report(header: list[str], rows: Rows, command_rows: Rows) -> str:
 
 
 def _grouped(rows: Rows, key: str) -> list[Rows]:
-    """Rows that follow each other and have the same value, together."""
+    """Groups consecutive rows with the same value of a key."""
     return [list(group) for _, group in itertools.groupby(rows, key=lambda row: row[key])]
 
 
@@ -326,7 +326,7 @@ def _title(row: dict[str, Any]) -> str:
 
 
 def _at_best(of_setting: Rows) -> list[str]:
-    """A line of the first table."""
+    """Returns a line of the first table."""
     seconds = {(row["contestant"], row["threads"]): row["seconds_median"] for row in of_setting}
     ours, floor_seconds = seconds["seqadd", 1], seconds[FLOOR, 1]
     best = [min((value, threads) for (name, threads), value in seconds.items() if name == peer) for peer in PEERS]
@@ -341,7 +341,7 @@ def _at_best(of_setting: Rows) -> list[str]:
 
 
 def _in_full(row: dict[str, Any]) -> list[str]:
-    """A line of the second table."""
+    """Returns a line of the second table."""
     known = [_title(row), row["contestant"], str(row["threads"]), _spread(row, digits=3)]
     if row["contestant"] == FLOOR:
         return [*known, "", "", ""]
@@ -355,11 +355,11 @@ def _spread(row: dict[str, Any], digits: int) -> str:
 
 
 def figure(rows: Rows, machine: str) -> Figure:
-    """Seconds of an epoch, a band for each setting with a line for each contestant in it, and the floor.
+    """Draws seconds of an epoch: a band for each setting with a line for each contestant in it, and the floor.
 
     Args:
         rows: as ``measure`` returns them, of one setting or several.
-        machine: named below the picture.
+        machine: for the picture's caption.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -411,7 +411,7 @@ def figure(rows: Rows, machine: str) -> Figure:
 
 
 def write(out: Path, header: list[str], rows: Rows, command_rows: Rows) -> None:
-    """Writes what is measured so far to ``epoch_time`` (csv, md, png) and ``command_time.csv`` in ``out``."""
+    """Writes the results so far to ``epoch_time`` (csv, md, png) and ``command_time.csv`` in ``out``."""
     bench.write_csv(out / "epoch_time.csv", rows)
     if command_rows:
         bench.write_csv(out / "command_time.csv", command_rows)

@@ -1,12 +1,12 @@
-"""Where the time of a run goes that is not training: from the start of the process to its end, part by part.
+"""Measures the time of a run beside training, part by part, from the start of the process to its end.
 
     python benchmarks/fixed_cost.py                          results in benchmarks/results
     python benchmarks/fixed_cost.py --quick                  does it run? one round; build/benchmarks
 
-A run of two epochs with all defaults in a process of its own, once in a folder without a store and once in one that has
-it; median of several rounds. What the first epoch takes longer than the second is compilation.
+A run of two epochs with all defaults in its own process, once in a folder without a store and once in a folder with
+one; median of several rounds. The first epoch's time minus the second's is compilation.
 
-What is not here: the training itself (``compare.py``).
+Not in this file: the training itself (``compare.py``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PACKAGES = ("seqadd", "tensorflow", "keras", "mlflow", "hydra-core", "numpy")
 
 
 class Parts:
-    """The seconds of the parts of a run: all time since the last mark belongs to the part that is then over.
+    """The seconds of the parts of a run: a mark ends a part, which gets all time since the last mark.
 
     Args:
         started: ``time.time()`` when the process was started.
@@ -47,7 +47,7 @@ class Parts:
         self._mark = now
 
     def mark_around(self, owner: Any, name: str, before: str, part: str) -> None:
-        """From now on a call of ``owner.name`` is ``part``, and what comes before it ``before``."""
+        """Patches ``owner.name``: the time of a call counts as ``part``, and the time before it as ``before``."""
         function = getattr(owner, name)
 
         def marked(*arguments: Any, **settings: Any) -> Any:
@@ -99,7 +99,7 @@ def timed_run(started: float) -> None:
 
 
 def mark_the_import(parts: Parts) -> None:
-    """From now on the import of TensorFlow is a part, and so is what comes after it, up to the training."""
+    """Makes parts of the import of TensorFlow, and of the time between it and the training."""
     from seqadd.system import tensorflow_setup
 
     quiet_import = tensorflow_setup.quiet_import
@@ -116,7 +116,7 @@ def mark_the_import(parts: Parts) -> None:
 
 
 def mark_the_training(parts: Parts) -> None:
-    """From now on making the model is a part, and so is the training, epoch by epoch."""
+    """Makes parts of building the model, and of each epoch of the training."""
     from seqadd.models import architectures
     from seqadd.training import loop
 
@@ -133,7 +133,7 @@ def mark_the_training(parts: Parts) -> None:
 
 
 def measure(rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:
-    """One row a part and store: seconds, median and range over the rounds."""
+    """Returns a row per part and store: seconds, median and range over the rounds."""
     measured: dict[tuple[str, str], list[float]] = {}
     for number in range(1, rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +154,7 @@ def measure(rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:
 
 
 def report(header: list[str], rows: list[dict[str, Any]]) -> str:
-    """The results as Markdown."""
+    """Returns the results as Markdown."""
     seconds = {(row["store"], row["part"]): row["seconds_median"] for row in rows}
     parts = [row["part"] for row in rows if row["store"] == "new" and row["part"] != "training"]
     table = [[part, *(f"{seconds[store, part]:.2f}" for store in ("new", "there"))] for part in parts]

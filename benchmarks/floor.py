@@ -1,14 +1,13 @@
 """The floor under an epoch: the time of its matrix products alone, which no implementation of the model can avoid.
 
-What is here: the products of a batch, forward and backward, and their time, each by the quickest of numpy's BLAS,
-PyTorch and XLA on this machine. Where the products of several steps can be one larger product (the inputs of all steps,
-the gradients of the weights), the quicker of the two ways counts. Products that need not be are left out: with the
-first step's zero state, the gradient of the question, and the decoder's input, the same at every step, which is
-multiplied once.
+Included: the products of a batch, forward and backward; each counts with the fastest of numpy's BLAS, PyTorch and XLA
+on this machine. If the products of several steps can be one larger product (the inputs of all steps, the gradients of
+the weights), the faster of the two ways counts. Avoidable products are left out: those with the first step's zero
+state, and the gradient of the question. The decoder's input is the same at every step and is multiplied once.
 
-What is not: gates, loss, Adam, cutting out batches, moving data between products. So the floor cannot be reached, only
-approached. It is a floor for the model on one-hot vectors as they stand: a program that looked up rows of the encoder's
-kernel, where others multiply it with ones and zeros, could leave out the 12 rows of the products with the question.
+Not included: gates, loss, Adam, selecting batches, moving data between products. So the floor can only be approached.
+It is a floor for the model on plain one-hot vectors: a program that looks up rows of the encoder's kernel, instead of
+multiplying it by ones and zeros, could leave out the 12 rows of the products with the question.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from seqadd.data import addition
 
 QUESTION_LENGTH, ANSWER_LENGTH = addition.question_length(3), addition.answer_length(3)
 
-#: Runs a product so many times.
+#: Runs a product a given number of times.
 Runner = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A product of ``(m, k)`` by ``(k, n)``; ``transposed`` names the factor that lies transposed in memory."""
+    """A product of ``(m, k)`` by ``(k, n)``; ``transposed`` names the factor that is transposed in memory."""
 
     m: int
     k: int
@@ -42,14 +41,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Product:
-    """A product that every batch needs, in the ways it can be done: how many times which shape."""
+    """A product that every batch needs, and the ways to compute it: a number of products of a shape."""
 
     what: str
     ways: tuple[tuple[int, Shape], ...]
 
 
 def products(setting: Setting) -> list[Product]:
-    """The products of a whole batch of the setting."""
+    """Returns the products of a whole batch of the setting."""
     batch, gates = setting.batch_size, GATES[setting.cell]
     encoder, decoder = setting.encoder_units, setting.decoder_units
     return [
@@ -64,9 +63,9 @@ def products(setting: Setting) -> list[Product]:
 def _layer(
     what: str, steps: int, batch: int, k: int, n: int, *, chained: bool = False, gradient_of_input: bool = True
 ) -> list[Product]:
-    """The products of ``steps`` inputs ``(batch, k)`` with one kernel ``(k, n)``, and of their gradients.
+    """Returns the products of ``steps`` inputs ``(batch, k)`` with one kernel ``(k, n)``, and of their gradients.
 
-    ``chained`` says that a step needs the one before, so that only the kernel's gradient can be one product.
+    If ``chained``, each step needs the previous one, so only the kernel's gradient can be one product.
     """
 
     def forward_ways(k: int, n: int, transposed: str) -> tuple[tuple[int, Shape], ...]:
@@ -84,8 +83,8 @@ class Floor:
     """Times the products of an epoch in short samples.
 
     Args:
-        setting: whose products.
-        threads: that each library may use; None for its own default.
+        setting: the model whose products are timed.
+        threads: number of threads for each library; None for its own default.
     """
 
     def __init__(self, setting: Setting, threads: int | None) -> None:
@@ -98,13 +97,13 @@ class Floor:
             tf.config.threading.set_inter_op_parallelism_threads(threads)
         n_train = setting.n_questions - addition.held_out_count(setting.n_questions, 0.1)
         self._batches = n_train / setting.batch_size  # the last, smaller batch counts as its share of a whole one
-        # With several threads, a product can be too small for them, and on a busy machine waiting for the second one
-        # long; so what one thread takes is timed as well.
+        # One thread is timed as well, because a product can be too small for several threads, and on a busy machine
+        # waiting for the second thread takes long.
         kinds = [LIBRARIES] if threads == 1 else [LIBRARIES, ALONE]
         self._chosen = [[_quickest(product, libraries) for libraries in kinds] for product in products(setting)]
 
     def epoch_seconds(self, sample_seconds: float = 0.05) -> float:
-        """Seconds that the products of an epoch take now, from a sample of every product of ``sample_seconds``."""
+        """Measures the seconds of an epoch's products now, from a sample of ``sample_seconds`` for every product."""
         seconds = 0.0
         for candidates in self._chosen:
             seconds += min(times * _seconds(run, sample_seconds) for times, run in candidates)
@@ -112,7 +111,7 @@ class Floor:
 
 
 def _quickest(product: Product, libraries: list[Callable[[Shape], Runner]]) -> tuple[int, Runner]:
-    """The quickest way and library for a product: how often in a batch, and what runs it."""
+    """Returns the fastest way to compute a product: how often it runs in a batch, and its runner."""
     found = []
     for times, shape in product.ways:
         for make in libraries:
@@ -124,7 +123,7 @@ def _quickest(product: Product, libraries: list[Callable[[Shape], Runner]]) -> t
 
 
 def _seconds(run: Runner, sample_seconds: float) -> float:
-    """Seconds of one product: the best of about ten runs, since a floor is not raised by what came in between."""
+    """Measures the seconds of one product: the best of about ten runs, so that other load does not raise the floor."""
     n, best = 1, float("inf")
     end = time.perf_counter() + sample_seconds
     while time.perf_counter() < end:
@@ -138,7 +137,7 @@ def _seconds(run: Runner, sample_seconds: float) -> float:
 
 
 def _factors(shape: Shape) -> tuple[Any, Any]:
-    """Both factors as they lie in memory, float32; not zeros, which some processors multiply faster."""
+    """Returns both factors in their memory layout, float32; not zeros, which some processors multiply faster."""
     rng = np.random.default_rng(0)
     a = rng.normal(size=(shape.k, shape.m) if shape.transposed == "a" else (shape.m, shape.k)).astype(np.float32)
     b = rng.normal(size=(shape.n, shape.k) if shape.transposed == "b" else (shape.k, shape.n)).astype(np.float32)
@@ -182,7 +181,7 @@ def _xla(shape: Shape) -> Runner:
     @tf.function(jit_compile=True)
     def program(n: tf.Tensor, a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         def body(i: tf.Tensor, a: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # One element of a factor follows from the product before, or the compiler would multiply only once.
+            # One element of a factor depends on the previous product, or the compiler would multiply only once.
             a = tf.tensor_scatter_nd_update(a, [[0, 0]], [c[0, 0]])
             c = tf.matmul(a, b, transpose_a=shape.transposed == "a", transpose_b=shape.transposed == "b")
             return i + 1, a, tf.ensure_shape(c, (shape.m, shape.n))

@@ -1,15 +1,15 @@
-"""How long the table takes where many people have recorded many runs: in a database file, and over a server.
+"""Measures how long the table takes with many recorded runs of many people: from a database file, and over a server.
 
     python benchmarks/many_runs.py                  10,000 runs; results in benchmarks/results
     python benchmarks/many_runs.py --quick          does it run? 400 runs, one round; build/benchmarks
     python benchmarks/many_runs.py --store FOLDER   keep the store there, and use it again if it is there (2.4 GB)
 
-The runs are made up, but the store is a true one: MLflow's own tables, with what ``seqadd.run`` records of a run but
-its artifacts. 40 people, 25 commits, 1,000 conditions. A tenth of all runs are those of the article's table, 200 epochs
-and ten seeds of each cell, by one person after another; the others are sweeps over units, batches, step sizes and eras,
-of 50 epochs. One in eleven has failed or was killed, and a fifth of the sweeps are in two other experiments.
+The runs are synthetic, but the store is real: MLflow's own tables, with all that ``seqadd.run`` records of a run except
+artifacts. 40 people, 25 commits, 1,000 conditions. A tenth of all runs are those of the article's table, 200 epochs and
+ten seeds of each cell, by one person after another; the others are sweeps over units, batches, step sizes and eras, of
+50 epochs. One in eleven has failed or was killed, and a fifth of the sweeps are in two other experiments.
 
-Commands are timed whole, from the start of Python to its end, in turn; the server is MLflow's, on this machine and over
+Whole commands are timed in turn, from the start of Python to its end; the server is MLflow's, on this machine and over
 the same file.
 """
 
@@ -56,7 +56,7 @@ METRICS = (
 SEEDS = range(10)
 _BEGAN = 1_790_000_000_000  # milliseconds since 1970
 
-#: What is asked for: a name, what it is, the arguments.
+#: The timed commands: a name, a description, the arguments.
 QUESTIONS = {
     "article": ("the article's table", []),
     "one person": ("of one person's runs alone", ["--user", PEOPLE[0]]),
@@ -72,7 +72,7 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Made:
-    """A run that nobody ran."""
+    """A synthetic run."""
 
     run_id: str
     experiment: str
@@ -84,17 +84,17 @@ class Made:
 
     @property
     def epochs(self) -> int:
-        """How many it has: half of them if it did not finish."""
+        """The number of recorded epochs: half of them if it did not finish."""
         return self.config.epochs if self.status == "FINISHED" else self.config.epochs // 2
 
     def value(self, metric: str, epoch: int) -> float:
-        """Something that rises to 1, or falls if it is a loss."""
+        """Returns a value that rises to 1 over the epochs; a loss falls."""
         reached = 1 - math.exp(-epoch / (40 + 3 * self.config.seed))
         return 2.5 * (1 - reached) if "loss" in metric else 0.4 if metric == "epoch_seconds" else reached
 
 
 def conditions() -> Iterator[Config]:
-    """Those of the sweeps."""
+    """Yields the conditions of the sweeps."""
     for cell, era, reverse in itertools.product(("lstm", "gru", "simple_rnn"), ("keras2", "keras3"), (True, False)):
         (column,) = composition.compose_selection(
             [f"cell={cell}", f"era={era}", f"reverse={override_text(reverse)}"]
@@ -105,7 +105,7 @@ def conditions() -> Iterator[Config]:
 
 
 def made_up(n_runs: int) -> list[Made]:
-    """So many runs, in the order in which they began."""
+    """Returns synthetic runs in the order in which they began."""
     article = [column.config for column in composition.compose_selection(table.ARTICLE_COLUMNS).columns]
     jobs = [
         (people_round, "seqadd", dataclasses.replace(config, seed=seed, epochs=200))
@@ -127,7 +127,7 @@ def made_up(n_runs: int) -> list[Made]:
 
 
 def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
-    """Makes ``mlflow.db`` in a folder, with so many runs."""
+    """Creates ``mlflow.db`` in a folder, with synthetic runs."""
     from mlflow.store.tracking.dbmodels import models
 
     from seqadd.tracking.connection import open_store
@@ -142,7 +142,7 @@ def make_store(folder: Path, n_runs: int, steps: bench.Steps) -> None:
     engine = sqlalchemy.create_engine(place.uri)
     metrics: sqlalchemy.Table = models.SqlMetric.__table__
     with engine.connect() as connection:
-        # Nobody else reads it, and one that is half made is not kept.
+        # No other process reads it, and an incomplete file is not kept.
         connection.exec_driver_sql("PRAGMA synchronous = OFF")
         connection.exec_driver_sql("PRAGMA journal_mode = OFF")
         for index in metrics.indexes:
@@ -164,7 +164,7 @@ def _insert(connection: sqlalchemy.Connection, into: str, columns: str, rows: li
 
 
 def _insert_runs(connection: sqlalchemy.Connection, folder: Path, runs: list[Made], ids: dict[str, str]) -> None:
-    """``ids`` are those of the experiments, by their names."""
+    """Inserts runs; ``ids`` are the IDs of the experiments by name."""
     _insert(
         connection,
         "runs",
@@ -239,7 +239,7 @@ def _tags(run: Made, common: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """An MLflow server over the store of a folder, on loopback; its address."""
+    """A context manager that runs an MLflow server over the store of a folder, on loopback; yields its URI."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -270,7 +270,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def timed(arguments: list[str]) -> tuple[float, float]:
-    """Seconds that ``python -m seqadd.table`` takes, and those of a processor."""
+    """Runs ``python -m seqadd.table``; returns its wall-clock seconds and its processor seconds."""
     with tempfile.TemporaryDirectory() as folder:
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
@@ -283,7 +283,7 @@ def timed(arguments: list[str]) -> tuple[float, float]:
 
 
 def measure(folder: Path, rounds: int, steps: bench.Steps) -> list[dict[str, Any]]:
-    """One row for each question and store: seconds, median and range over the rounds."""
+    """Returns a row for each command and store: seconds, median and range over the rounds."""
     measured: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with served(folder) as address:
         for number in range(1, rounds + 1):
@@ -305,7 +305,7 @@ def measure(folder: Path, rounds: int, steps: bench.Steps) -> list[dict[str, Any
 
 
 def report(header: list[str], n_runs: int, rows: list[dict[str, Any]]) -> str:
-    """The results as Markdown."""
+    """Returns the results as Markdown."""
     seconds = {(row["question"], row["store"]): f"{row['seconds_median']:.1f}" for row in rows}
     cpu = {(row["question"], row["store"]): f"{row['cpu_seconds_median']:.1f}" for row in rows}
     lines = [f"# `python -m seqadd.table` where {n_runs:,} runs are recorded", "", *header, ""]

@@ -1,11 +1,11 @@
-"""The model of ``seqadd`` trained by others, each the way its users write it, behind one small protocol.
+"""The model of ``seqadd`` in other libraries, each written as its users write it, behind one small protocol.
 
-What is here: stock ``keras.Model.fit``, PyTorch, JAX with a whole epoch in one ``jit``, and seqadd itself; the setting
-and the sums that they share. All compute the same thing, ``era=keras3``: sigmoid gates, the GRU's reset gate after the
-product, categorical cross-entropy, Adam with Keras' epsilon, a new order of the sums in every epoch, the last, smaller
-batch included. All add the loss up as they go; seqadd and ``fit`` count right characters as well.
+Included: stock ``keras.Model.fit``, PyTorch, JAX with a whole epoch in one ``jit``, and seqadd itself; the setting and
+the sums that they share. All compute the same, ``era=keras3``: sigmoid gates, the GRU's reset gate after the product,
+categorical cross-entropy, Adam with Keras' epsilon, a new order of the sums in every epoch, the last, smaller batch
+included. All add up the loss during the epoch; seqadd and ``fit`` count right characters as well.
 
-What is not: measuring (``compare.py``), ``torch.compile`` (needs a C++ compiler), GPUs.
+Not included: measuring (``compare.py``), ``torch.compile`` (needs a C++ compiler), GPUs.
 
     python benchmarks/peers.py keras_fit lstm
 
@@ -44,7 +44,7 @@ Weights = list[npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: a cell, the widths of encoder and decoder, sums in a batch, sums drawn (a tenth held out)."""
+    """The model and data to train: cell, widths of encoder and decoder, batch size, sums drawn (a tenth held out)."""
 
     cell: str
     encoder_units: int = 64
@@ -59,7 +59,7 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """As ``compare.py --settings`` takes it: ``lstm-64/32-512``."""
+        """The name for ``compare.py --settings``: ``lstm-64/32-512``."""
         return f"{self.cell}-{self.units}-{self.batch_size}"
 
 
@@ -67,20 +67,20 @@ class Contestant(Protocol):
     """A model with its optimizer and its training set, ready to train.
 
     Attributes:
-        n_parameters: how many numbers are trained.
+        n_parameters: the number of trained parameters.
     """
 
     n_parameters: int
 
     def epoch(self, number: int) -> None:
-        """Trains epoch ``number`` (from 1); returns when all of it is computed."""
+        """Trains epoch ``number`` (from 1); returns when all computation is finished."""
 
     def loss(self, questions: Ids, answers: Ids) -> float:
-        """Cross-entropy per character (natural logarithm) of ids ``(n, 7)`` and ``(n, 4)``; changes no weights."""
+        """Returns the cross-entropy per character (in nats) of ids ``(n, 7)`` and ``(n, 4)``; changes no weights."""
 
 
 def make_sums(setting: Setting) -> Dataset:
-    """The three-digit sums that all train on, the same in every process."""
+    """Returns the three-digit sums that all train on, the same in every process."""
     return addition.make_dataset(
         digits=3,
         n_questions=setting.n_questions,
@@ -123,14 +123,14 @@ class Seqadd:
         self._train_epoch = seqadd_epoch_program(self._model, data, self._config)
 
     def weights(self) -> Weights:
-        """The weights as they are now."""
+        """Returns the current weights."""
         return list(self._model.get_weights())
 
     def epoch(self, number: int) -> None:
         """See ``Contestant``."""
         rows = curriculum.epoch_order(self._config.seed, number, self._n_train)
         metrics = self._train_epoch(rows, number)
-        float(metrics["loss"])  # waits until it is computed
+        float(metrics["loss"])  # blocks until it is computed
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
@@ -139,14 +139,14 @@ class Seqadd:
 
 
 def seqadd_epoch_program(model: Any, data: Dataset, config: Any) -> Callable[[Any, int], dict[str, Any]]:
-    """A function: the order of an epoch, int32 ``(n_train,)`` -> the epoch's metrics; trains ``model``."""
+    """Returns a function that trains ``model``: order of an epoch, int32 ``(n_train,)`` -> the epoch's metrics."""
     from seqadd.training import loop
 
     return loop.epoch_program(model, loop.make_optimizer(model, config), data, config)
 
 
 class KerasFit:
-    """``keras.Model.fit`` on one-hot arrays of bool, as in Keras' own example of learning to add."""
+    """``keras.Model.fit`` on one-hot arrays of bool, as in Keras' own addition example."""
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
         import keras
@@ -186,7 +186,7 @@ class KerasFit:
 class PyTorch:
     """A plain training loop over ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``; the one-hot training set is one tensor.
 
-    Batches are cut from it by a shuffled index: a ``DataLoader``, which collects sums one by one, would take longer.
+    A shuffled index selects the batches: a ``DataLoader``, which collects sums one by one, would take longer.
     """
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
@@ -203,7 +203,7 @@ class PyTorch:
         self._output = torch.nn.Linear(setting.decoder_units, N_CHARACTERS)
         self._answer_length = data.train_answers.shape[1]
         if setting.cell != "gru":
-            # PyTorch adds two biases where Keras has one; were both trained, Adam would move their sum twice as far.
+            # PyTorch has two biases where Keras has one; if both were trained, Adam would move their sum twice as far.
             for recurrent in (self._encoder, self._decoder):
                 torch.nn.init.zeros_(recurrent.bias_hh_l0)
                 recurrent.bias_hh_l0.requires_grad_(False)
@@ -218,7 +218,7 @@ class PyTorch:
         self._y = torch.from_numpy(data.train_answers.astype(np.int64))
 
     def _set_weights(self, cell: str, weights: Weights) -> None:
-        """Puts Keras' weights in. PyTorch keeps the gates in rows, and the GRU's in the order r, z, n."""
+        """Sets Keras' weights. PyTorch keeps the gates in rows, and the GRU's in the order r, z, n."""
 
         def rows(columns: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             gates = np.split(columns.T, GATES[cell])
@@ -267,13 +267,13 @@ class PyTorch:
 class JaxJit:
     """JAX by hand: loss, gradient, Adam and the loop over the batches in one ``jit`` with donated buffers.
 
-    Written the way that measured quickest at 64/32 units and batches of 512: the steps of a recurrence unrolled
-    (``lax.scan``, whether unrolled or not, took longer), and biases added to all inputs at once, before the steps.
+    Written in the way measured fastest at 64/32 units and batches of 512: the steps of a recurrence unrolled
+    (``lax.scan``, unrolled or not, took longer), and biases added to all inputs at once, before the steps.
     """
 
     def __init__(self, setting: Setting, data: Dataset, weights: Weights | None, threads: int | None) -> None:
         if threads is not None:
-            # Read when JAX first computes. Like all of XLA it also heeds which processors the process may use.
+            # JAX reads this at its first computation. Like all of XLA, it also respects the process's CPU affinity.
             several = str(threads > 1).lower()
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen={several}"
         import jax
@@ -283,7 +283,7 @@ class JaxJit:
             weights = _first_weights(jax, setting)
         layers = [tuple(jnp.asarray(weight) for weight in weights[i : i + 3]) for i in (0, 3, 6)]
         zeros = partial(jax.tree.map, jnp.zeros_like)
-        self._state = layers, zeros(layers), zeros(layers), jnp.float32(0)  # and Adam's: both moments, steps done
+        self._state = layers, zeros(layers), zeros(layers), jnp.float32(0)  # and Adam's: both moments, number of steps
         self.n_parameters = _count(weight.shape for weight in jax.tree.leaves(layers))
         self._jax = jax
         self._data = jnp.asarray(data.train_questions), jnp.asarray(data.train_answers)
@@ -303,7 +303,7 @@ class JaxJit:
 
 
 def _jax_cross_entropy(jax: Any, cell: str, answer_length: int) -> Callable[[Any, Any, Any], Any]:
-    """A function: weights by layer, ids ``(batch, 7)`` and ``(batch, 4)`` -> their mean loss."""
+    """Returns a function: weights by layer, ids ``(batch, 7)`` and ``(batch, 4)`` -> their mean loss."""
     jnp = jax.numpy
     step = {"lstm": _jax_lstm, "gru": _jax_gru, "simple_rnn": _jax_simple_rnn}[cell]
 
@@ -311,7 +311,7 @@ def _jax_cross_entropy(jax: Any, cell: str, answer_length: int) -> Callable[[Any
         return products + (bias[0] if cell == "gru" else bias)
 
     def states(inputs: Any, recurrent_kernel: Any, bias: Any) -> Any:
-        """A list of what the inputs add to the gates, ``(batch, gates)`` -> a list of outputs, ``(batch, units)``."""
+        """Runs a layer: the inputs' part of the gates per step, ``(batch, gates)`` -> outputs, ``(batch, units)``."""
         zero = jnp.zeros((len(inputs[0]), len(recurrent_kernel)))
         state, outputs = (zero, zero), []
         for x in inputs:
@@ -351,12 +351,12 @@ def _jax_simple_rnn(jax: Any, x: Any, state: Any, recurrent_kernel: Any, bias: A
 
 
 def _jax_epoch(jax: Any, cross_entropy: Callable[[Any, Any, Any], Any], n_train: int, batch_size: int) -> Any:
-    """A compiled function: state, questions, answers, order -> state after an epoch and the epoch's mean loss."""
+    """Returns a compiled function: state, questions, answers, order -> state after an epoch, mean loss of the epoch."""
     jnp, lax, tree_map = jax.numpy, jax.lax, jax.tree.map
     n_full, n_rest = divmod(n_train, batch_size)
 
     def train_batch(state: Any, questions: Any, answers: Any) -> Any:
-        """The state after a step of Adam, and the sum of the loss over the batch's rows."""
+        """Returns the state after a step of Adam, and the sum of the loss over the batch's rows."""
         layers, m, v, t = state
         loss, gradients = jax.value_and_grad(cross_entropy)(layers, questions, answers)
         t = t + 1
@@ -385,7 +385,7 @@ def _jax_epoch(jax: Any, cross_entropy: Callable[[Any, Any, Any], Any], n_train:
 
 
 def _first_weights(jax: Any, setting: Setting) -> Weights:
-    """First weights after Keras' law (its LSTM's forget bias of 1 included), from seed 0."""
+    """Draws initial weights from Keras' distributions, with the LSTM's forget bias of 1, from seed 0."""
     gates, keys = GATES[setting.cell], iter(jax.random.split(jax.random.key(0), 5))
     kernel, recurrent_kernel = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
     weights = []
@@ -414,7 +414,7 @@ CONTESTANTS: dict[str, Callable[[Setting, Dataset, Weights | None, int | None], 
 
 
 def require_packages() -> None:
-    """Ends the program with exit code 2 and one line when a package of the peers is not installed."""
+    """Ends the program with exit code 2 and one line if a package of the peers is not installed."""
     missing = [package for package in ("torch", "jax") if importlib.util.find_spec(package) is None]
     if missing:
         print(f"benchmarks: not installed: {', '.join(missing)}; pip install -e .[bench]", file=sys.stderr)

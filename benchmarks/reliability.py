@@ -1,11 +1,11 @@
-"""What checkpoints cost, and how far runs drift apart that differ only in how they are computed.
+"""Measures the cost of checkpoints, and how far the same run drifts apart when it is computed in other ways.
 
     python benchmarks/reliability.py                         results in benchmarks/results
     python benchmarks/reliability.py --quick                 does it run? a few epochs; build/benchmarks
 
-Checkpoints: trains as ``seqadd.run`` does, in the same loop, and times ``RunDirectory.save``. Drift: the same training
-in other processes, with other threads and without XLA, beside the first; the largest difference of a weight and the
-difference of ``val_acc``, after some epochs.
+Checkpoints: trains in the same loop as ``seqadd.run``, and times ``RunDirectory.save``. Drift: repeats a training in
+another process, with more threads and without XLA; measures the largest difference of a weight and the difference of
+``val_acc``, after some epochs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import numpy as np
 from seqadd.cli.entry import command
 
 PACKAGES = ("seqadd", "tensorflow", "keras", "numpy")
-#: What is trained, with how many seconds of it are timed.
+#: The trained models, and how many seconds of each are timed.
 CHECKPOINTED = {
     "simple_rnn 64/32": ["cell=simple_rnn"],
     "lstm 64/32": ["cell=lstm"],
     "lstm 256/256": ["cell=lstm", "encoder_units=256", "decoder_units=256"],
 }
 SECONDS = 30.0
-#: How a training is computed; the first is the one that the others are held against.
+#: The ways to compute a training; the others are compared with the first.
 WAYS = {
     "threads=1 jit=true": ["threads=1"],
     "the same in another process": ["threads=1"],
@@ -43,7 +43,7 @@ EPOCHS = (1, 10, 20)
 
 
 def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
-    """Configuration, sums, model and optimizer, in this process."""
+    """Returns configuration, sums, model and optimizer, created in this process."""
     from seqadd.config import composition
     from seqadd.data import vocabulary
     from seqadd.models import architectures
@@ -59,7 +59,7 @@ def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
 
 
 def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, float], Any, None]:
-    """Work of a process: trains so long, with checkpoints, and yields what they took."""
+    """The generator of a process: trains for some seconds, with checkpoints, and yields their cost."""
     from seqadd.tracking.run_directory import RunDirectory, RunInfo
     from seqadd.training import loop, state
     from seqadd.training.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
             run_dir.begin(RunInfo("none", "none", "one", "one"))
             began, saving, saves = 0.0, 0.0, 0
             for row in loop.train(model, optimizer, data, config, history):
-                if row["epoch"] == 1:  # which carries the compilation
+                if row["epoch"] == 1:  # includes the compilation
                     run_dir.save(Checkpoint({}, history, state.state(model, optimizer)))
                     began = time.perf_counter()
                 elif run_dir.checkpoint_is_due():
@@ -88,7 +88,7 @@ def checkpointed(overrides: list[str], seconds: float) -> Generator[dict[str, fl
 
 
 def drifting(overrides: list[str], epochs: tuple[int, ...]) -> Generator[tuple[float, list[Any]], Any, None]:
-    """Work of a process: yields ``val_acc`` and the weights after each of these epochs."""
+    """The generator of a process: yields ``val_acc`` and the weights after each of these epochs."""
     from seqadd.training import loop
 
     config, data, model, optimizer = _prepared(overrides)
@@ -99,7 +99,7 @@ def drifting(overrides: list[str], epochs: tuple[int, ...]) -> Generator[tuple[f
 
 
 def measure_checkpoints(seconds: float, log: Path, steps: bench.Steps) -> list[dict[str, Any]]:
-    """One row a model."""
+    """Returns a row per model."""
     rows = []
     for name, overrides in CHECKPOINTED.items():
         steps.begin(f"checkpoints of {name}")
@@ -112,7 +112,7 @@ def measure_checkpoints(seconds: float, log: Path, steps: bench.Steps) -> list[d
 
 
 def measure_drift(epochs: tuple[int, ...], log: Path, steps: bench.Steps) -> list[dict[str, Any]]:
-    """One row a cell, way and number of epochs."""
+    """Returns a row per cell, way and number of epochs."""
     rows = []
     for cell in CELLS:
         reference: dict[int, tuple[float, list[Any]]] = {}
@@ -141,7 +141,7 @@ def measure_drift(epochs: tuple[int, ...], log: Path, steps: bench.Steps) -> lis
 
 
 def report(header: list[str], checkpoints: list[dict[str, Any]], drift: list[dict[str, Any]]) -> str:
-    """The results as Markdown."""
+    """Returns the results as Markdown."""
     costs = [
         [
             row["model"],

@@ -1,19 +1,19 @@
-"""How the time of seqadd's training epoch grows with the sums, their digits and the widths, and memory with epochs.
+"""Measures how an epoch's time grows with the number of sums, digits and widths, and memory with epochs.
 
     python benchmarks/scaling.py                             results in benchmarks/results
     python benchmarks/scaling.py --quick                     does it run? small sizes, one epoch; build/benchmarks
 
 An LSTM at one thread, 50,000 three-digit sums, 64/32 units, batches of 512 and all other defaults; along each curve one
-of these changes. Every point has a process of its own and is the median of three epochs after the first, without
+of these changes. Every point has its own process and is the median of three epochs after the first, without
 evaluation. The exponent of a curve is the slope of a straight line through its logarithms (least squares): 1 is
 proportional.
 
-One and two digits have only 55 and 5,050 distinct sums. What is in a sum does not change how long it takes, so there
-the sums are repeated until there are as many rows as elsewhere.
+One and two digits have only 55 and 5,050 distinct sums. The content of a sum does not change its time, so these sums
+are repeated until there are as many rows as for other digits.
 
-Memory is watched in a process that trains and evaluates 5,000 sums, one epoch after the other.
+Memory is measured in a process that trains and evaluates 5,000 sums, one epoch after the other.
 
-What is not here: other libraries (``compare.py``), the accuracy that is reached.
+Not in this file: other libraries (``compare.py``), accuracy.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 N_QUESTIONS, DIGITS = 50_000, 3
-#: What changes along a curve, in words, and its values.
+#: The quantity that changes along each curve, in words, and its values.
 CURVES: dict[str, tuple[str, tuple[int, ...]]] = {
     "questions": ("three-digit sums", (5_000, 20_000, 50_000, 150_000, 500_000)),
     "digits": ("digits of an addend", (1, 2, 3, 4, 5, 6, 7, 8)),
@@ -54,7 +54,7 @@ PACKAGES = ("seqadd", "tensorflow", "keras", "numpy")
 
 
 def make_sums(n_questions: int, digits: int) -> Dataset:
-    """Sums split as ever; where there are too few distinct ones, those for training are repeated."""
+    """Returns sums with the usual split; if there are too few distinct ones, the training sums are repeated."""
     data = addition.make_dataset(
         digits=digits,
         n_questions=min(n_questions, addition.count_pairs(digits)),
@@ -74,7 +74,7 @@ def make_sums(n_questions: int, digits: int) -> Dataset:
 
 
 def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:
-    """Work of a process: yields the seconds of an epoch, whatever it is asked, the first with the compilation."""
+    """The generator of a process: yields the seconds of an epoch for every question; the first includes compilation."""
     config, model, data = _ready(curve, value)
     train_epoch = peers.seqadd_epoch_program(model, data, config)
     for epoch in itertools.count(1):
@@ -85,7 +85,7 @@ def timed_epochs(curve: str, value: int) -> Generator[float, Any, None]:
 
 
 def memory_over_epochs(epochs: int) -> Generator[float, Any, None]:
-    """Work of a process: yields the most memory held so far, in MB, after every epoch with its evaluation."""
+    """The generator of a process: yields the peak memory so far, in MB, after every epoch with its evaluation."""
     from seqadd.training import loop
 
     config, model, data = _ready("questions", 5_000)
@@ -95,7 +95,7 @@ def memory_over_epochs(epochs: int) -> Generator[float, Any, None]:
 
 
 def _ready(curve: str, value: int) -> tuple[Any, Any, Dataset]:
-    """Configuration, model and sums of a point, in this process, at one thread."""
+    """Returns configuration, model and sums of a point, created in this process, at one thread."""
     from seqadd.config import composition
     from seqadd.models import architectures
     from seqadd.system import tensorflow_setup
@@ -110,19 +110,19 @@ def _ready(curve: str, value: int) -> tuple[Any, Any, Dataset]:
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The line of least squares through the logarithms: ``y = factor * x ** exponent``, as (exponent, factor)."""
+    """Fits ``y = factor * x ** exponent`` by least squares of the logarithms; returns (exponent, factor)."""
     x, y = np.log(np.array(list(points))).T
     slope, intercept = np.polyfit(x, y, 1)
     return float(slope), float(np.exp(intercept))
 
 
 def points_of(rows: Rows, curve: str) -> list[tuple[int, float]]:
-    """Value and measured number (seconds, for memory MB) of a curve's points."""
+    """Returns a curve's points: value and measured number (seconds; MB for memory)."""
     return [(row["value"], row["measured"]) for row in rows if row["curve"] == curve]
 
 
 def report(header: list[str], rows: Rows) -> str:
-    """The results as Markdown: the exponents, then every point."""
+    """Returns the results as Markdown: the exponents, then every point."""
     fits = []
     for curve, (what, _) in CURVES.items():
         points = points_of(rows, curve)
@@ -148,7 +148,7 @@ def _spread(row: dict[str, Any]) -> str:
 
 
 def figure(rows: Rows, machine: str) -> Figure:
-    """Three panels of seconds with their fits, both axes logarithmic, and one of memory over epochs."""
+    """Draws three panels of seconds with their fits, both axes logarithmic, and one of memory over epochs."""
     from matplotlib.figure import Figure
 
     from seqadd.reporting.figures import COLOURS
@@ -163,7 +163,7 @@ def figure(rows: Rows, machine: str) -> Figure:
         above = [row["max"] - row["measured"] for row in of_curve]
         axes.errorbar(values, seconds, yerr=[below, above], fmt="o", color=colour, capsize=3, label="measured")
         _draw_fit(axes, points, "--", "fit")
-        if curve == "units":  # small widths cost more than their arithmetic
+        if curve == "units":  # at small widths, overhead exceeds arithmetic
             _draw_fit(axes, points[-2:], ":", "last two")
         axes.set(xscale="log", yscale="log", xlabel=what, ylabel="seconds of an epoch")
         axes.set_xticks(values, [f"{value:,}" for value in values])
@@ -209,7 +209,7 @@ def main() -> None:
         for curve, value in points:
             steps.begin(f"{value:,} {CURVES[curve][0]}")
             worker = bench.Worker(timed_epochs, curve, value, threads=1, log=log)
-            worker.answer()  # the first epoch, which carries the compilation
+            worker.answer()  # the first epoch, which includes the compilation
             seconds = [worker.ask("next") for _ in range(epochs)]
             worker.end()
             median = statistics.median(seconds)
@@ -231,12 +231,12 @@ def main() -> None:
 
 
 def _row(curve: str, value: int, measured: float, low: float | None, high: float | None, n: int) -> dict[str, Any]:
-    """A row of ``scaling.csv``: seconds, or MB where the curve is memory and the value an epoch."""
+    """Returns a row of ``scaling.csv``: seconds; for the curve of memory MB, where the value is an epoch."""
     unit = "MB" if curve == "memory" else "s"
     return {"curve": curve, "value": value, "measured": measured, "unit": unit, "min": low, "max": high, "n": n}
 
 
-# Rough seconds, for the time left alone.
+# Rough seconds, only for the display of the remaining time.
 _MEMORY_COST = 20.0
 
 

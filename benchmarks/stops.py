@@ -1,19 +1,19 @@
-"""Stops runs at all moments of their lives, half of them with a checked heap, and says how each ended.
+"""Stops runs at various moments by signals, half of them with a checked heap, and reports how each ended.
 
     python benchmarks/stops.py                     200 stops, two at a time; an hour on a busy machine
     python benchmarks/stops.py --quick             does it run? four stops; build/benchmarks
 
-What it has found is kept after every two stops, in ``stops.csv``; started again, it goes on.
+It saves its findings after every two stops, in ``stops.csv``; started again, it resumes.
 
-Each process is started as people start them. Most are runs, every eighth is a sweep of two jobs; every fourth is
-without XLA. A signal comes while libraries are imported and the model compiled (``start``), between short epochs
+Each process starts as users start it. Most are runs, every eighth is a sweep of two jobs; every fourth is without XLA.
+The signal comes while libraries are imported and the model is compiled (``start``), between short epochs
 (``training``), in an epoch of many seconds (``long epoch``), or while results are written (``end``). Half of the
-processes have ``MALLOC_PERTURB_`` and ``MALLOC_CHECK_=3``, so that what is written behind a block of memory, or read
-after it was freed, ends them.
+processes have ``MALLOC_PERTURB_`` and ``MALLOC_CHECK_=3``, so that a write behind a block of memory, or a read after
+it was freed, crashes them.
 
-Each second stop is of the same command as the first, in the same folder, which has to go on. A command that was stopped
-while it wrote its results is given again and has to finish. A folder in which something went wrong is kept, with
-what was printed there and, where there is gdb, the stacks of what crashed.
+Every second stop repeats the first one's command in the same folder, where it has to resume. A command that was stopped
+while it wrote its results is run again and has to finish. If something goes wrong, the folder is kept with the output
+and, if gdb is installed, the stacks of crashed processes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from seqadd.cli.entry import command
 
 PACKAGES = ("seqadd", "tensorflow", "mlflow")
 CHECKED = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
-#: Says what is in a block of memory that was freed, then writes one byte behind another; glibc as it is does not mind.
+#: Prints the bytes of a freed block of memory, then writes one byte behind another block; plain glibc tolerates both.
 MISUSE = """
 import ctypes
 freed = bytearray(1001)
@@ -61,8 +61,9 @@ LONG = [
     "cell=dense", "architecture=aligned", "encoder_units=512", "task.n_questions=100000", "batch_size=64", "epochs=9",
 ]  # fmt: skip
 _EPOCH = r"epoch +\d+/"
-#: How a run is begun, how many of 20 pairs of stops are such, what it says before the signal, and up to how many
-#: seconds after that it comes; where it says nothing, after the start, and then until the first epoch is over.
+#: For each moment: the overrides, how many of 20 pairs have it, the output to wait for before the signal, and the most
+#: seconds between that output and the signal. Without an output the time counts from the start; without a time, the
+#: signal comes before the first epoch is over.
 MOMENTS: dict[str, tuple[list[str], int, str | None, float | None]] = {
     "start": ([*SHORT, "epochs=100000"], 8, None, None),
     "training": ([*SHORT, "epochs=100000"], 3, _EPOCH, 3.0),
@@ -70,24 +71,24 @@ MOMENTS: dict[str, tuple[list[str], int, str | None, float | None]] = {
     "end": ([*SHORT, "epochs=300"], 4, "epoch 300/300", 2.0),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# How long a command may take to end, see docs/reliability.md. A store that has not been told by then is told by nobody.
+# How long a command may take to end, see docs/reliability.md; and after how long no process delivers its ending.
 SECONDS_PROMISED, SECONDS_AT_MOST = 5.0, 60.0
 SECONDS_TO_FINISH = 300.0
 
 
 def environment(checked: bool) -> dict[str, str]:
-    """The environment of a process, with or without a checked heap; one that crashes says where."""
+    """Returns the environment of a process, with or without a checked heap; a crash prints a stack trace."""
     return {**os.environ, "PYTHONFAULTHANDLER": "1", **(CHECKED if checked else {})}
 
 
 def check_the_check() -> None:
-    """Ends this program where a checked heap notices no byte behind a block, or leaves what was freed as it was."""
+    """Ends this program if a checked heap does not detect a byte behind a block, or does not overwrite freed memory."""
     plain, checked = (
         subprocess.run([sys.executable, "-c", MISUSE], env=environment(each), capture_output=True, text=True)
         for each in (False, True)
     )
     codes, freed = (plain.returncode, checked.returncode), bytes.fromhex(checked.stdout.strip())
-    byte = int(CHECKED["MALLOC_PERTURB_"])  # inverted where the block is in use again, until something is written to it
+    byte = int(CHECKED["MALLOC_PERTURB_"])  # inverted in a block that is allocated again, until it is written
     if codes != (0, -signal.SIGABRT) or 2 * (freed.count(byte) + freed.count(0xFF ^ byte)) < len(freed):
         sys.exit(
             f"a byte behind a block ends with {codes[0]}, with a checked heap with {codes[1]}, where it should with 0 "
@@ -100,10 +101,10 @@ class Pair:
     """Two stops of the same command.
 
     Attributes:
-        number: of the pair, from which all else follows.
-        moment: of the command's life, a key of ``MOMENTS``.
-        checked: whether its heap is.
-        sweep: whether it is one.
+        number: of the pair; it determines all other attributes.
+        moment: when the signal comes, a key of ``MOMENTS``.
+        checked: whether the heap is checked.
+        sweep: whether the command is a sweep.
         arguments: of ``python -m seqadd.run``.
     """
 
@@ -115,7 +116,7 @@ class Pair:
 
 
 def pair_of(number: int) -> Pair:
-    """The pair of this number: any few in a row are mixed."""
+    """Returns the pair of a number; consecutive pairs are mixed."""
     of_twenty = [moment for moment, (_, share, _, _) in MOMENTS.items() for _ in range(share)]
     moment = of_twenty[7 * number % 20]
     sweep, with_xla = number % 16 in (5, 10), number // 2 % 4 != 3
@@ -128,7 +129,7 @@ def pair_of(number: int) -> Pair:
 
 
 def start(pair: Pair, folder: Path, name: str) -> subprocess.Popen[bytes]:
-    """Starts the command of a pair; what it prints goes to ``NAME.out`` and ``NAME.err`` in the folder."""
+    """Starts the command of a pair; its output goes to ``NAME.out`` and ``NAME.err`` in the folder."""
     with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
         return subprocess.Popen(
             [sys.executable, "-m", "seqadd.run", *pair.arguments],
@@ -137,13 +138,13 @@ def start(pair: Pair, folder: Path, name: str) -> subprocess.Popen[bytes]:
 
 
 def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dict[str, Any]:  # noqa: C901
-    """Starts a command, stops it, and says what became of it.
+    """Starts a command, stops it, and returns how it ended.
 
     Args:
         n: the number of the stop.
-        pair: that it belongs to.
-        folder: has a store, and what the stop before it in the same folder has left.
-        seconds_to_first_epoch: about how long a run takes to begin.
+        pair: the pair of the stop.
+        folder: has a store, and the files that the previous stop in the same folder has left.
+        seconds_to_first_epoch: about how long a run takes until its first epoch.
     """
     chance = random.Random(n)
     number, group = chance.choice(SIGNALS), chance.random() < 0.5
@@ -176,7 +177,7 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
             told = time.monotonic() - began
         time.sleep(0.05)
 
-    # 0 where the signal came after the end of all work, and Python's own answer where it came before the first line.
+    # Also 0, if the signal came after all work, and Python's own exit code, if it came before the first line.
     expected = [128 + number]
     if pair.moment == "end":
         expected = [0] if over_before else [0, 128 + number]
@@ -214,20 +215,20 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
 
 
 def _finished(n: int, pair: Pair, folder: Path) -> list[str]:
-    """What is wrong with the same command again, which has to finish."""
+    """Runs a stopped command again, which has to finish; returns what went wrong, a line each."""
     process = start(pair, folder, f"again-{n}")
     try:
         code: int | None = process.wait(SECONDS_TO_FINISH)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         code = None
-    # Of a sweep that has been stopped, the parent too.
+    # After a stopped sweep, its parent run counts too.
     statuses = set(_statuses(folder))
     return [] if code == 0 and statuses == {"FINISHED"} else [f"again: exit code {code}, {' '.join(sorted(statuses))}"]
 
 
 def keep(folder: Path, n: int) -> Path:
-    """Keeps a folder in which something went wrong, with the stacks of what crashed in it; returns where."""
+    """Keeps a folder in which something went wrong, with the stacks of crashed processes; returns its new path."""
     for core in folder.glob("core*"):
         stacks = ["gdb", "-batch", "-ex", "thread apply all backtrace", sys.executable, str(core)]
         with suppress(OSError), (folder / f"{core.name}.stacks").open("wb") as file:
@@ -236,13 +237,13 @@ def keep(folder: Path, n: int) -> Path:
 
 
 def _statuses(folder: Path) -> list[str]:
-    """The statuses of all runs of a store."""
+    """Returns the statuses of all runs of a store."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
         return sorted(status for (status,) in database.execute("SELECT status FROM runs"))
 
 
 def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """How long a process has had a processor, children not counted; 0 where it is over."""
+    """Returns the processor seconds of a process, without its children; 0 if it has ended."""
     if process.poll() is not None:
         return 0.0
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -250,7 +251,7 @@ def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def _is_there(group: int) -> bool:
-    """Whether any process of a group is left."""
+    """Returns whether any process of a group is left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -259,7 +260,7 @@ def _is_there(group: int) -> bool:
 
 
 def _late(rows: list[dict[str, Any]]) -> list[str]:
-    """Which commands took longer than is promised, and how much of a processor they had meanwhile, in a line."""
+    """Returns a line about the commands that took longer than promised, and their share of a processor meanwhile."""
     late = [row for row in rows if float(row["seconds_to_exit"]) > SECONDS_PROMISED]
     if not late:
         return []
@@ -271,7 +272,7 @@ def _late(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def report(header: list[str], rows: list[dict[str, Any]]) -> str:
-    """What was found, as Markdown."""
+    """Returns the findings as Markdown."""
     faults = [row for row in rows if row["fault"]]
     loads = [float(row["load"]) for row in rows]
     lines = []
@@ -336,7 +337,7 @@ def main() -> None:  # noqa: C901
             seconds_to_first_epoch[checked] = time.monotonic() - began
 
         def store(name: str) -> Path:
-            """A new folder with an empty store, which would take seconds to make."""
+            """Returns a new folder with a copy of an empty store, because creating a store takes seconds."""
             folder = Path(scratch) / name
             folder.mkdir()
             shutil.copy(first / "mlflow.db", folder)
@@ -348,7 +349,7 @@ def main() -> None:  # noqa: C901
         def both(pair: Pair) -> None:
             folder, rows = store(f"{pair.number}"), []
             for n in (2 * pair.number, 2 * pair.number + 1):
-                if n % 2 and pair.moment == "end":  # what is finished cannot be stopped
+                if n % 2 and pair.moment == "end":  # a finished run cannot be stopped again
                     folder = store(f"{pair.number}-2")
                 row = stop(n, pair, folder, seconds_to_first_epoch[pair.checked])
                 if row["fault"]:

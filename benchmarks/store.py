@@ -1,16 +1,16 @@
-"""Seconds per logged epoch: SQLite beside an MLflow server with PostgreSQL and passwords, 1 writer and 32 at once.
+"""Measures seconds per logged epoch: SQLite beside an MLflow server with PostgreSQL and passwords, 1 and 32 writers.
 
     python benchmarks/store.py                               results in benchmarks/results/store.csv
     python benchmarks/store.py --quick                       does it run? few epochs; build/benchmarks
 
 A writer is a process that opens the store, begins a run and records 50 epochs, each with the metrics of a real one; all
-begin at once. Nothing is trained meanwhile. Two ways:
+begin at once. No model is trained meanwhile. Two ways:
 
-- "as a run": an epoch every 0.4 seconds, as an LSTM on this kind of machine, through ``RunRecorder.log_epoch``, which
-  tells the store once a second at most. The time is how long training would wait for the store, per epoch.
-- "each at once": a request for every epoch, one after another, as fast as the store takes them.
+- "as a run": an epoch every 0.4 seconds, like an LSTM on this kind of machine, through ``RunRecorder.log_epoch``, which
+  sends at most one request a second. The time is how long training would wait for the store, per epoch.
+- "each at once": a request for every epoch, one after another, as fast as the store responds.
 
-Afterwards every value is looked for in the database. ``scripts/services.py`` starts the server, on 127.0.0.1.
+Afterwards the benchmark checks every value in the database. ``scripts/services.py`` starts the server, on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ WAYS = ("as a run", "each at once")
 EPOCHS = 50
 SECONDS_OF_AN_EPOCH = 0.4
 EXPERIMENT, SWEEP = "store", 32 * "0"
-# Forked, because to import MLflow 32 times would take longer than everything else.
+# Forked, because importing MLflow 32 times would take longer than everything else.
 _CONTEXT = multiprocessing.get_context("fork")
 
 
 def real_epoch() -> Generator[dict[str, float], Any, None]:
-    """Work of a process: trains the first epoch of the default configuration, and yields what is logged of it."""
+    """The generator of a process: trains the first epoch of the default configuration, and yields its metrics."""
     from seqadd.config import composition
     from seqadd.data import vocabulary
     from seqadd.models import architectures
@@ -65,14 +65,14 @@ def real_epoch() -> Generator[dict[str, float], Any, None]:
 
 
 def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]], begin: Barrier, said: Any) -> None:
-    """Work of a writer: sends how long it took to begin and, of each epoch, the seconds that the store held it up."""
+    """The main function of a writer: sends the seconds to begin, and those that each epoch waited for the store."""
     begin.wait()
     begun = time.perf_counter()
     store = open_store_with_retry(where, print)
     held_up = []
     with (
         store.run_directory(f"writer {number}").lock(print) as run_dir,
-        # As a job of a sweep, which waits for a store that is busy.
+        # With a parent run, like a job of a sweep, which retries while a store is busy.
         recording.record(
             store, run_dir, f"writer {number}", params={"writer": number}, tags={}, parent_run_id=SWEEP
         ) as run,
@@ -91,10 +91,10 @@ def write(where: Tracking, way: str, number: int, epochs: list[dict[str, float]]
 
 
 def measure(where: Tracking, database: str, way: str, writers: int, epochs: list[dict[str, float]]) -> dict[str, Any]:
-    """So many writers at once; the columns that tell of them.
+    """Runs several writers at once; returns the columns of their results.
 
     Raises:
-        WorkerFailed: when one of them fails, or the store has not every value of every epoch afterwards.
+        WorkerFailed: when a writer fails, or the store lacks a value of an epoch afterwards.
     """
     begin, said = _CONTEXT.Barrier(writers), _CONTEXT.Queue()
     processes = [
@@ -150,7 +150,7 @@ def main() -> None:
         worker = bench.Worker(real_epoch, threads=None, log=folder / "log.txt")
         first = worker.answer()
         worker.end()
-        # Of every epoch other values: what is read back must be that epoch's.
+        # Each epoch has other values, so that a value read back can only be that epoch's.
         epochs = [{**{name: value / n for name, value in first.items()}, "epoch": n} for n in range(1, n_epochs + 1)]
         steps.done(10)
         steps.begin("starting the server")
@@ -192,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()  # not within seqadd.cli.entry.command, which would end it while it stops the server
+    main()  # not within seqadd.cli.entry.command, which would end the process while it stops the server

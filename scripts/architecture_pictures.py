@@ -17,13 +17,13 @@ FOLDER = Path(__file__).parents[1] / "docs" / "architectures"
 QUESTION, ANSWER = "·543+21", "357·"
 _ENCODER, _DECODER, _OTHER = "#cfe3f5", "#f7d9c4", "#e3e3e3"
 _WIDTH, _HEIGHT = 0.62, 0.42
-_TOP = 2.1  # of the answer's characters
+_TOP = 2.1  # height of the answer's characters
 
 Point = tuple[float, float]
 
 
 def box(axes: Axes, at: Point, text: str, colour: str, width: float = _WIDTH) -> None:
-    """A box around a point."""
+    """Draws a box around a point."""
     corner = (at[0] - width / 2, at[1] - _HEIGHT / 2)
     axes.add_patch(
         FancyBboxPatch(corner, width, _HEIGHT, boxstyle="round,pad=0.03", facecolor=colour, edgecolor="#555")
@@ -34,7 +34,7 @@ def box(axes: Axes, at: Point, text: str, colour: str, width: float = _WIDTH) ->
 def arrow(
     axes: Axes, start: Point, end: Point, *, colour: str = "#333", bend: float = 0.0, dashed: bool = False
 ) -> None:
-    """From one point to another."""
+    """Draws an arrow from one point to another."""
     axes.add_patch(
         FancyArrowPatch(
             start, end, arrowstyle="-|>", mutation_scale=8, color=colour, linewidth=0.9, shrinkA=0, shrinkB=1,
@@ -44,12 +44,12 @@ def arrow(
 
 
 def character(axes: Axes, at: Point, text: str, *, bold: bool = False) -> None:
-    """A character of question or answer."""
+    """Draws a character of question or answer."""
     axes.text(*at, text, ha="center", va="center", fontsize=12, family="monospace", weight="bold" if bold else "normal")
 
 
 def chain(axes: Axes, places: list[Point], text: str, colour: str, *, backward: bool = False) -> None:
-    """Boxes of a recurrent layer, each handing its state to the next."""
+    """Draws the boxes of a recurrent layer; each passes its state to the next."""
     for place in places:
         box(axes, place, text, colour)
     for one, other in itertools.pairwise(places):
@@ -58,12 +58,12 @@ def chain(axes: Axes, places: list[Point], text: str, colour: str, *, backward: 
 
 
 def up(axes: Axes, x: float, low: float, high: float, *, colour: str = "#333") -> None:
-    """An arrow from the top of one row to the bottom of the next."""
+    """Draws an arrow from the top of one row to the bottom of the next."""
     arrow(axes, (x, low + _HEIGHT / 2 + 0.04), (x, high - _HEIGHT / 2 - 0.04), colour=colour)
 
 
 def question(axes: Axes, row: float = 0.9) -> list[Point]:
-    """The question's characters below an encoder; the places of its boxes."""
+    """Draws the question's characters below an encoder; returns the points of the encoder's boxes."""
     places = [(float(x), row) for x in range(len(QUESTION))]
     for place, text in zip(places, QUESTION, strict=True):
         character(axes, (place[0], 0.0), text)
@@ -72,19 +72,19 @@ def question(axes: Axes, row: float = 0.9) -> list[Point]:
 
 
 def answer(axes: Axes, places: list[Point], text: str = ANSWER) -> None:
-    """The answer's characters above a decoder."""
+    """Draws the answer's characters above a decoder."""
     for place, said in zip(places, text, strict=True):
         up(axes, place[0], place[1], _TOP + 0.05)
         character(axes, (place[0], _TOP), said, bold=True)
 
 
-# Where the boxes of a decoder are that stands behind an encoder.
+# Points of the boxes of a decoder to the right of an encoder.
 _ROW = 0.9
 _AFTER = [(8.4 + x, _ROW) for x in range(len(ANSWER))]
 
 
 def draw(name: str) -> Figure:
-    """The picture of an architecture."""
+    """Draws the picture of an architecture."""
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
@@ -98,19 +98,19 @@ def draw(name: str) -> Figure:
 
 
 def draw_aligned(axes: Axes, encoder: list[Point]) -> None:
-    """An answer's character at each of the question's."""
+    """Draws an output character at each character of the question."""
     answer(axes, encoder, "357····")
 
 
 def draw_repeat_vector(axes: Axes, encoder: list[Point]) -> None:
-    """A decoder that is given the encoder's last output at each step."""
+    """Draws a decoder whose input at each step is the encoder's last output."""
     chain(axes, _AFTER, "cell", _DECODER)
     answer(axes, _AFTER)
     copies(axes, end_of(encoder), _AFTER, "the last output, every time")
 
 
 def draw_repeat_vector_stacked(axes: Axes, encoder: list[Point]) -> None:
-    """As ``repeat_vector``, with a second layer on the decoder."""
+    """Draws ``repeat_vector`` with a second decoder layer."""
     lower, upper = ([(x, row) for x, _ in _AFTER] for row in (0.55, 1.35))
     chain(axes, lower, "cell", _DECODER)
     chain(axes, upper, "cell", _DECODER)
@@ -121,7 +121,7 @@ def draw_repeat_vector_stacked(axes: Axes, encoder: list[Point]) -> None:
 
 
 def draw_pooled(axes: Axes, encoder: list[Point]) -> None:
-    """An encoder in both directions, whose outputs are added up for the decoder."""
+    """Draws a bidirectional encoder whose summed outputs are the decoder's input."""
     backward = [(x, 1.5) for x, _ in encoder]
     chain(axes, backward, "cell", _ENCODER, backward=True)
     box(axes, (7.25, 1.2), "Σ", _OTHER, 0.4)
@@ -133,13 +133,13 @@ def draw_pooled(axes: Axes, encoder: list[Point]) -> None:
 
 
 def draw_encoder_decoder(axes: Axes, encoder: list[Point]) -> None:
-    """A decoder that is handed the encoder's states, and reads the character before."""
+    """Draws a decoder that starts with the encoder's states and reads the previous character."""
     hand_states(axes, encoder)
     feed_back(axes, ["·", *ANSWER[:-1]], "the character before")
 
 
 def draw_readout(axes: Axes, encoder: list[Point]) -> None:
-    """As ``encoder_decoder``, but the decoder reads its own last output."""
+    """Draws ``encoder_decoder`` with a decoder that reads its own last output."""
     hand_states(axes, encoder)
     feed_back(axes, ["y"] * len(ANSWER), "its last output, a vector")
     for index, (x, _) in enumerate(_AFTER[1:]):
@@ -147,7 +147,7 @@ def draw_readout(axes: Axes, encoder: list[Point]) -> None:
 
 
 def draw_attention(axes: Axes, encoder: list[Point]) -> None:
-    """As ``encoder_decoder``, with a look at all outputs of the encoder; drawn for the first two characters."""
+    """Draws ``encoder_decoder`` with attention to all outputs of the encoder, for the first two characters."""
     draw_encoder_decoder(axes, encoder)
     for target, colour in zip(_AFTER, ("#9ccfa7", "#3a8f4d"), strict=False):
         for x, _ in encoder[1:]:
@@ -170,12 +170,12 @@ ARCHITECTURES: dict[str, Callable[[Axes, list[Point]], None]] = {
 
 
 def end_of(encoder: list[Point]) -> Point:
-    """Where the last output of an encoder leaves it."""
+    """Returns the point where the last output of an encoder leaves it."""
     return encoder[-1][0] + _WIDTH / 2 + 0.04, _ROW
 
 
 def hand_states(axes: Axes, encoder: list[Point]) -> None:
-    """A decoder that begins with the encoder's states."""
+    """Draws the encoder's states as the decoder's initial states."""
     last = end_of(encoder)
     arrow(axes, last, (_AFTER[0][0] - _WIDTH / 2 - 0.04, _ROW), colour="#b5482a")
     axes.text((last[0] + _AFTER[0][0]) / 2 - 0.1, _ROW + 0.14, "states", ha="center", fontsize=8, color="#b5482a")
@@ -184,7 +184,7 @@ def hand_states(axes: Axes, encoder: list[Point]) -> None:
 
 
 def feed_back(axes: Axes, inputs: Sequence[str], text: str) -> None:
-    """What the decoder reads at each step, from the second on of the step before, and a text that says what it is."""
+    """Draws the decoder's input at each step, from the second step on an earlier output, and a label for it."""
     for index, ((x, _), said) in enumerate(zip(_AFTER, inputs, strict=True)):
         up(axes, x, -0.05, _ROW)
         character(axes, (x, 0.0), said)
@@ -194,7 +194,7 @@ def feed_back(axes: Axes, inputs: Sequence[str], text: str) -> None:
 
 
 def copies(axes: Axes, start: Point, targets: list[Point], text: str) -> None:
-    """One vector into every box, from below."""
+    """Draws one vector as the input of every box, from below."""
     below = -0.35
     end = max(x for x, _ in targets)
     axes.plot([start[0], start[0] + 0.3, start[0] + 0.3, end], [start[1], start[1], below, below], color="#333", lw=0.9)

@@ -1,6 +1,6 @@
-"""Asks the package index for known vulnerabilities of what requirements.lock pins; exit code 1 if there are any.
+"""Asks the package index for known vulnerabilities of the packages in requirements.lock; exit code 1 if there are any.
 
-Where the index cannot be reached or does not know, that is said and is no failure.
+If the index cannot be reached or does not know, the script reports that and does not fail.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Vulnerabilities that do not concern seqadd: id -> why not.
+# Vulnerabilities that do not affect seqadd: id -> reason.
 EXCEPTIONS: dict[str, str] = {}
 
 LOCK = Path(__file__).parents[1] / "requirements.lock"

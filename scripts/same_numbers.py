@@ -2,13 +2,13 @@
 
     python scripts/same_numbers.py be10b21
 
-Both train two epochs of every condition of ``experiments/`` with the first of its seeds, on this machine, each by its
-own command; of a condition whose epochs take over half a minute, one. Compared are the losses and the digest of the
-weights. Where all are equal, ``experiments/same_numbers.csv`` gets a line that says so, and runs of either code count
-as runs of the other; where not, results that the other code has made have to be made again.
+Both train two epochs of every condition of ``experiments/`` with its first seed, on this machine, each by its own
+command; one epoch if an epoch takes over half a minute. The script compares the losses and the digest of the weights.
+If all are equal, it adds a line to ``experiments/same_numbers.csv``, and runs of either code count as runs of the
+other; if not, results of the other code have to be made again.
 
-What the other commit came to is kept for this machine in ``--cache``, and so is what the files that are here came to,
-until one of them changes; what was interrupted goes on.
+The results of the other commit are cached for this machine in ``--cache``. So are the results of the current files,
+until one of them changes. An interrupted comparison resumes.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _EPOCHS = 2
 _SECONDS_OF_A_LONG_EPOCH = 30.0
 _CLONE = Path(__file__).resolve().parents[1]
 
-#: What a run came to: its losses by epoch and the digest of its weights.
+#: The numbers of a run: its losses by epoch and the digest of its weights.
 Numbers = tuple[dict[int, float], str]
 
 
 def jobs_of(old: Path) -> list[Config]:
-    """A short run of each condition, those that several claims share once, without claims that ``old`` has not."""
+    """Returns a short run of each condition, shared ones once, without the claims that ``old`` lacks."""
     jobs: dict[str, Config] = {}
     for claim in loading.read_all(resource_dir("experiments")):
         if not (old / "experiments" / claim.name / "sweep.yaml").is_file():
@@ -71,12 +71,12 @@ def _measured_seconds(claim: Claim, label: str) -> float:
 
 
 def train(clone: Path, jobs: list[Config], folder: Path) -> None:
-    """Has the command of a clone train some runs as one sweep, recorded in ``folder``; what is there goes on.
+    """Trains runs as one sweep with the command of a clone, recorded in ``folder``; an earlier sweep there resumes.
 
     Raises:
         subprocess.CalledProcessError: when a run did not finish.
     """
-    # A key that is null is left out: the other commit may not have it yet, and its groups say what has no value.
+    # Null keys are left out: the other commit may not have them yet, and its config groups set those without a value.
     overrides = [
         {key: override_text(value) for key, value in job.result_keys().items() if value is not None} for job in jobs
     ]
@@ -93,7 +93,7 @@ def train(clone: Path, jobs: list[Config], folder: Path) -> None:
 
 
 def numbers(folder: Path, jobs: list[Config]) -> tuple[dict[str, Numbers], str]:
-    """What runs came to, by their configuration, and the digest of the code that has trained them."""
+    """Returns the numbers of runs by their configuration, and the digest of the code that trained them."""
     place = dataclasses.replace(jobs[0].tracking, uri=f"sqlite:///{folder}/mlflow.db")
     store = connection.open_store(place, create=False)
     found, digests = {}, set()
@@ -102,14 +102,14 @@ def numbers(folder: Path, jobs: list[Config]) -> tuple[dict[str, Numbers], str]:
             if run.params["epochs"] == str(job.epochs):
                 found[job.config_hash()] = store.history(run.run_id, "loss"), run.tags["weights_sha256"]
                 digests.add(run.tags["code"])
-    if len(digests) > 1:  # the files were edited while they were trained
+    if len(digests) > 1:  # the files were edited during the training
         sys.exit(f"{folder}: has runs by {len(digests)} codes ({', '.join(sorted(digests))}); delete it and try again")
     return found, digests.pop() if digests else "unknown"
 
 
 @contextmanager
 def worktree(commit: str) -> Iterator[Path]:
-    """A commit's files, there inside the ``with``."""
+    """A context manager that yields a work tree of a commit, which exists inside the ``with``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clone"
         subprocess.run(
@@ -122,7 +122,7 @@ def worktree(commit: str) -> Iterator[Path]:
 
 
 def contents_digest(clone: Path) -> str:
-    """12 hex digits of all files that a run could follow from: of those that the digest of the code leaves out too."""
+    """Returns a digest (12 hex digits) of all files that can affect a run, even those not in the code's digest."""
     digest = hashlib.sha256()
     for path in sorted(path for top in ("src", "conf") for path in (clone / top).rglob("*") if path.is_file()):
         if path.suffix in (".py", ".yaml"):
@@ -131,7 +131,7 @@ def contents_digest(clone: Path) -> str:
 
 
 def here() -> str:
-    """What numbers follow from beside code and configuration: processor and libraries, in words."""
+    """Describes what numbers depend on beside code and configuration: processor and libraries."""
     return ", ".join([hardware.processor_name(), *(f"{name} {version(name)}" for name in ("tensorflow", "keras"))])
 
 

@@ -45,12 +45,12 @@ from typing import Any
 from urllib.parse import quote
 
 HOST = "127.0.0.1"
-# A worker of MLflow's answers 40 requests at once, each with up to two connections to the database, and has 15. With
-# more than 15 writers each can wait for a second one that another holds: all of them for 30 seconds, then they fail.
+# An MLflow worker serves 40 requests at once, each with up to two database connections, from a pool of 15. With more
+# than 15 writers, requests can deadlock: each waits for a second connection, and after 30 seconds all of them fail.
 _POOL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "10", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "90"}
-# Of PostgreSQL, which allows 100: for four workers, with as many again for names and passwords.
+# PostgreSQL's limit is 100 by default. Four workers need 400 connections, and as many again for names and passwords.
 _CONNECTIONS = 800
-_SECONDS_TO_START = 300.0  # it takes five to twenty; much longer where a machine is busy
+_SECONDS_TO_START = 300.0  # usually five to twenty; much longer on a busy machine
 _SECONDS_TO_STOP = 15.0
 
 _POSTGRES_CONF = f"""
@@ -61,12 +61,12 @@ max_connections = {_CONNECTIONS}
 password_encryption = scram-sha-256
 """
 
-# Nobody comes in but the user mlflow, to the database mlflow, with its password.
+# Only the user mlflow may connect, to the database mlflow, with its password.
 _POSTGRES_HBA = f"host mlflow mlflow {HOST}/32 scram-sha-256\n"
 
-# default_permission: all may look at everything; who may record in an experiment of another, its maker or admin says.
-# auth_cache_ttl_seconds: MLflow computes for 40 to 100 ms to check a password; with the cache, once a minute. The other
-# side of it: a password that was changed or taken away can be good for a minute more.
+# default_permission: every user may read everything; an experiment's creator or admin grants the permission to write.
+# auth_cache_ttl_seconds: checking a password takes MLflow 40 to 100 ms; with the cache it does so once a minute. The
+# drawback: a changed or revoked password can stay valid for another minute.
 _AUTH_INI = """\
 [mlflow]
 default_permission = READ
@@ -78,15 +78,15 @@ auth_cache_ttl_seconds = 60
 
 
 class ServiceError(RuntimeError):
-    """A service that cannot be started or stopped, in one line, with the remedy where there is one."""
+    """A service cannot be started or stopped; the message is one line, with the remedy if there is one."""
 
 
 def start_postgres(folder: Path, port: int | None = None) -> str:
     """Starts PostgreSQL, with an empty database ``mlflow`` the first time; returns the database's URI.
 
     Args:
-        folder: where it lies; made if it is not there.
-        port: None for the one that it had, or any that is free.
+        folder: holds its files; created if missing.
+        port: None for the port of the last start, or any free port.
 
     Raises:
         ServiceError: when it cannot be started.
@@ -110,7 +110,7 @@ def start_postgres(folder: Path, port: int | None = None) -> str:
 
 
 def stop_postgres(folder: Path) -> None:
-    """Stops the PostgreSQL of a folder; whoever is connected is cut off. Nothing if it does not run.
+    """Stops the PostgreSQL of a folder and closes its clients' connections; does nothing if it does not run.
 
     Raises:
         ServiceError: when it does not stop.
@@ -119,7 +119,7 @@ def stop_postgres(folder: Path) -> None:
     if not (data / "postmaster.pid").exists():
         return
     pg_ctl = postgres_program("pg_ctl")
-    for how in ("fast", "immediate"):  # which it repairs at the next start, as after a loss of power
+    for how in ("fast", "immediate"):  # after "immediate", it recovers at the next start as after a power failure
         command = [pg_ctl, "stop", "--wait", "-m", how, "-D", str(data), "-t", f"{_SECONDS_TO_STOP:.0f}"]
         if _as_postgres(command).returncode == 0 or _as_postgres([pg_ctl, "status", "-D", str(data)]).returncode != 0:
             return
@@ -127,7 +127,7 @@ def stop_postgres(folder: Path) -> None:
 
 
 def missing() -> str | None:
-    """What this machine lacks for PostgreSQL and MLflow's server, and how it is had, in one line; None if nothing."""
+    """Returns what this machine lacks for PostgreSQL and MLflow's server and how to install it; None if nothing."""
     try:
         postgres_program("initdb")
         postgres_user()
@@ -138,10 +138,10 @@ def missing() -> str | None:
 
 
 def postgres_program(name: str) -> str:
-    """The path of a program of PostgreSQL's, of the newest version that Debian has installed or that is on the PATH.
+    """Returns the path of a PostgreSQL program: Debian's newest installed version, or the one on the PATH.
 
     Raises:
-        ServiceError: when there is none.
+        ServiceError: when there is no such program.
     """
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
     path = str(found[-1]) if found else shutil.which(name)
@@ -151,7 +151,7 @@ def postgres_program(name: str) -> str:
 
 
 def postgres_user() -> str | None:
-    """Whom PostgreSQL runs as: ``postgres`` where this process is root, which PostgreSQL refuses to be; else None.
+    """Returns the user that runs PostgreSQL: ``postgres`` if this process is root (PostgreSQL refuses root), else None.
 
     Raises:
         ServiceError: when there is no such user.
@@ -165,10 +165,10 @@ def postgres_user() -> str | None:
 
 
 def postgres_alone(data: Path, statements: Sequence[str]) -> None:
-    """Executes SQL statements, a line each, as the owner of a database that does not run.
+    """Executes SQL statements, a line each, as the owner of a database while its server is stopped.
 
     Raises:
-        ServiceError: with what PostgreSQL says, when one of them fails.
+        ServiceError: with PostgreSQL's message, when a statement fails.
     """
     command = [postgres_program("postgres"), "--single", "-D", str(data), "-c", "exit_on_error=on", "postgres"]
     done = _as_postgres(command, "".join(f"{statement};\n" for statement in statements))
@@ -178,7 +178,7 @@ def postgres_alone(data: Path, statements: Sequence[str]) -> None:
 
 
 def _make_database(data: Path, password: str) -> None:
-    """A database cluster with the user and the database ``mlflow``, whole or not at all."""
+    """Creates a database cluster with the user and the database ``mlflow``, atomically."""
     unfinished = data.with_name("postgres.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
@@ -190,7 +190,7 @@ def _make_database(data: Path, password: str) -> None:
         raise ServiceError(
             f"{unfinished}: the user {user} may not pass one of the folders above; choose another, or chmod o+x them"
         )
-    # Over the network nobody comes in before pg_hba.conf is written; its owner never does.
+    # No user can connect over the network before pg_hba.conf is written; the cluster's owner never can.
     settings = ["--username", "postgres", "--auth", "reject", "--encoding", "UTF8", "--locale", "C.UTF-8"]
     made = _as_postgres([postgres_program("initdb"), "-D", str(unfinished), *settings])
     if made.returncode != 0:
@@ -205,12 +205,12 @@ def _make_database(data: Path, password: str) -> None:
 
 
 def _as_postgres(command: Sequence[str], said: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a program as the user of PostgreSQL; what a server prints that it starts goes to its log."""
+    """Runs a program as the user of PostgreSQL; a server that it starts writes to its own log."""
     user = postgres_user()
     other: dict[str, Any] = {}
     if user is not None:
         other = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    # Its messages are looked through here, so they are in English.
+    # Messages are in English, because this script parses them.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     starts = "start" in command
     return subprocess.run(
@@ -222,21 +222,21 @@ def _as_postgres(command: Sequence[str], said: str = "") -> subprocess.Completed
 def start_mlflow(
     folder: Path, database: str, port: int | None = None, *, auth: bool = False, workers: int | None = None
 ) -> str:
-    """Starts an MLflow server that serves artifacts too, waits until it answers, and returns its URI.
+    """Starts an MLflow server that also serves artifacts, waits until it responds, and returns its URI.
 
     Args:
-        folder: where it keeps what it needs; made if it is not there.
+        folder: holds its files; created if missing.
         database: the SQLAlchemy URI of its database.
-        port: None for the one that it had, or any that is free.
+        port: None for the port of the last start, or any free port.
         auth: whether it asks for name and password; the first user is ``admin``, see ``admin_password``.
-        workers: processes that answer; None for one a processor, at most MLflow's own four.
+        workers: number of worker processes; None for one per processor, at most MLflow's default of four.
 
     Raises:
         ServiceError: when it cannot be started.
     """
     folder = _made(folder)
     _check_libraries(database, auth)
-    # What a server is that is running already; a password in the database's address is not written down.
+    # The settings, to compare with a running server's; hashed, as the database's URI may hold a password.
     asked_for = {"auth": auth, "database": hashlib.sha256(database.encode()).hexdigest()}
     if _running_mlflow(folder) is not None:
         there = int((folder / "mlflow.port").read_text())
@@ -246,7 +246,7 @@ def start_mlflow(
             raise ServiceError(f"a server runs in {folder} {how}, or with another database; stop it first")
         return f"http://{HOST}:{there}"
     port = _port(folder / "mlflow.port", port)
-    # Of its own variables none that were meant for a client on the same terminal.
+    # Without MLflow's variables of this shell, which are meant for clients.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment |= {
         "MLFLOW_BACKEND_STORE_URI": database,
@@ -260,7 +260,7 @@ def start_mlflow(
     if auth:
         settings, secret = folder / "auth.ini", folder / "secret"
         if not settings.exists():
-            # An .ini file takes a % for the beginning of a name.
+            # In an .ini file, % begins a variable's name and must be doubled.
             uri, password = database.replace("%", "%%"), secrets.token_urlsafe(24)
             _write_secret(settings, _AUTH_INI.format(database_uri=uri, admin_password=password))
         if not secret.exists():
@@ -285,7 +285,7 @@ def start_mlflow(
 
 
 def stop_mlflow(folder: Path) -> None:
-    """Stops the MLflow server of a folder, all its processes. Nothing if it does not run."""
+    """Stops the MLflow server of a folder with all its processes; does nothing if it does not run."""
     folder = folder.absolute()
     pid = _running_mlflow(folder)
     if pid is not None:
@@ -294,16 +294,16 @@ def stop_mlflow(folder: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(pid, number)
                 while _began(pid) is not None and time.monotonic() < deadline:
-                    with suppress(ChildProcessError):  # whoever started it reaps it
+                    with suppress(ChildProcessError):  # another process started the server and reaps it
                         os.waitpid(pid, os.WNOHANG)
                     time.sleep(0.05)
-        with suppress(ProcessLookupError):  # workers that outlive it
+        with suppress(ProcessLookupError):  # kills workers that outlive the server
             os.killpg(pid, signal.SIGKILL)
     (folder / "mlflow.pid").unlink(missing_ok=True)
 
 
 def admin_password(folder: Path) -> str:
-    """The password of the user ``admin`` of a server that was started with ``auth``, as it was at first."""
+    """Returns the initial password of the user ``admin`` of a server that was started with ``auth``."""
     (line,) = (line for line in (folder / "auth.ini").read_text().splitlines() if line.startswith("admin_password"))
     return line.partition(" = ")[2]
 
@@ -316,7 +316,7 @@ def _check_libraries(database: str, auth: bool) -> None:
 
 
 def _running_mlflow(folder: Path) -> int | None:
-    """The process of a folder's server, which is its process group too; None where it does not run."""
+    """Returns the process ID of a folder's server, which is also its process group; None if it does not run."""
     try:
         written = json.loads((folder / "mlflow.pid").read_text())
         return int(written["pid"]) if _began(written["pid"]) == written["began"] else None
@@ -325,9 +325,9 @@ def _running_mlflow(folder: Path) -> int | None:
 
 
 def _began(pid: int) -> int | None:
-    """When a process began, in ticks since the machine did: with it a number that was given anew is told from the old.
+    """Returns when a process began, in ticks since boot, to detect a reused process ID.
 
-    None for one that is over.
+    None if the process has ended.
     """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -345,7 +345,7 @@ def _answers(uri: str) -> bool:
 
 
 def _port(remembered: Path, wanted: int | None) -> int:
-    """The port to listen on, which is written down: clients that were told of it find the service again."""
+    """Returns the port to listen on and saves it, so that a restarted service keeps its URI."""
     if wanted is None and remembered.exists():
         wanted = int(remembered.read_text())
     with socket.socket() as attempt:
@@ -360,7 +360,7 @@ def _port(remembered: Path, wanted: int | None) -> int:
 
 
 def _made(folder: Path) -> Path:
-    """The folder, absolute; a new one can be passed by the user of PostgreSQL, and not be looked into."""
+    """Returns the absolute folder; a new one gets mode 0711, so that PostgreSQL's user can traverse but not list it."""
     folder = folder.absolute()
     try:
         if not folder.exists():
@@ -377,7 +377,7 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 def _last_line(log: Path) -> str:
-    """What a service has said last of what went wrong."""
+    """Returns the last error line of a service's log."""
     with suppress(OSError):
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
         wrong = [line for line in lines if "FATAL" in line or "Error" in line or "Exception" in line]
@@ -386,7 +386,7 @@ def _last_line(log: Path) -> str:
 
 
 def main() -> int:
-    """Command line; exit code 1 and one line when it does not work."""
+    """Command line; on an error it prints one line and returns exit code 1."""
     summary, _, more = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -28,7 +28,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sinfo")
 _SECONDS_TO_START = 30.0
-# A laptop's worth, whatever else is on the machine: what jobs ask for is compared with it, and nothing more.
+# A laptop's memory, whatever the machine has: Slurm only compares jobs' requests with it, and enforces no limit.
 _MEMORY_MB = 8192
 
 _CONFIGURATION = """\
@@ -69,11 +69,11 @@ PartitionName=urgent Nodes={host} MaxTime=60 PriorityTier=2
 
 
 class CannotStart(RuntimeError):
-    """Why there is no cluster, in one line."""
+    """The cluster cannot be started; the message is one line."""
 
 
 def missing() -> str | None:
-    """What this machine lacks for a cluster and how it is had, in one line; None where it lacks nothing."""
+    """Returns what this machine lacks for a cluster and how to install it, in one line; None if it lacks nothing."""
     programs = [program for program in PROGRAMS if shutil.which(program) is None]
     if programs:
         return f"Slurm is not installed (no {', '.join(programs)}): apt install slurm-wlm munge"
@@ -83,13 +83,13 @@ def missing() -> str | None:
 
 
 def start(folder: Path) -> dict[str, str]:
-    """Starts a cluster that keeps all it has in a folder.
+    """Starts a cluster that keeps all its files in a folder.
 
     Returns:
         The environment variable by which Slurm's commands find it.
 
     Raises:
-        CannotStart: without the programs, without root, or when it does not answer.
+        CannotStart: without the programs, without root, or when the cluster does not respond.
     """
     lacks = missing()
     if lacks is not None:
@@ -97,7 +97,7 @@ def start(folder: Path) -> dict[str, str]:
     folder = folder.absolute()
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)  # munged wants its socket to be reached by everybody
+    folder.chmod(0o755)  # munged requires that every user can reach its socket
     key = folder / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(128))
@@ -123,7 +123,7 @@ def start(folder: Path) -> dict[str, str]:
 
 
 def stop(folder: Path) -> None:
-    """Ends the programs that ``start`` has started, and with them the jobs that are still there."""
+    """Ends the programs that ``start`` has started, and the jobs that still run."""
     folder = folder.absolute()
     if (folder / "slurm.conf").exists():
         with suppress(OSError):

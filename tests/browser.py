@@ -1,4 +1,4 @@
-"""A real browser without a window, asked what it makes of a page."""
+"""Measures how a real, headless browser lays out a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-#: Run in the page, which is then written out with what it found as its title.
+#: A script for the page; it puts its findings into the title, and the browser then dumps the page.
 _LOOK = """<script>addEventListener("load", () => { document.title = JSON.stringify({
   width: document.documentElement.scrollWidth,
   images: [...document.images].map(image => image.naturalWidth),
@@ -21,7 +21,7 @@ _LOOK = """<script>addEventListener("load", () => { document.title = JSON.string
 
 
 def look(page: Path, width: int, folder: Path) -> dict:
-    """What a headless browser makes of a page in a window of so many pixels."""
+    """Returns the findings of a headless browser about a page in a window of ``width`` pixels."""
     assert PROGRAM is not None
     looked = folder / "page.html"
     looked.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{_LOOK}</body>"), encoding="utf-8")

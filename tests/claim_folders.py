@@ -1,4 +1,4 @@
-"""Claims small enough for tests to run, for several test modules."""
+"""Small claims for several test modules."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ figures:
 
 
 def make_claim(experiments: Path, name: str = "small", **files: str) -> Path:
-    """A claim's folder; ``files`` are other texts for ``sweep``, ``published``, ``claim`` and ``readme``."""
+    """Makes a claim's folder; ``files`` replace the texts of ``sweep``, ``published``, ``claim`` and ``readme``."""
     folder = experiments / name
     folder.mkdir(parents=True)
     (folder / "sweep.yaml").write_text(files.get("sweep", SWEEP))

@@ -1,4 +1,4 @@
-"""What several test modules need: small configurations and the command line without a new process."""
+"""Shared by all tests: small configurations, and the command line without a new process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Tests run at once, one a core; none may take all cores for itself. Set before numpy and TensorFlow are imported.
+# Tests run in parallel, one per core; none may use all cores. Set before numpy and TensorFlow are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# A process that crashes says where.
+# A process that crashes prints a stack trace.
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 
 import fork_server
@@ -33,7 +33,7 @@ from seqadd.config.schema import Config
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import SIGNALS
 
-# Where whoever runs the tests records their own runs is not where tests do.
+# Tests must not record in the store of the user who runs them.
 OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 for variable in OF_MLFLOW:
     os.environ.pop(variable, None)
@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One fork server for all of pytest-xdist's workers, which inherit its address."""
+    """Starts one fork server for all of pytest-xdist's workers, which inherit its socket's path."""
     if config.option.new_processes:
         return
     if hasattr(config, "workerinput") or config.option.collectonly or sys.platform != "linux":
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 COMMAND = [sys.executable, "-m", "seqadd.run"]
-#: For tests that ask nothing of XLA, which takes seconds to compile a model.
+#: For tests that do not need XLA, which takes seconds to compile a model.
 WITHOUT_XLA = [*SMALL, "jit=false", "cell=simple_rnn"]
 LONG = [*WITHOUT_XLA, "epochs=1000000"]
 
@@ -94,13 +94,13 @@ def _database() -> Path:
 
 
 def quick_database(folder: Path) -> None:
-    """A store without runs, if there is none: a copy, for to make its tables takes MLflow more than two seconds."""
+    """Creates an empty store if there is none, as a copy: MLflow takes more than two seconds to create the tables."""
     if not (folder / "mlflow.db").exists():
         shutil.copy(_database(), folder / "mlflow.db")
 
 
 def output_of(folder: Path, *arguments: str) -> str:
-    """What a command that goes well prints."""
+    """Returns the output of a command that must succeed."""
     quick_database(folder)
     done = fork_server.run([*COMMAND, *arguments], cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,18 +108,18 @@ def output_of(folder: Path, *arguments: str) -> str:
 
 
 def epochs_of(folder: Path, run_id: str) -> list[int]:
-    """The epochs that the store has of a run, in the order in which it got them."""
+    """Returns the epochs that the store has of a run, in the order of their delivery."""
     return [point.step for point in client_of(folder).get_metric_history(run_id, "loss")]
 
 
 def start(folder: Path, *arguments: str) -> fork_server.Process | subprocess.Popen[str]:
-    """The command in a process group of its own, as a shell starts it."""
+    """Starts the command in its own process group, as a shell does."""
     quick_database(folder)
     return fork_server.start([*COMMAND, *arguments], cwd=folder, start_new_session=True)
 
 
 def group_is_alive(group: int) -> bool:
-    """Whether any process of the group is left."""
+    """Returns whether any process of the group is left."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -128,10 +128,10 @@ def group_is_alive(group: int) -> bool:
 
 
 def processes_of(sweep: int) -> dict[str, list[int]]:
-    """The process ids of a sweep's jobs, and of the one that they are forked from."""
+    """Returns the process IDs of a sweep's jobs, and of the process that they are forked from."""
 
     def children(pid: int) -> list[int]:
-        """Those that are not over."""
+        """Returns the children that still run."""
         try:
             return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         except FileNotFoundError:
@@ -142,7 +142,7 @@ def processes_of(sweep: int) -> dict[str, list[int]]:
 
 
 def wait_for_lines(process: fork_server.Process | subprocess.Popen[str], wanted: str, n: int = 1) -> None:
-    """Reads the output until so many lines hold the text."""
+    """Reads the output until ``n`` lines contain the text."""
     assert process.stdout is not None
     while n:
         line = process.stdout.readline()
@@ -151,7 +151,7 @@ def wait_for_lines(process: fork_server.Process | subprocess.Popen[str], wanted:
 
 
 def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it does within so many seconds."""
+    """Returns whether the condition becomes true within a number of seconds."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -159,25 +159,25 @@ def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def make_config(*overrides: str) -> Config:
-    """The checked configuration that ``python -m seqadd.run`` would run with these overrides."""
+    """Returns the checked configuration that ``python -m seqadd.run`` would run with these overrides."""
     return copy.deepcopy(_make_config(overrides, *(os.environ.get(variable) for variable in OF_MLFLOW)))
 
 
-@functools.cache  # Hydra takes a tenth of a second
+@functools.cache  # Hydra takes a tenth of a second to compose it
 def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | None) -> Config:
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         return compose_config(list(overrides))
 
 
-@functools.cache  # Hydra composes for ten seconds
+@functools.cache  # Hydra takes ten seconds to compose them
 def our_claims() -> tuple[claim.Claim, ...]:
-    """The claims of ``experiments/``, in their order."""
+    """Returns the claims of ``experiments/``, in their order."""
     return tuple(loading.read_all(resource_dir("experiments")))
 
 
 @pytest.fixture
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh current folder."""
+    """Makes a new empty folder the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

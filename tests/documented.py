@@ -1,4 +1,4 @@
-"""The commands that README and docs tell people to type, how each is made small, and those that no test runs."""
+"""The commands in README and docs, a small version of each, and the commands that no test runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLONE = Path(__file__).parents[1]
-# docs/report.md is written by a program: one pair of commands for each claim, which are checked below.
+# A program writes docs/report.md: one pair of commands for each claim, which are checked below.
 DOCUMENTS = [CLONE / "README.md", *sorted(set((CLONE / "docs").glob("*.md")) - {CLONE / "docs" / "report.md"})]
 
 _BEGINNINGS = (
@@ -18,7 +18,7 @@ _BEGINNINGS = (
     "scancel ", "scontrol ", "sinfo", "MLFLOW_TRACKING_URI=",
 )  # fmt: skip
 
-#: Commands that no test runs, and why.
+#: Commands that no test runs, and the reasons.
 NOT_RUN = {
     "make PYTHON=python3.12 table": "sets up a second environment: a gigabyte from the package index",
     "make check": "CI runs it; it asks the package index about vulnerabilities",
@@ -33,7 +33,7 @@ NOT_RUN = {
 
 _OF_SLURM = "integration/test_slurm.py"
 _DISTURBED = f"{_OF_SLURM}::test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ran_through"
-#: Commands that other tests run, with what they need: ``file::test``.
+#: Commands that other tests run, because these set up what the commands need: ``file::test``.
 ELSEWHERE = {
     'eval "$(seqadd-run -sc install=bash)"': "test_house.py::test_shell_completion_of_the_installed_command",
     "seqadd-run cell=<TAB>": "test_house.py::test_shell_completion_of_the_installed_command",
@@ -43,7 +43,7 @@ ELSEWHERE = {
     "scontrol requeue JOB": _DISTURBED,
 }
 
-# What a person would write in place of these.
+# Values that a user would fill in for these placeholders.
 _PLACEHOLDERS = {
     "architecture=NAME": "architecture=pooled",
     "cell=<name>": "cell=gru",
@@ -51,7 +51,7 @@ _PLACEHOLDERS = {
     "tracking.uri=...": "tracking.uri=http://127.0.0.1:5000",
     "https://mlflow.example.org": "http://127.0.0.1:5000",
 }
-# A training of seconds that says nothing of where and how it is done. The last value of a key counts.
+# Overrides for a training of seconds; they do not change where and how it runs. The last value of a key counts.
 _SMALL = (
     "task.digits=3 task.n_questions=60 task.held_out=0.2 batch_size=20 encoder_units=6 decoder_units=6 epochs=10 "
     "jit=false"
@@ -59,7 +59,7 @@ _SMALL = (
 
 
 def commands_of(document: Path) -> list[str]:
-    """The commands of a page in its order, each once: lines of its blocks, and what stands in a line as code."""
+    """Returns the commands of a page in order, each once: lines of code blocks, and inline code."""
     lines = document.read_text(encoding="utf-8").split("\n")
     found = []
     for index, line in enumerate(lines):
@@ -70,33 +70,33 @@ def commands_of(document: Path) -> list[str]:
                 command = f"{command[:-1].rstrip()} {lines[index].strip()}"
             found.append(command)
         else:
-            # A span may be broken over two lines; what is no code is no command either.
+            # Inline code may be broken over two lines; text that is not code contains no command.
             rest = " ".join([line, *lines[index + 1 : index + 2]]) if line.count("`") % 2 else line
             found += re.findall(r"`([^`]+)`", rest)
     return list(dict.fromkeys(each for each in found if each.startswith(_BEGINNINGS)))
 
 
 def needs_services(command: str) -> bool:
-    """Whether it is for Slurm, PostgreSQL or a shared MLflow server."""
+    """Returns whether a command needs Slurm, PostgreSQL or a shared MLflow server."""
     signs = ("slurm", "/srv/seqadd", "127.0.0.1:5000", "example.org", "database.txt", "tracking.uri=...", "store.py")
     words = command == "sinfo" or command.startswith(("export ", "read "))
     return words or (not command.startswith("pip ") and any(sign in command for sign in signs))
 
 
 def every_command() -> Iterator[str]:
-    """All commands of all pages, each once."""
+    """Yields all commands of all pages, each once."""
     yield from dict.fromkeys(command for document in DOCUMENTS for command in commands_of(document))
 
 
 def in_full(command: str) -> str:
-    """The command as a person would type it, who fills in what it leaves open."""
+    """Returns the command with its placeholders filled in, as a user would type it."""
     for open_part, filled in _PLACEHOLDERS.items():
         command = command.replace(open_part, filled)
     return command.replace(" experiments/", f" {CLONE}/experiments/")
 
 
 def made_small(command: str) -> str:
-    """The same command with less to do: the smallest model, one seed, no claim trained, a quick benchmark."""
+    """Returns a smaller version of the command: the smallest model, one seed, no claim trained, a quick benchmark."""
     command = in_full(command)
     command = re.sub(r"python (scripts|benchmarks)/", rf"python {CLONE}/\1/", command)
     if "seqadd.run " in command and not command.endswith(("--help", "task.digits=2")):
@@ -111,14 +111,14 @@ def made_small(command: str) -> str:
     if "benchmarks/" in command:
         return f"{command} {'--rounds 1' if 'architectures' in command else '--quick'} --out results.csv"
     if command.startswith("pip "):
-        # The libraries are there; what is tried is that the package can be built, and has such extras.
+        # The libraries are installed already; this tests that the package can be built, and has such extras.
         where = " ".join(command.split()[2:]).replace("'.[", f"'{CLONE}[").replace(" .", f" {CLONE}")
         where = str(CLONE) if where == "." else where
         options = "--no-index --no-deps --no-build-isolation --ignore-installed --prefix installed"
         return f"python -m pip install {options} {where}"
     if command == "make table":
         return f"{command} --file {CLONE}/Makefile READY={CLONE}/Makefile BIN=small"
-    if command.startswith("make "):  # of tests, which are only looked for
+    if command.startswith("make "):  # targets that run tests only collect them here
         return (
             f"PYTEST_ADDOPTS='--collect-only -qq -p no:cacheprovider' {command} -C {CLONE} READY=Makefile BIN=$PWD/bin"
         )
@@ -128,7 +128,7 @@ def made_small(command: str) -> str:
 
 
 def run_in(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What becomes of it in a shell where this Python is ``python``, and ``small/python`` one of small trainings."""
+    """Runs a command in a shell in which ``python`` is this Python, and ``small/python`` runs small trainings."""
     programs = folder / "bin"
     for name, script in (("bin", f'exec {sys.executable} "$@"'), ("small", f'exec {sys.executable} "$@" {_SMALL}')):
         if not (folder / name).exists():
@@ -140,7 +140,7 @@ def run_in(folder: Path, command: str, **environment: str) -> subprocess.Complet
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
         env={**os.environ, "PATH": path, **environment},
-        input="535+61\n",  # for what asks
+        input="535+61\n",  # for commands that read questions
         capture_output=True,
         text=True,
     )

@@ -1,8 +1,8 @@
-"""Runs seqadd's commands in processes forked from one that has imported everything, as ``subprocess`` runs programs.
+"""Runs seqadd's commands in processes forked from one that has imported everything, with an API like ``subprocess``.
 
-A new Python takes ten seconds of a processor to import TensorFlow and MLflow; a forked one takes none. Where no server
-was started, each command is a new Python: ``pytest --new-processes``. What a test says of a new Python itself (what it
-imports, the variables that it reads before its first line, signals while it starts) needs ``subprocess``.
+A new Python takes ten processor seconds to import TensorFlow and MLflow; a forked one takes none. If no server was
+started (``pytest --new-processes``), each command is a new Python. Tests of a new Python itself (its imports, variables
+that it reads before its first line, signals while it starts) need ``subprocess``.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, NoReturn
 
-#: The path of the server's socket.
+#: The variable with the path of the server's socket.
 _VARIABLE = "SEQADD_TESTS_FORK_SERVER"
 _MAX_REQUEST = 1 << 20  # bytes
 
 
 def start_server(folder: Path) -> subprocess.Popen[bytes]:
-    """Starts the server of this process and of those that it starts; it imports when it is first asked.
+    """Starts the server for this process and its children; it imports modules at the first request.
 
-    It ends with this process, however that ends.
+    It ends with this process, even if this process is killed.
 
     Args:
         folder: for its socket.
@@ -55,7 +55,7 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def stop_server(server: subprocess.Popen[bytes]) -> None:
-    """Ends the server; commands that still run go on."""
+    """Ends the server; running commands continue."""
     del os.environ[_VARIABLE]
     assert server.stdin is not None
     server.stdin.close()
@@ -70,14 +70,14 @@ def run(
     before: Callable[[], object] | None = None,
     timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end; takes and returns what ``subprocess.run`` does.
+    """Runs a command to its end; arguments and result are like those of ``subprocess.run``.
 
     Args:
         arguments: ``[sys.executable, "-m", MODULE, ...]`` or ``[sys.executable, "-c", PROGRAM, ...]``.
-        cwd: the folder that it runs in.
-        env: its environment; None for that of this process.
-        before: is called in the new process before anything else; can be pickled.
-        timeout: seconds after which it is killed and TimeoutExpired raised.
+        cwd: its working directory.
+        env: its environment; None for this process's environment.
+        before: a picklable function, called in the new process before anything else.
+        timeout: seconds after which the command is killed and TimeoutExpired raised.
     """
     process = start(arguments, cwd=cwd, env=env, before=before)
     try:
@@ -96,7 +96,7 @@ def start(
     before: Callable[[], object] | None = None,
     start_new_session: bool = False,
 ) -> Process | subprocess.Popen[str]:
-    """Starts a command; arguments as of ``run``."""
+    """Starts a command; takes the arguments of ``run``."""
     if _VARIABLE not in os.environ:
         return subprocess.Popen(
             arguments, cwd=cwd, env=env, preexec_fn=before, start_new_session=start_new_session,
@@ -107,7 +107,7 @@ def start(
 
 
 class Process:
-    """A command that was started, with what tests need of ``subprocess.Popen``."""
+    """A started command, with the members of ``subprocess.Popen`` that tests need."""
 
     def __init__(self, command: _Command) -> None:
         (self.stdout, out), (self.stderr, err) = _pipe(), _pipe()
@@ -115,7 +115,7 @@ class Process:
         self.returncode: int | None = None
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(os.environ[_VARIABLE])
-        # First where to import from what the command is pickled by.
+        # The import path comes first, because unpickling the command imports modules.
         request = pickle.dumps((sys.path, pickle.dumps(command)))
         socket.send_fds(self._connection, [request], [out, err])
         os.close(out)
@@ -124,7 +124,7 @@ class Process:
         self.pid = int(self._said.readline())
 
     def poll(self) -> int | None:
-        """The exit code as ``subprocess`` has it, or None while the process runs."""
+        """Returns the exit code as ``subprocess`` does, or None while the process runs."""
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
             self.returncode = int(self._said.readline())
         return self.returncode
@@ -133,7 +133,7 @@ class Process:
         """Waits for the end; returns the exit code.
 
         Raises:
-            subprocess.TimeoutExpired: when the process still runs after so many seconds.
+            subprocess.TimeoutExpired: when the process still runs after ``timeout`` seconds.
         """
         if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
@@ -142,7 +142,7 @@ class Process:
         return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Reads both outputs to their ends and waits for that of the process; raises as ``wait``."""
+        """Reads both outputs to their ends and waits for the process to end; raises as ``wait``."""
         deadline = None if timeout is None else time.monotonic() + timeout
         texts = ["", ""]
 
@@ -162,7 +162,7 @@ class Process:
         return texts[0], texts[1]
 
     def kill(self) -> None:
-        """Ends the process at once."""
+        """Kills the process."""
         if self.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
@@ -174,7 +174,7 @@ def _pipe() -> tuple[Any, int]:
 
 @dataclass(frozen=True)
 class _Command:
-    """What a forked process is asked to be; sent pickled."""
+    """A request to the server: the command that a forked process runs; sent pickled."""
 
     flag: str
     program: str
@@ -185,7 +185,7 @@ class _Command:
     before: Callable[[], object] | None
 
     def run(self, out: int, err: int) -> NoReturn:
-        """Makes this process, fresh from the fork, one that runs the command, and ends it as Python would."""
+        """Runs the command in this newly forked process, and ends the process as Python would."""
         if self.new_session:
             os.setsid()
         for descriptor, number in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
@@ -196,7 +196,7 @@ class _Command:
         os.chdir(self.folder)
         os.environ.clear()
         os.environ.update(self.environment)
-        tempfile.tempdir = None  # read anew
+        tempfile.tempdir = None  # so that it is read from the new environment
         sys.path.insert(0, self.folder)
         _lend_to_multiprocessing()
         code: Any = None
@@ -224,18 +224,18 @@ class _Command:
 
 
 def _lend_to_multiprocessing() -> None:
-    """Gives multiprocessing, if it starts a fork server, a process forked now instead of a Python that imports anew.
+    """Forks a fork server for multiprocessing now, so that it need not start a new Python that imports everything.
 
-    A sweep forks its jobs from such a server. This one is a child of the command, as the other would be.
+    A sweep forks its jobs from such a server. Like multiprocessing's own, this one is a child of the command.
     """
     ours, theirs = socket.socketpair()
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}  # as seqadd.jobs has them blocked in it
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2}  # blocked by launch.processes, too
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     pid = os.fork()
     if pid == 0:
         ours.close()
         message, descriptors, _, _ = socket.recv_fds(theirs, _MAX_REQUEST, 8)
-        if message:  # otherwise the command has ended without a fork server
+        if message:  # empty if the command has ended without a fork server
             numbers, program = json.loads(message)
             out_of_the_way = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 1 + max(numbers)) for descriptor in descriptors]
             for descriptor, number in zip(out_of_the_way, numbers, strict=True):
@@ -257,8 +257,8 @@ def _lend_to_multiprocessing() -> None:
 
 
 def _serve(listener: socket.socket) -> None:
-    """Forks a process for each command that is asked for, and one that waits for its end and tells of it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    """Forks two processes for each request: one runs the command, the other waits for its end and reports it."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system reaps the waiting processes
     imported = False
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
@@ -285,7 +285,7 @@ def _serve(listener: socket.socket) -> None:
 
 
 def _import_everything() -> None:
-    """All modules of commands. None of them computes or opens a store: threads that that starts survive no fork."""
+    """Imports all commands' modules; computes nothing and opens no store, because threads do not survive a fork."""
     import warnings
 
     from seqadd.system.tensorflow_setup import quiet_import
@@ -295,11 +295,11 @@ def _import_everything() -> None:
         from seqadd.launch import local, search  # noqa: F401
         from seqadd.models import architectures  # noqa: F401
         from seqadd.training import loop  # noqa: F401
-    # They are run as programs too, and Python wonders that they are imported already.
+    # Commands also run as programs, and Python warns about modules that are imported already.
     warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
-    gc.freeze()  # or each process would copy what it looks through for garbage
+    gc.freeze()  # else garbage collection in each process would touch, and so copy, all this memory
 
 
 if __name__ == "__main__":
-    sys.modules["fork_server"] = sys.modules["__main__"]  # by which name commands are pickled
+    sys.modules["fork_server"] = sys.modules["__main__"]  # commands are pickled under this module name
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -3,11 +3,11 @@
     python tests/mutations.py
     python tests/mutations.py reset-gate epochs-told-twice
 
-Prints a line for each. The exit code is 1 where a mistake goes unnoticed, where its test fails without it, or where the
-text that it replaces is not found exactly once: whoever changes that code changes the table below. Works on a copy of
-the clone.
+Prints a line for each. The exit code is 1 if a test does not notice a mistake, if it fails without the mistake, or if
+the replaced text does not occur exactly once: a change of that code must update the table below. Works on a copy of the
+clone.
 
-A test notices a mistake by failing. A test that cannot be collected, or does not end, has noticed nothing.
+A test notices a mistake by failing. A test that cannot be collected, or does not end, has not noticed it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLONE = Path(__file__).resolve().parents[1]
 SOURCES = Path("src", "seqadd")
 COPIED = ("src", "conf", "experiments", "tests", "pyproject.toml")
 
-#: Imported once, by the process that all tests are forked from; nothing of seqadd's, which is what changes.
+#: Imported once, by the process that all tests are forked from; without seqadd, which the mutations change.
 PRELOADED = (
     "pytest",
     "xdist.plugin",
@@ -43,27 +43,27 @@ PRELOADED = (
     "tensorflow",
     "keras",
 )
-#: So that none of them starts a thread: a forked process would not have it, but the locks that it holds.
+#: Prevents these modules from starting threads: a forked process would lack the thread, but have its held locks.
 ENVIRONMENT = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "KERAS_BACKEND": "tensorflow",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # looking for plugins takes a second
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # searching for plugins takes a second
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-MOST_SECONDS = 300  # for each test; some mutations could make theirs wait for ever
+MOST_SECONDS = 300  # for each test; some mutations could make their test block forever
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A mistake and what must notice it.
+    """A mistake, and the test that must notice it.
 
     Attributes:
         name: on the command line and in the table.
         file: below ``src/seqadd``.
-        old: a text that the file holds exactly once.
-        new: what takes its place.
+        old: a text that occurs exactly once in the file.
+        new: its replacement.
         test: below ``tests``, as pytest names it.
     """
 
@@ -75,7 +75,7 @@ class Mutation:
 
 
 def import_once() -> None:
-    """Imports what is slow to import and not changed by mutations; what TensorFlow says meanwhile is not shown."""
+    """Imports slow modules that mutations do not change; hides TensorFlow's messages."""
     os.environ.update(ENVIRONMENT)
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -86,7 +86,7 @@ def import_once() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    gc.freeze()  # pytest collects garbage at its end, and would look through all of this
+    gc.freeze()  # pytest collects garbage at its end, and would traverse all these objects
     assert "seqadd" not in sys.modules
 
 
@@ -94,20 +94,20 @@ def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
     """Runs tests of the copy in a forked process.
 
     Returns:
-        pytest's exit code, below 0 where a signal ended it, and what it printed.
+        pytest's exit code, below 0 if a signal ended it, and its output.
     """
     output = copy.parent / "output"
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
-        code = 3  # pytest's for an error inside it
+        code = 3  # pytest's exit code for an internal error
         try:
             with output.open("wb") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
             os.chdir(copy)
-            sys.path[0] = os.environ["PYTHONPATH"] = str(copy / "src")  # also for processes that the tests start
-            tempfile.tempdir = os.environ["TMPDIR"] = str(copy.parent)  # what they leave behind goes with the copy
+            sys.path[0] = os.environ["PYTHONPATH"] = str(copy / "src")  # the variable: for processes of tests
+            tempfile.tempdir = os.environ["TMPDIR"] = str(copy.parent)  # leftovers are deleted with the copy
             signal.alarm(MOST_SECONDS * len(tests))
             options = ["-x", "-q", "-p", "xdist.plugin", "-n", "0", "-p", "no:cacheprovider"]
             options.append(f"--basetemp={copy.parent / 'temporary'}")
@@ -122,19 +122,19 @@ def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int, str]:
 
 
 def write_source(path: Path, text: str) -> None:
-    """Writes a module. What Python has compiled of it goes, for Python tells it by its length and second alone."""
+    """Writes a module and deletes its bytecode, because Python detects changes only by length and mtime in seconds."""
     path.write_text(text, encoding="utf-8")
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
 
 def fits(mutation: Mutation) -> bool:
-    """Whether its file is there and holds its text exactly once."""
+    """Returns whether the mutation's file exists and contains its text exactly once."""
     path = CLONE / SOURCES / mutation.file
     return path.is_file() and path.read_text(encoding="utf-8").count(mutation.old) == 1
 
 
 def try_out(mutation: Mutation, copy: Path) -> str:
-    """``yes`` where the test notices the mutation; else ``NO``, and what happened instead of its passing."""
+    """Tries a mutation; returns ``yes`` if the test notices it, else ``NO`` and what happened instead."""
     path = copy / SOURCES / mutation.file
     whole = path.read_text(encoding="utf-8")
     write_source(path, whole.replace(mutation.old, mutation.new))
@@ -149,7 +149,7 @@ def try_out(mutation: Mutation, copy: Path) -> str:
 
 
 def copy_to(copy: Path) -> None:
-    """Copies what the tests need of the clone."""
+    """Copies the parts of the clone that the tests need."""
     copy.mkdir()
     for name in COPIED:
         if (CLONE / name).is_dir():
@@ -159,7 +159,7 @@ def copy_to(copy: Path) -> None:
 
 
 def chosen(names: Sequence[str]) -> list[Mutation]:
-    """The mutations of these names, or all where none is given; ends the program where there is none of a name."""
+    """Returns the named mutations, or all if no name is given; ends the program for an unknown name."""
     known = {mutation.name: mutation for mutation in MUTATIONS}
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -203,7 +203,7 @@ def main() -> int:
 
 #: In the order in which they are run.
 MUTATIONS = [
-    # The law of the sums: which are drawn, written, held out.
+    # The data: how sums are drawn, written, held out.
     Mutation(
         "no-leading-zeros",
         "data/addition.py",
@@ -404,7 +404,7 @@ MUTATIONS = [
         'functools.partial(CELLS[config.cell], era="keras2")',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
-    # What a step computes, and its gradient.
+    # A step's computation, and its gradient.
     Mutation(
         "reset-gate",
         "models/recurrent.py",
@@ -447,7 +447,7 @@ MUTATIONS = [
         "states = None\n",
         "models/test_recurrent.py::test_an_initial_state_is_started_from",
     ),
-    # What is saved, and what one row may do to another.
+    # Saved models, and independence of the rows of a batch.
     Mutation(
         "loaded-without-skipping",
         "models/recurrent.py",
@@ -478,7 +478,7 @@ MUTATIONS = [
         "False",
         "models/test_recurrent.py::test_every_model_is_loaded_as_it_was_saved",
     ),
-    # The loss, and which rows and characters count.
+    # The loss, and the rows and characters that count.
     Mutation(
         "binary-loss-is-the-categorical",
         "training/loop.py",
@@ -514,7 +514,7 @@ MUTATIONS = [
         "tf.reduce_sum(each, axis=-1)",
         "models/test_encoder_decoder.py::test_padding_adds_nothing_to_loss_or_accuracy",
     ),
-    # Masks, and what a decoder reads.
+    # Masks, and the input of a decoder.
     Mutation(
         "blank-that-ends-does-not-count",
         "models/encoder_decoder.py",
@@ -657,7 +657,7 @@ MUTATIONS = [
         "if False:",
         "data/test_curriculum.py::test_longer_sums_are_tested_and_not_learnt",
     ),
-    # Going on: the optimizer's state, and which checkpoints are used.
+    # Resume: the optimizer's state, and the choice of checkpoints.
     Mutation(
         "optimizer-begins-again",
         "training/state.py",
@@ -807,7 +807,7 @@ MUTATIONS = [
         "weight.reshape(-1, N_CHARACTERS).mean(axis=1)",
         "claims/test_ceilings.py::test_no_function_of_one_digit_questions_is_better_than_the_ceiling",
     ),
-    # Which runs the table is of.
+    # The choice of runs for the table.
     Mutation(
         "conditions-differ-by-their-batch-too-little",
         "config/schema.py",
@@ -857,7 +857,7 @@ MUTATIONS = [
         "if data_digest()), None)",
         "tracking/test_recording.py::test_a_run_is_the_one_wanted_only_if_its_sums_are_too",
     ),
-    # What the store is told, and in which order.
+    # Delivery to the store, and its order.
     Mutation(
         "finished-before-its-artifacts",
         "tracking/delivery.py",

@@ -1,4 +1,4 @@
-"""A PostgreSQL and an MLflow server with passwords for tests, as ``scripts/services.py`` starts them."""
+"""PostgreSQL and an MLflow server with passwords for tests, started by ``scripts/services.py``."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 
 def need(missing: Callable[[], str | None]) -> None:
-    """Skips a test whose service this machine does not have; the reason names all that it lacks, in one line."""
+    """Skips a test if this machine lacks its services; the reason names all missing ones, in one line."""
     if missing() is not None:
         pytest.skip("; ".join(lack for lack in (slurm.missing(), services.missing()) if lack is not None))
 
 
 def or_fail(do: Callable[[], T]) -> T:
-    """What it gives; a test fails with one line where its services are installed and do not start."""
+    """Returns the result of ``do``; fails the test with one line if an installed service does not start."""
     try:
         return do()
     except services.ServiceError as error:
         missing = str(error)
-    pytest.fail(missing, pytrace=False)  # here, or the error would be shown with it, in many lines
+    pytest.fail(missing, pytrace=False)  # outside the except block, or pytest would also print the error, in many lines
 
 
 class Postgres:
-    """A PostgreSQL that can be stopped, started again on the same port, and asked."""
+    """A PostgreSQL server that can be stopped, restarted on the same port, and queried."""
 
     def __init__(self, folder: Path) -> None:
         need(services.missing)
@@ -55,7 +55,7 @@ class Postgres:
         services.postgres_alone(self.folder / "postgres", statements)
 
     def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
-        """What a query gives."""
+        """Returns the rows of a query."""
         engine = sqlalchemy.create_engine(self.uri, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:
             found = connection.execute(sqlalchemy.text(query), values)
@@ -77,7 +77,7 @@ class Server:
         }
 
     def values_of(self, run_id: str) -> dict[str, list[tuple[int, float]]]:
-        """Every value that the database has of a run: metric -> (epoch, value), in the order of epochs."""
+        """Returns every recorded value of a run: metric -> (epoch, value), in the order of epochs."""
         found: dict[str, list[tuple[int, float]]] = {}
         query = "select key, step, value from metrics where run_uuid = :run order by key, step"
         for key, step, value in self.postgres.rows(query, run=run_id):
@@ -87,7 +87,7 @@ class Server:
 
 @contextmanager
 def services_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's user may pass, which pytest's own are not; services in it are stopped at the end."""
+    """Yields a folder that PostgreSQL's user may traverse, unlike pytest's own; stops its services at the end."""
     folder = Path(tempfile.mkdtemp(prefix="seqadd-"))
     folder.chmod(0o711)
     try:

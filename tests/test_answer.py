@@ -1,4 +1,4 @@
-"""The command that has a trained model add."""
+"""The command that asks a trained model."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ SMALL_LSTM = ["task.digits=1", "task.n_questions=55", "task.held_out=0.2", "batc
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A store with a run whose model says 1 at both places, whatever the sum, with probability .7 each."""
+    """A store with a run whose model predicts 1 at both positions for every sum, with probability .7 each."""
     folder = tmp_path_factory.mktemp("store")
     model = model_of(*SMALL_LSTM)
     biases = np.full(12, -30.0, np.float32)
@@ -100,7 +100,7 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     assert (code, err) == (0, "")
     assert len(greedy.splitlines()) == 2
     assert call(answer.main, "5+7", "123+4567", "--beam", "1") == (0, greedy, "")
-    # Whatever is asked beside it, an answer is the same.
+    # Other questions of the same call do not change an answer.
     assert call(answer.main, "5+7")[1] == greedy.splitlines(keepends=True)[0]
     model = run_selection.load_run("run=latest", f"tracking.uri=sqlite:///{free}/mlflow.db").model
     ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[vocabulary.encode(["7+5"])], 9, longest=6)

@@ -1,4 +1,4 @@
-"""What ``make check`` makes of the package index's answers about known vulnerabilities."""
+"""How ``make check`` evaluates the package index's answers about known vulnerabilities."""
 
 import json
 import runpy

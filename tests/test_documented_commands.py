@@ -1,4 +1,4 @@
-"""Every command that README and docs tell people to type is run by a test, as small as it can be, or says why not."""
+"""A test runs every command in README and docs, as small as possible, or ``documented`` gives the reason why not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARSERS = {
     "seqadd.reproduce": reproduce.parse_arguments,
 }
 
-#: What ends otherwise than well, and how; ``--check`` says whether the clone's results are those of its code.
+#: Exit codes of commands that may fail here; ``--check`` fails if the clone's results are not its code's.
 CODES = {
     "python -m seqadd.run task.digits=2": (2,),
     "python -m seqadd.table --user anna --commit 4265967": (2,),
@@ -41,7 +41,7 @@ CODES = {
     "python -m seqadd.table --user nobody": (2,),
     "python -m seqadd.reproduce --check": (0, 1),
 }
-#: What somebody has done before, on the page or in their mind.
+#: Commands to run before a command; the reader has run them earlier on the page, or is assumed to.
 BEFORE = {
     "python -m seqadd.inspect": "python -m seqadd.run",
     "python -m seqadd.table tracking.experiment=ours,theirs cell=lstm": "python -m seqadd.run -m "
@@ -66,7 +66,7 @@ def test_what_another_test_runs_has_that_test(test):
 def test_the_commands_that_are_found_are_those_that_a_reader_finds():
     found = commands_of(CLONE / "README.md")
     assert "make table" in found
-    assert "python -m seqadd.run task.digits=2" in found  # with what it says in the next line
+    assert "python -m seqadd.run task.digits=2" in found  # together with its next line
     assert any(
         each.startswith("python -m seqadd.run -m hydra/sweeper=optuna") and "choice(64" in each for each in found
     )
@@ -110,7 +110,7 @@ RUN_HERE = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a reader, who goes on in it from page to page."""
+    """The folder of a reader, who uses the same folder for all pages."""
     return tmp_path_factory.mktemp("reader")
 
 

@@ -1,4 +1,4 @@
-"""The house: imports run one way, and what is configured is typed, explained and packaged."""
+"""The structure of the project: imports, configuration keys and their help, and packaging."""
 
 import ast
 import os
@@ -31,7 +31,7 @@ def names_of(node: ast.Import | ast.ImportFrom) -> set[str]:
 
 
 def imported_by(path: Path) -> set[str]:
-    """Modules imported anywhere in a file."""
+    """Returns the modules imported anywhere in a file."""
     every = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
     return set().union(*map(names_of, every))
 
@@ -80,7 +80,7 @@ def test_every_default_is_given_once():
 
 
 def test_other_programs_that_use_hydra_are_left_alone(tmp_path):
-    """Hydra loads the plugins of all that is installed; ours must not choose their Keras backend."""
+    """Hydra loads the plugins of all installed packages; ours must not set the Keras backend of other programs."""
     program = "import hydra, os; hydra.initialize(version_base='1.3'); print(os.environ['KERAS_BACKEND'])"
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run(
@@ -99,9 +99,9 @@ def test_the_lock_file_pins_with_hashes_and_names_no_address():
 
 @pytest.fixture(scope="module")
 def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The python of a fresh environment that holds the built wheel and, by a path file, the libraries it needs.
+    """The python of a new environment that has the built wheel and, by a path file, the libraries it needs.
 
-    The wheel is built from the sdist, which has all that it needs and no tests, which would need more.
+    The wheel is built from the sdist, which has all files that the wheel needs, and no tests, which need more files.
     """
     folder = tmp_path_factory.mktemp("wheel")
     build = "from hatchling import build; import sys; getattr(build, sys.argv[1])(sys.argv[2])"
@@ -119,7 +119,7 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True)
     (site,) = (folder / "env").glob("lib/python*/site-packages")
     libraries = [path for path in sys.path if path.endswith("site-packages")]
-    # Their own path files are not followed, so the clone's editable install stays out of sight.
+    # Python ignores path files in these folders, so the clone's editable install is not importable.
     (site / "libraries.pth").write_text("\n".join(libraries))
     return folder / "env" / "bin" / "python"
 
@@ -149,7 +149,7 @@ def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installe
 
 @pytest.mark.long
 def test_an_installed_package_checks_a_claim_of_ones_own(installed_wheel, tmp_path):
-    """Without a clone there is no commit: version and digest of the code stand in for it."""
+    """Without a clone there is no commit: version and digest of the code replace it."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     make_claim(tmp_path / "mine")
 
@@ -174,7 +174,7 @@ def test_an_installed_package_checks_a_claim_of_ones_own(installed_wheel, tmp_pa
 
 
 def test_shell_completion_of_the_installed_command(tmp_path):
-    """What bash would offer after ``seqadd-run cell=s`` and after ``seqadd-run ep``."""
+    """Tests what bash offers after ``seqadd-run cell=s`` and after ``seqadd-run ep``."""
     command = Path(sys.executable).parent / "seqadd-run"
     script = f"""
         PATH="{command.parent}:$PATH"

@@ -1,4 +1,4 @@
-"""The command that looks inside a run: what it prints, what it writes, what it refuses."""
+"""The inspect command: output, files and errors."""
 
 import dataclasses
 import io
@@ -48,7 +48,7 @@ def load(runs: tuple[Path, dict[str, str]], kind: str) -> trained_run.TrainedRun
 
 @pytest.fixture(scope="module")
 def looked(runs, tmp_path_factory):
-    """The page of an LSTM, with its files beside it."""
+    """The path of an LSTM's page, with its files beside it."""
     folder = tmp_path_factory.mktemp("looked")
     html_report.write_inspection(analysis.inspect_run(load(runs, "lstm"), ["5+7", "9+9", "05+7"]), folder)
     return folder / html_report.PAGE
@@ -102,12 +102,12 @@ def test_every_architecture_and_cell_can_be_looked_into(kind, runs, tmp_path):
 
 
 def test_the_command_prints_the_answer_and_puts_its_files_into_the_run(runs, inspected):
-    """A Dense run, which has no gates to show."""
+    """Uses a Dense run, which has no gates."""
     folder, ids = runs
     code, out, err = inspected(f"run={ids['dense']}", "question=5+7", "--errors", "3")
     assert (code, err) == (0, "")
     assert re.search(r'^5\+7 = 12: says .*, (right|wrong) \(.*, read as "7\+5"\)$', out, re.MULTILINE)
-    # Errors are the first of the held-out sums, in their order, which is random; this model has them all wrong.
+    # Errors are chosen in the held-out sums' order, which is random; this model gets all sums wrong.
     wrong = analysis.held_out(load(runs, "dense")).sums.query("not right")["question"].tolist()
     assert re.findall(r"^(\d+\+\d+) = .*, wrong \(", out, re.MULTILINE)[-3:] == [q for q in wrong if q != "5+7"][:3]
     written = Path("inspect") / ids["dense"][:8]
@@ -139,7 +139,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     assert not (written / "5_7" / "learning.gif").exists()
     saturation = pd.read_csv(written / "saturation.csv")
     assert saturation["of"].unique().tolist() == ["lstm, epochs 3", "gru, epochs 1"]
-    for run_id in (ids["lstm"], ids["gru"]):  # it belongs to none of them
+    for run_id in (ids["lstm"], ids["gru"]):  # a comparison is an artifact of neither run
         assert not [file for file in client_of(folder).list_artifacts(run_id) if file.path.startswith("inspect")]
 
 

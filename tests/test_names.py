@@ -1,11 +1,11 @@
-"""The field's words: what was called otherwise is not defined again."""
+"""No function, class, method or module has one of the old names that the field's terms replaced."""
 
 import ast
 from pathlib import Path
 
 SRC = Path(__file__).parents[1] / "src"
 
-#: Names of functions, classes, methods and modules that the field knows by another one.
+#: Old names of functions, classes, methods and modules for which the field has another term.
 OLD = frozenset(
     """
     _StepByStep About alphabet arithmetic Asked CheckingLauncher

@@ -1,4 +1,4 @@
-"""What is declared of the package: its version, and the packages that it needs."""
+"""The package's metadata: its version, and the packages that it needs."""
 
 import ast
 import sys
@@ -14,15 +14,15 @@ import seqadd
 
 CLONE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
-#: What packages are called that are imported under another name.
+#: Packages whose import name differs: import name -> package.
 PACKAGES = {"hydra": "hydra-core", "markdown_it": "markdown-it-py", "PIL": "pillow", "yaml": "pyyaml"}
 OURS = {"seqadd", "hydra_plugins"}
-#: What is only needed by who asks for it.
+#: Packages that only optional extras need.
 OPTIONAL = {Requirement(each).name for extra in ("search", "slurm") for each in PROJECT["optional-dependencies"][extra]}
 
 
 def imported() -> set[str]:
-    """The packages of others that any module imports."""
+    """Returns the third-party packages that any module imports."""
     names: set[str] = set()
     for path in (CLONE / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""python -m seqadd.reproduce: runs what is missing, writes what follows, and says what does not."""
+"""python -m seqadd.reproduce: trains missing runs, writes results, and reports results that do not follow."""
 
 import gzip
 import re
@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which a small claim was reproduced, and what that printed."""
+    """A folder in which a small claim was reproduced, and the command's output."""
     folder = tmp_path_factory.mktemp("reproduced")
     make_claim(folder / "experiments")
     quick_database(folder)
@@ -120,7 +120,7 @@ def test_the_curves_are_the_values_of_the_store(reproduced):
 
 
 def alone(folder: Path, reproduced: Path) -> Path:
-    """The experiments of another folder, copied to where there is no store."""
+    """Copies the experiments of another folder to a folder without a store."""
     shutil.copytree(reproduced / "experiments", folder / "experiments")
     return folder / "experiments" / "small"
 
@@ -159,7 +159,7 @@ def test_redraw_leaves_a_claim_as_it_is_of_which_runs_are_missing_and_names_it(r
 
 
 def test_a_claim_is_made_run_by_run_and_other_claims_curves_count(reproduced, call, in_empty_folder):
-    """Seed 1 is in the claim's own file, seed 0 in that of another."""
+    """Seed 1 is in the claim's own file, seed 0 in another claim's file."""
     small = alone(in_empty_folder, reproduced[0])
     shutil.copytree(small, small.with_name("twin"))
     before = contents(small)
@@ -181,7 +181,7 @@ def test_the_same_rows_in_another_order_are_the_same_file(reproduced, tmp_path):
 
 
 def test_runs_of_another_machine_are_held_against_the_store_by_their_sums_alone(reproduced, call, in_empty_folder):
-    """Another processor rounds in another way."""
+    """Another processor rounds differently."""
     small = alone(in_empty_folder, reproduced[0])
     rows = committed_curves.read(small / committed_curves.NAME)
     rows["val_acc"] = rows["val_acc"].add(0.001).round(6)
@@ -218,7 +218,7 @@ def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_plac
 
 
 def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_the_other(reproduced):
-    """Seed 0 for five epochs, of which the store has three; what the other claim says stays what it was."""
+    """Needs seed 0 for five epochs, of which the store has three; the other claim's results do not change."""
     folder, _ = reproduced
     sweep = (
         SWEEP.replace("epochs: 3", "epochs: 5")
@@ -236,7 +236,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
     runs = results.read_runs(folder / "experiments" / "longer")
     assert runs["first_losses"][0] == results.read_runs(folder / "experiments" / "small")["first_losses"][0]
     said = (folder / "experiments" / "report.md").read_text()
-    assert ".** 4 runs, " in said  # the longer one and the other three
+    assert ".** 4 runs, " in said  # the longer run and the other three
     shutil.rmtree(folder / "experiments" / "longer")
     assert do(folder).returncode == 0
 
@@ -253,7 +253,7 @@ def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp
 
 
 def test_a_job_that_fails_is_named_in_one_line_and_results_are_left_as_they_were(tmp_path):
-    """A step so long that the weights are no numbers after it."""
+    """Trains with a step so large that the weights become NaN."""
     sweep = SWEEP.replace("cell:", "learning_rate: 1e38\ncell:").replace("range(2)", "0")
     make_claim(tmp_path / "experiments", sweep=sweep, claim="fewest_seeds: 2\n")
     before = contents(tmp_path / "experiments")
@@ -278,7 +278,7 @@ def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(r
 
 
 def by_commit(small: Path, commit: str) -> None:
-    """Has a claim's results say that code of this commit made them."""
+    """Changes the commit in a claim's file of curves."""
     rows = committed_curves.read(small / committed_curves.NAME)
     committed_curves.write(small / committed_curves.NAME, rows.assign(commit=commit))
 
@@ -287,7 +287,7 @@ def by_commit(small: Path, commit: str) -> None:
 def test_check_is_content_with_runs_of_no_commit_where_the_digest_is_that_of_the_code_here(
     commit, reproduced, call, in_empty_folder
 ):
-    """An installed package knows no commit, and somebody's own claim need have none."""
+    """An installed package has no commit, and a user's own claim need not have one."""
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, commit)
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
@@ -300,7 +300,7 @@ def test_check_is_content_with_runs_of_no_commit_where_the_digest_is_that_of_the
 def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_changes(
     changed_here, reproduced, call, in_empty_folder, monkeypatch
 ):
-    """To reproduce them again would change nothing, and once the changes are committed a commit has that code."""
+    """Reproducing again would change nothing; after a commit of the changes, that commit has the code."""
     small = alone(in_empty_folder, reproduced[0])
     by_commit(small, "abc with changes")
     assert call(reproduce.main, "--experiments", "experiments", "--redraw")[0] == 0
@@ -455,7 +455,7 @@ def test_what_cannot_be_is_refused_in_one_line_before_anything_is_done(arguments
 
 
 def test_an_option_is_not_guessed_from_its_beginning():
-    """--seed 2 would be --seeds 2 and train for hours."""
+    """Otherwise --seed 2 would mean --seeds 2 and train for hours."""
     with pytest.raises(SystemExit):
         reproduce.parse_arguments(["--seed", "2"])
 
@@ -467,7 +467,7 @@ def test_a_folder_without_claims_is_refused(call, in_empty_folder):
 
 @pytest.mark.long
 def test_every_claims_sweep_can_be_run_by_hydra_alone(in_empty_folder):
-    """As the READMEs say; refused here, by a value that no job can have, after all jobs were composed."""
+    """Runs the READMEs' commands; a value that no job can have stops them after all jobs are composed."""
     for name in loading.names(resource_dir("experiments")):
         done = subprocess.run(
             [sys.executable, "-m", "seqadd.run", "--config-dir", str(resource_dir("experiments") / name),

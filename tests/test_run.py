@@ -1,4 +1,4 @@
-"""One run as a person starts it, Ctrl-C included, and what the store says of it afterwards."""
+"""One run as a user starts it, Ctrl-C included, and its record in the store."""
 
 import json
 import os
@@ -107,7 +107,7 @@ def test_a_runs_artifacts(single_run, tmp_path):
     assert composed["task"] == {
         "digits": 1, "n_questions": 55, "held_out": 0.2, "equal_lengths": None, "longest": None
     }  # fmt: skip
-    assert "tracking" not in composed  # an address may hold a password
+    assert "tracking" not in composed  # a URI may hold a password
     history = json.loads(Path(client.download_artifacts(run_id, "history.json", str(tmp_path))).read_text())
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert history[-1]["val_acc"] == recorded.data.metrics["val_acc"]
@@ -117,7 +117,7 @@ def test_a_runs_artifacts(single_run, tmp_path):
 
 def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call, in_empty_folder, tmp_path):
     call(run.main, *WITHOUT_XLA, "epochs=2")
-    call(run.main, *WITHOUT_XLA, "epochs=3", "seed=1")  # of another seed: not to be continued
+    call(run.main, *WITHOUT_XLA, "epochs=3", "seed=1")  # another seed, so it must not be extended
     (first,) = [each for each in runs_of(in_empty_folder) if each.data.params["seed"] == "0"]
     code, out, err = call(run.main, *WITHOUT_XLA, "epochs=5")
     assert (code, err) == (0, "")
@@ -145,7 +145,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
 
 def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(call, in_empty_folder, monkeypatch):
     def build_model(config, **lengths):
-        # By way of Python, where XLA cannot follow.
+        # By way of a Python function, which XLA cannot compile.
         _, *layers = architectures.ARCHITECTURES["aligned"](config, *lengths.values()).layers
         in_python = keras.layers.Lambda(
             lambda x: tf.ensure_shape(tf.numpy_function(lambda array: array, [x], tf.float32), x.shape)

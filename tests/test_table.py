@@ -1,4 +1,4 @@
-"""The table from runs written by hand, so that every number in it can be checked by eye."""
+"""The table of hand-written runs, so that every number in it can be checked by eye."""
 
 import collections
 import csv
@@ -25,7 +25,7 @@ from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 def record(
     config: Config, curve: dict[int, tuple[float, float]], params: dict[str, str] | None = None, **tags: str
 ) -> str:
-    """A finished run with (acc, val_acc) after some epochs; ``user`` is a tag of MLflow's."""
+    """Records a finished run with (acc, val_acc) after some epochs; ``user`` becomes MLflow's tag."""
     quick_database(Path.cwd())
     store = connection.open_store(config.tracking)
     tags = {"condition_hash": config.condition_hash(), "git_commit": "abcdef0123456789", **tags}
@@ -169,7 +169,7 @@ def test_a_table_says_whose_runs_it_is_of(call):
     _, out, _ = call(
         table_command.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967", "--tag", "a=b"
     )
-    assert out == ""  # none has that tag
+    assert out == ""  # no run has that tag
     _, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10", "--user", "anna", "--commit", "4265967")
     assert "\nonly runs of user: anna; commit: 4265967\n" in out
     _, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10")
@@ -229,7 +229,7 @@ def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
     _, out, _ = call(table_command.main, "cell=lstm,gru", "--epochs", "10")
     below = {line.partition(": ")[0]: line for line in out.splitlines()[8:]}
     assert max(map(len, below.values())) < 500
-    assert below["user"].startswith("user: person 9; ")  # who has two of them
+    assert below["user"].startswith("user: person 9; ")  # this user has two runs
     assert below["user"].endswith("; and 22 more")
     assert below["commit"].startswith("commit: 0009; ")
     assert below["seeds"] == f"seeds: lstm {', '.join(map(str, range(20)))}, and 11 more; gru none"
@@ -237,7 +237,7 @@ def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
 
 
 def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):
-    """A condition is one search, and a seed one request for each metric, however often it was run."""
+    """A condition takes one search, and a seed one request per metric, however many runs there are."""
     asked: list[str] = []
     for name in ("search_runs", "get_metric_history"):
         method = getattr(MlflowClient, name)
@@ -266,7 +266,7 @@ def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):
 def test_published_numbers_stand_only_beside_their_own_condition(in_empty_folder):
     record(make_config("encoder_units=128"), {10: (0.5, 0.5)})
     assert make_table("cell=lstm", "encoder_units=128", epochs=[10])[1:] == [["10", "measured", "(0.5000, 0.5000)"]]
-    # The article does not name an era: either may be held against it.
+    # The article does not name an era: runs of either era are compared with it.
     record(make_config("era=keras3"), {10: (0.35, 0.35)})
     assert make_table("cell=lstm", "era=keras3", epochs=[10])[2] == ["", "published", "(0.3600, 0.3594)"]
 

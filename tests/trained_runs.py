@@ -1,4 +1,4 @@
-"""Finished runs of models that were never trained: a store that can be looked into, without the time of a training."""
+"""Records finished runs of untrained models, so that tests of inspection need no training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqadd.system import tensorflow_setup
 from seqadd.tracking import artifacts, connection, provenance, recording
 from seqadd.training import dataset, state
 
-tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
+tensorflow_setup.use_threads(1)  # the number that runs use, because other tests start runs in this process
 
 
 def model_of(*overrides: str) -> keras.Model:
@@ -30,9 +30,9 @@ def record_run(
     Args:
         folder: of the store.
         overrides: of a small configuration.
-        model: whose weights; by default those that the configuration begins with.
-        keeps: epochs of snapshots, all with the weights of the end.
-        tags: instead of those that the run would have; None for those that it has not.
+        model: the model with the weights; by default a new model of the configuration.
+        keeps: epochs of snapshots, all with the final weights.
+        tags: replace the run's own tags; a value of None removes a tag.
     """
     quick_database(folder)
     config = make_config(*SMALL, *overrides, f"tracking.uri=sqlite:///{folder}/mlflow.db")

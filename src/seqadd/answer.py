@@ -1,9 +1,9 @@
-"""A trained model adds: from arguments, from standard input, or at a prompt.
+"""Asks a trained model: sums come from arguments, from standard input, or from a prompt.
 
 python -m seqadd.answer run=latest 535+61
 echo 535+61 | python -m seqadd.answer cell=lstm seed=0
 
-A model that ends its answers itself may be asked longer sums than it was trained on, and be searched with a beam.
+A model that ends its answers itself accepts longer sums than it was trained on, and a beam search.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
 
-#: Lines of standard input that go through the model at once.
+#: Lines of standard input in one batch.
 _AT_ONCE = 1000
-#: Where the model takes questions of any length: digits of an addend, and of an answer, at most.
+#: Limits for models that accept questions of any length: digits of an addend, characters of an answer.
 _MOST_DIGITS, _LONGEST = 18, 40
-#: Beginnings of an answer at most.
+#: The largest beam.
 _WIDEST = 1000
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line of ``python -m seqadd.answer``."""
+    """Parses the command line of ``python -m seqadd.answer``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.answer",
         description="A trained model adds. One line for each sum: what it says, and how probable it thinks that is. It "
@@ -69,7 +69,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add_filter_options(parser)
     add_version(parser)
     words = sys.argv[1:] if arguments is None else arguments
-    # -5+7 is a question, though no sum, and no option.
+    # A word such as -5+7 is an invalid question, not an option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
     options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word)]
     options.questions = [word.strip() for word in options.words if word not in options.choice]
@@ -77,7 +77,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> None:
-    """Raises ConfigError for a way to answer that is none, or that this run's model has not."""
+    """Raises ConfigError if ``--beam`` or ``--max-length`` is out of range, or this run's model does not support it."""
     config = run.config
     digits = addition.answer_length(config.longest)
     for option, value, low, high in (("--beam", beam, 1, _WIDEST), ("--max-length", max_length, digits, _LONGEST)):
@@ -94,22 +94,22 @@ def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> 
 def answers(
     run: TrainedRun, addends: Sequence[tuple[int, int]], beam: int | None = None, max_length: int | None = None
 ) -> list[tuple[str, float]]:
-    """What a model says to each question, and the probability of that, the product over its characters.
+    """Returns a model's answer to each question, and its probability: the product over its characters.
 
     Args:
-        run: which.
+        run: whose model answers.
         addends: of each sum, at least one.
-        beam: how many beginnings of an answer are kept; None for the most probable character each time.
-        max_length: characters of an answer at most; None for those of the longest sum of the task, or of as many digits
-            as the question has.
+        beam: width of the beam search; None for greedy decoding.
+        max_length: most characters of an answer; None for the longest answer to sums with as many digits as the task
+            has, or as the question has if that is more.
 
     Returns:
-        For each the answer, with ``...`` behind one that has no end by then, and the probability.
+        For each sum the answer, followed by ``...`` if it was cut at ``max_length``, and the probability.
     """
     from seqadd.evaluation import predict
     from seqadd.evaluation.questions import encode_addends
 
-    # What is asked beside a sum must not change its answer, so each length is a batch of its own.
+    # Other questions must not change a sum's answer, so each length is a separate batch.
     by_digits: dict[int, list[int]] = {}
     for index, pair in enumerate(addends):
         digits = max(run.config.longest, *(len(str(number)) for number in pair))
@@ -132,7 +132,7 @@ def answers(
 def lines_of(
     run: TrainedRun, questions: Sequence[str], beam: int | None = None, max_length: int | None = None
 ) -> Iterator[tuple[str, str | None]]:
-    """For each question a line for standard output, and one for standard error where it is no sum."""
+    """Yields for each question a line for standard output, and one for standard error if the question is no sum."""
     refused: dict[int, str] = {}
     good: list[tuple[int, int]] = []
     for index, question in enumerate(questions):
@@ -156,7 +156,7 @@ def lines_of(
 
 
 def _asked(console: SafeConsole) -> Iterator[list[str]]:
-    """Questions from standard input, many at once where it is a file; at a terminal one after another."""
+    """Yields batches of questions from standard input: many at once from a file, one by one from a terminal."""
     if sys.stdin.isatty():
         console.print("a sum a line, as 535+61; Ctrl-D ends", style="dim")
         while True:
@@ -174,7 +174,7 @@ def _asked(console: SafeConsole) -> Iterator[list[str]]:
 
 
 def _notify(text: str) -> None:
-    """What is no answer goes to standard error: line n of the output answers sum n."""
+    """Prints a message to standard error: on standard output, line n answers sum n."""
     print(f"seqadd: {text}", file=sys.stderr)
 
 
@@ -190,7 +190,7 @@ def main() -> None:
         refused = 0
         for batch in [options.questions] if options.questions else _asked(console):
             for line, problem in lines_of(run, batch, options.beam, options.max_length):
-                console.print(line, markup=False)  # an empty one too: line n answers sum n
+                console.print(line, markup=False)  # even an empty one: line n answers sum n
                 if problem is not None:
                     refused += 1
                     _notify(problem)

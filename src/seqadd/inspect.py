@@ -1,17 +1,17 @@
-"""A trained run from inside, or several side by side.
+"""Inspects a trained run's layers, or compares several runs side by side.
 
     python -m seqadd.inspect run=latest question=617+397
     python -m seqadd.inspect cell=lstm,gru seed=0 --errors 3
 
-What notebooks call is in ``seqadd.evaluation`` and ``seqadd.inspection``.
+The functions for notebooks are in ``seqadd.evaluation`` and ``seqadd.inspection``.
 """
 
 from __future__ import annotations
 
 import sys
 
-# Whoever runs a file of this folder by its path, as an editor does, has Python take this one for its own inspect, which
-# nearly everything imports: so here it is noticed, whichever file it was and before anything is done.
+# When a file of this folder is run by its path, as editors do, Python imports this file instead of its own ``inspect``.
+# Nearly every library imports ``inspect``, so this check runs first, whichever file was started.
 if not __package__:
     _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
     _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.tracking.store import Store
 
-#: The folder that looks go into, and the name of a run's artifact with them.
+#: The folder that reports are written to, and the name of a run's artifact folder for them.
 FOLDER = "inspect"
-# Each error is some pictures, and a second or two.
+# Each error takes several pictures, and a second or two.
 _MOST_ERRORS = 50
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line of ``python -m seqadd.inspect``."""
+    """Parses the command line of ``python -m seqadd.inspect``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.inspect",
         description="Look inside a trained run: what every layer puts out for a sum, gates and states step by step, "
@@ -85,7 +85,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Questions, and the words that choose runs."""
+    """Splits the words into questions, and the words that choose runs."""
     questions: list[str] = []
     others = []
     for word in words:
@@ -98,7 +98,7 @@ def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def name_for(runs: Sequence[TrainedRun]) -> str:
-    """What a look is called: ``1a2b3c4d`` after its run, ``1a2b3c4d_5e6f7a8b`` after several."""
+    """Returns the name of a report: ``1a2b3c4d`` for one run, ``1a2b3c4d_5e6f7a8b`` for several."""
     ids = list(dict.fromkeys(run.run_id[:8] for run in runs))
     name = "_".join(ids[:4]) + (f"_and_{len(ids) - 4}_more" if len(ids) > 4 else "")
     if len(ids) < len(runs):
@@ -138,7 +138,7 @@ def main() -> None:
             status.update("asking the model")
             where = " ".join(word for word in words if word.startswith("tracking."))
             with tempfile.TemporaryDirectory() as gathered:
-                # Files go where they belong when all are there, and nothing else goes with them.
+                # Files are published only when all are complete, from a temporary folder that holds nothing else.
                 if len(runs) == 1:
                     seen = analysis.inspect_run(runs[0], questions, options.errors)
                     terminal.print_inspection(seen, console)
@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: SafeConsole) -> None:
-    """Puts the files into the artifacts of the run that they are of; those of several runs belong to none of them."""
+    """Uploads the files to the artifacts of their run; files of several runs are not uploaded."""
     from seqadd.errors import StoreMoved
     from seqadd.tracking.retry import STORE_ERRORS
 

@@ -1,4 +1,4 @@
-"""Every claim of the article, brought up to date: runs what is missing, rewrites its results, gives its verdict.
+"""Brings the claims of the article up to date: trains missing runs, rewrites results, prints verdicts.
 
     python -m seqadd.reproduce
     python -m seqadd.reproduce cells dense --dry-run
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line of ``python -m seqadd.reproduce``."""
+    """Parses the command line of ``python -m seqadd.reproduce``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.reproduce",
-        allow_abbrev=False,  # --seed is --seeds to argparse, and hours of training
+        allow_abbrev=False,  # else argparse reads --seed as --seeds, which starts hours of training
         description="Brings the claims of the article up to date: trains what is missing, writes results and report.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m seqadd.reproduce\n  python -m seqadd.reproduce cells dense --dry-run\n"
@@ -102,10 +102,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def check_arguments(options: argparse.Namespace) -> None:
-    """Checks what was asked for.
+    """Checks the options.
 
     Raises:
-        ConfigError: for what cannot be, in one line.
+        ConfigError: for unknown claims, invalid values and options that contradict each other.
     """
     known = loading.names(options.experiments)
     for name in options.claims:
@@ -127,7 +127,7 @@ def check_arguments(options: argparse.Namespace) -> None:
 
 
 def with_seeds(claim: Claim, n: int) -> Claim:
-    """The claim with seeds 0 to n - 1 for each condition."""
+    """Returns the claim with seeds 0 to n - 1 for each condition."""
     conditions = [
         dataclasses.replace(each, jobs=[dataclasses.replace(each.config, seed=seed) for seed in range(n)])
         for each in claim.conditions
@@ -171,12 +171,12 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         print_line(f"{'report':<20} {'ok' if not said else '; '.join(said)}")
     if wrong:
         raise NotReproduced(f"what is said above does not follow; {_remedy(options)}")
-    if without_commit:  # which to reproduce them again would not change
+    if without_commit:  # an error of its own, because its remedy is a commit, not another run of reproduce
         raise NotReproduced("what is said above is by code that is not committed; commit it and check again")
 
 
 def _remedy(options: argparse.Namespace) -> str:
-    """What brings results up to date that a check has found wrong."""
+    """Returns the remedy for results that a check has found wrong."""
     if _is_packed(options.experiments):
         return (
             f"what an installed package holds stays as it is: copy {options.experiments}, and python -m "
@@ -188,7 +188,7 @@ def _remedy(options: argparse.Namespace) -> str:
 
 
 def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | None:
-    """The store to look at; None if nobody has made it yet, unless it was ``named``."""
+    """Opens a store for reading; returns None if there is none, or raises StoreNotFound if the user ``named`` it."""
     try:
         check_database(where, create=False)
         from seqadd.tracking import connection
@@ -201,12 +201,12 @@ def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | Non
 
 
 def _is_packed(experiments: Path) -> bool:
-    """Whether the claims are those of an installed package, in which nothing is to be written."""
+    """Returns whether the claims are those of an installed package, which stays unchanged."""
     return experiments.resolve().is_relative_to(Path(__file__).resolve().parent)
 
 
 def _redraw(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    """Writes pictures, tables and report from the files that are there; trains nothing and asks no store."""
+    """Rewrites pictures, tables and report from the committed files; trains nothing and opens no store."""
     _check_writable(options, chosen)
     for claim in chosen:
         epochs = counting(claim, committed_curves.read(claim.folder / committed_curves.NAME), by_any_code=True)
@@ -230,15 +230,15 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What it takes to bring some claims up to date.
+    """The runs that some claims lack, and what training them costs.
 
     Attributes:
-        claims: with the seeds that were asked for.
-        rows: of each claim, by its name, the runs that are committed.
-        store: has the other runs that count; None where there is none, and nothing is trained.
-        run_filter: which runs count; where it says that, nothing is trained.
+        claims: with the seeds of ``--seeds``, if given.
+        rows: the committed runs of each claim, by its name.
+        store: holds the other runs that count; None if there is none and nothing is trained.
+        run_filter: which runs count; with a filter, nothing is trained.
         missing: how many runs of each claim are neither committed nor in the store.
-        costs: about how many seconds of one processor these take.
+        costs: about how many seconds of one processor each claim's missing runs take.
         at_once: how many runs are trained at the same time.
         writes: whether a claim's results are written to its folder.
     """
@@ -254,7 +254,7 @@ class _Plan:
 
 
 def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
-    """Trains what claims lack, and writes what follows from their runs."""
+    """Trains the missing runs of claims, and writes the results that follow from all runs."""
     plan = _plan(options, chosen)
     _print_plan(plan)
     if options.dry_run:
@@ -264,7 +264,7 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
     for position, claim in enumerate(plan.claims, start=1):
         runs = Collection(claim, plan.rows[claim.name], plan.store, keeps=plan.writes and not plan.run_filter)
         runs.collect()
-        if runs.missing and not plan.run_filter:  # whoever trained them now would not be whose runs count
+        if runs.missing and not plan.run_filter:  # a run trained now need not match the filter
             assert plan.store is not None
             left = tables.duration(_seconds_left(plan, position))
             print_line(f"[{position}/{len(plan.claims)}] {claim.title} (all claims: about {left} left)")
@@ -283,10 +283,10 @@ def _bring_up_to_date(options: argparse.Namespace, chosen: Sequence[Claim]) -> N
 
 
 def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
-    """Looks what is missing of some claims.
+    """Finds the missing runs of some claims and estimates their cost.
 
     Raises:
-        ConfigError: for what this machine cannot train, and when the store cannot be opened.
+        ConfigError: when this machine cannot train a configuration, or the store cannot be opened.
         CannotWrite: for a folder that results cannot be written to.
     """
     run_filter, writes = run_filter_from(options), not options.dry_run and options.seeds is None
@@ -298,13 +298,13 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
     if writes:
         _check_writable(options, chosen)
     at_once = _runs_at_once(options.jobs, configs)
-    # What is committed counts, but where it is asked whose runs count: that no file says.
+    # Committed runs count only without a filter: their files do not say which user and tags they have.
     rows = {claim.name: committed_curves.empty() for claim in chosen} if run_filter else committed(chosen)
     nothing_to_train = all(len(runs_in(claim, rows[claim.name])) == len(claim.jobs) for claim in chosen)
     store = _open_store(chosen[0].jobs[0].tracking, reads_only=options.dry_run or nothing_to_train)
     if store is not None:
         store = store.filtered(run_filter)
-    # Claims share runs: what an earlier one trains costs a later one nothing.
+    # Claims share runs: a run that an earlier claim trains costs a later claim nothing.
     trained: dict[str, int] = {}
     missing, costs = {}, {}
     for claim in chosen:
@@ -315,7 +315,7 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
 
 
 def _runs_at_once(asked: int | None, configs: Sequence[Config]) -> int:
-    """How many runs are trained at the same time; raises ConfigError for more than there is room for."""
+    """Returns how many runs are trained at once; raises ConfigError for more than processors and memory allow."""
     most = max_parallel_jobs(configs)
     if asked is not None and asked > most:
         raise ConfigError(f"--jobs {asked}: must be at most {most}, for which there are processors and memory")
@@ -323,12 +323,12 @@ def _runs_at_once(asked: int | None, configs: Sequence[Config]) -> int:
 
 
 def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:
-    """The store, told of runs whose processes are gone; None if it is only to be read and nobody has made it yet."""
+    """Opens the store and reconciles orphaned runs; returns None if the caller only reads and there is no store."""
     if reads_only:
         store = _store_that_is_there(where)
     else:
         check_database(where)
-        from seqadd.tracking import connection  # here, because MLflow takes seconds that a refusal must not cost
+        from seqadd.tracking import connection  # here, because MLflow takes seconds and a refusal must be fast
 
         store = connection.open_store(where, notify=print_line)
     if store is not None:
@@ -354,25 +354,25 @@ def _print_plan(plan: _Plan) -> None:
 
 
 def _runs_left_out(plan: _Plan) -> int:
-    """How many runs of the claims' conditions do not count, because of the flags that they were made with."""
+    """Returns how many runs of the claims' conditions do not count because of their flags."""
     conditions = {condition.config.condition_hash() for claim in plan.claims for condition in claim.conditions}
     with_flags = plan.store.made_with_flags() if plan.store else []
     return sum(run.tags.get("condition_hash") in conditions for run in with_flags)
 
 
 def _check_flags(plan: _Plan) -> None:
-    """Raises ConfigError where runs are to be trained and this environment has flags that can alter their numbers."""
+    """Raises ConfigError if runs must be trained and this environment has flags that can alter their numbers."""
     if sum(plan.costs.values()) and not plan.run_filter and numeric_flags.flags():
         raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
 
 
 def _seconds_left(plan: _Plan, position: int) -> float:
-    """About how many seconds claims take to train from this position on, which is counted from 1."""
+    """Estimates the seconds to train the claims from a position on; positions count from 1."""
     return sum(plan.costs[claim.name] for claim in plan.claims[position - 1 :]) / plan.at_once
 
 
 def _write_results(plan: _Plan, runs: Collection) -> tuple[pd.DataFrame, str]:
-    """Writes a claim's results if all its runs are there, else prints its table; returns verdicts, and a note on it."""
+    """Writes a claim's results if no run is missing, else prints its table; returns the verdicts and a remark."""
     claim = runs.claim
     if plan.writes and not runs.missing:
         return write(claim, runs.rows, ceilings_of(claim)), ""

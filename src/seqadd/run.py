@@ -1,4 +1,4 @@
-"""One run, or a sweep of them, from the command line.
+"""Trains one run, or a sweep of runs, from the command line.
 
 python -m seqadd.run cell=gru epochs=200
 python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
@@ -36,9 +36,9 @@ from seqadd.tracking.database import check_database
 
 
 def run_alone(config: Config) -> str:
-    """One run with its progress on the terminal; returns the id of its run."""
+    """Trains one run with its progress on the terminal; returns the run's ID."""
     check_database(config.tracking)
-    with defer_signals():  # it imports MLflow, which takes seconds that a refused configuration must not cost
+    with defer_signals():  # imported here, because MLflow takes seconds and a configuration error must be fast
         from seqadd.train import train_run
 
     with Display([f"{config.cell} seed {config.seed}"], [config.epochs]) as display:
@@ -53,7 +53,7 @@ def run_alone(config: Config) -> str:
 
 
 def task_function(cfg: DictConfig) -> str:
-    """What Hydra calls for a run of its own; the jobs of a sweep go through ``launch.local``."""
+    """The function that Hydra calls for a single run; the jobs of a sweep go through ``launch.local``."""
     about = HydraConfig.get()
     try:
         config = from_hydra(cfg, about.runtime.choices)
@@ -61,22 +61,22 @@ def task_function(cfg: DictConfig) -> str:
         return run_alone(config)
     except Exception as error:
         if about.mode is RunMode.MULTIRUN:
-            raise  # under another launcher than ours, which has more jobs to run
-        fail(error)  # here, because Hydra would print a line of its own before it handed the error over
+            raise  # a launcher of Hydra's own calls this function, and has more jobs to run
+        fail(error)  # here, because Hydra would print a line of its own before it passed the error on
 
 
 def check_command_line() -> argparse.Namespace:
-    """The options of the command line; says the version and ends where that is asked for.
+    """Parses and checks the options of the command line; ``--version`` prints the version and exits.
 
     Raises:
-        ConfigError: for options that Hydra does not know, where it would answer with its usage and the whole line; for
-            a folder of files that it would not read; for one that has it run code from a file.
+        ConfigError: for options unknown to Hydra, which would print its usage and the whole command line instead; for
+            a folder with files that Hydra would not read; for an option that makes Hydra run code from a file.
     """
 
     def refuse(message: str) -> NoReturn:
         raise ConfigError(f"{message}; options come before KEY=VALUE, see python -m seqadd.run --help")
 
-    # Hydra's own parser, but for --version, which names Hydra's alone there.
+    # Hydra's own parser, except for --version, which would print only Hydra's version.
     parser = argparse.ArgumentParser(parents=[get_args_parser()], conflict_handler="resolve", add_help=False)
     parser.error = refuse  # type: ignore[method-assign]
     add_version(parser, f", Hydra {version('hydra-core')}")
@@ -93,7 +93,7 @@ def main() -> None:
     options = {option.partition("=")[0] for option in sys.argv[1:] if option.startswith("-")}
     shows_config = not options.isdisjoint(("--cfg", "-c", "--info", "-i"))
     with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
-        # Hydra would print an error over many lines and exit; told so, it hands it over, and one line becomes of it.
+        # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         asked = check_command_line()
         if GlobalHydra.instance().is_initialized():
@@ -109,7 +109,7 @@ def main() -> None:
                     task_function
                 )()
             print(redact_credentials(shown.getvalue()), end="")
-        except ValueError as error:  # Hydra's own for an override that it can read and not use, as in task=null
+        except ValueError as error:  # Hydra raises it for an override that it can parse but not use, such as task=null
             raise ConfigError(one_line(error)) from error
 
 

@@ -4,8 +4,8 @@
     python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50
     python -m seqadd.table --user anna
 
-Its overrides are those of the sweep that it tabulates: every combination is a column, and the runs of a column are
-those whose configuration it is, whatever they are called. A run of 200 epochs fills the rows of 10, 50 and 100 too.
+It takes the overrides of the sweep that it tabulates: every combination is a column. A column's runs are found by their
+configuration, not by their name. A run of 200 epochs fills the rows of 10, 50 and 100 too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _metrics(text: str) -> tuple[str, ...]:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line of ``python -m seqadd.table``."""
+    """Parses the command line of ``python -m seqadd.table``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.table",
         description="The comparison table of tracked runs, beside the published numbers.",
@@ -111,7 +111,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> None:
     """Command line of ``python -m seqadd.table``."""
-    # To look for garbage again and again, among all that MLflow imports and makes, would take two seconds of five.
+    # Collect garbage rarely: MLflow creates so many objects that collections would take two seconds out of five.
     gc.set_threshold(100_000, 50, 100)
     with command(prints=True):
         options = parse_arguments()
@@ -145,7 +145,7 @@ def main() -> None:
 
         console = SafeConsole(highlight=False)
         if not console.is_terminal:
-            console.width = 1000  # a file or a pipe has no edge to wrap at
+            console.width = 1000  # lines in a file or a pipe need no wrapping
         console.print(to_terminal(lines))
         for line in below:
             console.print(line, style="dim", markup=False)

@@ -27,18 +27,18 @@ from seqadd.training.session import ProgressReporter, TrainingSession
 
 
 def train_run(config: Config, notify: Notify) -> str:
-    """Trains one model, records it, and returns the id of its run; a run that is finished is not trained again.
+    """Trains one model, records it, and returns the ID of its run; a finished run is not trained again.
 
     Args:
         config: a checked configuration.
         notify: receives each epoch, and messages.
 
     Raises:
-        ConfigError: when the store cannot be opened, or this process computes otherwise than runs do.
+        ConfigError: when the store cannot be opened, or this process's settings would change a run's numbers.
         CannotWrite: when a checkpoint or an artifact cannot be written.
-        DeliveryPending: when the store could not be told all of it.
+        DeliveryPending: when the run is trained, but not all updates could be delivered to the store.
         TrainingDiverged: when a loss is no longer finite.
-        Pruned: when the pruner of the search that it is a trial of stops it.
+        Pruned: when the run is a trial of a search and the search's pruner stops it.
         Interrupted: on Ctrl-C and SIGTERM.
     """
     message = as_messages(notify)
@@ -47,7 +47,7 @@ def train_run(config: Config, notify: Notify) -> str:
     data = make_dataset(config)
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:
-        delivery.deliver(store, run_dir)  # what a process that was killed has left
+        delivery.deliver(store, run_dir)  # updates that a killed process has left
         finished = None if config.force else store.finished_run(config, data.digest)
         if finished is not None:
             return resume.reuse(store, finished, config, run_dir, trial, message)
@@ -65,9 +65,9 @@ def train_run(config: Config, notify: Notify) -> str:
 
 
 def check_process(config: Config) -> None:
-    """Raises ConfigError where this process would compute otherwise than runs do."""
+    """Raises ConfigError if libraries, flags or threads of this process would change a run's numbers."""
     numeric_flags.check_libraries()
-    if config.tracking.parent_run_id is None:  # the sweep has tried them
+    if config.tracking.parent_run_id is None:  # the sweep has checked the flags for its jobs
         numeric_flags.check_flags()
     if "tensorflow" not in sys.modules:
         return
@@ -84,7 +84,7 @@ def check_process(config: Config) -> None:
 def honest_ending(
     session: TrainingSession, recorder: RunRecorder, run_dir: RunDirectory, trial: Trial
 ) -> Iterator[None]:
-    """Inside the ``with``, a training that ends early says why, and keeps what can be resumed."""
+    """A context manager that records why a training ended early, and saves a checkpoint if it can be resumed."""
     try:
         yield
     except TrainingDiverged:
@@ -94,7 +94,7 @@ def honest_ending(
         recorder.tag(PRUNED, str(pruned.epoch))
         raise
     except Interrupted:
-        with suppress(CannotWrite):  # then the checkpoint before it will do
+        with suppress(CannotWrite):  # then the run resumes from the previous checkpoint
             run_dir.save(session.checkpoint())
         recorder.log_history(session.history[recorder.epochs :])
         raise
@@ -102,7 +102,7 @@ def honest_ending(
 
 @defer_signals()
 def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[str], None]) -> None:
-    """Gives the record what a finished run has: digest, history, learning curve, weights, a checkpoint to extend.
+    """Records the results of a finished run: digest, history, learning curve, weights, a checkpoint to extend.
 
     Raises:
         CannotWrite: when an artifact cannot be written.
@@ -115,7 +115,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     try:
         with atomic_write(recorder.artifact("learning_curve.png")) as path:
             figures.learning_curve(session.history, title=run_name(session.config)).savefig(path)
-    except (RuntimeError, ValueError) as error:  # from a matplotlibrc that asks for what is not there
+    except (RuntimeError, ValueError) as error:  # for example from a matplotlibrc that needs a missing program
         notify(f"no learning curve: {one_line(error)}")
     with atomic_write(recorder.artifact(WEIGHTS)) as path:
         state.save_weights(session.model, path)

@@ -1,8 +1,8 @@
-"""The best accuracy that what a model can see allows, computed exactly: no function of it can be right more often.
+"""Ceilings: the best accuracy of any function of a model's visible context, computed exactly.
 
-An answer's character is guessed best by the one that is most frequent among all questions that look the same from
-there. What a model can see at each position is an integer for each question and position, equal where things look
-equal; the ceiling is the share of characters that the best guesses get right.
+At each position a model sees a part of the question: its visible context. It is coded as an integer for each question
+and position; equal integers mean equal contexts. The best guess in a context is its most frequent character; the
+ceiling is the share of characters that the best guesses get right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from seqadd.data.vocabulary import Ids
 
 N_CHARACTERS = len(vocabulary.CHARACTERS)
 
-#: All pairs of three-digit numbers are a million; of four digits, a hundred.
+#: There are a million pairs of three-digit numbers, and a hundred million of four-digit numbers.
 MOST_DIGITS = 3
 
 Visible = npt.NDArray[np.int64]
@@ -28,11 +28,11 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Distribution:
-    """Questions with the probability of each, whichever way round it is written.
+    """Pairs of addends with the probability of each, before any reversal of the question.
 
     Attributes:
         addends: ordered pairs, shape ``(n, 2)``.
-        weights: of each pair, shape ``(n,)``, sum 1.
+        weights: the probability of each pair, shape ``(n,)``, sum 1.
     """
 
     addends: npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class Distribution:
 
 
 def draw_distribution(digits: int) -> Distribution:
-    """Every ordered pair with the probability that one draw of the generator gives it; 10 ** (2 * digits) pairs.
+    """Returns all 10 ** (2 * digits) ordered pairs, each with its probability in one draw of the generator.
 
     Raises:
         ValueError: for more than three digits.
@@ -48,24 +48,24 @@ def draw_distribution(digits: int) -> Distribution:
     if digits > MOST_DIGITS:
         raise ValueError(f"digits={digits}: must be at most {MOST_DIGITS}, or all pairs would not fit into memory")
     numbers = np.arange(10**digits)
-    # A length is drawn first, then the digits: 7 is "7", "07" or "007".
+    # The generator draws a length first, then the digits: 7 is "7", "07" or "007".
     of_number = np.mean([(numbers < 10**length) / 10**length for length in range(1, digits + 1)], axis=0)
     a, b = np.meshgrid(numbers, numbers, indexing="ij")
     return Distribution(np.stack([a.ravel(), b.ravel()], axis=1), np.outer(of_number, of_number).ravel())
 
 
 def dataset_distribution(digits: int, n_questions: int) -> Distribution:
-    """Every ordered pair with its share in a set of ``n_questions`` distinct sums, averaged over all such sets.
+    """Returns every ordered pair with its share in a set of ``n_questions`` distinct sums, averaged over all such sets.
 
-    Draws go on until so many are distinct, and frequent pairs cannot come twice. A pair that a draw gives with
-    probability p is among them after t draws with probability 1 - (1 - p) ** t, and t is where these add up to
-    ``n_questions``. (t is the mean; for 50,000 three-digit sums it varies by half a percent.) Either way round a pair
-    is the same one, and written as it was drawn first.
+    The generator draws until it has ``n_questions`` distinct sums, so frequent pairs cannot occur twice. A pair with
+    probability p per draw is in the set after t draws with probability 1 - (1 - p) ** t; t is chosen so that these
+    probabilities add up to ``n_questions``. (t is the mean; for 50,000 three-digit sums it varies by half a percent.)
+    (a, b) and (b, a) are the same sum, written in the order in which it was first drawn.
     """
     draws = draw_distribution(digits)
     a, b = draws.addends.T
     of_pair = np.where(a == b, draws.weights, 2 * draws.weights)
-    n_of_pair = np.where(a == b, 1.0, 0.5)  # every other pair is listed twice
+    n_of_pair = np.where(a == b, 1.0, 0.5)  # pairs of unequal numbers are listed in both orders
 
     def expected(t: float) -> tuple[float, Weights]:
         there = -np.expm1(t * np.log1p(-of_pair)) * n_of_pair
@@ -84,38 +84,39 @@ def dataset_distribution(digits: int, n_questions: int) -> Distribution:
 
 
 def one_character(questions: Ids) -> Visible:
-    """What a layer without memory sees at a step: the character there, ``(n, length) -> (n, length)``."""
+    """Returns the context of a layer without memory: the character at each step, ``(n, length) -> (n, length)``."""
     return questions.astype(np.int64)
 
 
 def characters_so_far(questions: Ids) -> Visible:
-    """What a recurrent layer has read at a step: all characters up to there, and so also where it is."""
+    """Returns the context of a recurrent layer: all characters up to each step, and thereby the step's number."""
     n, length = questions.shape
     seen = np.zeros((n, length), dtype=np.int64)
     before = np.zeros(n, dtype=np.int64)
     for step in range(length):
-        # Numbered by what was seen before and the character; the offset keeps the steps apart.
+        # Each pair of earlier context and character gets a number; the offset keeps the steps' numbers distinct.
         _, before = np.unique(before * N_CHARACTERS + questions[:, step], return_inverse=True)
         seen[:, step] = before + step * (n + 1)
     return seen
 
 
 def whole_question(questions: Ids, answer_length: int) -> Visible:
-    """What a decoder without recurrence sees at each position of the answer: the same question every time."""
+    """Returns the context of a decoder without recurrence: the whole question at each position of the answer."""
     read = characters_so_far(questions)[:, -1:]
     return np.repeat(read, answer_length, axis=1)
 
 
 def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
-    """The accuracy of the best function of what is visible, one function for all positions.
+    """Returns the accuracy of the best function of the visible context; one function serves all positions.
 
     Args:
-        visible: integers, shape ``(n, answer_length)``; positions with the same integer must get the same guess.
+        visible: contexts as integers, shape ``(n, answer_length)``; equal integers must get the same guess.
         answers: ids of the right characters, same shape.
         weights: of each question, shape ``(n,)``; they need not add up to 1.
 
     Returns:
-        A share of characters, 0..1: the sum over all integers of the greatest weight that one character has there.
+        A share of characters, 0..1: the weight of the most frequent character in each context, summed over contexts
+        and divided by the total weight.
     """
     assert visible.shape == answers.shape
     _, cell = np.unique(visible, return_inverse=True)
@@ -124,7 +125,7 @@ def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
     return float(weight.reshape(-1, N_CHARACTERS).max(axis=1).sum() / (weights.sum() * answers.shape[1]))
 
 
-#: What can be seen, by a name for it: a function of questions (ids) and the answer's length.
+#: Visible contexts by their names: functions of questions (ids) and the answer's length.
 READERS: dict[str, Callable[[Ids, int], Visible]] = {
     "one_character": lambda questions, length: one_character(questions),
     "characters_so_far": lambda questions, length: characters_so_far(questions),
@@ -133,19 +134,19 @@ READERS: dict[str, Callable[[Ids, int], Visible]] = {
 
 
 def visible_context(config: Config) -> str | None:
-    """What the models of a configuration can see at each position; None where that is all that an answer needs."""
+    """Returns the name of a model's visible context; None if the model sees all that an answer needs."""
     if config.architecture != "aligned":
         return None
     return "one_character" if config.cell == "dense" else "characters_so_far"
 
 
 def distribution_ceiling(law: Distribution, reader: str, config: Config) -> float:
-    """The ceiling of a reader for a law, with questions and answers written as the configuration says."""
+    """Returns the ceiling of a reader for a distribution ``law``; ``config`` says how questions are written."""
     questions = addition.write_questions(law.addends, config.longest, config.reverse)
     answers = addition.write_answers(law.addends, config.answer_length)
     return ceiling(READERS[reader](questions, config.answer_length), answers, law.weights)
 
 
 def dataset_ceiling(questions: Ids, answers: Ids, reader: str) -> float:
-    """The ceiling of a reader that may know every answer of the set by heart; it sees no more than the reader."""
+    """Returns the ceiling of a reader on one data set: a model that overfits this set perfectly cannot exceed it."""
     return ceiling(READERS[reader](questions, answers.shape[1]), answers, np.ones(len(answers)))

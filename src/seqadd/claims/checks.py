@@ -1,4 +1,4 @@
-"""Whether what is committed follows from the values, the runs and the code."""
+"""Checks that committed results follow from curves, values, runs, code and store."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def check_folder(claim: Claim) -> list[str]:
-    """What in a claim's folder does not follow from the rest of it and the code, a line each; asks no store.
+    """Returns the inconsistencies between the files of a claim's folder and the code, a line each; opens no store.
 
-    Where curves.csv.gz has all runs, everything has to follow from it; where not yet, from the values and the runs.
+    If curves.csv.gz has all runs, every file must follow from it; if not, from values and runs.
     """
     try:
         rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
@@ -48,7 +48,7 @@ def check_folder(claim: Claim) -> list[str]:
 
 
 def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
-    """What is wrong with the rows of runs.csv, a line each."""
+    """Returns what is wrong with the rows of runs.csv, a line each."""
     said = []
     wanted = {
         (condition.label, str(job.seed)): str(job.epochs) for condition in claim.conditions for job in condition.jobs
@@ -66,7 +66,7 @@ def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
 
 
 def _check_seeds(claim: Claim, values: Sequence[Mapping[int, float]]) -> list[str]:
-    """Which rows of reproduced.csv have values for other seeds than the claim, a line each."""
+    """Returns the rows of reproduced.csv with values for other seeds than the claim's, a line each."""
     said = []
     for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
         seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
@@ -76,12 +76,12 @@ def _check_seeds(claim: Claim, values: Sequence[Mapping[int, float]]) -> list[st
 
 
 def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | None) -> list[str]:
-    """Which files of a claim are not what follows, a line each.
+    """Returns the files of a claim that differ from the recomputed ones, a line each.
 
     Args:
-        claim: whose folder is looked at.
-        again: the texts that follow, by the names of their files.
-        epochs: the curves, if all runs are in them; else the pictures follow from the texts.
+        claim: whose folder is checked.
+        again: the recomputed texts, by file name.
+        epochs: the curves, if they have all runs; None if pictures must follow from the texts alone.
     """
     said = []
     for name, text in again.items():
@@ -95,31 +95,31 @@ def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | N
 
 
 def uncommitted(claim: Claim) -> list[str]:
-    """What of a result of this project's own clone is by code that no commit has, in one line; else nothing.
+    """Returns a line if runs of a claim of this project's clone were made by uncommitted code; else an empty list.
 
-    Outside a clone, and of claims of somebody's own, the digest of the code says which it was: see ``check_folder``.
+    Outside a clone, and for a user's own claims, the digest of the code identifies it: see ``check_folder``.
     """
     if claim.folder.resolve().parent != resource_dir("experiments") or code_version()[1] != "true":
         return []
     try:
         changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()
     except ConfigError:
-        return []  # check_folder says so
+        return []  # check_folder reports it
     said = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
     return [said] if changed else []
 
 
 def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
-    """What in a claim's folder is not what the store says, and how many of its runs were held against the store.
+    """Compares a claim's folder with the store; returns the differences, a line each, and the number of runs compared.
 
-    A run that another machine or other versions have trained rounds in another way, so only its sums are compared.
+    Another machine or other versions round differently; for runs trained there only epochs and data set are compared.
     """
     found = found_runs(store, claim)
     read = measured(claim, collected(store, claim, found, committed_curves.empty()))
     try:
         rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
     except ConfigError:
-        return [], len(found)  # check_folder says so
+        return [], len(found)  # check_folder reports it
     said = []
     then = {(row["condition"], row["seed"]): row for row in runs.to_dict("records")}
     same: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""What a claim is: conditions, statements, settings of its figures."""
+"""The parts of a claim: conditions, statements, settings of its figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from seqadd.config.schema import Config, override_text
 
 #: Columns of published.csv beside the keys of the configuration that a statement is about.
 STATEMENT = ("epochs", "metric", "relation", "value", "than", "source")
-#: Metrics of statements that are derived from one of the run.
+#: A derived metric: the epochs until a run's metric reaches a limit.
 UNTIL = re.compile(r"epochs_until_(\w+?)_(0?\.\d+)")
-#: In README.md, what stands between these two lines is written by the program.
+#: The lines of README.md between which the program writes the results.
 BEGIN = "<!-- results: written by python -m seqadd.reproduce -->"
 END = "<!-- end of results -->"
 
@@ -30,7 +30,7 @@ class Kind(enum.Enum):
 
 
 class Over(enum.Enum):
-    """What curves are drawn over."""
+    """Units of a figure's x axis."""
 
     epochs = 1
     updates = 2
@@ -38,19 +38,19 @@ class Over(enum.Enum):
 
 @dataclass
 class FigureSettings:
-    """What a figure shows.
+    """The settings of a figure.
 
     Attributes:
         kind: ``curves`` of metrics over epochs or updates; a metric ``against`` a key's values; ``intervals`` with the
             published numbers in them.
-        metrics: of curves.
-        panels: the key of whose values each has a panel of its own; None for one panel.
-        over: what curves are drawn over.
-        logarithmic: whether that axis is.
-        where: values of keys, as written in overrides, that the conditions shown have.
-        limits: of the other axis; None for all of 0..1, or all there is.
-        key, metric: of ``against``.
-        at: the moments at which the metric is taken, ``epochs: N`` or ``updates: N``.
+        metrics: for the kind ``curves``.
+        panels: a configuration key; each of its values gets a panel. None for a single panel.
+        over: the unit of the x axis of ``curves``.
+        logarithmic: whether the x axis is logarithmic.
+        where: only conditions with these values of keys are shown; values are written as in overrides.
+        limits: of the y axis; None for 0..1 if all metrics are shares, else for the range of the values.
+        key, metric: for the kind ``against``.
+        at: the times at which the metric is taken, ``epochs: N`` or ``updates: N``.
     """
 
     kind: Kind
@@ -65,13 +65,13 @@ class FigureSettings:
     at: list[dict[str, int]] = dataclasses.field(default_factory=list)
 
     def all_metrics(self) -> list[str]:
-        """Every metric that it shows."""
+        """Returns every metric that the figure shows."""
         return [*self.metrics, *([self.metric] if self.metric else [])]
 
 
 @dataclass
 class CeilingSettings:
-    """A ceiling to compute beside those of the claim's own models: what is seen, of what configuration."""
+    """An additional ceiling to compute: the name of a visible context, and the overrides of a configuration."""
 
     reader: str
     overrides: list[str]
@@ -79,15 +79,15 @@ class CeilingSettings:
 
 @dataclass
 class ClaimSettings:
-    """What claim.yaml can say.
+    """The settings in claim.yaml.
 
     Attributes:
-        position: where the claim stands among the others.
-        ours: whether it asks something that nobody claimed, so that its verdicts are not counted among the others.
-        fewest_seeds: with fewer no verdict is given.
+        position: sorts the claims.
+        ours: whether this project asks the question, not the article; then its verdicts do not count with the others.
+        fewest_seeds: with fewer seeds every verdict is undecided.
         columns: the key whose values are the columns of the table of published numbers; None for a row each.
-        figures: what each shows, by file name.
-        ceilings: further ones.
+        figures: settings of each figure, by file name.
+        ceilings: additional ceilings.
     """
 
     position: int = 1000
@@ -100,10 +100,10 @@ class ClaimSettings:
 
 @dataclass(frozen=True)
 class Condition:
-    """Runs that differ in their seeds only.
+    """Runs that differ only in their seeds.
 
     Attributes:
-        label: the values that tell it from the claim's other conditions.
+        label: the values that distinguish it from the claim's other conditions.
         jobs: a checked configuration for each seed.
     """
 
@@ -112,7 +112,7 @@ class Condition:
 
     @property
     def config(self) -> Config:
-        """That of the first seed."""
+        """The configuration of the first seed."""
         return self.jobs[0]
 
 
@@ -121,13 +121,13 @@ class Statement:
     """One row of published.csv.
 
     Attributes:
-        fields: as written.
-        condition: which of the claim's conditions it is about.
-        epochs: after how many it is measured.
+        fields: the row as written, by column.
+        condition: the claim's condition (index) that it is about.
+        epochs: the number of epochs after which the metric is measured.
         metric: of the run, or derived from one, see ``measure``.
-        relation: what the metric is claimed to be to ``value`` or to ``than``; empty where nothing is claimed.
+        relation: the claimed relation of the metric to ``value`` or ``than``, as ``above``; empty if none is claimed.
         value: a published number.
-        than: another condition and its number of epochs.
+        than: another condition (index) and its number of epochs.
     """
 
     fields: dict[str, str]
@@ -141,14 +141,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a folder of ``experiments/`` holds, checked.
+    """The checked content of a folder of ``experiments/``.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         title: first heading of its README.
-        conditions: what is run.
-        statements: what is said of it.
-        settings: how it is shown.
+        conditions: the runs.
+        statements: the article's statements about the runs.
+        settings: of tables and figures.
     """
 
     folder: Path
@@ -159,32 +159,32 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """What it is called on the command line."""
+        """Its name on the command line."""
         return self.folder.name
 
     @property
     def jobs(self) -> list[Config]:
-        """All runs, the seeds of a condition one after the other."""
+        """The configurations of all runs, condition by condition."""
         return [job for condition in self.conditions for job in condition.jobs]
 
 
 def base_metric(metric: str) -> str:
-    """The metric of the run that a metric of a statement is measured by."""
+    """Returns the run's metric from which a statement's metric is derived."""
     until = UNTIL.fullmatch(metric)
     return until[1] if until else metric.removeprefix("best_")
 
 
 def is_fraction(metric: str) -> bool:
-    """Whether a metric's values are in 0..1."""
+    """Returns whether a metric's values are in 0..1."""
     return any(part in metric for part in ("acc", "exact_match")) and not UNTIL.fullmatch(metric)
 
 
 def condition_labels(configs: Sequence[Config]) -> list[str]:
-    """What tells each of some conditions from the others: ``gru``; ``cell=gru batch_size=64`` where it takes more."""
+    """Returns a label that distinguishes each condition: ``gru``; ``cell=gru batch_size=64`` if it takes more keys."""
     keys = [{key: override_text(value) for key, value in config.condition().items()} for config in configs]
-    # Where the cell decides it (dense has no decoder), what follows from it need not be said.
+    # Keys that follow from others are left out: a dense cell, for example, has no decoder.
     differing = [key for key in keys[0] if len({each[key] for each in keys}) > 1]
-    for key in [key for key in differing if "null" in {each[key] for each in keys}]:  # what some have not follows
+    for key in [key for key in differing if "null" in {each[key] for each in keys}]:  # some conditions lack these keys
         others = [name for name in differing if name != key]
         if len({tuple(each[name] for name in others) for each in keys}) == len(keys):
             differing = others

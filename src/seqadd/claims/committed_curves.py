@@ -1,7 +1,7 @@
-"""The curves of a claim's runs, as a file: what was measured after every epoch, and by what. Asks no store.
+"""The committed curves of a claim's runs: metrics of every epoch, and their provenance. Opens no store.
 
-``curves.csv.gz`` in a claim's folder has a row for each epoch of each run. All that ``seqadd.reproduce`` writes of a
-claim is computed from it, so that verdicts, tables and figures can be made again without a store and without training.
+``curves.csv.gz`` in a claim's folder has a row for each epoch of each run. ``seqadd.reproduce`` computes all other
+results of a claim from it, so that verdicts, tables and figures need neither a store nor training.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 #: The file's name in a claim's folder.
 NAME = "curves.csv.gz"
 
-#: Columns that say which epoch of which run a row is about: ``condition`` is what the claim calls it, ``epoch`` counts
+#: Columns that identify a row's run and epoch: ``condition`` is the condition's label in the claim, ``epoch`` counts
 #: from 1.
 KEY = ("condition", "seed", "epoch")
-#: Columns that are the same in all rows of a run, after those of the metrics.
+#: Columns with the same value in all rows of a run; they follow the columns of the metrics.
 RUN = (
     "seconds_per_epoch", "weights_sha256", "data_digest", "code", "commit", "versions", "machine", "condition_hash",
 )  # fmt: skip
@@ -36,11 +36,11 @@ _NUMBERS = {"seed": "int64", "epoch": "int64", "seconds_per_epoch": "float64"}
 
 
 def load_curves(claim: str, experiments: Path | None = None) -> pd.DataFrame:
-    """Every metric of every epoch of a claim's runs.
+    """Returns every metric of every epoch of a claim's runs.
 
     Args:
         claim: the name of its folder.
-        experiments: the folder of claims; by default those of the article.
+        experiments: the folder of claims; by default the article's.
 
     Returns:
         A row for each epoch of each run: ``condition``, ``seed``, ``epoch`` (from 1), a column for each metric (shares
@@ -60,14 +60,14 @@ def load_curves(claim: str, experiments: Path | None = None) -> pd.DataFrame:
 
 
 def empty() -> pd.DataFrame:
-    """No rows."""
+    """Returns a table of curves without rows."""
     import pandas as pd
 
     return pd.DataFrame(columns=[*KEY, *RUN]).astype(_NUMBERS)
 
 
 def read(path: Path) -> pd.DataFrame:
-    """As ``load_curves``; without rows where there is no file.
+    """Reads a file as ``load_curves`` does; returns no rows if there is no file.
 
     Raises:
         ConfigError: when it is damaged.
@@ -90,7 +90,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def read_all(experiments: Path) -> pd.DataFrame:
-    """The rows of all files of curves in a folder of claims.
+    """Returns the rows of all files of curves in a folder of claims.
 
     Raises:
         ConfigError: when one is damaged.
@@ -101,10 +101,10 @@ def read_all(experiments: Path) -> pd.DataFrame:
 
 
 def write(path: Path, rows: pd.DataFrame) -> None:
-    """Writes the file; the same rows are the same file, which is left alone if it holds them already.
+    """Writes the file; the same rows give the same bytes, and a file with the same rows is left alone.
 
     Raises:
-        CannotWrite: naming the file; what was there before is as it was.
+        CannotWrite: names the file; the file before is unchanged.
     """
     text = as_text(rows)
     if path.is_file() and as_text(read(path)) == text:
@@ -113,29 +113,29 @@ def write(path: Path, rows: pd.DataFrame) -> None:
 
 
 def as_text(rows: pd.DataFrame) -> str:
-    """The file, unpacked."""
+    """Returns the text of the uncompressed file."""
     ordered = [*KEY, *metrics_of(rows), *RUN]
     return str(rows[ordered].to_csv(index=False, lineterminator="\n", float_format="%.9g"))
 
 
 def metrics_of(rows: pd.DataFrame) -> list[str]:
-    """The columns of metrics, ``loss`` and ``acc`` first."""
+    """Returns the names of the metrics' columns, ``loss`` and ``acc`` first."""
     first = ["loss", "acc", "val_loss", "val_acc", "val_exact_match"]
     named = set(rows.columns) - {*KEY, *RUN}
     return [*(name for name in first if name in named), *sorted(named - {*first})]
 
 
 def of_run(history: Mapping[str, Mapping[int, float]], epochs: int, about: Mapping[str, str | int]) -> pd.DataFrame:
-    """The rows of one run.
+    """Returns the rows of one run.
 
     Args:
-        history: by metric and epoch, with ``epoch_seconds``, of which the median is kept.
-        epochs: how many of its epochs count; it may have more.
-        about: ``condition``, ``seed`` and the columns ``RUN`` but for ``seconds_per_epoch``.
+        history: values by metric and epoch; of ``epoch_seconds`` only the median is kept.
+        epochs: how many of its epochs count; the run may have more.
+        about: ``condition``, ``seed`` and the columns ``RUN`` except ``seconds_per_epoch``.
     """
     import pandas as pd
 
     rows = pd.DataFrame({name: pd.Series(curve) for name, curve in history.items()}).sort_index().loc[1:epochs]
     seconds = round(statistics.median(rows.pop("epoch_seconds").dropna()), 4)
-    rows = rows.map(lambda value: float(f"{value:.9g}"))  # as the file says it
+    rows = rows.map(lambda value: float(f"{value:.9g}"))  # the precision of the file
     return rows.rename_axis("epoch").reset_index().assign(**about, seconds_per_epoch=seconds)

@@ -1,4 +1,4 @@
-"""Which lines a claim's figures show, by what its ``claim.yaml`` says -> ``seqadd.reporting.figures``."""
+"""Draws a claim's figures: selects lines by the settings in ``claim.yaml``, for ``seqadd.reporting.figures``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Curves = Mapping[tuple[int, int, str], Mapping[int, float]]
 
 
 def updates(config: Config, epochs: int) -> int:
-    """Steps of the optimizer in so many epochs."""
+    """Returns the number of optimizer steps in some epochs."""
     return epochs * math.ceil((config.task.n_questions - config.n_held_out) / config.batch_size)
 
 
 def metrics_of(claim: Claim) -> set[str]:
-    """The metrics of runs that the statements and the figures of a claim need."""
+    """Returns the runs' metrics that a claim's statements and figures need."""
     named = {base_metric(statement.metric) for statement in claim.statements}
     for shown in claim.settings.figures.values():
         named |= set(shown.all_metrics())
@@ -33,10 +33,10 @@ def metrics_of(claim: Claim) -> set[str]:
 
 
 def draw(claim: Claim, name: str, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame) -> Figure:
-    """One of the claim's figures.
+    """Draws one of the claim's figures.
 
     Args:
-        claim: with what the figure shows.
+        claim: whose settings describe the figure.
         name: of the figure.
         curves: of the metrics in ``metrics_of(claim)``.
         rows: as ``results.results`` returns them.
@@ -49,7 +49,7 @@ def draw(claim: Claim, name: str, curves: Curves, rows: pd.DataFrame, ceilings: 
 def _curves(
     claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
-    """Metrics over epochs or updates: a panel for each value of a key, a colour for each condition and metric."""
+    """Draws metrics over epochs or updates: a panel for each value of a key, a colour for each condition and metric."""
     metrics, panels, over = settings.metrics, settings.panels, settings.over
     of_panel: dict[str, list[int]] = {}
     for index, condition in enumerate(claim.conditions):
@@ -70,7 +70,7 @@ def _curves(
                     curve = curves.get((index, job.seed, metric), {})
                     x = [updates(job, epoch) if over is Over.updates else epoch for epoch in curve]
                     by_seed.append((x, list(curve.values())))
-                if not any(y for _, y in by_seed):  # binary_accuracy of a run with the categorical loss
+                if not any(y for _, y in by_seed):  # for example binary_accuracy with the categorical loss
                     continue
                 parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
                 lines.append(figures.Line(" ".join(parts) or metric, colour, by_seed))
@@ -100,7 +100,7 @@ def _curves(
 def _against(
     claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
-    """A metric against a key's value: a line for each ``epochs: N`` or ``updates: N`` in ``at``."""
+    """Draws a metric against a key's value: a line for each ``epochs: N`` or ``updates: N`` in ``at``."""
     key, metric = settings.key, settings.metric
     assert key is not None
     assert metric is not None
@@ -126,7 +126,7 @@ def _against(
 def _intervals(
     claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
-    """The published numbers beside the runs, a row each."""
+    """Draws each published number beside the runs' values, a row each."""
     shown = [
         figures.Row(
             f"{claim.conditions[statement.condition].label}, {statement.metric}, {statement.epochs} epochs",
@@ -154,7 +154,7 @@ def _value(condition: Condition, key: str) -> str:
 
 
 def _labels(conditions: Sequence[Condition]) -> list[str]:
-    """What tells the conditions of a panel apart; nothing where there is one."""
+    """Returns labels that distinguish the conditions of a panel; an empty label if there is only one."""
     if len(conditions) == 1:
         return [""]
     return condition_labels([condition.config for condition in conditions])

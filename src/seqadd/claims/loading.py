@@ -1,9 +1,9 @@
-"""A claim's folder as data: what is run, and what is claimed of it. Trains nothing and asks no store.
+"""Reads and checks a claim's folder: its runs, and the statements about them. Trains nothing and opens no store.
 
-A folder of ``experiments/`` holds, written by people: ``README.md``; ``sweep.yaml``, the runs, a configuration of
-Hydra's; ``published.csv``, what is claimed of them, a statement a row; ``claim.yaml``, what its figures show. The rest
-is written by ``seqadd.reproduce`` alone: ``runs.csv``, ``reproduced.csv``, ``ceilings.csv``, ``table.md``, the figures,
-and in ``README.md`` what stands between two markers.
+People write four files in a folder of ``experiments/``: ``README.md``; ``sweep.yaml``, the runs, a Hydra configuration;
+``published.csv``, the statements about them, one per row; ``claim.yaml``, the settings of its figures. Only
+``seqadd.reproduce`` writes the rest: ``curves.csv.gz``, ``runs.csv``, ``reproduced.csv``, ``ceilings.csv``,
+``table.md``, the figures, and the part of ``README.md`` between two markers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NEEDED = {Kind.curves: ("metrics",), Kind.against: ("key", "metric", "at"), Kin
 
 
 def names(experiments: Path) -> list[str]:
-    """The claims in a folder: its folders with a ``sweep.yaml``.
+    """Returns the names of the claims in a folder: its folders with a ``sweep.yaml``.
 
     Raises:
         ConfigError: when there are none.
@@ -64,11 +64,11 @@ def names(experiments: Path) -> list[str]:
 
 
 def read_all(experiments: Path, wanted: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Claim]:
-    """The claims in a folder, in their order.
+    """Returns the claims in a folder, in the order of their ``position``.
 
     Args:
         experiments: the folder.
-        wanted: names of claims; none for all.
+        wanted: names of claims; empty for all.
         overrides: for all of their runs.
 
     Raises:
@@ -86,7 +86,7 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
         overrides: for all of its runs.
 
     Raises:
-        ConfigError: for a file that is missing or wrong, naming it.
+        ConfigError: for a file that is missing or wrong; names the file.
     """
     conditions = _conditions(folder, overrides)
     settings = _settings(folder / "claim.yaml")
@@ -119,7 +119,7 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
 
 
 def _settings(path: Path) -> ClaimSettings:
-    """What claim.yaml says, checked, so that no run is trained for a figure that cannot be drawn."""
+    """Reads and checks claim.yaml, so that no run is trained for a figure that cannot be drawn."""
     try:
         settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClaimSettings), OmegaConf.load(path)))
     except (AttributeError, OmegaConfBaseException, OSError, ValueError, YAMLError) as error:
@@ -138,12 +138,12 @@ def _settings(path: Path) -> ClaimSettings:
 
 
 def _keys_of(shown: FigureSettings) -> tuple[str | None, ...]:
-    """The configuration keys that a figure names."""
+    """Returns the configuration keys that a figure's settings name."""
     return shown.panels, shown.key, *shown.where
 
 
 def _check_figure(name: str, shown: FigureSettings, where: str) -> None:
-    """Raises ConfigError for a figure that cannot be drawn, named by ``where``."""
+    """Raises ConfigError, beginning with ``where``, for a figure that cannot be drawn."""
     if not re.fullmatch(r"[\w-]+\.png", name):
         raise ConfigError(f"{where}: a figure's name must be letters, digits, - and _, and end in .png")
     missing = [key for key in _NEEDED[shown.kind] if not getattr(shown, key)]
@@ -158,9 +158,9 @@ def _check_figure(name: str, shown: FigureSettings, where: str) -> None:
 
 
 def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
-    """The runs of ``sweep.yaml``, composed by Hydra as ``python -m seqadd.run`` composes them."""
+    """Composes the runs of ``sweep.yaml`` with Hydra, as ``python -m seqadd.run`` does."""
     path = folder / "sweep.yaml"
-    conf = json.dumps(f"file://{resource_dir('conf')}", ensure_ascii=False)  # quoted: a path may have any letter in it
+    conf = json.dumps(f"file://{resource_dir('conf')}", ensure_ascii=False)  # quoted: a path may have any character
     search = f"hydra.searchpath=[{conf}]"
     jobs: dict[str, list[Config]] = {}
     try:
@@ -171,7 +171,7 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
             for job in combinations(loader, sweeper.params or {}, sweeper.sweeps, overrides):
                 seeds = [each for each in job if each.startswith("seed=")]
                 without_seed = tuple(each for each in job if each not in seeds)
-                if without_seed not in composed:  # composing takes longer than all the rest
+                if without_seed not in composed:  # composing is the slowest step, and a seed changes nothing else
                     cfg = compose("sweep", [search, *without_seed], return_hydra_config=True)
                     choices = cfg.hydra.runtime.choices
                     with open_dict(cfg):
@@ -233,7 +233,7 @@ def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: s
 
 
 def _check_comparison(relation: str, value: str, than: str, where: str) -> None:
-    """Raises ConfigError, beginning with ``where``, if these do not say what is compared with what."""
+    """Raises ConfigError, beginning with ``where``, if these fields do not define one comparison."""
     if relation not in ("", *verdicts.RELATIONS):
         raise ConfigError(f"{where}: relation={relation}: must be empty or one of {', '.join(verdicts.RELATIONS)}")
     if value != "" and than != "":
@@ -247,7 +247,7 @@ def _check_comparison(relation: str, value: str, than: str, where: str) -> None:
 
 
 def _number(value: str, metric: str) -> float | None:
-    """A published value of a metric; None where none is written. Raises ValueError for what cannot be one."""
+    """Parses a published value of a metric; None for an empty field. Raises ValueError for an impossible value."""
     if value == "":
         return None
     number = float(value)
@@ -259,7 +259,7 @@ def _number(value: str, metric: str) -> float | None:
 def _find_other(
     than: str, conditions: Sequence[Condition], keys: dict[str, str], epochs: int, where: str
 ) -> tuple[int, int] | None:
-    """The condition and the epoch that a statement compares its own with; None where it names none."""
+    """Returns the condition (index) and epochs that a statement compares with; None if it names no other."""
     if than == "":
         return None
     changed = dict(each.partition("=")[::2] for each in than.split())
@@ -271,7 +271,7 @@ def _find_other(
 
 
 def _find(conditions: Sequence[Condition], keys: dict[str, str], epochs: int, where: str) -> int:
-    """The one condition with these values."""
+    """Returns the index of the one condition with these values."""
     found = [
         index
         for index, condition in enumerate(conditions)

@@ -1,4 +1,4 @@
-"""What is known of a claim's runs, in the store and in its file of curves, and what its statements come to."""
+"""Collects a claim's runs from the store and from its file of curves, and measures its statements."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from seqadd.tracking.store import RunRecord, Store
 
-#: A run for each condition (index) and seed.
+#: A run by condition (index) and seed.
 Found = dict[tuple[int, int], "RunRecord"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the runs of a claim came to.
+    """The results of a claim's runs.
 
     Attributes:
         runs: the rows of runs.csv.
@@ -38,10 +38,10 @@ class Measured:
 
 
 def found_runs(store: Store, claim: Claim) -> Found:
-    """A finished run for each condition and seed that is as long as the claim needs it, by the code that is here now.
+    """Finds a finished run for each condition and seed, with at least as many epochs as the claim needs.
 
-    Or by code that gives the same numbers. Of several the shortest, so that another claim's longer runs change nothing,
-    and of these the newest.
+    The run's code is the current code or gives the same numbers. Of several runs the shortest counts, so that another
+    claim's longer runs change nothing; of these the newest.
     """
     found: Found = {}
     good = equivalent_codes()
@@ -58,14 +58,14 @@ def found_runs(store: Store, claim: Claim) -> Found:
 
 
 def counting(claim: Claim, rows: pd.DataFrame, *, by_any_code: bool = False) -> pd.DataFrame:
-    """Of the rows of some runs those of the claim's, in its order and under its labels, cut to its epochs.
+    """Returns the rows that count for a claim, in its order and with its labels, cut to its epochs.
 
-    A run counts that is as long as the claim needs it, by the code that is here now or by code that gives the same
-    numbers.
+    A run counts if it has at least as many epochs as the claim needs, and its code is the current code or gives the
+    same numbers.
 
     Args:
-        claim: that says which conditions, seeds and epochs.
-        rows: as ``committed_curves.read`` returns them; of a run that is there more than once the last count.
+        claim: defines conditions, seeds and epochs.
+        rows: as ``committed_curves.read`` returns them; if a run occurs more than once, its last rows count.
         by_any_code: whether runs by other code count too.
     """
     import pandas as pd
@@ -83,7 +83,7 @@ def counting(claim: Claim, rows: pd.DataFrame, *, by_any_code: bool = False) -> 
 
 
 def committed(chosen: Sequence[Claim]) -> dict[str, pd.DataFrame]:
-    """What the files of curves have of each of some claims, by its name: its own file, and others' of runs they share.
+    """Returns the committed rows of each claim by its name, from its own file and those of claims that share its runs.
 
     Raises:
         ConfigError: when a file is damaged.
@@ -99,13 +99,13 @@ def committed(chosen: Sequence[Claim]) -> dict[str, pd.DataFrame]:
 
 
 def runs_in(claim: Claim, rows: pd.DataFrame) -> set[tuple[int, int]]:
-    """Of which conditions (index) and seeds there are rows."""
+    """Returns the conditions (index) and seeds that have rows."""
     index = {condition.label: n for n, condition in enumerate(claim.conditions)}
     return {(index[label], int(seed)) for label, seed in rows[["condition", "seed"]].drop_duplicates().to_numpy()}
 
 
 def missing_jobs(claim: Claim, there: Container[tuple[int, int]]) -> list[Config]:
-    """The runs of a claim that have yet to be trained."""
+    """Returns the runs of a claim that have yet to be trained."""
     return [
         job
         for index, condition in enumerate(claim.conditions)
@@ -115,13 +115,13 @@ def missing_jobs(claim: Claim, there: Container[tuple[int, int]]) -> list[Config
 
 
 def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a claim, and those of what the store has beyond them, in the claim's order.
+    """Returns a claim's rows together with the rows of further runs in the store, in the claim's order.
 
     Args:
-        store: that is asked.
-        claim: that the runs are of.
+        store: holds the runs ``found``.
+        claim: the claim of the runs.
         found: the runs of the store, see ``found_runs``.
-        rows: what there is already, see ``counting``.
+        rows: the rows so far, see ``counting``.
     """
     import pandas as pd
 
@@ -136,7 +136,7 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
             "condition": condition.label,
             "condition_hash": condition.config.condition_hash(),
             "seed": seed,
-            # Of a longer run: those at its end.
+            # For a longer run: the digest of its final weights, not of those after ``epochs``.
             "weights_sha256": sanitize(run.tags.get("weights_sha256", "unknown")),
             "data_digest": sanitize(run.tags.get("data_digest", "unknown")),
             "code": sanitize(run.tags.get("code", "unknown")),
@@ -149,17 +149,17 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
 
 
 class Collection:
-    """The rows of a claim's runs, which grow while runs end.
+    """The rows of a claim's runs; ``collect`` adds the rows of newly finished runs.
 
     Attributes:
-        claim: that the runs are of.
-        rows: what there is, see ``counting``.
+        claim: the claim of the runs.
+        rows: the rows so far, see ``counting``.
 
     Args:
-        claim: that the runs are of.
-        rows: what there is already.
-        store: may have more; None where there is none.
-        keeps: whether the claim's file of curves is written too.
+        claim: the claim of the runs.
+        rows: the initial rows.
+        store: may have more runs; None if there is no store.
+        keeps: whether ``collect`` also writes the claim's file of curves.
     """
 
     def __init__(self, claim: Claim, rows: pd.DataFrame, store: Store | None, *, keeps: bool) -> None:
@@ -174,10 +174,10 @@ class Collection:
         return missing_jobs(self.claim, runs_in(self.claim, self.rows))
 
     def collect(self) -> None:
-        """Takes over what the store has beyond it.
+        """Adds the rows of runs that only the store has.
 
         Raises:
-            CannotWrite: naming the file of curves.
+            CannotWrite: names the file of curves.
         """
         if self._store is not None and self.missing:
             self.rows = collected(self._store, self.claim, found_runs(self._store, self.claim), self.rows)
@@ -186,7 +186,7 @@ class Collection:
 
 
 def measured(claim: Claim, rows: pd.DataFrame) -> Measured:
-    """What the rows of a claim's runs say of each run, and its curves."""
+    """Converts the rows of a claim's runs to the rows of runs.csv and to curves."""
     import pandas as pd
 
     metrics = [metric for metric in figures.metrics_of(claim) if metric in rows]
@@ -205,7 +205,7 @@ def measured(claim: Claim, rows: pd.DataFrame) -> Measured:
             "seed": str(job.seed),
             "epochs": str(job.epochs),
             "seconds_per_epoch": f"{of_run['seconds_per_epoch'].iloc[0]:.4f}",
-            # So that other code can be held against a run without training it to its end.
+            # So that other code can be compared with a run after two epochs, without training it to its end.
             "first_losses": " ".join(f"{loss:.9g}" for loss in of_run["loss"].iloc[:2]),
         }
         runs.append(about)
@@ -213,7 +213,7 @@ def measured(claim: Claim, rows: pd.DataFrame) -> Measured:
 
 
 def values_of(claim: Claim, curves: figures.Curves) -> list[dict[int, float]]:
-    """For each statement by seed: what its metric came to, or the difference between its two conditions."""
+    """Returns for each statement, by seed, the value of its metric or the difference between its two conditions."""
     values = []
     for statement in claim.statements:
         metric = base_metric(statement.metric)

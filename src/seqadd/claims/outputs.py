@@ -1,4 +1,4 @@
-"""The files of a claim's folder that are the program's: computed, written, and held against the code and the store."""
+"""Computes and writes the files of a claim's folder that the program owns."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-# What a picture follows from is written into it under this name.
+# The key of the PNG text that holds a picture's digest, see ``what_is_shown``.
 _SHOWN = "seqadd"
 _CEILING = ("reader", "condition", "over", "ceiling")
-# Columns of runs.csv in which two trainings of the same run cannot differ, wherever they were; and in which they cannot
-# on the same machine with the same versions.
+# Columns of runs.csv. Two trainings of the same run agree in OF_THE_SUMS on any machine; they agree in OF_THE_NUMBERS
+# if they also agree in OF_THE_PLACE.
 OF_THE_SUMS = ("epochs", "data_digest")
 OF_THE_NUMBERS = (*OF_THE_SUMS, "first_losses")
 OF_THE_PLACE = ("machine", "versions")
 
 
 def ceilings_of(claim: Claim) -> pd.DataFrame:
-    """The rows of ceilings.csv: what the models of the claim, and whatever else it names, can reach at best.
+    """Computes the rows of ceilings.csv, for the models of the claim and the additional ceilings in its settings.
 
-    ``over``: the law of the generator's sets; the set of a seed, where a model may know every answer by heart; or that
-    part of it that is trained on, and that ``acc`` is measured over.
+    The column ``over`` names the questions: the ``law``, which is the distribution of the generator's sets; the set of
+    a seed, which a model may overfit; or its training set, over which ``acc`` is measured.
     """
     import pandas as pd
 
@@ -75,7 +75,7 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
 
 
 def read_ceilings(claim: Claim) -> pd.DataFrame:
-    """The rows of ceilings.csv as they were written; computed where there is no such file.
+    """Reads the rows of ceilings.csv; computes them if there is no such file.
 
     Raises:
         ConfigError: when the file is damaged.
@@ -85,15 +85,15 @@ def read_ceilings(claim: Claim) -> pd.DataFrame:
 
 
 def write(claim: Claim, epochs: pd.DataFrame, ceilings: pd.DataFrame) -> pd.DataFrame:
-    """Writes everything in a claim's folder that is the program's; returns the rows of reproduced.csv.
+    """Writes all files of a claim's folder that the program owns; returns the rows of reproduced.csv.
 
     Args:
-        claim: of which all runs are there.
+        claim: a claim without missing runs.
         epochs: the rows of curves.csv.gz.
         ceilings: the rows of ceilings.csv.
 
     Raises:
-        CannotWrite: naming the file; what was there before is untouched.
+        CannotWrite: names the file; the file before is unchanged.
     """
     read = measured(claim, epochs)
     rows = results.results(claim, values_of(claim, read.curves), read.runs)
@@ -102,19 +102,19 @@ def write(claim: Claim, epochs: pd.DataFrame, ceilings: pd.DataFrame) -> pd.Data
     committed_curves.write(claim.folder / committed_curves.NAME, epochs)
     for name, figure in drawn.items():
         save(figure, claim.folder / name, what_is_shown(claim, name, written, epochs))
-    for name, text in written.items():  # README.md last: it says that all the rest is there
+    for name, text in written.items():  # README.md last, because it links to all other files
         write_file(claim.folder / name, text)
     return rows
 
 
 def what_is_shown(claim: Claim, name: str, written: dict[str, str], epochs: pd.DataFrame | None) -> str:
-    """16 hex digits of what a figure follows from: runs, results, curves and what ``claim.yaml`` says of it.
+    """Returns a digest (16 hex digits) of a figure's inputs: runs, results, curves and its settings in ``claim.yaml``.
 
     Args:
-        claim: that it is of.
+        claim: the figure's claim.
         name: of the figure.
         written: the texts of the claim's folder, see ``texts``.
-        epochs: the rows of curves.csv.gz; None where it was drawn before there was such a file.
+        epochs: the rows of curves.csv.gz; None if the figure was drawn before this file existed.
     """
     files = [written.get(each) for each in ("runs.csv", "reproduced.csv", "ceilings.csv")]
     if epochs is not None:
@@ -125,10 +125,10 @@ def what_is_shown(claim: Claim, name: str, written: dict[str, str], epochs: pd.D
 
 
 def save(figure: Figure, path: Path, shown: str) -> None:
-    """Writes a figure as PNG of 256 colours, a third as large as one of all; for they are committed, and in the report.
+    """Writes a figure as PNG with 256 colours, a third of the full size, because it is committed and in the report.
 
     Raises:
-        CannotWrite: naming the file.
+        CannotWrite: names the file.
     """
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -142,7 +142,7 @@ def save(figure: Figure, path: Path, shown: str) -> None:
 
 
 def shown_by(path: Path) -> str | None:
-    """What ``save`` wrote into a picture; None where there is no such picture."""
+    """Returns the digest that ``save`` wrote into a picture; None if there is no such picture."""
     from PIL import Image
 
     try:
@@ -155,11 +155,11 @@ def shown_by(path: Path) -> str | None:
 def texts(
     claim: Claim, rows: pd.DataFrame, runs: pd.DataFrame, ceilings: pd.DataFrame, *, whole: bool
 ) -> dict[str, str]:
-    """The files of a claim's folder that are the program's, but the figures and the curves.
+    """Returns the text files of a claim's folder that the program owns, by name; without figures and curves.
 
     Args:
-        claim: in whose folder they are.
-        rows: of reproduced.csv.
+        claim: the claim of the folder.
+        rows: the rows of reproduced.csv.
         runs: the rows of runs.csv.
         ceilings: the rows of ceilings.csv.
         whole: whether curves.csv.gz has all runs.

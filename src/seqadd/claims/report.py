@@ -1,6 +1,6 @@
-"""The claims' folders -> one report, in Markdown and as a web page that needs nothing else. Computes nothing.
+"""Assembles the claims' folders to one report, in Markdown and as a self-contained web page. Computes nothing.
 
-A claim's part is its README with its table; the pictures are its figures.
+A claim's section is its README with its table; the pictures are its figures.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ and what it does not: {page}.
 
 
 def place(experiments: Path) -> Path:
-    """Where the report of a folder of claims is: that of this project's own in ``docs``, any other in the folder."""
+    """Returns the folder of a report: ``docs`` for this project's own claims, else the folder of the claims."""
     docs = experiments.resolve().parent / "docs"
     return docs if experiments.resolve() == resource_dir("experiments") and docs.is_dir() else experiments
 
 
 def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
-    """The report in Markdown and in HTML.
+    """Returns the report in Markdown and in HTML.
 
     Args:
         experiments: the folder of the claims.
@@ -98,7 +98,7 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
 
 
 def _part(claim: Claim, experiments: Path) -> str:
-    """A claim's README, one level lower, its table after its results, its links as seen from the report."""
+    """Returns a claim's README as a section: headings one level lower, table after results, links from the report."""
     readme = (claim.folder / "README.md").read_text(encoding="utf-8")
     table = (claim.folder / "table.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
@@ -108,7 +108,7 @@ def _part(claim: Claim, experiments: Path) -> str:
     up = Path("..") / experiments.name if place(experiments) != experiments else Path()
     here = (up / claim.name).as_posix()
     text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
-    # Of what is only in a clone, or in other claims' folders, the words are left.
+    # A link to a file that does not exist here, because it is only in a clone, becomes plain text.
     return re.sub(
         r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+)[^)]*\)",
         lambda link: link[0] if (place(experiments) / link[2]).exists() else link[1],
@@ -117,10 +117,10 @@ def _part(claim: Claim, experiments: Path) -> str:
 
 
 def write(experiments: Path) -> list[Path]:
-    """Writes the report; returns where it is, nothing where no claim has results yet.
+    """Writes the report; returns the paths of its files, an empty list if no claim has results yet.
 
     Raises:
-        CannotWrite: naming the file.
+        CannotWrite: names the file.
     """
     every = loading.read_all(experiments)
     if not any(map(_has_results, every)):
@@ -132,7 +132,7 @@ def write(experiments: Path) -> list[Path]:
 
 
 def check(experiments: Path, chosen: Sequence[Claim]) -> list[str]:
-    """What of the report is not what the folders say, a line each."""
+    """Returns the report's files that do not follow from the claims' folders, a line each."""
     try:
         texts = build(experiments, chosen)
     except (ConfigError, OSError) as error:

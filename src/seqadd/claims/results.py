@@ -1,4 +1,4 @@
-"""What came out of a claim's runs: statistics, verdicts and the files that say so, computed from values by seed."""
+"""Results of a claim's runs: statistics and verdicts, computed from values by seed, and their CSV files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def seconds(runs: pd.DataFrame) -> float:
-    """Seconds of one processor that the epochs of some runs took, each as long as the median one of its run.
+    """Returns the seconds of one processor that some runs took: epochs times the run's median seconds per epoch.
 
-    Of runs of which one begins the other, as claims share them, the longest counts.
+    Claims share runs: of runs with the same data set and the same first losses, only the longest counts.
     """
     took = runs["epochs"].astype(int) * runs["seconds_per_epoch"].astype(float)
     return float(took.groupby([runs["data_digest"], runs["first_losses"]]).max().sum())
@@ -39,11 +39,11 @@ RUN = (
 
 
 def measure(metric: str, curve: dict[int, float], epochs: int) -> float:
-    """The value of a statement's metric for one run; NaN where it has none.
+    """Returns the value of a statement's metric for one run; NaN if the run has none.
 
     Args:
-        metric: of the run, taken after ``epochs``; ``best_acc``: the greatest ``acc`` up to then;
-            ``epochs_until_val_acc_0.9``: the first epoch after which ``val_acc`` is at least 0.9, up to then.
+        metric: a metric of the run, taken after ``epochs``; or ``best_acc``, the greatest ``acc`` up to then; or
+            ``epochs_until_val_acc_0.9``, the first epoch up to then after which ``val_acc`` is at least 0.9.
         curve: values of ``base_metric(metric)`` by epoch, from 1.
         epochs: at least 1.
     """
@@ -57,20 +57,20 @@ def measure(metric: str, curve: dict[int, float], epochs: int) -> float:
 
 
 def results(claim: Claim, values: Sequence[dict[int, float]], runs: pd.DataFrame) -> pd.DataFrame:
-    """What became of each statement: the rows of reproduced.csv, as text.
+    """Returns the result of each statement: the rows of reproduced.csv, as text.
 
     Args:
         claim: with the statements.
-        values: for each statement by seed, what its metric came to; where it compares two conditions, the difference
-            between them. Without the seeds that have none.
-        runs: the runs that they come from, as in runs.csv.
+        values: for each statement, by seed, the value of its metric; the difference if it compares two conditions.
+            Seeds without a value are left out.
+        runs: the runs of these values, as in runs.csv.
     """
     import pandas as pd
 
     commits = {label: sorted(set(of_label["commit"])) for label, of_label in runs.groupby("condition")}
     rows = []
     for statement, by_seed in zip(claim.statements, values, strict=True):
-        # Rounded first, so that everything here follows from what the file says.
+        # Rounded first, so that all results can be recomputed from the file.
         rounded = {seed: round(value, 6) for seed, value in sorted(by_seed.items()) if not math.isnan(value)}
         numbers = list(rounded.values())
         row: dict[str, Any] = dict.fromkeys(RESULT, "")
@@ -96,7 +96,7 @@ def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float |
     else:
         interval = verdicts.prediction_interval(numbers, most=math.inf)
     said: dict[str, float | Decimal] = {
-        # Of the numbers as they are written: a sum of floats would round differently on another machine.
+        # The mean of the numbers as written: a sum of floats would round differently on another machine.
         "mean": sum(map(Decimal, map(_number, numbers)), Decimal()) / len(numbers),
         "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan,
         "min": min(numbers),
@@ -121,24 +121,24 @@ def _verdict(statement: Statement, numbers: list[float], fewest: int) -> str:
 
 
 def _number(value: float | Decimal) -> str:
-    """Six digits behind the point and no zeros at the end; nothing for what is no number."""
+    """Formats a number with at most six decimals and no trailing zeros; empty if it is not finite."""
     if not math.isfinite(value):
         return ""
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def written_values(text: str) -> dict[int, float]:
-    """The column ``values`` of reproduced.csv: ``0:0.9914 1:0.9973`` is ``{0: 0.9914, 1: 0.9973}``."""
+    """Parses the column ``values`` of reproduced.csv: ``0:0.9914 1:0.9973`` is ``{0: 0.9914, 1: 0.9973}``."""
     return {int(seed): float(value) for seed, _, value in (each.partition(":") for each in text.split())}
 
 
 def to_csv(rows: pd.DataFrame) -> str:
-    """A table as a CSV file."""
+    """Formats a table as CSV."""
     return str(rows.to_csv(index=False, lineterminator="\n"))
 
 
 def from_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as ``to_csv`` writes it, all of it text.
+    """Reads a CSV file that ``to_csv`` wrote; all values stay text.
 
     Raises:
         ConfigError: when it cannot be read or does not have these columns.
@@ -156,10 +156,10 @@ def from_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """The runs.csv of a claim.
+    """Reads the runs.csv of a claim.
 
     Raises:
-        ConfigError: when it cannot be read, or is not as the program writes it.
+        ConfigError: when it cannot be read, or does not have the program's format.
     """
     path = folder / "runs.csv"
     runs = from_csv(path, RUN)
@@ -171,10 +171,10 @@ def read_runs(folder: Path) -> pd.DataFrame:
 
 
 def read_rows(folder: Path) -> pd.DataFrame:
-    """The reproduced.csv of a claim.
+    """Reads the reproduced.csv of a claim.
 
     Raises:
-        ConfigError: when it cannot be read, or is not as the program writes it.
+        ConfigError: when it cannot be read, or does not have the program's format.
     """
     path = folder / "reproduced.csv"
     rows = from_csv(path, RESULT)
@@ -187,6 +187,6 @@ def read_rows(folder: Path) -> pd.DataFrame:
 
 
 def counts(rows: pd.DataFrame) -> dict[str, int]:
-    """How many statements got each verdict."""
+    """Counts the statements with each verdict."""
     kinds = (verdicts.REPRODUCED, verdicts.NOT_REPRODUCED, verdicts.UNDECIDED)
     return {kind: int((rows["verdict"] == kind).sum()) for kind in kinds}

@@ -1,4 +1,4 @@
-"""A claim's results as Markdown."""
+"""Formats a claim's results as Markdown."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def table(claim: Claim, rows: pd.DataFrame) -> str:
-    """table.md: reproduced.csv as a person reads it."""
+    """Returns table.md: reproduced.csv in readable form."""
     if claim.settings.columns is not None:
         return _across(claim, rows, claim.settings.columns) + "\n" + _down(claim, rows)
     return _down(claim, rows)
 
 
 def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
-    """The published numbers as the article shows them: a column for each value of a key, below it the metrics."""
+    """Lays out published numbers as the article does: a column for each value of a key, with all metrics in a field."""
     columns: dict[str, None] = {}
     lines: dict[tuple[str, ...], dict[str, list[str]]] = {}
     keys = [name for name in rows.columns if name in known_keys() and name not in ("epochs", key)]
@@ -40,7 +40,7 @@ def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
 
 
 def _down(claim: Claim, rows: pd.DataFrame) -> str:
-    """Every statement in a row, a table for each kind."""
+    """Lays out every statement as a row; each kind of statement has its table."""
     of_numbers, of_differences, of_others = [], [], []
     for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True):
         what = [claim.conditions[statement.condition].label, row["epochs"], f"`{row['metric']}`"]
@@ -70,7 +70,7 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
 
 
 def ceilings_table(ceilings: pd.DataFrame) -> str:
-    """The rows of ceilings.csv as a person reads them; nothing where there are none."""
+    """Returns the rows of ceilings.csv in readable form; empty if there are none."""
     lines = []
     for (reader, label), of in ceilings.astype(str).groupby(["reader", "condition"], sort=False):
         law = of.loc[of["over"] == "law", "ceiling"].iloc[0]
@@ -97,13 +97,13 @@ def _range(low: str, high: str, sign: str = "", digits: int = 4) -> str:
 
 
 def _short(number: str, sign: str = "", digits: int = 4) -> str:
-    """So many digits behind the point, and fewer for large numbers."""
+    """Formats a number with ``digits`` decimals; numbers of 10 and more have none."""
     value = float(number)
     return f"{value:{sign}.{digits}f}" if abs(value) < 10 else f"{value:{sign}.0f}"
 
 
 def in_words(rows: pd.DataFrame) -> str:
-    """The verdicts in short: ``22 of 24 reproduced, 1 not reproduced, 1 undecided``."""
+    """Summarizes the verdicts: ``22 of 24 reproduced, 1 not reproduced, 1 undecided``."""
     n = counts(rows)
     said = [f"{n[verdicts.REPRODUCED]} of {sum(n.values())} {verdicts.REPRODUCED}"]
     said += [f"{n[kind]} {kind}" for kind in (verdicts.NOT_REPRODUCED, verdicts.UNDECIDED) if n[kind]]
@@ -111,7 +111,7 @@ def in_words(rows: pd.DataFrame) -> str:
 
 
 def duration(of_seconds: float) -> str:
-    """Seconds in words: ``35 s``, ``12 min``, ``3 h 20 min``."""
+    """Formats a number of seconds: ``35 s``, ``12 min``, ``3 h 20 min``."""
     if of_seconds < 60:
         return f"{of_seconds:.0f} s"
     hours, minutes = divmod(round(of_seconds / 60), 60)
@@ -119,10 +119,10 @@ def duration(of_seconds: float) -> str:
 
 
 def summary(rows: pd.DataFrame, runs: pd.DataFrame, *, curves: bool = False) -> str:
-    """What README.md says between its markers.
+    """Returns the text between the markers of README.md.
 
     Args:
-        rows: of reproduced.csv.
+        rows: the rows of reproduced.csv.
         runs: the rows of runs.csv.
         curves: whether curves.csv.gz has all these runs.
     """
@@ -136,7 +136,7 @@ def summary(rows: pd.DataFrame, runs: pd.DataFrame, *, curves: bool = False) -> 
 
 
 def readme_with(text: str, said: str) -> str:
-    """A claim's README with its results between the markers."""
-    before, _, rest = text.partition(BEGIN)  # each is there once, see claims.read
+    """Returns a claim's README with new results between the markers."""
+    before, _, rest = text.partition(BEGIN)  # each marker occurs once, see ``loading.read``
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n{said}{END}{after}"

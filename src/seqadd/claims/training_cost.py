@@ -1,4 +1,4 @@
-"""About how long a claim's runs take to train."""
+"""Estimates how long a claim's runs take to train."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from seqadd.errors import ConfigError
 if TYPE_CHECKING:
     from seqadd.tracking.store import Store
 
-#: What a run takes beside its epochs: imports and compilation (benchmarks/fixed_cost.py).
+#: Seconds of a run beside its epochs: imports and compilation (benchmarks/fixed_cost.py).
 _SECONDS_BESIDE = 10.0
 
 
 def seconds_needed(claim: Claim, jobs: Sequence[Config], store: Store | None, trained: dict[str, int]) -> float:
-    """About how many seconds of one processor some of a claim's runs take: as measured last time, else estimated.
+    """Estimates the seconds of one processor for some of a claim's runs, from earlier measurements if there are any.
 
     Args:
-        claim: that they belong to.
+        claim: the claim of these runs.
         jobs: the runs.
-        store: may have shorter runs that they go on from; None where there is none yet.
-        trained: epochs that claims before this one will have trained, by trajectory; this one's are added.
+        store: may have shorter runs that these extend; None if there is no store yet.
+        trained: epochs that earlier claims will have trained, by trajectory; this claim's epochs are added.
     """
     known: dict[str, float] = {}
     with suppress(ConfigError):

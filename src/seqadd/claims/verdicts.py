@@ -1,6 +1,6 @@
-"""Intervals and verdicts: what several seeds say about one published number, or about two conditions.
+"""Intervals and verdicts on a published number, or on the difference of two conditions, from several seeds.
 
-What each verdict means, and what it does not: docs/verdicts.md. Numbers in, numbers out; reads and writes nothing.
+docs/verdicts.md explains what each verdict means, and what it does not. Pure functions; reads and writes no files.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
-#: Fewer seeds than this decide nothing.
+#: With fewer seeds than this, a verdict is undecided.
 FEWEST_SEEDS = 5
-#: An interval for a fraction that is wider than this would contain almost anything that could have been published; for
-#: anything else, one wider than this share of the mean.
+#: The widest interval that can confirm a fraction: a wider one would contain almost any published number. For other
+#: metrics, the widest interval as a share of the mean.
 WIDEST = 0.2
-#: Differences of accuracy up to one character in a hundred are called none.
+#: Differences of accuracy up to one character in a hundred count as no difference.
 NEGLIGIBLE = 0.01
-#: Published numbers have four digits behind the point.
+#: Published numbers have four decimals.
 ROUNDING = 0.00005
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
 
-#: What a published number can be to the measured one, or one condition to another.
+#: The claimed relations of the measured number to a published one, or of one condition to another.
 RELATIONS = ("equal", "above", "below", "not above", "not below")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Both ends of a 95 % interval; infinite where one value or none says nothing of the spread."""
+    """Both ends of a 95 % interval; fewer than two values give the widest possible one, as their spread is unknown."""
 
     low: float
     high: float
 
     @property
     def width(self) -> float:
-        """From end to end."""
+        """The difference between both ends."""
         return self.high - self.low
 
 
 def prediction_interval(values: Sequence[float], least: float = 0.0, most: float = 1.0) -> Interval:
-    """Where one more run of the same law falls in 95 of 100 cases: mean ± t * s * sqrt(1 + 1/n), Student's t, n - 1.
+    """Returns the 95 % prediction interval of one more run: mean ± t * s * sqrt(1 + 1/n), Student's t, n - 1 degrees.
 
     Args:
         values: one for each seed.
-        least, most: what values are possible; the interval is cut there.
+        least, most: the range of possible values; the interval is clipped to it.
     """
     n = len(values)
     if n < 2:
@@ -55,7 +55,7 @@ def prediction_interval(values: Sequence[float], least: float = 0.0, most: float
 
 
 def mean_interval(differences: Sequence[float]) -> Interval:
-    """Where the mean difference lies with 95 % confidence: mean ± t * s / sqrt(n), Student's t, n - 1 degrees."""
+    """Returns the 95 % confidence interval of the mean: mean ± t * s / sqrt(n), Student's t, n - 1 degrees."""
     n = len(differences)
     if n < 2:
         return Interval(-np.inf, np.inf)
@@ -63,7 +63,7 @@ def mean_interval(differences: Sequence[float]) -> Interval:
 
 
 def _around(values: Sequence[float], spread: float, least: float, most: float) -> Interval:
-    from scipy import stats  # here, because importing it takes longer than --help may
+    from scipy import stats  # here, because importing it is too slow for --help
 
     mean = float(np.mean(values))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * spread)
@@ -71,7 +71,7 @@ def _around(values: Sequence[float], spread: float, least: float, most: float) -
 
 
 def standardized(differences: Sequence[float]) -> float:
-    """Mean difference over its standard deviation, Cohen's d for pairs; NaN where there is no deviation."""
+    """Returns the mean difference over its standard deviation, Cohen's d for pairs; NaN if the deviation is 0."""
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
     return float(np.mean(differences)) / spread if spread > 0 else float("nan")
 
@@ -83,11 +83,11 @@ def of_number(
     fewest: int = FEWEST_SEEDS,
     fraction: bool = True,
 ) -> str:
-    """The verdict on a published number.
+    """Returns the verdict on a published number.
 
-    ``equal``: reproduced inside the prediction interval, not reproduced outside; undecided inside one wider than
-    ``WIDEST``. ``above`` and ``below`` (the published number is a limit that values pass or stay under): reproduced
-    where the whole interval does, not reproduced where none of it does, else undecided.
+    ``equal``: reproduced if the number is inside the prediction interval, not reproduced if it is outside, undecided
+    if it is inside an interval wider than ``WIDEST``. ``above`` and ``below`` (the number is a limit for the values):
+    reproduced if the whole interval is on the claimed side, not reproduced if none of it is, else undecided.
 
     Args:
         values: one for each seed.
@@ -107,11 +107,11 @@ def of_number(
 
 
 def of_difference(differences: Sequence[float], relation: str, fewest: int = FEWEST_SEEDS) -> str:
-    """The verdict on a claim that one condition is above another, from their differences over the same seeds.
+    """Returns the verdict on a claim that one condition is above another, from their differences over the same seeds.
 
-    ``above`` and ``below``: reproduced where the whole interval of the mean difference has that sign, not reproduced
-    where it has the other, else undecided. ``not above`` and ``not below`` ("does not help"): reproduced where it
-    reaches no farther than ``NEGLIGIBLE`` on that side, not reproduced where all of it is farther, else undecided.
+    ``above`` and ``below``: reproduced if the whole interval of the mean difference has that sign, not reproduced if
+    it has the other sign, else undecided. ``not above`` and ``not below`` ("does not help"): reproduced if no part of
+    the interval exceeds ``NEGLIGIBLE`` on that side, not reproduced if all of it does, else undecided.
     """
     if len(differences) < fewest:
         return UNDECIDED

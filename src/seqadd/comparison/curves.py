@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConditionRuns:
-    """What is recorded of a column, and the store that it is recorded in."""
+    """The recorded runs of a column, and their store."""
 
     store: Store
     runs: RunsByStatus
 
 
 def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns]:
-    """What is recorded of each column.
+    """Finds the recorded runs of each column.
 
     Raises:
-        ConfigError: when a store or an experiment is not there.
+        ConfigError: when a store or an experiment does not exist.
     """
     for column in selection.columns:
         check_database(column.config.tracking, create=False)
@@ -56,7 +56,7 @@ def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns
 
 @dataclass(frozen=True)
 class _MetricReader:
-    """The runs of a column and seed, oldest first, and what is known of them."""
+    """The runs of a column and seed that are not read yet, oldest first, and the values read so far."""
 
     column: int
     seed: int
@@ -64,7 +64,7 @@ class _MetricReader:
     values: dict[tuple[int, str], tuple[float, RunRecord]]
 
     def ask_next(self, wanted: Sequence[int] | None, metrics: Sequence[str]) -> list[tuple[RunRecord, str]]:
-        """The newest run that can have something that is not known yet, and of which metrics; it is not asked again."""
+        """Takes the newest run that may have missing values off the list; returns it once for each such metric."""
         while self.runs:
             run = self.runs.pop()
             last = int(run.params["epochs"])
@@ -82,14 +82,14 @@ class _MetricReader:
 def learning_curves(
     found: Sequence[ConditionRuns], selection: Selection, metrics: Sequence[str], epochs: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """The metrics of the selected conditions, epoch by epoch.
+    """Returns the metrics of the selected conditions, epoch by epoch.
 
     Args:
-        found: what is recorded of each column.
+        found: the recorded runs of each column.
         selection: the columns and seeds.
-        metrics: which.
-        epochs: which are needed; None for all. Runs are read only while something is missing, so that it does not take
-            longer where many people have run the same.
+        metrics: names of the metrics.
+        epochs: the epochs to read; None for all. Runs are read only while values are missing, so many runs of the same
+            configuration take no longer than one.
 
     Returns:
         One row for each value, with the columns ``column`` (its index in the selection), ``seed``, ``epoch`` (from
@@ -123,7 +123,7 @@ def learning_curves(
 
 
 def _origin(run: RunRecord) -> dict[str, str]:
-    """Where a run's numbers come from, in words that can act in no terminal and no file."""
+    """Returns a run's provenance as sanitized texts, which are safe in terminals and files."""
     return {
         "run_id": run.run_id,
         "user": sanitize(run.user),

@@ -1,4 +1,4 @@
-"""What stands below a table: which runs count, which do not, and what trains those that are missing."""
+"""Notes below a table: the runs that count, the runs that do not and why, and other runs for a filter."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from seqadd.tracking.store import RunRecord
 
-_MOST_NAMED = 8  # in a line below the table; of the others it says how many there are
+_MOST_NAMED = 8  # names in a line below the table; the line gives only the number of the others
 
 
 def notes(
     curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], run_filter: RunFilter = ALL_RUNS
 ) -> list[str]:
-    """What the table's numbers are and where they come from, a line each."""
+    """Returns the notes on a table's numbers: condition, filter, seeds, users, commits, versions, machines."""
     first, *others = [column.config.condition() for column in selection.columns]
     shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
     condition = " ".join(f"{key}={override_text(value)}" for key, value in shared.items())
@@ -48,7 +48,7 @@ def notes(
     if curves["user"].nunique() > 1:
         lines.append(f"user: {_listed(_by_runs(curves, 'user'))}")
     of_commit = curves.groupby("commit")["code"].transform("nunique")
-    # As where files were edited and not committed.
+    # One commit can have several codes, for example after edits that were not committed.
     curves = curves.assign(commit=curves["commit"].where(of_commit == 1, curves["commit"] + ", code " + curves["code"]))
     for what in ("commit", "versions", "machine"):
         lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
@@ -56,14 +56,14 @@ def notes(
 
 
 def _listed(names: Iterable[str], between: str = "; ", most: int = _MOST_NAMED) -> str:
-    """Some names, and how many more there are."""
+    """Joins at most ``most`` names, and appends how many more there are."""
     every = list(names)
     more = f"{between}and {len(every) - most} more" if len(every) > most else ""
     return between.join(every[:most]) + more
 
 
 def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
-    """The values of a column of ``learning_curves``: all in their order, or, of too many, the most frequent first."""
+    """Returns the values of a column of ``learning_curves``: sorted, or the most frequent first if there are many."""
     runs = curves.drop_duplicates("run_id")[what].value_counts()
     return sorted(runs.index) if len(runs) <= _MOST_NAMED else [str(name) for name in runs.index]
 
@@ -71,7 +71,7 @@ def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
 def excluded_runs(
     found: Sequence[ConditionRuns], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
 ) -> list[str]:
-    """Which runs of the conditions do not count, a line for each reason: not finished, no numbers, flags, not ours."""
+    """Lists the runs that do not count, a line for each reason: unfinished, no metrics, other programs', flags."""
     unfinished, empty, strange, with_flags = [], [], [], []
     for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
         counted = {run.tags.get("config_hash") for run in here.runs.finished}
@@ -106,10 +106,10 @@ def excluded_runs(
 
 
 def alternatives(found: Sequence[ConditionRuns], selection: Selection, run_filter: RunFilter) -> list[str]:
-    """Whose runs there are of the columns that have none of those wanted; a line for each such column.
+    """Describes the existing runs of each column in which no run matches the filter; a line for each such column.
 
     Raises:
-        ConfigError: when no column has any.
+        ConfigError: when no column has a matching run.
     """
     others = {}
     for column, here in zip(selection.columns, found, strict=True):

@@ -25,12 +25,12 @@ _PUBLISHED = {"epochs", "metric", "value"}
 
 
 def read_published(path: Path) -> pd.DataFrame:
-    """Published numbers: a column for each key of the configuration they are for, then epochs, metric and value.
+    """Reads published numbers: a column for each key of their configuration, then epochs, metric and value.
 
-    Of a claim's statements (see ``claims.loading``) only those that are numbers to be equalled.
+    In a claim's file of statements (see ``claims.loading``), only rows with the relation ``equal`` are numbers.
 
     Raises:
-        ConfigError: when the file is not there or lacks one of these columns.
+        ConfigError: when the file does not exist, lacks one of these columns, or has an unknown column or no number.
     """
     import pandas as pd
 
@@ -54,7 +54,7 @@ def read_published(path: Path) -> pd.DataFrame:
 
 
 def published_value(published: pd.DataFrame, config: Config, epochs: int, metric: str) -> float | None:
-    """The number published for this condition, or None; every key that the file names must agree."""
+    """Returns the number published for a condition, or None; every key that the file has must match."""
     keys = {
         **{key: override_text(value) for key, value in config.flat().items()},
         "epochs": str(epochs),
@@ -73,7 +73,7 @@ def summarize(
     epochs: Sequence[int] = ARTICLE_EPOCHS,
     metrics: Sequence[str] = ARTICLE_METRICS,
 ) -> pd.DataFrame:
-    """The table in long form: one row for each column, number of epochs and metric.
+    """Computes the table in long form: one row for each column, number of epochs and metric.
 
     Returns:
         ``column`` (index), the keys of the condition, ``epochs``, ``metric``, ``seeds`` (how many), ``mean``,
@@ -108,10 +108,10 @@ def summarize(
 
 
 def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
-    """The table as a person reads it: a header, then three rows for each number of epochs.
+    """Lays out the table for readers: a header, then up to three rows for each number of epochs.
 
-    Each field holds the metrics in their order, as the article writes them: ``(acc, val_acc)``. The rows are
-    ``measured``, ``published`` and ``difference``; the last two only where something was published.
+    Each field holds all metrics in order, as the article writes them: ``(acc, val_acc)``. The rows are ``measured``,
+    ``published`` and ``difference``; the last two only if the table has any published number.
     """
     kinds = ["measured"] + (["published", "difference"] if summary["published"].notna().any() else [])
     lines = [["epochs", "", *[column.label for column in selection.columns]]]
@@ -126,7 +126,7 @@ def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
 
 
 def _field(rows: pd.DataFrame, kind: str) -> str:
-    """One kind of number for each metric, as in ``(0.3576, 0.3577)``; with several seeds ``(... ±...) n=3``."""
+    """Formats one kind of number for each metric: ``(0.3576, 0.3577)``; with several seeds ``(... ±...) n=3``."""
     numbers = []
     for row in rows.to_dict("records"):
         number = row["mean" if kind == "measured" else kind]
@@ -143,8 +143,8 @@ def _field(rows: pd.DataFrame, kind: str) -> str:
 
 
 def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
-    """The table of ``lay_out`` in Markdown, with notes below it."""
-    # Whoever may write to the store may have written HTML, which Markdown would let through.
+    """Returns the table of ``lay_out`` in Markdown, with notes below it."""
+    # Escaped, because other users of the store may have written HTML, which Markdown passes through.
     header, *body = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in lines]
     rows = [header, ["---"] * len(header), *body]
     listed = "".join(f"- {html.escape(line, quote=False)}\n" for line in below)
@@ -152,14 +152,14 @@ def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
 
 
 def to_terminal(lines: list[list[str]]) -> Table:
-    """The table of ``lay_out`` for rich."""
+    """Returns the table of ``lay_out`` for rich."""
     from rich import box
     from rich.table import Table
 
     header, *body = lines
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
-        # Two columns may differ in their last letters only, so a narrow terminal wraps their names and cuts nothing.
+        # Column names may differ only in their last letters, so a narrow terminal wraps them instead of cutting them.
         table.add_column(name, justify="right" if index == 0 else "left", no_wrap=index < 2, overflow="fold")
     for index, line in enumerate(body):
         last_of_its_epochs = index + 1 == len(body) or body[index + 1][0] != ""
@@ -168,7 +168,7 @@ def to_terminal(lines: list[list[str]]) -> Table:
 
 
 def to_csv(summary: pd.DataFrame) -> str:
-    """The table of ``summarize`` as a CSV file, in which no text can be a formula to a spreadsheet."""
+    """Returns the table of ``summarize`` as CSV; texts that a spreadsheet would read as formulas are quoted."""
     texts = summary.select_dtypes(exclude="number").columns
     harmless = {name: summary[name].map(lambda text: f"'{text}" if text[:1] in "=+-@\t\r" else text) for name in texts}
     return str(summary.assign(**harmless).drop(columns="column").to_csv(index=False, lineterminator="\n"))

@@ -1,6 +1,6 @@
-"""What a model answers to many sums: how sure it is, what it mixes up, which sums are hard. Tables; draws nothing.
+"""Tables of a model's answers to many sums: confidence, confusions, hardest sums. Draws nothing.
 
-Probabilities have the shape ``(n, answer_length, 12)``, as ``predict.probabilities`` gives them; answers are ids of
+Probabilities have the shape ``(n, answer_length, 12)``, as ``predict.probabilities`` returns them; answers are ids of
 characters, ``(n, answer_length)``.
 """
 
@@ -30,20 +30,20 @@ def by_question(
     carries: npt.NDArray[np.int64],
     p_answers: npt.NDArray[np.floating[Any]],
 ) -> pd.DataFrame:
-    """A row for each sum, in their order.
+    """Returns a row for each sum, in the given order.
 
     Args:
-        questions: as people write them.
-        answers: the right ones.
-        probabilities: what the model says.
-        carries: how many each sum has.
-        p_answers: of each whole right answer, as ``predict.answer_probabilities`` gives them.
+        questions: as people write them, ``535+61``.
+        answers: the right answers.
+        probabilities: of the model's answers.
+        carries: the number of carries in each sum.
+        p_answers: of each whole right answer, as ``predict.answer_probabilities`` returns them.
 
     Returns:
         Columns ``question``, ``answer``, ``guess`` (without padding), ``right``, ``carries``, ``p_answer`` and
-        ``p_guess`` (the product of the probabilities of its characters), and of the place at which the model is
-        least sure: ``place`` (from 1), ``p`` (of its guess there), ``runner_up`` (the next character) and
-        ``p_runner_up``.
+        ``p_guess`` (the product of the probabilities of its characters), and for the position where the model is
+        least sure: ``place`` (from 1), ``p`` (of its guess there), ``runner_up`` (the second most probable character)
+        and ``p_runner_up``.
     """
     import pandas as pd
 
@@ -69,14 +69,14 @@ def by_question(
 
 
 def by_character(answer: Ids, probabilities: Probabilities) -> pd.DataFrame:
-    """One answer character by character.
+    """Returns one answer character by character.
 
     Args:
-        answer: the right one, shape ``(answer_length,)``.
+        answer: the right answer, shape ``(answer_length,)``.
         probabilities: shape ``(answer_length, 12)``.
 
     Returns:
-        A row for each place: ``place`` (from 1), ``guess``, ``p``, ``runner_up``, ``p_runner_up``, ``answer``,
+        A row for each position: ``place`` (from 1), ``guess``, ``p``, ``runner_up``, ``p_runner_up``, ``answer``,
         ``p_answer`` and ``right``.
     """
     import pandas as pd
@@ -97,7 +97,7 @@ def by_character(answer: Ids, probabilities: Probabilities) -> pd.DataFrame:
 
 
 def _two_best(probabilities: Probabilities) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The ids of the most probable characters and of the next; of equal ones the first, as ``argmax`` has it."""
+    """Returns the ids of the two most probable characters; among equal ones the lowest id first, as in ``argmax``."""
     order = np.argsort(-probabilities, axis=-1, kind="stable")
     return order[..., 0], order[..., 1]
 
@@ -107,12 +107,12 @@ def _of(probabilities: Probabilities, ids: npt.NDArray[np.integer[Any]]) -> Prob
 
 
 def hardest(table: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Those ``n`` rows of ``by_question`` whose right answers the model thinks least probable, the hardest first."""
+    """Returns the ``n`` rows of ``by_question`` with the least probable right answers, the hardest first."""
     return table.sort_values("p_answer", kind="stable").head(n)
 
 
 def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
-    """A row for each place of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``.
+    """Returns a row for each position of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``.
 
     Args:
         answers, probabilities: of all sums.
@@ -136,7 +136,7 @@ def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts 
 
 
 def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """A row for each number of carries that occurs: ``carries``, ``exact_match``, ``sums``."""
+    """Returns a row for each number of carries that occurs: ``carries``, ``exact_match``, ``sums``."""
     import pandas as pd
 
     right = metrics.exact_match_by(carries, _guesses(probabilities), answers)
@@ -150,7 +150,7 @@ def by_carries(answers: Ids, probabilities: Probabilities, carries: npt.NDArray[
 
 
 def confusion(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
-    """How often which character stood for which: rows are the right ones, columns the guesses, both in ids' order.
+    """Returns the confusion matrix of characters: rows are right characters, columns guesses, both in order of ids.
 
     Args:
         answers, probabilities: of all sums.

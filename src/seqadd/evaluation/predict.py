@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.floating[Any]]
 
-#: Questions that go through a model at once; more would only take memory.
+#: Questions in a batch; larger batches would take memory and save no time.
 _AT_ONCE = 1000
 
 
 def probabilities(model: keras.Model, questions: Ids) -> Array:
-    """The probability of each character at each place of the answer: ``(n, question_length) -> (n, length, 12)``.
+    """Returns the probability of each character at each position of the answer.
 
-    A model that reads its own answer has given it on its own.
+    Shapes: ``(n, question_length) -> (n, length, 12)``. A model that reads its own answer decodes greedily.
     """
     if not reads_answer(model):
         return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
@@ -34,14 +34,16 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
 
 
 def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Array:
-    """How probable a model thinks whole answers, ``(n,)``: the products over their characters.
+    """Returns the probability that a model gives to whole answers, ``(n,)``: the product over their characters.
 
-    Each character's is that after the ones before it in this answer; a model that says all at once knows of none.
+    A model that reads its own answer gets this answer's earlier characters as input for each character (teacher
+    forcing); any other model predicts all characters in one pass.
 
     Args:
         model: as ``models.architectures.build_model`` makes it.
         questions: ids, ``(n, question_length)``.
-        answers: ids, ``(n, answer_length)``; of a model that ends them itself, up to the blank that does.
+        answers: ids, ``(n, answer_length)``; for a model that ends its answers itself, characters count up to the
+            blank that ends the answer.
     """
     if not reads_answer(model):
         each = probabilities(model, questions)
@@ -61,13 +63,13 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
 
 
 def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> tuple[Ids, Array]:
-    """What a model that ends its answers itself says, and how probable it thinks each whole answer.
+    """Returns the answers of a model that ends them itself, found by beam search, and their probabilities.
 
     Args:
         model: an ``EncoderDecoder``.
         questions: ids of characters, shape ``(n, any length)``.
-        length: of an answer at most, with the blank that ends it.
-        beam: how many beginnings of an answer are kept; at least 1.
+        length: the longest answer, including the blank that ends it.
+        beam: width of the beam, at least 1.
 
     Returns:
         Ids, ``(n, length)``, and probabilities, ``(n,)``.
@@ -92,7 +94,7 @@ def batches(model: keras.Model, questions: Ids) -> Iterator[Ids]:
 
 
 def reads_answer(model: keras.Model) -> bool:
-    """See ``models.protocol.AnswerModel``; any other Keras model answers in one pass."""
+    """Returns whether a model reads its own answer, see ``models.protocol.AnswerModel``; others answer in one pass."""
     return bool(getattr(model, "reads_answer", False))
 
 
@@ -101,7 +103,7 @@ def _inner_inputs(model: keras.Model, questions: Any) -> Any:
 
 
 def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> dict[str, Any]:
-    """Tensors of a model for many questions, as arrays; lists of arrays where a list of tensors is wanted."""
+    """Computes tensors of a model for many questions, as arrays; a list of tensors gives a list of arrays."""
     with quiet_import():
         import keras
     sub_model = keras.Model(model.inputs if reads_answer(model) else model.inputs[0], wanted)

@@ -1,8 +1,8 @@
-"""Tracked runs -> their models with the weights that they ended with, and the sums that they learnt. Trains nothing.
+"""Loads tracked runs: their models with final weights, and their data sets. Trains nothing.
 
-Which run is said in the words of the command line: ``run=latest``, ``run=ID``, or the overrides of the run, as in
-``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training,
-of which a run keeps some when ``inspect.every`` is set (see ``inspection.snapshots``).
+The command line's words choose the runs: ``run=latest``, ``run=ID``, or the overrides of the run, such as
+``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training; a
+run keeps some of these if ``inspect.every`` is set (see ``inspection.snapshots``).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _ALL = "all"
 
 @dataclass(frozen=True)
 class Choice:
-    """Which runs, as the command line says it.
+    """The runs that the words of a command line choose.
 
     Attributes:
-        runs: ids, or ``latest``; empty where runs are chosen by their configuration.
-        overrides: of a configuration; values swept over choose several.
-        epochs: how many epochs the run has that is chosen by its configuration; None for the longest there is.
-        at: after which epochs it is looked at, 0 for before the first; empty for the last, None for all that it keeps
-            weights of.
+        runs: ids, or ``latest``; empty if runs are chosen by their configuration.
+        overrides: of a configuration; a sweep over values chooses several runs.
+        epochs: the numbers of epochs of runs chosen by their configuration; empty for the longest run.
+        at: the epochs whose weights are loaded, 0 for before the first; empty for the last epoch, None for all epochs
+            with kept weights.
     """
 
     runs: tuple[str, ...]
@@ -63,10 +63,10 @@ class Choice:
 
 
 def read_choice(words: Sequence[str]) -> Choice:
-    """What the words ``KEY=VALUE[,VALUE]`` choose.
+    """Parses the words ``KEY=VALUE[,VALUE]`` that choose runs; without words, the latest run.
 
     Raises:
-        ConfigError: for words that choose nothing, or that contradict each other.
+        ConfigError: for words that are not of this form, or that contradict each other.
     """
     runs: tuple[str, ...] = ()
     epochs: tuple[int, ...] = ()
@@ -106,14 +106,14 @@ def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
 def load_run(
     *choice: str, run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
 ) -> TrainedRun:
-    """One run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
+    """Loads a run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
 
-    In a store that many share, ``load_run("run=latest", run_filter=RunFilter(user="anna"))``.
+    In a shared store: ``load_run("run=latest", run_filter=RunFilter(user="anna"))``.
 
     Args:
         choice: the words that choose it.
-        run_filter: whose runs count.
-        notify: is told the run's ``notes``.
+        run_filter: which runs count.
+        notify: receives the run's ``notes``.
 
     Raises:
         ConfigError, RunNotFound: as ``load_runs``; also when several runs are chosen.
@@ -127,17 +127,17 @@ def load_run(
 def load_runs(
     words: Sequence[str], run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
 ) -> list[TrainedRun]:
-    """All runs that the words choose, in their order, each once after each epoch asked for.
+    """Loads all runs that the words choose, in their order, each once for every chosen epoch.
 
     Args:
         words: see ``read_choice``.
-        run_filter: whose runs count.
-        notify: is told each run's ``notes``.
+        run_filter: which runs count.
+        notify: receives each run's ``notes``.
 
     Raises:
-        ConfigError: for words that choose nothing, a store that is not there, or a process that computes otherwise
-            than runs do.
-        RunNotFound: for a run that is not there, is not finished, or has no weights that fit its configuration.
+        ConfigError: for invalid words, a missing store, or libraries and flags of this process that would change
+            a run's numbers.
+        RunNotFound: for a run that does not exist, is not finished, or has no weights that fit its configuration.
     """
     choice = read_choice(words)
     loaded = load_from(open_store_of(choice, run_filter), choice)
@@ -147,10 +147,10 @@ def load_runs(
 
 
 def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store:
-    """The store that a choice names, or the one that is the default, of which only some runs count.
+    """Opens the store that a choice names, or the default store, with a filter for its runs.
 
     Raises:
-        ConfigError: when there is none, or a run is named that ``run_filter`` can add nothing to.
+        ConfigError: when there is no such store, or the choice has both a run's ID and a filter.
     """
     named = [run for run in choice.runs if run != "latest"]
     if named and run_filter:
@@ -172,7 +172,7 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
 
 
 def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
-    """As ``load_runs``, from a store that is open; the runs' ``notes`` are left to be read."""
+    """Like ``load_runs``, from an open store; the caller reports the runs' ``notes``."""
     numeric_flags.check_libraries()
     found: list[tuple[RunRecord, Config, int, str, str]] = []
     for run in _recorded(store, choice):
@@ -208,12 +208,12 @@ def _recorded(store: Store, choice: Choice) -> list[RunRecord]:
         recorded = store.of_condition(column.config.condition_hash())
         for seed in selection.seeds or (None,):
             for epochs in choice.epochs or (None,):
-                # Those made with flags where there are no others.
+                # Runs made with flags count only if there are no others.
                 fitting = _fitting(recorded.finished, seed, epochs) or _fitting(recorded.with_flags, seed, epochs)
                 if not fitting:
                     runs = recorded.finished + recorded.with_flags
                     raise RunNotFound(_none_of_them([*column.overrides, *_words(store)], seed, epochs, runs))
-                # The longest, and of those the newest.
+                # The longest run; the newest if there are several.
                 found.append(max(reversed(fitting), key=lambda run: int(run.params["epochs"])))
     return found
 
@@ -225,7 +225,7 @@ def _fitting(runs: Sequence[RunRecord], seed: int | None, epochs: int | None) ->
 
 
 def _words(store: Store) -> list[str]:
-    """How the command line said whose runs count."""
+    """Returns the store's filter as command line options, for messages."""
     return [store.run_filter.as_options()] if store.run_filter else []
 
 
@@ -261,10 +261,10 @@ def _by_id(store: Store, run_id: str) -> RunRecord:
 
 
 def config_of(run: RunRecord) -> Config:
-    """The configuration that a run was made with, from its parameters.
+    """Returns the configuration of a run, composed from its parameters.
 
     Raises:
-        RunNotFound: when they are none that could be run.
+        RunNotFound: when the parameters are no valid configuration.
     """
     strange = sorted(set(run.params) - set(known_result_keys()))
     if strange:
@@ -273,9 +273,9 @@ def config_of(run: RunRecord) -> Config:
     try:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             config = compose_config(overrides)
-    except Exception as error:  # Hydra's, OmegaConf's or ours: whoever wrote to the store can have written anything
+    except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
         raise RunNotFound(f"run={run.run_id}: its parameters are no configuration: {one_line(error)}") from error
-    # A parameter that is not there is one of which there was no choice yet: the run did what is the default now.
+    # A missing parameter is a key that did not exist yet: today's default is what the run did.
     written = {key: override_text(value) for key, value in config.result_keys().items()}
     wrong = sorted(key for key, text in run.params.items() if text != written[key])
     if wrong:
@@ -293,10 +293,10 @@ def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, 
 
 
 def _kept_by(store: Store, run: RunRecord) -> dict[int, tuple[str, str]]:
-    """The epochs whose weights are there: of the run itself, and of others of which one is the other's beginning."""
+    """Returns run ID and artifact of each epoch's kept weights, in the run or in others of the same trajectory."""
     found: dict[int, tuple[str, str]] = {}
     same = [other for other in store.same_training(run.tags.get("trajectory_hash", "")) if _as_trained(other, run)]
-    for each in [*same, run]:  # of two with the same epoch its own counts
+    for each in [*same, run]:  # the run itself last, so that its own weights replace others of the same epoch
         for path in store.artifacts(each.run_id, artifacts.SNAPSHOTS):
             epoch = artifacts.epoch_of_weights(path)
             if epoch is not None:
@@ -314,7 +314,7 @@ def _as_trained(one: RunRecord, other: RunRecord) -> bool:
 
 
 def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tuple[str, str]:
-    """The id of the run and the path of the artifact with the weights after an epoch."""
+    """Returns the ID of the run and the path of the artifact with the weights after an epoch."""
     if epoch == config.epochs:
         return run.run_id, WEIGHTS
     kept = _kept_by(store, run)
@@ -342,7 +342,7 @@ def _load_model(store: Store, run: RunRecord, config: Config, epoch: int, from_r
         )
         try:
             model.load_weights(path)
-        except Exception as error:  # h5py's, Keras': whatever is in the file
+        except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file
             raise RunNotFound(
                 f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
             ) from error

@@ -1,4 +1,4 @@
-"""A finished run with its model and the sums that it learnt."""
+"""A finished run with its model and its data set."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run that is finished, with its model as it was after one of its epochs.
+    """A finished run, with its model as it was after one of its epochs.
 
     Attributes:
         run_id: of the record in the store.
-        config: what was run.
-        tags: what the record says beside the parameters.
-        epoch: after which the model has its weights; 0 for before the first.
-        model: see ``models.architectures.build_model``; ``evaluation.predict.probabilities`` puts questions to any.
-        data: the sums that it learnt, and those held out.
+        config: the run's configuration.
+        tags: the record's tags.
+        epoch: the epoch whose weights the model has; 0 for the weights before the first epoch.
+        model: see ``models.architectures.build_model``; ``evaluation.predict.probabilities`` accepts any of them.
+        data: the sums that it was trained on, and the held-out sums.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
     """
 
@@ -46,13 +46,13 @@ class TrainedRun:
 
     @property
     def name(self) -> str:
-        """What a person would call it."""
+        """The run's display name."""
         ended = self.epoch == self.config.epochs
         return run_name(self.config) + ("" if ended else f", after epoch {self.epoch}")
 
     @property
     def notes(self) -> list[str]:
-        """Why its weights may compute other numbers here than where they were trained, a line each; mostly none."""
+        """The reasons why its weights may give other numbers here than in training, a line each; usually empty."""
         said = []
         code = self.tags.get("code", "unknown")
         if code not in equivalent_codes():
@@ -67,10 +67,10 @@ class TrainedRun:
         return said
 
     def write(self, questions: Sequence[str]) -> Ids:
-        """Questions as the model reads them: padded, and back to front if it was trained so.
+        """Encodes questions as the model reads them: padded, and reversed if the model was trained so.
 
         Args:
-            questions: at least one, each as ``535+61``.
+            questions: at least one, written like ``535+61``.
 
         Returns:
             Ids of characters, shape ``(n, question_length)``.
@@ -84,11 +84,11 @@ class TrainedRun:
         return np.stack([encode_question(self.config, question).ids for question in texts])
 
     def read(self, questions: Ids) -> list[str]:
-        """What ``write`` made of them back to how people write them."""
+        """Decodes questions that ``write`` has encoded to the way people write them."""
         return decode_questions(questions, self.config.reverse)
 
     def counts(self, answers: Ids) -> npt.NDArray[np.bool_] | None:
-        """Which characters of right answers count, same shape as they; None where all do, padding included."""
+        """Returns which characters of right answers count, in the answers' shape; None if all do, padding included."""
         if not self.config.ends_with_eos:
             return None
         from seqadd.models.encoder_decoder import until_eos_mask
@@ -96,7 +96,7 @@ class TrainedRun:
         return until_eos_mask(answers).numpy() > 0.5
 
     def met(self, question: str) -> str:
-        """Whether the model was trained on a sum: ``trained on``, ``held out``, or neither of them."""
+        """Returns in words whether the model was trained on a sum: ``trained on``, ``held out``, or neither."""
         a, b = read_question(question, self.config.longest)
         for questions, said in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
             for first, second, how in ((a, b, ""), (b, a, " the other way round")):
@@ -106,7 +106,7 @@ class TrainedRun:
 
 
 def labels(runs: Sequence[TrainedRun]) -> list[str]:
-    """What tells each of several apart from the others, in the fewest words: ``epoch 10``, ``gru``, ``seed 3``."""
+    """Returns a short label for each run that tells it apart from the others: ``epoch 10``, ``gru``, ``seed 3``."""
     each = [{**run.config.result_keys(), "epoch": run.epoch} for run in runs]
     differing = [key for key in each[0] if len({override_text(keys_of[key]) for keys_of in each}) > 1]
     if "epoch" in differing and all(run.epoch == run.config.epochs for run in runs):

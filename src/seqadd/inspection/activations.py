@@ -1,7 +1,7 @@
-"""What every layer of a model puts out, and what goes on inside its recurrent layers. Draws and records nothing.
+"""Outputs and weights of every layer of a model. Draws and records nothing.
 
-Layers are found by their names, so a model of another architecture or with other cells needs no change here. A
-recurrent layer of a kind that is not known by name has no gates to show; its output is shown like any other.
+Layers are keyed by their names, so a model of another architecture or with other cells needs no change here. For gates
+and states of recurrent layers see ``inspection.gates``; the output of any other kind of layer is here too.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ with quiet_import():  # a notebook may import this module first
 
 
 def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
-    """What each layer puts out for each question.
+    """Returns the output of each layer for each question.
 
     Args:
         model: as ``models.architectures.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Raises:
-        ValueError: for questions that are no such ids.
+        ValueError: when questions are not such ids.
 
     Returns:
-        The layers' names in their order, each with an array whose first axis is the questions: ``(n, units)`` for an
-        encoder, ``(n, steps, units)`` for a layer with an output at every step. Where a layer puts out several arrays,
-        those after the first are called ``name/1``, ``name/2`` and so on, or as its ``output_names`` say.
+        An array for each layer by its name, in the layers' order. The first axis is the questions: ``(n, units)`` for
+        an encoder, ``(n, steps, units)`` for a layer with an output at every step. If a layer has several outputs, the
+        names are its ``output_names``, or ``name``, ``name/1``, ``name/2`` and so on.
     """
     outputs: dict[str, keras.KerasTensor] = {}
     for layer in model.layers:
@@ -39,11 +39,11 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
         names = getattr(layer, "output_names", [layer.name, *(f"{layer.name}/{n}" for n in range(1, len(found)))])
         outputs |= dict(zip(names, found, strict=True))
     values = in_batches(model, outputs, questions)
-    return {name: values[name] for name in outputs}  # Keras sorts them
+    return {name: values[name] for name in outputs}  # in the layers' order: Keras sorts by name
 
 
 def character_layers(model: keras.Model) -> list[str]:
-    """The names of the layers whose outputs are a value for each character: the last one with weights, and on."""
+    """Returns the layers with a value for each character as output: the last layer with weights, and those after it."""
     names: list[str] = []
     for layer in reversed(model.layers):
         names.insert(0, layer.name)
@@ -53,7 +53,7 @@ def character_layers(model: keras.Model) -> list[str]:
 
 
 def weights(model: keras.Model) -> dict[str, Array]:
-    """Every array of weights under its layer's and its own name, ``lstm_1/kernel``, in the layers' order."""
+    """Returns every array of weights by layer and name, ``lstm_1/kernel``, in the layers' order."""
     found = {}
     for layer in model.layers:
         for variable in layer.weights:

@@ -1,6 +1,6 @@
-"""A trained run looked at from inside, or several side by side: all that there is to see, gathered. Draws nothing.
+"""Computes all data of an inspection of one trained run, or of a comparison of several. Draws nothing.
 
-What it looks like is in ``html_report`` (figures, tables, a page) and in ``terminal``.
+``html_report`` (figures, tables, a page) and ``terminal`` display the data.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model answers to the sums that were held out.
+    """A model's answers to the held-out sums.
 
     Attributes:
         sums: as ``error_analysis.by_question`` returns them.
-        by_place, by_carries, confusion: as the functions of these names in ``predictions`` return them.
+        by_place, by_carries, confusion: as the functions of these names in ``error_analysis`` return them.
         guesses: ids of the answers' characters, shape ``(n, answer_length)``.
     """
 
@@ -50,16 +50,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One run from inside.
+    """The data of an inspection of one run.
 
     Attributes:
-        run: which.
-        views: what it does with each question that was asked.
-        met: for each, whether the model was trained on it.
-        held_out: what it answers to the sums that were held out.
+        run: the inspected run.
+        views: the model's trace for each question.
+        met: for each question whether the model was trained on it, as ``TrainedRun.met`` returns it.
+        held_out: its answers to the held-out sums.
         weights: every array, by its name.
         saturation: as ``saturation.saturation`` returns it, over the held-out sums.
-        warnings: what looks unhealthy, in words.
+        warnings: signs of an unhealthy model, a line each.
     """
 
     run: TrainedRun
@@ -72,7 +72,7 @@ class Inspection:
 
 
 def held_out(run: TrainedRun) -> HeldOut:
-    """Puts all held-out sums to a run's model."""
+    """Computes the answers of a run's model to all held-out sums."""
     from seqadd.evaluation import predict
 
     data = run.data
@@ -94,14 +94,14 @@ def held_out(run: TrainedRun) -> HeldOut:
 
 
 def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, digits: int) -> list[str]:
-    """Which questions are looked at: those asked, then errors; without either the first error, or the first sum.
+    """Chooses the questions to inspect: those given, then errors; without either the first error, or the first sum.
 
     Args:
-        found: the held-out sums of a run and its answers. They are gone through in their order, which is random, so
-            that errors are a fair sample.
-        questions: asked for.
+        found: the held-out sums of a run and its answers. Their order is random, so the first errors are a fair
+            sample.
+        questions: the questions given by the user.
         errors: how many wrong answers to add.
-        digits: of the longer addend, at most; only such errors are chosen.
+        digits: the most digits of an addend; sums with longer addends are not chosen as errors.
     """
     short = found.sums["question"].map(lambda question: max(map(len, question.split("+"))) <= digits)
     wrong = found.sums.loc[short & ~found.sums["right"], "question"].tolist()
@@ -110,10 +110,10 @@ def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, digi
 
 
 def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Question]:
-    """The questions for one run, none twice.
+    """Encodes the questions for one run, without duplicates.
 
     Raises:
-        ConfigError: for one that is no sum, or too long for its task.
+        ConfigError: for a question that is no sum, or too long for the run's task.
     """
     try:
         return list({asked.text: asked for asked in (encode_question(run.config, each) for each in questions)}.values())
@@ -122,19 +122,19 @@ def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Question]:
 
 
 def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> Inspection:
-    """Looks at everything that there is to see of a run.
+    """Computes all data of an inspection of one run.
 
     Args:
-        run: which.
-        questions: as ``535+61``.
-        errors: how many sums that it gets wrong to look at too.
+        run: the run to inspect.
+        questions: written like ``535+61``.
+        errors: how many sums that it gets wrong to add.
 
     Raises:
-        ConfigError: for a question that is no sum, or too long for its task.
+        ConfigError: for a question that is no sum, or too long for the run's task.
     """
     from seqadd.inspection import activations
 
-    ask_all(run, questions)  # before work that takes seconds
+    ask_all(run, questions)  # checks the questions before work that takes seconds
     found = held_out(run)
     asked = ask_all(run, choose_questions(found, questions, errors, run.config.task.digits))
     weights = activations.weights(run.model)
@@ -152,15 +152,15 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs, or one after several epochs, side by side.
+    """The data of a comparison of several runs, or of one run after several epochs.
 
     Attributes:
-        runs: which.
-        labels: what each is called.
-        views: for each question what each run does with it.
-        held_out: what each answers to the sums that were held out.
-        saturation: for each, as ``diagnostics.summary`` returns it.
-        warnings: for each what looks unhealthy, in words.
+        runs: the compared runs.
+        labels: a label for each run.
+        views: for each question the trace of each run's model.
+        held_out: the answers of each run's model to the held-out sums.
+        saturation: for each run, as ``diagnostics.summary`` returns it.
+        warnings: for each run signs of an unhealthy model, a line each.
     """
 
     runs: list[TrainedRun]
@@ -177,16 +177,16 @@ class Comparison:
 
 
 def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequence[str], errors: int = 0) -> Comparison:
-    """Looks at several runs, each question put to all of them.
+    """Computes all data of a comparison; each question is put to all runs.
 
     Args:
         runs: at least two.
-        labels: what each is called.
-        questions: as ``535+61``.
-        errors: how many sums to look at too that the last run gets wrong.
+        labels: a label for each run.
+        questions: written like ``535+61``.
+        errors: how many sums that the last run gets wrong to add.
 
     Raises:
-        ConfigError: for a question that is no sum, or too long for one of them.
+        ConfigError: for a question that is no sum, or too long for one of the runs.
     """
     from seqadd.inspection import activations
 
@@ -213,7 +213,7 @@ def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, 
 
 
 def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
-    """As ``saturation.saturation`` returns it for the held-out sums, and why it is empty where that is impossible."""
+    """Returns ``saturation.saturation`` for the held-out sums; an empty table and the reason if it cannot compute."""
     from seqadd.inspection.saturation import no_saturation, saturation
 
     try:
@@ -223,7 +223,7 @@ def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
 
 
 def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
-    """A table's header and lines: characters right at each place, sums right by carries and in all, for each label."""
+    """Returns header and lines of a table of accuracies for each label: by position, by carries, and of all sums."""
     places = sorted({place for found in each for place in found.by_place["place"]})
     carries = sorted({n for found in each for n in found.by_carries["carries"]})
     lines = []

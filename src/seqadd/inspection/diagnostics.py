@@ -1,8 +1,8 @@
-"""What of a trained model looks unhealthy, in words. The limits were set by the models of the article's claims.
+"""Warnings about an unhealthy trained model. The limits were set by the models of the article's claims.
 
-In those that learnt to add, up to three eighths of the units have a gate that is stuck, every unit of a state moves,
-and less than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). That gates
-are near theirs is no fault: that is what a gate that has decided looks like.
+In models that learnt to add, up to three eighths of the units have a stuck gate, every unit of a state moves, and less
+than eight tenths of a state's values are near their limits (docs/look-inside.md has the figures). Gates near their
+limits are no fault: a gate that has made its decision is near 0 or 1.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from seqadd.training import metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-#: A unit is stuck whose values are beyond the same limit in more than this share of all steps of all sums.
+#: A unit is stuck if its values are beyond the same limit in more than this share of all steps of all sums.
 STUCK = 0.99
-# Shares from which on it is worth a word.
+# Shares of stuck units and of saturated values above which a warning is given.
 _MANY_STUCK, _MANY_SATURATED = 0.4, 0.8
-# Differences between accuracies, which also have to be more than so many standard errors; and epochs before which a
-# difference says nothing.
+# A difference between accuracies gives a warning if it is greater than the first or second number (overfitting, still
+# rising) and than so many standard errors. The last number is the fewest epochs for such a warning.
 _LEARNT_BY_HEART, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20
-# So much better than the most frequent character at each place is no better.
+# A model must beat the most frequent character at each position by this accuracy, or a warning is given.
 _NO_BETTER = 0.02
 
 
 def summary(saturation: pd.DataFrame) -> pd.DataFrame:
-    """Gates and states as wholes.
+    """Summarizes saturation by gate and state.
 
     Args:
         saturation: as ``saturation.saturation`` returns it.
 
     Returns:
-        A row for each gate and state with ``layer``, ``part``, ``units``, ``low`` and ``high`` (the share of all
-        values), ``stuck`` and ``still`` (how many units are stuck, and never move).
+        A row for each gate and state with ``layer``, ``part``, ``units``, ``low`` and ``high`` (the share of all its
+        values), ``stuck`` and ``still`` (how many units are stuck, and how many never move).
     """
     stuck = saturation[["low", "high"]].max(axis=1) > STUCK
     grouped = saturation.assign(stuck=stuck, still=~saturation["moves"].astype(bool)).groupby(
@@ -63,14 +63,14 @@ def warnings(
     history: Mapping[str, Mapping[int, float]],
     counts: metrics.Counts = None,
 ) -> list[str]:
-    """What looks unhealthy, a line each; none if nothing does.
+    """Returns the signs of an unhealthy model, a line each; empty if there are none.
 
     Args:
         saturation: as ``saturation.saturation`` returns it.
         weights: as ``inspection.activations.weights`` returns them.
         guesses: to the held-out sums, shape ``(n, answer_length)``.
-        answers: the right ones.
-        history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model that is taught so.
+        answers: the right answers.
+        history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model trained by teacher forcing.
         counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
     """
     counted = np.ones(answers.shape, bool) if counts is None else counts
@@ -122,9 +122,9 @@ def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_])
 
 
 def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:
-    """What the epochs say, where ``n`` held-out characters make an accuracy."""
+    """Returns warnings from the learning curves; ``n`` is the number of held-out characters of an accuracy."""
     acc, val_acc = history.get("acc", {}), history.get("val_acc", {})
-    as_taught = history.get("val_acc_teacher_forced") or val_acc  # what acc is to be held against
+    as_taught = history.get("val_acc_teacher_forced") or val_acc  # the accuracy that is comparable with acc
     if not acc or not val_acc or max(val_acc) < _EPOCHS:
         return []
     last = max(val_acc)

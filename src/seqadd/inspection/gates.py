@@ -1,4 +1,4 @@
-"""What goes on inside recurrent layers: gates and states at every step."""
+"""Gates and states of recurrent layers at every step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with quiet_import():  # a notebook may import this module first
     import keras
 
 
-# What is computed here and what the layer puts out may differ by rounding alone, which grows from step to step.
+# The states computed here may differ from the layer's output only by rounding, which grows from step to step.
 _ROUNDING = 1e-3
 
 
 def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
-    """What every recurrent layer does at each step, computed from the layer's own weights.
+    """Computes gates and states of every recurrent layer at each step, from the layer's own weights.
 
     Args:
         model: as ``models.architectures.build_model`` makes it.
@@ -35,13 +35,13 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
         - GRU: ``update_gate`` (1 keeps the old state), ``reset_gate`` (0..1), ``candidate``, ``state`` (-1..1).
         - SimpleRNN: ``state`` (-1..1).
 
-        At a step that is skipped, the padding of a question, gates and candidate are NaN, and states stay as they are.
+        At a skipped step (padding of a question), gates and candidate are NaN, and states keep their values.
 
     Raises:
-        ArithmeticError: when the state that is computed is not what the layer puts out.
+        ArithmeticError: when the computed state differs from the layer's output.
     """
     layers = {layer.name: (layer, layer.input, layer.output) for layer in model.layers if _inside_of(layer) is not None}
-    layers |= getattr(model, "inside", {})  # those within other layers
+    layers |= getattr(model, "inside", {})  # recurrent layers within other layers
     if not layers:
         return {}
     ends = {name: [given, output] for name, (_, given, output) in layers.items()}
@@ -53,16 +53,16 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
 
 
 def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, output: Array) -> dict[str, Array]:
-    """What one recurrent layer does at each step; see ``gates``.
+    """Computes gates and states of one recurrent layer at each step; see ``gates``.
 
     Args:
         layer: an LSTM, a GRU or a SimpleRNN, of Keras or of ``models.recurrent``.
         sequences: its input, shape ``(n, steps, features)``.
-        initial: its states before the first step, each ``(n, units)``; without them they are zero.
-        output: what it puts out, ``(n, units)`` or ``(n, steps, units)``; is compared with.
+        initial: its states before the first step, each ``(n, units)``; zero by default.
+        output: its output, ``(n, units)`` or ``(n, steps, units)``, which the computed state must equal.
 
     Raises:
-        ArithmeticError: when the state that is computed is not ``output``.
+        ArithmeticError: when the computed state differs from ``output``.
     """
     step = _inside_of(layer)
     assert step is not None, layer
@@ -132,7 +132,7 @@ def _inside_of_simple_rnn(cell: Any, inputs: Array, state: Array) -> dict[str, A
 
 
 def _inside_of(layer: keras.layers.Layer) -> Callable[..., dict[str, Array]] | None:
-    """What computes a step of a recurrent layer; None for one that is not recurrent, or of an unknown kind."""
+    """Returns the function that computes a step of a recurrent layer; None for any other kind of layer."""
     kinds: dict[type, Callable[..., dict[str, Array]]] = {
         keras.layers.LSTM: _inside_of_lstm,
         keras.layers.GRU: _inside_of_gru,

@@ -1,4 +1,4 @@
-"""What there is to see of a run -> figures (PNG and SVG), tables (CSV) and a page that needs no other file."""
+"""Writes an inspection as figures (PNG and SVG), tables (CSV) and a self-contained page."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
     from seqadd.evaluation.predict import Array
 
-#: The page, which is written last.
+#: The file name of the page; it is published last.
 PAGE = "index.html"
 _DPI = 110
-# Columns of a grid that a page has room for; of more, these many evenly over them.
+# The most columns of a grid on the page; of more epochs, so many evenly spaced ones are shown.
 _COLUMNS = 5
 _HARDEST = 20
 _MARKED = {"right": "good", "wrong": "bad"}
 
 
 class _Folder:
-    """A folder that is new, to which files are written; see ``publish``."""
+    """A new folder that files are written to; see ``publish``."""
 
     def __init__(self, path: Path, notify: Callable[[str], None]) -> None:
         self.path = path
@@ -50,15 +50,15 @@ class _Folder:
         self._notify = notify
 
     def picture(self, figure: Figure, name: str, shows: str) -> str:
-        """Writes a figure as ``name.png`` and ``name.svg``; returns how Markdown shows it."""
+        """Writes a figure as ``name.png`` and ``name.svg``; returns the Markdown that shows it."""
         self._notify(name)
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
-            # Without a date and with names that do not change, so that the same picture is the same file.
+            # Without a date and with a fixed salt for ids, so that the same picture gives the same file.
             with matplotlib.rc_context({"svg.hashsalt": "seqadd"}):
                 metadata = {"Date": None} if suffix == "svg" else None
                 figure.savefig(self.path / f"{name}.{suffix}", dpi=_DPI, metadata=metadata)
-            figure.set_layout_engine("none")  # it is laid out now
+            figure.set_layout_engine("none")  # the first savefig has computed the layout
         self.pictures.append(f"{name}.png")
         return f"![{shows}]({name}.png)\n\n"
 
@@ -67,13 +67,13 @@ class _Folder:
         table.to_csv(self.path / f"{name}.csv", index=index, float_format="%.6f", lineterminator="\n")
 
     def page(self, text: str, title: str) -> None:
-        """Writes the page of a text in Markdown, which shows pictures of this folder."""
+        """Writes the page from Markdown text, which may show pictures of this folder."""
         pictures = {(self.path / name).resolve() for name in self.pictures}
         (self.path / PAGE).write_text(markup.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
 
 
 def check_folder(path: Path) -> None:
-    """Raises CannotWrite, in one line, for a folder that cannot be made or written to; makes nothing."""
+    """Raises CannotWrite, in one line, for a folder that cannot be created or written to; creates nothing."""
     there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not there.is_dir():
         raise CannotWrite(f"cannot write {path}: {there} is no folder")
@@ -82,10 +82,10 @@ def check_folder(path: Path) -> None:
 
 
 def publish(gathered: Path, path: Path) -> Path:
-    """Puts all files of a folder into another, in place of those of their names there; the page last.
+    """Copies all files of a folder to another, replacing files of the same names; the page last.
 
     Raises:
-        CannotWrite: naming the file.
+        CannotWrite: names the file.
     """
     files = sorted((each for each in gathered.rglob("*") if each.is_file()), key=lambda each: each.name == PAGE)
     for file in files:
@@ -101,13 +101,13 @@ def publish(gathered: Path, path: Path) -> Path:
 def write_inspection(
     inspection: Inspection, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
 ) -> None:
-    """Writes everything that there is to see of a run.
+    """Writes figures, tables and page of one run's inspection.
 
     Args:
-        inspection: of which run.
-        path: a folder that is new; see ``publish``.
-        notify: is told the name of each figure before it is drawn.
-        store: the words that say where runs are, as ``tracking.uri=...``; they stand in the page.
+        inspection: the data.
+        path: a new folder; see ``publish``.
+        notify: receives the name of each figure before it is drawn.
+        store: the command line's words that name the store, such as ``tracking.uri=...``; the page repeats them.
     """
     folder, run, found = _Folder(path, notify), inspection.run, inspection.held_out
     text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
@@ -121,7 +121,7 @@ def write_inspection(
 
 
 def _again(runs: Sequence[TrainedRun], shown: Sequence[Trace], store: str) -> str:
-    """The command that makes the same page."""
+    """Returns the page's section with the command that makes the same page again."""
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
     questions = ",".join(view.asked.text for view in shown)
@@ -152,7 +152,7 @@ def _health(inspection: Inspection) -> str:
 
 
 def folder_of(question: str) -> str:
-    """The folder of a question's files: ``617+397`` in ``617_397``, for a plus sign means a blank in addresses."""
+    """Returns the folder name for a question: ``617_397`` for ``617+397``, as a plus sign in a URL means a blank."""
     return question.replace("+", "_")
 
 
@@ -206,7 +206,7 @@ def _probability(p: float) -> str:
 
 
 def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
-    """What was mixed up; what was right, which is nearly everything, is left blank."""
+    """Returns a heatmap of confused characters; right guesses, nearly all of them, are left blank."""
     counts = confusion.to_numpy(float, copy=True)
     np.fill_diagonal(counts, np.nan)
     most = max(float(np.nanmax(counts, initial=0.0)), 1.0)
@@ -225,7 +225,7 @@ def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
 
 
 def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
-    """A row for each array of weights: ``name``, ``shape``, ``values``, ``mean``, ``std``, ``least``, ``greatest``."""
+    """Returns a row for each array: ``name``, ``shape``, ``values``, ``mean``, ``std``, ``least``, ``greatest``."""
     return pd.DataFrame(
         [
             {
@@ -243,7 +243,7 @@ def weights_table(weights: Mapping[str, Array]) -> pd.DataFrame:
 
 
 def weights_text(weights: Mapping[str, Array]) -> str:
-    """Every array as the article prints it: its name, its shape, all its values, without scientific notation."""
+    """Formats every array as the article prints it: name, shape, all values, without scientific notation."""
     with np.printoptions(formatter={"float_kind": "{: .4f}".format}, linewidth=110, threshold=sys.maxsize):
         return "\n".join(f"{name} {values.shape}\n{values}\n" for name, values in weights.items())
 
@@ -286,7 +286,7 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
 def write_comparison(
     comparison: Comparison, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
 ) -> None:
-    """Writes several runs side by side. Epochs of one run become an animation too; its grid shows some of them evenly.
+    """Writes figures, tables and page of a comparison; epochs of one run become an animation too.
 
     Args: as ``write_inspection``.
     """
@@ -321,7 +321,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _grids(comparison: Comparison) -> list[list[int]]:
-    """Which runs are in which grid: all, in as many as it takes; of one run's epochs some evenly, all are animated."""
+    """Returns the runs (index) in each grid: all runs in several grids, or evenly spaced epochs of one run in one."""
     n = len(comparison.runs)
     if comparison.of_one_run and n > _COLUMNS:
         return [sorted({round(at * (n - 1) / (_COLUMNS - 1)) for at in range(_COLUMNS)})]
@@ -342,7 +342,7 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]
     text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
     text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
 
-    # A layer is compared with that of the same name in the others, where its cell is called by another name too.
+    # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
     names = [
         {layer: layer.replace(run.config.cell, "cell") for layer in view.outputs}
         for run, view in zip(comparison.runs, each, strict=True)
@@ -365,7 +365,7 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]
 def _animation(
     folder: _Folder, comparison: Comparison, each: Sequence[Trace], panels: Sequence[Sequence[Heatmap]], name: str
 ) -> str:
-    """All epochs one after another, on the same scales."""
+    """Writes an animation of all epochs, on the same scales; returns the Markdown that shows it."""
     from PIL import Image
 
     frames = []

@@ -1,6 +1,6 @@
-"""A question put to a model -> what each of its layers has to show, as heatmaps with named axes. Draws nothing.
+"""Converts a trace to heatmaps of its layers, with named axes. Draws nothing.
 
-What an axis is follows from an array's shape and from the layer's name, never from its place in the model.
+An array's shape and the layer's name determine the axes, never the layer's index in the model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seqadd.reporting.heatmaps import Heatmap
 if TYPE_CHECKING:
     from seqadd.evaluation.predict import Array
 
-#: How characters are written where a blank would not be seen.
+#: The characters with a visible symbol for the blank.
 VISIBLE = ["␣" if character == " " else character for character in vocabulary.CHARACTERS]
 
 _GATE_OR_STATE = {
@@ -34,7 +34,7 @@ _GATE_OR_STATE = {
 
 
 def question_heatmap(view: Trace) -> Heatmap:
-    """The question as the model reads it: a row for each character, one-hot."""
+    """Returns the question as the model reads it: a row for each character, one-hot."""
     return Heatmap(
         name="question",
         title="question, as the model reads it",
@@ -49,11 +49,11 @@ def question_heatmap(view: Trace) -> Heatmap:
 
 
 def layer_heatmaps(views: Sequence[Trace], names: Sequence[dict[str, str]] | None = None) -> list[list[Heatmap]]:
-    """The outputs of all layers for each view, those of one name with the same limits.
+    """Returns the outputs of all layers for each trace; layers of the same name share their limits.
 
     Args:
-        views: that are compared.
-        names: for each view, what layers are called where their own names would not be compared.
+        views: the traces to compare.
+        names: for each trace, new names of layers that are compared with a layer of another name.
     """
     called = names or [{}] * len(views)
     values: dict[str, list[Array]] = {}
@@ -128,7 +128,7 @@ def _layer_heatmap(view: Trace, layer: str, name: str, compared: dict[str, list[
 
 
 def step_heatmaps(view: Trace, layer: str) -> list[Heatmap]:
-    """What goes on in a recurrent layer, a row for each step: its gates, and what it remembers."""
+    """Returns the gates and states of a recurrent layer, a row for each step."""
     panels = []
     for part, values in view.gates[layer].items():
         limits = (0.0, 1.0) if part.endswith("gate") else _limits([values])
@@ -149,9 +149,11 @@ def step_heatmaps(view: Trace, layer: str) -> list[Heatmap]:
 
 
 def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
-    """-1..1 for what stays inside, as states do; else in coarse steps, so that pictures of other epochs have the same.
+    """Returns symmetric limits: -1..1 if all values fit, as states do; else coarse steps, equal for most epochs.
 
-    Values before softmax, which are written out, have at least -50..50.
+    Args:
+        arrays: the values.
+        least: the smallest limit; 50 for values before softmax, whose numbers are written into the heatmap.
     """
     finite = [np.abs(values[np.isfinite(values)]) for values in arrays]
     most = max((float(np.max(values, initial=0.0)) for values in finite), default=0.0)
@@ -161,7 +163,7 @@ def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
 
 
 def _until_its_end(view: Trace, by_place: Array) -> Array:
-    """A row for each place of the answer; NaN after the blank by which the model has ended it."""
+    """Returns a row for each position of the answer; NaN after the blank with which the model has ended it."""
     if not view.ends_itself or " " not in view.guess or len(by_place) != len(view.guess):
         return by_place
     shown = by_place.copy()
@@ -170,10 +172,10 @@ def _until_its_end(view: Trace, by_place: Array) -> Array:
 
 
 def _folded(output: Array) -> Array:
-    """A vector as a rectangle that is as square as can be; what is left over is NaN."""
+    """Folds a vector to a rectangle as square as possible; unused fields are NaN."""
     n = len(output)
     rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
-    if n > 4 * rows * rows:  # a prime number of units would give one long line
+    if n > 4 * rows * rows:  # for example, a prime number of units would give one long line
         rows = math.isqrt(n)
     columns = math.ceil(n / rows)
     folded: Any = np.full(rows * columns, np.nan, np.float32)
@@ -182,7 +184,7 @@ def _folded(output: Array) -> Array:
 
 
 def _steps(view: Trace, layer: str, n: int) -> list[str]:
-    of_decoder = layer.endswith(("_2", "_3"))  # where question and answer have as many characters
+    of_decoder = layer.endswith(("_2", "_3"))  # decides only if question and answer have the same length
     if n == len(view.asked.ids) and not (of_decoder and n == len(view.asked.answer)):
         return _question_steps(view)
     return _answer_steps(view) if n == len(view.asked.answer) else [str(step + 1) for step in range(n)]

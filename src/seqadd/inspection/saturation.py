@@ -1,4 +1,4 @@
-"""How near their limits gates and states are."""
+"""Saturation: how often gates and states are near their limits."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ with quiet_import():  # a notebook may import this module first
 if TYPE_CHECKING:
     import pandas as pd
 
-#: A gate counts as saturated below and above these, as in Karpathy, Johnson and Li 2015 (arXiv 1506.02078).
+#: A gate is saturated below the first and above the second, as in Karpathy, Johnson and Li 2015 (arXiv 1506.02078).
 GATE_LIMITS = (0.1, 0.9)
-#: What lies in -1..1, states and candidates, counts as saturated beyond these.
+#: States and candidates, which are in -1..1, are saturated below the first and above the second.
 STATE_LIMITS = (-0.9, 0.9)
-#: A unit whose state stays within this range whatever it is asked never moves.
+#: A unit never moves if its values for all questions differ by no more than this.
 _STILL = 0.01
 
 
 def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
-    """How near their limits gates and states are, and how far they move, over many questions and all their steps.
+    """Measures how often gates and states are near their limits, and whether they move, over all steps of questions.
 
     Args:
         model: as ``models.architectures.build_model`` makes it.
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Returns:
-        One row for each unit of each gate and state, of recurrent layers and of layers whose activation is tanh, with
-        the columns ``layer``, ``part``, ``unit`` (from 0), ``low`` and ``high`` (the share of its values below and
-        above ``GATE_LIMITS`` or ``STATE_LIMITS``), ``least``, ``greatest``, ``mean`` and ``moves`` (whether least and
+        One row for each unit of each gate and state of recurrent layers, and of each layer whose activation is tanh.
+        Columns: ``layer``, ``part``, ``unit`` (from 0), ``low`` and ``high`` (the share of its values below and above
+        ``GATE_LIMITS`` or ``STATE_LIMITS``), ``least``, ``greatest``, ``mean`` and ``moves`` (whether least and
         greatest differ by more than 0.01).
     """
     import pandas as pd
@@ -57,14 +57,14 @@ def saturation(model: keras.Model, questions: Ids) -> pd.DataFrame:
 
 
 def no_saturation() -> pd.DataFrame:
-    """The table of ``saturation`` without a row."""
+    """Returns the table of ``saturation`` without rows."""
     import pandas as pd
 
     return pd.DataFrame(columns=["layer", "part", "unit", "low", "high", "least", "greatest", "mean", "moves"])
 
 
 def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
-    """What has limits: gates and states of recurrent layers, and the outputs of other layers with tanh."""
+    """Returns all bounded values: gates and states of recurrent layers, and the outputs of other layers with tanh."""
     inside = gates(model, questions)
     tanh = [
         layer.name
@@ -74,7 +74,7 @@ def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
     outputs = activations(model, questions) if tanh else {}
     found = {layer: {"output": outputs[layer]} for layer in tanh}
     for layer, parts in inside.items():
-        # A cell's state has no limits; what becomes of it under tanh has, and that is what a gradient goes through.
+        # A cell state is unbounded; its tanh is bounded, and gradients flow through the tanh.
         found[layer] = {
             part if part != "cell_state" else "tanh(cell_state)": np.tanh(values) if part == "cell_state" else values
             for part, values in parts.items()
@@ -83,7 +83,7 @@ def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
 
 
 class _Extent:
-    """What the values of each unit of a gate or a state have been."""
+    """Accumulates statistics of each unit of a gate or state over batches."""
 
     def __init__(self, part: str) -> None:
         self._limits = GATE_LIMITS if part.endswith("gate") else STATE_LIMITS
@@ -91,7 +91,7 @@ class _Extent:
         self._sums: dict[str, Array] = {}
 
     def add(self, values: Array) -> None:
-        """Values of shape ``(n, units)``; rows that are NaN are steps that were skipped."""
+        """Adds values of shape ``(n, units)``; NaN rows are skipped steps and do not count."""
         low, high = self._limits
         values = values[~np.isnan(values).any(axis=1)]
         sums = {
@@ -110,7 +110,7 @@ class _Extent:
         self._n += len(values)
 
     def frame(self) -> pd.DataFrame:
-        """A row for each unit."""
+        """Returns a row for each unit."""
         import pandas as pd
 
         sums = self._sums

@@ -1,7 +1,7 @@
-"""How a model learns: its weights and the heatmaps of one question, every so many epochs of a training.
+"""Snapshots during training: weights and heatmaps of one question, every N epochs.
 
-A run with ``inspect.every=10`` has them as artifacts: ``snapshots/epoch_00010.weights.h5`` and ``.png``, and the
-pictures as images with steps too, through which MLflow's page goes with a slider.
+A run with ``inspect.every=10`` has them as artifacts: ``snapshots/epoch_00010.weights.h5`` and ``.png``. The pictures
+are also logged as images with steps, which MLflow's page shows with a slider.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Snapshots(Listener):
-    """Takes a snapshot where one is due: before the first epoch, or the one that is resumed, and after each.
+    """Takes a snapshot whenever one is due: when the training begins or resumes, and after each epoch.
 
     Args:
-        config: says when, and of which question; without a question, it is the first of the held-out sums.
+        config: says when, and of which question; the default question is the first held-out sum.
         data: the sums of the run.
-        recorder: gets the snapshots.
+        recorder: records the snapshots.
     """
 
     def __init__(self, config: Config, data: Dataset, recorder: RunRecorder) -> None:

@@ -1,4 +1,4 @@
-"""An inspection as text for the terminal."""
+"""Prints an inspection or a comparison to the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLE = 10
 
 
 def visible(character: str, encoding: str = "utf-8") -> str:
-    """A character where a blank would not be seen; in ASCII where the terminal knows no more."""
+    """Returns a character, with a visible symbol for the blank; an ASCII one if the terminal's encoding needs that."""
     if character != " ":
         return character
     return "␣" if can_encode("␣", encoding) else "_"
@@ -36,16 +36,16 @@ def can_encode(text: str, encoding: str) -> bool:
 
 
 def trace_line(view: Trace, met: str) -> str:
-    """A question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
+    """Describes a question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
     return f'{view.said} ({met}, read as "{vocabulary.decode(view.asked.ids[None])[0]}")'
 
 
-#: Columns of an answer character by character.
+#: Columns of ``character_rows``.
 CHARACTERS_HEADER = ("place", "says", "p", "runner-up", "p", "right is", "p")
 
 
 def character_rows(view: Trace, encoding: str = "utf-8") -> list[list[str]]:
-    """An answer character by character: a line for each place, under ``CHARACTERS_HEADER``."""
+    """Returns an answer character by character: a line for each position, under ``CHARACTERS_HEADER``."""
     return [
         [
             str(row["place"]),
@@ -63,7 +63,7 @@ def character_rows(view: Trace, encoding: str = "utf-8") -> list[list[str]]:
 def _print_table(
     console: Console, header: Sequence[str], lines: Sequence[Sequence[str]], styles: Sequence[str]
 ) -> None:
-    """Columns to the right, as wide as they are: a narrow terminal wraps lines, and no number is cut."""
+    """Prints right-aligned columns in full width: a narrow terminal wraps lines instead of cutting numbers."""
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
     for cells, style in zip([header, *lines], ["", *styles], strict=True):
         text = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
@@ -71,7 +71,7 @@ def _print_table(
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
-    """What a person wants to know at once, in the terminal; the rest is in the files."""
+    """Prints the main results of an inspection; the files have all results."""
     run, found, encoding = inspection.run, inspection.held_out, console.encoding
 
     def notify(text: Any = "") -> None:
@@ -102,7 +102,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """What tells them apart, in the terminal."""
+    """Prints the answers, accuracies and warnings of each compared run."""
     for run, label in zip(comparison.runs, comparison.labels, strict=True):
         console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
         for note in run.notes:
@@ -124,7 +124,7 @@ def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[He
 
 
 def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
-    """Held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
+    """Returns held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
     good, bad = ("✓", "✗") if can_encode("✓✗", encoding) else ("ok", "no")
     width = max(map(len, sums["question"]), default=0)
     longest = max(map(len, sums["answer"]), default=0)

@@ -1,4 +1,4 @@
-"""What one model does with one question: the output of each layer, its gates, its answer."""
+"""The trace of a question through a model: output of each layer, gates, answer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one model does with one question.
+    """The trace of one question through one model.
 
     Attributes:
         asked: the question.
         outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
         gates: of each recurrent layer, likewise: see ``inspection.gates.gates``.
-        character_layers: which of the layers have a value for each character.
-        probabilities: of each character at each place of the answer, shape ``(answer_length, 12)``.
-        ends_itself: whether what the model puts out after the first blank of its answer means nothing.
+        character_layers: the layers that have a value for each character.
+        probabilities: of each character at each position of the answer, shape ``(answer_length, 12)``.
+        ends_itself: whether the answer ends at its first blank, so that output after it has no meaning.
     """
 
     asked: Question
@@ -39,7 +39,7 @@ class Trace:
 
     @property
     def guess(self) -> str:
-        """The answer that the model gives, padding included."""
+        """The model's answer, padding included."""
         return vocabulary.decode(self.probabilities.argmax(axis=-1)[None])[0]
 
     @property
@@ -52,12 +52,12 @@ class Trace:
 
     @property
     def right(self) -> bool:
-        """Whether every character of it is right."""
+        """Whether every character of the guess is right."""
         return bool((self.probabilities.argmax(axis=-1) == self.asked.answer).all())
 
 
 def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
-    """Puts questions to a model, all at once."""
+    """Traces questions through a model, in one batch."""
     from seqadd.evaluation import predict
     from seqadd.inspection import activations
     from seqadd.inspection.gates import gates
@@ -66,7 +66,7 @@ def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
     outputs = activations.activations(model, questions)
     try:
         of_layers = gates(model, questions)
-    except ArithmeticError:  # the weights are no numbers, or too large to compute the same twice
+    except ArithmeticError:  # weights are NaN, or so large that rounding errors grow beyond the tolerance
         of_layers = {}
     probabilities = predict.probabilities(model, questions)
     last = activations.character_layers(model)

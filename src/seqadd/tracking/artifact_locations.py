@@ -1,6 +1,6 @@
-"""Where the artifacts of a store in a SQLite file lie: in folders beside it, also after it was moved.
+"""Locates the artifacts of a store in a SQLite file: in folders beside the file, even after the file was moved.
 
-MLflow remembers them by their full path. This module knows how it writes that path, and never imports it.
+MLflow records artifacts by their full path. This module knows how MLflow writes that path, and never imports MLflow.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from urllib.request import url2pathname
 from seqadd.errors import ConfigError
 from seqadd.tracking.database import copy_beside
 
-#: What helps where artifacts cannot go where a store remembers them.
+#: The remedy in errors, when artifacts cannot be written to the folder that the store has recorded.
 RELOCATE = "tracking.relocate=true copies the database and records in it that they lie beside it now"
 
 _FOLDER = "mlruns"
-_MOST_BYTES = 100  # of a folder's name; a file system may take 255
+_MOST_BYTES = 100  # of a folder's name; file systems allow 255
 
-# Every place in MLflow's schema that may hold the path of an artifact, or of a folder of them.
+# Every table and column of MLflow's schema that may hold the path of an artifact, or of a folder of artifacts.
 _PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -36,7 +36,7 @@ _PLACES = (
 
 
 def folder_name(experiment: str) -> str:
-    """The folder of an experiment's artifacts: its name, or, of one that is no name for a folder, something like it.
+    """Returns the folder name for an experiment's artifacts: its own name, or a similar one if that is not a safe name.
 
     >>> folder_name("seqadd")
     'seqadd'
@@ -46,18 +46,18 @@ def folder_name(experiment: str) -> str:
     safe = re.sub(r"[^\w. -]", "_", experiment).encode()[:_MOST_BYTES].decode(errors="ignore").strip(". ")
     if safe == experiment:
         return safe
-    # Two experiments must not share a folder because they are called alike.
+    # Without the digest, two experiments with similar names could share a folder.
     digest = hashlib.sha256(experiment.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{safe or 'experiment'}-{digest}"
 
 
 def artifact_location(database: Path, experiment: str) -> str:
-    """Where the artifacts of a new experiment go, as MLflow takes it."""
+    """Returns the URI of the folder for a new experiment's artifacts, as MLflow expects it."""
     return (database.parent / _FOLDER / folder_name(experiment)).as_uri()
 
 
 def local_path(location: str) -> Path | None:
-    """The folder that MLflow takes a location for; None where it is on no disk of this machine."""
+    """Returns the folder that MLflow reads from a location; None if it is not on a disk of this machine."""
     split = urlsplit(location)
     if split.scheme not in ("", "file"):
         return None
@@ -65,7 +65,7 @@ def local_path(location: str) -> Path | None:
 
 
 def check_writable(location: str) -> None:
-    """Looks whether artifacts can be written there, and leaves nothing; what lies on no disk here is not looked at.
+    """Checks that artifacts can be written to a location; leaves no file, and skips locations not on a local disk.
 
     Raises:
         OSError: when they cannot.
@@ -78,10 +78,10 @@ def check_writable(location: str) -> None:
 
 
 def make_folder(location: str) -> None:
-    """Makes the folder for artifacts, if it is to be on a disk of this machine.
+    """Creates the folder for artifacts, if its location is on a disk of this machine.
 
     Raises:
-        OSError: when it cannot be made.
+        OSError: when it cannot be created.
     """
     folder = local_path(location)
     if folder is not None:
@@ -89,15 +89,15 @@ def make_folder(location: str) -> None:
 
 
 def moved_artifacts(database: Path, run_id: str, uri: str) -> Path | None:
-    """Where the artifacts of a run lie after the store was moved, if they are no longer where MLflow remembers them.
+    """Finds the artifacts of a run after the store was moved, if they are no longer where MLflow has recorded them.
 
     Args:
-        database: the store as it lies now.
-        run_id: of the run, which is a part of the path.
-        uri: where its artifacts are, as MLflow has it.
+        database: the current path of the store.
+        run_id: ID of the run, which is a part of the path.
+        uri: location of the run's artifacts, as MLflow has recorded it.
 
     Returns:
-        A folder below that of the database; None where they are where they should be, or nowhere.
+        A folder below the database's folder; None if the artifacts are where MLflow expects them, or do not exist.
     """
     folder = local_path(uri)
     if folder is None or folder.is_dir():
@@ -106,7 +106,7 @@ def moved_artifacts(database: Path, run_id: str, uri: str) -> Path | None:
 
 
 def _beside(database: Path, run_id: str, folder: Path) -> Path | None:
-    """The folder below that of the database whose path ends as this one; with the run's id, no other can be meant."""
+    """Finds a folder below the database's folder whose path ends as ``folder`` does; the run's ID makes it unique."""
     parts = folder.parts
     for begin in range(1, len(parts)):
         candidate = database.parent.joinpath(*parts[begin:])
@@ -116,9 +116,9 @@ def _beside(database: Path, run_id: str, folder: Path) -> Path | None:
 
 
 def is_moved(database: Path, location: str) -> bool:
-    """Whether the folder of an experiment's artifacts is not there, and would be made elsewhere than beside the store.
+    """Returns whether an experiment's artifact folder is missing, and would not be created beside the store.
 
-    With runs in the experiment it was there once: so the store was moved, or what it lay on is gone.
+    If the experiment has runs, the folder existed once: so the store was moved, or the folder's disk is gone.
     """
     folder = local_path(location)
     if folder is None or folder.is_dir():
@@ -127,12 +127,12 @@ def is_moved(database: Path, location: str) -> bool:
 
 
 def relocate(database: Path) -> Path | None:
-    """Records in a store that was moved, or copied, that its artifacts lie beside it now; in one transaction.
+    """Records in a moved or copied store that its artifacts now lie beside it; in one transaction.
 
-    What lies on a server, or on a disk of which there is no copy here and which can be written, stays where it is.
+    Locations on a server stay as they are. So do writable folders on disk of which there is no copy beside the store.
 
     Returns:
-        Where the database was copied to before; None if there was nothing to do.
+        The path of the database's backup copy; None if there was nothing to do.
 
     Raises:
         ConfigError: when the database cannot be written.
@@ -144,7 +144,7 @@ def relocate(database: Path) -> Path | None:
             if not moves:
                 return None
             copy = copy_beside(database, "relocate")
-            with connection:  # all of it, or nothing
+            with connection:  # one transaction
                 for old, new in moves:
                     for table, column in _PLACES:
                         connection.execute(
@@ -158,7 +158,7 @@ def relocate(database: Path) -> Path | None:
 
 
 def _moves(database: Path, connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Which locations become which, the folders of experiments before those of runs that have their own."""
+    """Returns (old, new) pairs of locations: experiments first, then runs whose folder is not below an experiment's."""
     moves: list[tuple[str, str]] = []
     own: list[tuple[str, str]] = []
     experiments = "SELECT experiment_id, name, artifact_location FROM experiments WHERE artifact_location IS NOT NULL"

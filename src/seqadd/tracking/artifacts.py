@@ -1,4 +1,4 @@
-"""What a run and its artifacts are called."""
+"""Names of runs and of their artifacts."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import re
 
 from seqadd.config.schema import Config
 
-#: The artifact that a longer run goes on from.
+#: The artifact from which a longer run continues.
 CHECKPOINT = "end.checkpoint"
 
-#: The artifact with the weights that a run ended with.
+#: The artifact with a run's final weights.
 WEIGHTS = "model.weights.h5"
 
-#: The folder of a run's artifacts that they are in.
+#: The artifact folder of a run's snapshots.
 SNAPSHOTS = "snapshots"
-#: What MLflow's page calls the images.
+#: The name of the images on MLflow's page.
 IMAGES = "layers"
 
 
 def snapshot_name(epoch: int, kind: str) -> str:
-    """The artifact of an epoch: ``snapshots/epoch_00010.png``."""
+    """Returns the artifact path of an epoch's snapshot: ``snapshots/epoch_00010.png``."""
     return f"{SNAPSHOTS}/epoch_{epoch:05d}.{kind}"
 
 
 def epoch_of_weights(path: str) -> int | None:
-    """The epoch whose weights an artifact is, or None."""
+    """Returns the epoch of an artifact with weights; None for any other artifact."""
     found = re.fullmatch(rf"{SNAPSHOTS}/epoch_([0-9]+)\.weights\.h5", path)
     return int(found[1]) if found else None
 
 
 def run_name(config: Config) -> str:
-    """What a person would call the run: ``lstm seed 0, repeat_vector, 200 epochs``; lists cut names at their end."""
+    """Returns a run's display name: ``lstm seed 0, repeat_vector, 200 epochs``. Lists truncate names at the end."""
     return f"{config.cell} seed {config.seed}, {config.architecture}, {config.epochs} epochs"

@@ -1,4 +1,4 @@
-"""Opens an MLflow store: checks it, makes it where it may, and finds the experiment."""
+"""Opens an MLflow store: checks it, creates it if allowed, and finds or creates the experiment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from seqadd.tracking.retry import STORE_ERRORS, backoff, short_timeout, summariz
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.tracking.store import Store
 
-_ROWS_LOOKED_AT = 400  # of a table of a database, to estimate how many there are of a kind; what SQLite recommends
+_ROWS_LOOKED_AT = 400  # rows per index that SQLite samples for its statistics; the number SQLite recommends
 
 
 def connect(
@@ -42,7 +42,7 @@ def connect(
 ) -> Store:
     """Opens the store of a run, of a sweep or of a reader, and reconciles runs whose processes are gone.
 
-    A job of a sweep waits for a store that the sweep has opened and reconciled.
+    In a job of a sweep it only opens the store, with retries: the sweep has opened and reconciled it already.
 
     Raises:
         StoreNotFound, StoreUnavailable, ConfigError: as ``open_store``.
@@ -56,17 +56,17 @@ def connect(
 
 @defer_signals()
 def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str], None] = lambda text: None) -> Store:
-    """Opens the store and its experiment; the first of many processes makes them, the others wait for it.
+    """Opens the store and its experiment; the first of several processes creates them, the others wait for it.
 
     Args:
         tracking: names the store and the experiment.
-        create: whether it is to be written, and made if it is not there; a reader makes and migrates nothing.
-        notify: is told where a copy of the database lies, when it had to be changed.
+        create: whether the caller writes, so that a missing store is created; a reader creates and migrates nothing.
+        notify: receives the path of the backup copy, when the database was migrated or relocated.
 
     Raises:
-        NothingThere: when there is no such store or experiment and ``create`` is false.
-        Unavailable: when it does not answer.
-        ConfigError: when it cannot be used.
+        StoreNotFound: when there is no such store or experiment and ``create`` is false.
+        StoreUnavailable: when the store does not respond.
+        ConfigError: when the store cannot be used.
     """
     check_database(tracking, create=create)
     path = sqlite_path(tracking.uri)
@@ -78,14 +78,14 @@ def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str
             client = MlflowClient(tracking.uri)
             with short_timeout():
                 return Store(client, _experiment(client, tracking.experiment, None, create), tracking)
-        # MLflow makes a database's tables at first use, and two processes that do so at once break it for good.
+        # MLflow creates the tables at first use; two processes that do so at once corrupt the database for good.
         with FileLock(f"{path}.lock") if create else nullcontext():
             if create:
                 _prepare_database(path, tracking, notify)
             _check_tables(path)
             _update_statistics(path)
-            client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow keeps one store a URI in a process
-            # Beside the database, wherever the program runs.
+            client = MlflowClient(sqlite_uri(path))  # absolute, because MLflow caches one store per URI in a process
+            # Beside the database, whatever the working directory is.
             artifacts = artifact_locations.artifact_location(path, tracking.experiment)
             experiment = _experiment(client, tracking.experiment, artifacts, create)
             if create:
@@ -96,7 +96,7 @@ def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str
 
 
 def _prepare_database(path: Path, tracking: Tracking, notify: Callable[[str], None]) -> None:
-    """Makes the database of a store that is to be written, or changes it as a person has asked."""
+    """Creates the database of a store for a writer, or migrates and relocates it if the configuration asks for that."""
     schema = database.read_schema(path)
     if schema is None:
         make_database(path)
@@ -111,8 +111,8 @@ def _prepare_database(path: Path, tracking: Tracking, notify: Callable[[str], No
 
 
 def _check_tables(path: Path) -> None:
-    """Raises ConfigError for a database that lacks tables, which MLflow would make."""
-    import mlflow.store.db.utils  # noqa: F401 - it knows all tables; takes half a second, which a server needs not
+    """Raises ConfigError for a database that lacks some of MLflow's tables; MLflow would silently create them."""
+    import mlflow.store.db.utils  # noqa: F401 - registers all tables; here, as its half second is useless for servers
     from mlflow.store.db.base_sql_model import Base
 
     schema = database.read_schema(path)
@@ -122,12 +122,12 @@ def _check_tables(path: Path) -> None:
 
 
 def _check_server_database(uri: str, create: bool) -> None:
-    """As ``check_database``, of a database on a server, which MLflow would ask for minutes where it is not there.
+    """Like ``check_database``, for a database on a server; if the server is down, MLflow would retry for minutes.
 
     Raises:
-        NothingThere: when nobody has made a store in it, and ``create`` is false.
-        ConfigError: when it is of another MLflow, or there is no driver for it.
-        STORE_ERRORS: when it does not answer.
+        StoreNotFound: when the database holds no store and ``create`` is false.
+        ConfigError: when another MLflow made its schema, or its driver is not installed.
+        STORE_ERRORS: when it does not respond.
     """
     try:
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
@@ -148,7 +148,7 @@ def _check_server_database(uri: str, create: bool) -> None:
 
 
 def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
-    """Raises ConfigError where the artifacts of an experiment cannot go where its store remembers to put them."""
+    """Raises ConfigError if an experiment's artifacts cannot be written to the location that the store has recorded."""
     location = experiment.artifact_location
     said = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
     elsewhere = artifact_locations.is_moved(path, location)
@@ -156,7 +156,7 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
         raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
     try:
         artifact_locations.check_writable(location)
-        if elsewhere:  # with its first run: from then on it would look as if the store was moved
+        if elsewhere:  # before the first run: after it, a missing folder would mean that the store was moved
             artifact_locations.make_folder(location)
     except OSError as error:
         in_its_place = artifact_locations.local_path(location) == artifact_locations.local_path(
@@ -167,10 +167,10 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
 
 
 def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> Store:
-    """Opens a store that the sweep has opened, and waits up to ten minutes for it if it does not answer.
+    """Opens a store that the sweep has opened before, and retries for ten minutes if it does not respond.
 
     Raises:
-        ConfigError: when it does not come back, or cannot be used any more.
+        ConfigError: when the store still does not respond then, or can no longer be used.
     """
     for pause in backoff():
         try:
@@ -183,24 +183,24 @@ def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> 
 
 
 def _update_statistics(path: Path) -> None:
-    """Has SQLite note how large the store's tables are, as it advises every program to do now and then.
+    """Has SQLite update its statistics of the store's tables, as SQLite advises every program to do regularly.
 
-    Without that it takes the wrong index, and looks through the metrics of all runs to find those of one. It costs
-    milliseconds, and nothing while little has changed; where it may not write, it stays slow.
+    Without them SQLite chooses the wrong index, and scans the metrics of all runs to find one run's. The update takes
+    milliseconds, and no time while little has changed; if the database is read-only, queries stay slow.
     """
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.1)) as connection:
         connection.execute(f"PRAGMA analysis_limit = {_ROWS_LOOKED_AT}")
-        # It looks at the tables only that were asked for something.
+        # PRAGMA optimize considers only tables that this connection has queried.
         connection.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
         connection.execute("PRAGMA optimize")
 
 
 def make_database(path: Path) -> None:
-    """Makes an empty store, whole or not at all: MLflow never mends one that a killed process has left half made."""
+    """Creates an empty store atomically: MLflow never repairs a database that a killed process left incomplete."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     ours = f"{glob.escape(path.name)}*"
-    for killed in path.parent.glob(f"unfinished.*.{ours}"):  # while it made one; nobody else does, under the lock
+    for killed in path.parent.glob(f"unfinished.*.{ours}"):  # by killed processes: this one holds the lock
         killed.unlink()
     with atomic_write(path) as unfinished:
         try:
@@ -216,11 +216,11 @@ def _experiment(client: MlflowClient, name: str, artifact_location: str | None, 
         raise StoreNotFound(f"tracking.experiment={name}: no such experiment in this store")
     if found is None:
         try:
-            # The UI would otherwise open it as an experiment with language models.
+            # Without this tag, MLflow's page would show it as an experiment with language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return client.get_experiment(client.create_experiment(name, artifact_location, tags=kind))
         except MlflowException:
-            # On a server another process can have made it since; if not, the error stands.
+            # On a server, another process can have created it in the meantime; if not, the error stands.
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise

@@ -1,7 +1,7 @@
-"""The database file of a store, looked at before MLflow opens it: MLflow makes and migrates tables in what it opens.
+"""Checks the database file of a store before MLflow opens it, because opening creates and migrates tables.
 
-Knows how the file is named in a URI, whose it is and of which schema; copies it and, where that is asked for, migrates
-it. Never imports MLflow, which takes seconds that a refusal must not cost.
+Parses the URI of the file, tells whether MLflow made it and with which schema, copies it and, on request, migrates it.
+Never imports MLflow, which takes seconds: a configuration error must be reported at once.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from seqadd.system.files import atomic_write
 
 _SCHEME = re.compile(r"sqlite(\+pysqlite)?:///?")
 _HEADER = b"SQLite format 3\0"
-_WRITE_AHEAD = 2  # the byte after the header and the page size, of a database that keeps its latest changes in a log
-_SECONDS_FOR_A_LOCK = 20  # as MLflow waits
+_WRITE_AHEAD = 2  # the byte after the header and the page size, if the database uses a write-ahead log
+_SECONDS_FOR_A_LOCK = 20  # MLflow's own timeout
 
-# Tables that every MLflow since 1.0 has. Of its other tables the schema's revision tells.
+# Tables that every MLflow since 1.0 has. The schema's revision implies the other tables.
 _OF_MLFLOW = {"experiments", "runs", "metrics", "params", "tags"}
 _MOST_NAMED = 4
 
-# Bytes of a database's path that leave room for what SQLite, the lock and an unfinished file add to it: SQLite opens no
-# path of more than 512, and a name has 255 at most.
+# Bytes of a database's path and file name. SQLite opens no path over 512 bytes, and a file name has at most 255; the
+# difference is room for what SQLite, the lock and an unfinished file append.
 _LONGEST_PATH, _LONGEST_NAME = 480, 240
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The database file of a SQLite URI, absolute, as SQLAlchemy reads it; None for other URIs."""
+    """Returns the absolute path of a SQLite URI's database file, as SQLAlchemy reads it; None for other URIs."""
     if not _SCHEME.match(uri):
         return None
     return Path(unquote(_SCHEME.sub("", uri, count=1).partition("?")[0])).absolute()
 
 
 def sqlite_uri(path: Path) -> str:
-    """The URI of a database file that SQLAlchemy and MLflow read as this path, whatever its folders are called."""
+    """Returns the URI that SQLAlchemy and MLflow both read as this path, whatever characters its folders have."""
     quoted = re.sub(r"[%?#\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", str(path))
-    # Of a plain sqlite:/// MLflow makes the parent folders, and takes the quoted name for that of the folder.
+    # For a plain sqlite:/// MLflow creates the parent folders, and would create them under their quoted names.
     return f"sqlite{'+pysqlite' if quoted != str(path) else ''}:///{quoted}"
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What is in a database.
+    """The tables of a database, and the revision of MLflow's schema.
 
     Attributes:
         tables: their names.
-        revisions: of MLflow's schema, as its migrations have noted it; empty where none has.
+        revisions: of MLflow's schema, as its migrations have recorded them; empty if none has run.
     """
 
     tables: frozenset[str]
@@ -73,12 +73,12 @@ class Schema:
 
     @property
     def is_current(self) -> bool:
-        """Whether its schema is that of the MLflow that is installed."""
+        """Whether its schema is the installed MLflow's."""
         return self.revisions == _migrations().heads
 
     @property
     def is_older(self) -> bool:
-        """Whether the MLflow that is installed knows its schema, and how to migrate it to its own."""
+        """Whether the installed MLflow knows its schema and can migrate it to its own."""
         return not self.is_current and self.revisions <= _migrations().known
 
     def __str__(self) -> str:
@@ -93,9 +93,9 @@ class _Migrations:
 
 @functools.cache
 def _migrations() -> _Migrations:
-    """The revisions of the schema that the installed MLflow can migrate, from the files that do it.
+    """Returns the schema revisions that the installed MLflow can migrate, read from its migration files as text.
 
-    Alembic would import all of them, and MLflow and SQLAlchemy with them.
+    Alembic would import all these files, and with them MLflow and SQLAlchemy.
     """
     mlflow = importlib.util.find_spec("mlflow")
     assert mlflow is not None
@@ -109,23 +109,23 @@ def _migrations() -> _Migrations:
 
 
 def read_schema(path: Path) -> Schema | None:
-    """What is in a database file, which stays as it is; None where there is no file, or nothing is in it.
+    """Reads the schema of a database file without changing it; None if the file does not exist or is empty.
 
     Raises:
-        ConfigError: for what is no SQLite database, or cannot be read.
+        ConfigError: when the file is no SQLite database, or cannot be read.
     """
     header = _read_header(path)
     if not header:
         return None
     if not header.startswith(_HEADER):
         raise ConfigError(f"{path} is no SQLite database")
-    # Without a log that is to be read, SQLite would make one.
+    # If there is no log to read, SQLite would create one.
     as_it_is = header[-2] == _WRITE_AHEAD and not Path(f"{path}-wal").exists()
     try:
         return _read_schema(path, as_it_is=as_it_is)
     except sqlite3.Error as error:
         if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            # The process that wrote it was killed, and the next to write has to undo what it had begun.
+            # A process was killed while it wrote; the next writer has to roll its transaction back.
             return _read_schema(path, as_it_is=True)
         if error.sqlite_errorname.startswith("SQLITE_BUSY"):
             raise StoreUnavailable(
@@ -135,7 +135,7 @@ def read_schema(path: Path) -> Schema | None:
 
 
 def _read_header(path: Path) -> bytes:
-    """The first bytes of a database file; empty where there is no file, or nothing is in it."""
+    """Returns the first bytes of a database file; empty if the file does not exist or is empty."""
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
@@ -162,19 +162,19 @@ def _read_schema(path: Path, *, as_it_is: bool) -> Schema | None:
 
 
 def check_database(tracking: Tracking, *, create: bool = True) -> None:
-    """Looks whether a store can be opened, and changes nothing. Of a server it knows only when it is asked.
+    """Checks that a store in a SQLite file can be opened, and changes nothing; a server's URI is not contacted.
 
     Args:
         tracking: names the store.
-        create: whether it is to be written, or made if it is not there; a reader does neither.
+        create: whether the caller writes to the store, or creates it if it is missing; a reader does neither.
 
     Raises:
-        NothingThere: when there is no store and ``create`` is false.
+        StoreNotFound: when there is no store and ``create`` is false.
         ConfigError: when it cannot be opened.
     """
     said = f"tracking.uri={redact_credentials(tracking.uri)}"
     path = sqlite_path(tracking.uri)
-    # Compared with True, because a key that was not given is a word.
+    # Compared with True, because a missing key is a string (``MISSING``), which would count as true.
     for key, asked in (("relocate", tracking.relocate is True), ("migrate", tracking.migrate is True)):
         if asked and path is None:
             raise ConfigError(f"tracking.{key}=true: is for a store in a SQLite file; {said} is another")
@@ -220,24 +220,24 @@ def _check_file(path: Path, tracking: Tracking, *, create: bool) -> None:
         raise StoreNotFound(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
     if schema is not None:
         check_schema(str(path), sqlite_uri(path), schema, create=create, migrate=tracking.migrate is True)
-    # SQLite keeps what it needs to undo a change beside the file.
+    # SQLite writes its rollback journal beside the file, so the folder must be writable too.
     for each in (path, path.parent) if create else ():
         if each.exists() and not os.access(each, os.W_OK):
             raise ConfigError(f"{path} cannot be written: {each} may only be read")
 
 
 def check_schema(name: str, uri: str, schema: Schema, *, create: bool, migrate: bool) -> None:
-    """Looks whether the installed MLflow can use a database without changing its tables.
+    """Checks that the installed MLflow can use a database without changing its tables.
 
     Args:
         name: of the database.
         uri: of the database, as it is written on a command line.
-        schema: what is in it.
-        create: whether it is to be written.
+        schema: of the database.
+        create: whether the caller writes.
         migrate: whether a writer may migrate it.
 
     Raises:
-        ConfigError: when it is not MLflow's, or another MLflow's.
+        ConfigError: when MLflow did not make it, or its schema is another MLflow version's.
     """
     if not schema.is_mlflows:
         names = sorted(schema.tables)
@@ -257,7 +257,7 @@ def check_schema(name: str, uri: str, schema: Schema, *, create: bool, migrate: 
 
 
 def copy_beside(path: Path, why: str) -> Path:
-    """Copies a database, whole, to a name of its own: ``mlflow.db.before-migrate``; returns where.
+    """Copies a database atomically to an unused name such as ``mlflow.db.before-migrate``; returns the copy's path.
 
     Raises:
         CannotWrite: when there is no room for it.
@@ -273,7 +273,7 @@ def copy_beside(path: Path, why: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """By SQLite itself, which takes what waits in a log too and writes a target in one transaction."""
+    """Copies by SQLite's backup, which includes a write-ahead log and writes the target in one transaction."""
     try:
         with (
             closing(sqlite3.connect(source, timeout=_SECONDS_FOR_A_LOCK)) as from_,
@@ -285,18 +285,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def migrate(path: Path) -> Path:
-    """Migrates a database of an older MLflow to the schema of the installed one; returns where its copy lies.
+    """Migrates a database of an older MLflow to the installed MLflow's schema; returns the path of the backup copy.
 
-    A copy is migrated, and takes the place of what was there in one transaction: killed in the middle, it is as before.
+    It migrates a copy, and writes the copy over the database in one transaction: a kill in between changes nothing.
 
     Raises:
-        ConfigError: when MLflow cannot.
+        ConfigError: when MLflow cannot migrate it.
         CannotWrite: when there is no room.
     """
     copy = copy_beside(path, "migrate")
     unfinished = path.with_name(f"unfinished.migrated.{path.name}")
     try:
-        unfinished.unlink(missing_ok=True)  # of a process that was killed
+        unfinished.unlink(missing_ok=True)  # left by a killed process
         _copy(copy, unfinished)
         upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", sqlite_uri(unfinished)]
         done = subprocess.run(upgrade, capture_output=True, text=True)

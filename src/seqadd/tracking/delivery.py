@@ -1,4 +1,4 @@
-"""Delivers to the store what lies on disk: at a run's end, or when its process is gone."""
+"""Delivers pending updates from disk to the store: at a run's end, or when its process is gone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from seqadd.training.checkpoint import Checkpoint
 
 
 def reconcile(store: Store) -> None:
-    """Tells the store what it does not know of runs whose processes are gone, killed ones included.
+    """Delivers the pending updates of all orphaned runs: runs whose processes are gone, killed ones included.
 
-    Does what can be done now: what has to wait goes on waiting.
+    If the store raises an error for a run, that run's updates stay on disk for the next attempt.
     """
     for run_dir in run_directories(store.run_directories):
         with suppress(*STORE_ERRORS), run_dir.try_lock() as free:
@@ -28,9 +28,9 @@ def reconcile(store: Store) -> None:
 
 @defer_signals()
 def deliver(store: Store, run_dir: RunDirectory) -> None:
-    """Tells the store what waits in a run directory that this process has locked.
+    """Delivers the pending updates of a run directory that this process has locked.
 
-    A run without an ending has lost its process: it is KILLED, with the epochs of its last checkpoint.
+    If the run has no ending, its process was killed: the run ends as KILLED, with the epochs of its last checkpoint.
     """
     about = run_dir.about()
     if about is None:
@@ -40,7 +40,7 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
         return
     ending = run_dir.ending()
     run = begun_run(store, run_dir)
-    if run is None:  # never begun, or deleted by somebody; a checkpoint is still good
+    if run is None:  # never begun, or deleted from the store; a checkpoint can still be used
         run_dir.mark_delivered()
         if not run_dir.has_checkpoint():
             run_dir.discard()
@@ -55,9 +55,9 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
         store.client.set_terminated(run_id, ending.status, end_time)
         run_dir.discard()
         return
-    store.client.set_terminated(run_id, ending.status, end_time)  # before what may not have room
+    store.client.set_terminated(run_id, ending.status, end_time)  # first, because a full disk may refuse the artifacts
     _deliver_content(store, run_id, run_dir, ending)
-    if PRUNED in ending.tags:  # nobody goes on with it
+    if PRUNED in ending.tags:  # a pruned run is never resumed
         run_dir.discard()
     else:
         run_dir.mark_delivered()
@@ -72,7 +72,7 @@ def _ending_of_lost_process(run_dir: RunDirectory) -> PendingResult:
 
 
 def _deliver_content(store: Store, run_id: str, run_dir: RunDirectory, ending: PendingResult) -> None:
-    """Tells the store all but a run's status: the epochs that it does not have, data set, artifacts and tags."""
+    """Delivers everything but a run's status: the epochs that the store lacks, data set, artifacts and tags."""
     known = store.last_epoch(run_id)
     times = ending.times or [ending.end_time] * len(ending.history)
     rows = zip(ending.history, times, strict=True)
@@ -86,30 +86,30 @@ def _deliver_content(store: Store, run_id: str, run_dir: RunDirectory, ending: P
 
 
 def reopen(store: Store, run_dir: RunDirectory, run: RunRecord) -> None:
-    """Has a run directory continue a run that is over, as if it had been begun there."""
+    """Makes a run directory continue a run that has ended, as if it had begun there; keeps the checkpoints."""
     about = RunInfo(store.name, store.experiment, run.tags[MLFLOW_RUN_NAME], run.tags[RECORDER])
     run_dir.begin(about, keep_checkpoints=True)
 
 
 def begun_run(store: Store, run_dir: RunDirectory) -> Run | None:
-    """The run that was begun in a run_dir, as the store has it; None if it was not, or was deleted."""
+    """Returns the store's record of the run that began in ``run_dir``; None if none began, or it was deleted."""
     about = run_dir.about()
     if about is None:
         return None
-    # Of whatever experiment: who comes next to this store need not have the same one in mind.
+    # The run's own experiment: the process that delivers may be configured with another one.
     experiment = store.client.get_experiment_by_name(about.experiment)
     wanted = f"tags.{RECORDER} = '{about.recorder}'"
     found = store.search(wanted, experiment.experiment_id) if experiment is not None else []
-    for late in found[:-1]:  # the server has made it when nobody waited for it any more, and another was made
+    for late in found[:-1]:  # the server created this run after the request's timeout, and a retry created another
         if late.info.status == "RUNNING":
             store.client.set_terminated(late.info.run_id, "KILLED")
     return found[-1] if found else None
 
 
 def can_go_on(store: Store, run_dir: RunDirectory, checkpoint: Checkpoint | None) -> bool:
-    """Whether the run that was begun in a run directory goes on as the same run.
+    """Returns whether a training may continue the record of the run that began in a run directory.
 
-    That is so when it goes on from its checkpoint, or has no epoch yet that another beginning could contradict.
+    It may if it resumes from its checkpoint, or if the record has no epoch yet that a fresh start could contradict.
     """
     if checkpoint is not None:
         return True
@@ -117,10 +117,10 @@ def can_go_on(store: Store, run_dir: RunDirectory, checkpoint: Checkpoint | None
     return begun is not None and store.last_epoch(begun.info.run_id) == 0
 
 
-# Time since the program began comes from a clock that nobody sets: no epoch may seem to end before it began.
+# The elapsed time comes from the monotonic clock, which is never set back: no epoch may seem to end before it began.
 _BEGAN = time.time() - time.monotonic()
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Returns the current time in milliseconds since 1970."""
     return int(1000 * (_BEGAN + time.monotonic()))

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: code, versions, machine, user, as tags."""
+"""Tags that record a run's provenance: code, versions, machine, user."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from seqadd.system import numeric_flags
 from seqadd.system.hardware import instructions, processor_name, processors
 from seqadd.training.fingerprint import code_digest
 
-# What names another repository than the one around a folder, as a hook of git's does for the commands that it starts.
+# Variables that point git to another repository than the one around a folder; git sets them for its hooks.
 _OF_ANOTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"}
 
 
 @functools.cache
 def code_version() -> tuple[str, str]:
-    """Commit of the code that runs, and whether it differs from it ("true", "false"); "unknown" outside a clone."""
+    """Returns the code's commit, and whether it was changed since ("true", "false"); "unknown" outside a clone."""
     here = Path(__file__).resolve()
     clone = here.parents[3]
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
@@ -35,12 +35,12 @@ def code_version() -> tuple[str, str]:
         return done.stdout.strip()
 
     try:
-        # An installed package may lie inside somebody else's repository, also just where a clone has it.
+        # An installed package may lie inside another project's repository, even at the path that a clone has.
         top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
         if Path(top).resolve() != clone:
             return "unknown", "unknown"
         git("ls-files", "--error-unmatch", f":/{here.relative_to(clone).as_posix()}")
-        # Results that are written while others are being trained do not make another code of it.
+        # Only these paths decide numbers: results written by other runs in the meantime are no change of the code.
         changed = git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml")
         return commit, str(bool(changed)).lower()
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -48,7 +48,7 @@ def code_version() -> tuple[str, str]:
 
 
 def origin(tags: Mapping[str, str]) -> str:
-    """Which code made a record, in words: its commit, or version and digest where none is known.
+    """Describes the code that made a record: its commit, or version and digest if the commit is unknown.
 
     Example:
         >>> origin({"git_commit": "4265967abcdef0123", "git_dirty": "true"})
@@ -64,7 +64,7 @@ def origin(tags: Mapping[str, str]) -> str:
 
 
 def run_tags(config: Config) -> dict[str, str]:
-    """What a run's record says beside its parameters: identity, code, versions, machine."""
+    """Returns the tags of a run's record: identity, code, versions, machine."""
     return {
         "config_hash": config.config_hash(),
         "condition_hash": config.condition_hash(),
@@ -82,8 +82,8 @@ def run_tags(config: Config) -> dict[str, str]:
 
 
 def _slurm_tags() -> dict[str, str]:
-    """Which job of Slurm's this process belongs to, and where its log is; empty for none."""
-    if "SUBMITIT_FOLDER" not in os.environ:  # which submitit sets in the jobs that it has submitted
+    """Returns tags with this process's Slurm job, log file and node; empty outside a Slurm job."""
+    if "SUBMITIT_FOLDER" not in os.environ:  # submitit sets it in the jobs that it submits
         return {}
     import submitit
 
@@ -92,27 +92,27 @@ def _slurm_tags() -> dict[str, str]:
 
 
 def code_tags() -> dict[str, str]:
-    """What any record says of the code that made it, MLflow's own tag included."""
+    """Returns the tags about the code that every record has, MLflow's own tag included."""
     commit, dirty = code_version()
     return {
         "git_commit": commit,
         "git_dirty": dirty,
         MLFLOW_GIT_COMMIT: commit,
-        # Outside a clone these two stand in for the commit.
+        # Outside a clone, these two replace the commit.
         "seqadd": seqadd.__version__,
         "code": code_digest(),
     }
 
 
 def user_name() -> str:
-    """Who records runs here: $USER, else the name that the system knows, else the number that it has for whom."""
+    """Returns the user who records runs: $USER, else the system's user name, else the user's number."""
     try:
         return os.environ.get("USER") or getpass.getuser()
-    except (KeyError, OSError, ImportError):  # as in containers whose user has no name
+    except (KeyError, OSError, ImportError):  # for example in containers whose user has no name
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
-#: The tag with the flags that a run was made with; without it, it was made without any.
+#: The tag with a run's numeric flags; a run without flags has no such tag.
 FLAGS = "flags"
-# As in mlflow.utils.mlflow_tags, which takes seconds to import.
+# A copy of the constant in mlflow.utils.mlflow_tags, which takes seconds to import.
 MLFLOW_GIT_COMMIT = "mlflow.source.git.commit"

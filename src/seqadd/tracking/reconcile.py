@@ -1,8 +1,8 @@
-"""Tells a store what became of a run whose process had to be ended: started by that process, beside it.
+"""A program that reconciles a store after a run's forced exit; the run's process starts it just before it ends.
 
-A process that computes can only write down how its run ended, see ``exits``; this one, which computes nothing, waits
-until it is gone and does what the next command would do. It takes the run's lock first, so a command that has gone on
-with the run already is not disturbed.
+While TensorFlow computes, the run's process can only write its run's ending to disk, see ``system.signals``. This
+program waits until that process is gone, then reconciles the store as the next command would. It takes the run's lock
+first, so it does not disturb a command that has already resumed the run.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from urllib.parse import quote
 from seqadd.config.schema import Tracking
 from seqadd.tracking.run_directory import RECONCILE_VARIABLE, RECORDER, RunDirectory
 
-# A store that does not answer until then hears of it by the next command.
+# If the store does not respond within this time, the next command delivers the updates.
 _SECONDS_IN_ALL = 120
-# The system closes the files of a process one after another: its lock may be free a moment after its pipe has ended.
+# The system closes a process's files one after another: its lock may become free a moment after its pipe has closed.
 _SECONDS_UNTIL_THE_LOCK_IS_FREE = 0.5
 
 
 def main() -> None:
-    """What ``signals.spawn_detached`` has a process do."""
-    signal.alarm(_SECONDS_IN_ALL)  # which ends it
+    """Reconciles the store named in the environment; ``signals.spawn_detached`` calls this in a new process."""
+    signal.alarm(_SECONDS_IN_ALL)  # ends this process
     asked = json.loads(os.environ[RECONCILE_VARIABLE])
-    sys.stdin.buffer.read()  # until that process is gone
+    sys.stdin.buffer.read()  # blocks until the run's process is gone
     run = Path(asked["run"])
     if asked["database"] is not None:
-        with suppress(sqlite3.Error):  # then MLflow may do better
+        with suppress(sqlite3.Error):  # reconcile below tries again, through MLflow
             _set_status(Path(asked["database"]), RunDirectory(run.parent, run.name))
 
     from seqadd.tracking import delivery
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _set_status(database: Path, run_dir: RunDirectory) -> None:
-    """Sets the status of a run that is over without MLflow, whose import takes 15 seconds on a busy machine."""
+    """Sets the status of an ended run by SQL, because importing MLflow takes 15 seconds on a busy machine."""
     for pause in (0.0, _SECONDS_UNTIL_THE_LOCK_IS_FREE):
         time.sleep(pause)
         with run_dir.try_lock() as free:

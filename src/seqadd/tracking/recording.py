@@ -48,7 +48,7 @@ from seqadd.tracking.store import Store
 from seqadd.training.checkpoint import Start
 from seqadd.training.session import Listener, TrainingSession
 
-_LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters that MLflow's tables have room for
+_LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters; the limits of MLflow's tables
 _SECONDS_BETWEEN_REQUESTS = 1.0
 
 
@@ -62,7 +62,7 @@ def record_training(
     trial_tags: Mapping[str, str],
     notify: Callable[[str], None],
 ) -> Iterator[RunRecorder]:
-    """The record of one training: parameters, tags, data set and the epochs that are behind it; see ``record``."""
+    """A context manager that records one training: parameters, tags, data set and earlier epochs; see ``record``."""
     digest = start.fingerprint["data"]
     with record(
         store,
@@ -93,26 +93,26 @@ def record(
     go_on: bool = False,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[RunRecorder]:
-    """A run that is open inside the ``with`` and ends with a status that is true.
+    """A context manager that keeps a run open inside the ``with`` and ends it with the correct status.
 
     FINISHED after the last line, FAILED (traceback as the artifact ``traceback.txt``) after an exception, KILLED
-    after Ctrl-C or SIGTERM and where a search gives it up. While the store does not answer, what it should be told
-    waits.
+    after Ctrl-C or SIGTERM and when a pruner stops the run's trial. While the store does not respond, updates are
+    queued.
 
     Args:
-        run_dir: locked by this process; keeps what is not delivered yet.
-        name: what a person calls the run.
+        run_dir: locked by this process; holds the updates that are not delivered yet.
+        name: the run's display name.
         params: its parameters.
         tags: its tags.
-        texts: artifacts that are known already. The store gets them now, so that a run whose artifacts can go
-            nowhere is refused, and not found out when it is trained.
-        parent_run_id: the sweep that it belongs to.
-        go_on: whether the run that ``run_dir`` has begun is opened again, if the store still has it.
-        notify: is told when the store does not answer, and when it does again.
+        texts: first artifacts, delivered at once: a store that takes no artifacts then refuses the run before it is
+            trained, not after.
+        parent_run_id: the parent run of its sweep.
+        go_on: whether to reopen the run that began in ``run_dir``, if the store still has it.
+        notify: receives a message when the store stops responding, and when it responds again.
 
     Raises:
-        ConfigError: when the store does not let a run begin; a job of a sweep waits ten minutes for it before.
-        DeliveryPending: when all inside the ``with`` went well, and the store cannot be told so.
+        ConfigError: when the store refuses to begin a run; a job of a sweep retries for ten minutes first.
+        DeliveryPending: when the code inside the ``with`` succeeded, but not all updates could be delivered.
     """
     name = _shorten(name, _LONGEST_NAME)
     all_tags = {
@@ -140,7 +140,7 @@ def record(
             yield run
         with defer_signals():
             run.end("FINISHED")
-    except DeliveryPending:  # the jobs of a sweep are trained, all of them
+    except DeliveryPending:  # from a sweep: all its jobs are trained, some are not yet delivered
         if run is not None:
             with defer_signals(), suppress(*STORE_ERRORS):
                 run.end("FINISHED")
@@ -149,8 +149,8 @@ def record(
     except BaseException as error:
         if run is not None:
             killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
-            with defer_signals(), suppress(*STORE_ERRORS):  # nothing may hide the error that is on its way
-                explained = killed or isinstance(error, ConfigError)  # which says all there is to say
+            with defer_signals(), suppress(*STORE_ERRORS):  # an error of the store must not hide this one
+                explained = killed or isinstance(error, ConfigError)  # no traceback needed: its message says it all
                 run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
                 deliver(store, run_dir)
         raise
@@ -166,7 +166,7 @@ def record(
 def _begin(
     store: Store, run_dir: RunDirectory, name: str, tags: dict[str, str], *, go_on: bool
 ) -> Callable[[], MlflowRunInfo]:
-    """A function that makes a run's record, or finds the one that ``run_dir`` has begun; may be called again."""
+    """Returns a function that creates a run's record, or finds the one begun in ``run_dir``; safe to retry."""
     may_be_there = go_on
 
     def begin() -> MlflowRunInfo:
@@ -177,7 +177,7 @@ def _begin(
                 about = RunInfo(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
                 run_dir.begin(about, keep_checkpoints=go_on)
                 tags[RECORDER] = about.recorder
-            may_be_there = True  # where the server makes it, and its answer comes too late
+            may_be_there = True  # where the server creates the run, but responds after the timeout
             begun = store.client.create_run(store.experiment_id, start_time=now_ms(), tags=tags, run_name=name)
         return begun.info
 
@@ -185,7 +185,7 @@ def _begin(
 
 
 def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
-    """Says what a run is: all of it again for one that goes on, whose process may not have come to this."""
+    """Records a run's parameters and tags; again for a resumed run, whose first process may have died before this."""
     store.client.update_run(run_id, status="RUNNING")
     store.client.log_batch(
         run_id,
@@ -205,7 +205,7 @@ def _log_first_artifacts(
     """Records the first artifacts of a run.
 
     Raises:
-        ConfigError: when they cannot be recorded; then nothing waits to be recorded later.
+        ConfigError: when they cannot be recorded; none of them stays queued.
     """
     for name, text in texts.items():
         write_file(run_dir.artifact(name), text)
@@ -219,7 +219,7 @@ def _log_first_artifacts(
 
 
 class RunRecorder(Listener):
-    """The record of a run that is under way; as a listener of a training it records each epoch."""
+    """Records a run that is in progress; as a listener of a training it records each epoch."""
 
     def __init__(self, store: Store, info: MlflowRunInfo, run_dir: RunDirectory, notify: Callable[[str], None]) -> None:
         self.run_id = str(info.run_id)
@@ -231,13 +231,13 @@ class RunRecorder(Listener):
         self._dataset: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._waiting: list[tuple[dict[str, float], int]] = []
-        self._known: int | None = None  # the last epoch that the store has; None where it must be asked
+        self._known: int | None = None  # the last epoch that the store has; None if it must be queried
         self._next_request = 0.0
-        self._pause = 0.0  # before the next attempt; above 0 while the store does not answer
+        self._pause = 0.0  # seconds before the next attempt; above 0 while the store does not respond
 
     @property
     def epochs(self) -> int:
-        """How many it has been given."""
+        """How many epochs were logged so far."""
         return len(self._history)
 
     def log_history(self, history: list[dict[str, float]]) -> None:
@@ -249,7 +249,7 @@ class RunRecorder(Listener):
         self._tell_epochs()
 
     def log_epoch(self, row: dict[str, float]) -> None:
-        """Records the metrics of an epoch, with its ``epoch``, from 1; the store gets them within a second or two."""
+        """Records the metrics of an epoch, with its ``epoch``, from 1; delivered within a second or two."""
         self.log_history([row])
 
     def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
@@ -268,7 +268,7 @@ class RunRecorder(Listener):
                     self._known = self._store.last_epoch(self.run_id)
                 self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
         except STORE_ERRORS as error:
-            self._known = None  # it may have got them all the same
+            self._known = None  # the store may have received them despite the error
             if not self._pause:
                 how = "takes nothing" if is_refusal(error) else "does not answer"
                 self._notify(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
@@ -283,12 +283,12 @@ class RunRecorder(Listener):
         self._next_request = time.monotonic() + _SECONDS_BETWEEN_REQUESTS
 
     def tag(self, name: str, value: str) -> None:
-        """Records a tag, at the run's end."""
+        """Sets a tag, which is delivered at the run's end."""
         self._tags[name] = value
 
     @defer_signals()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
-        """Records the data set as an input of the run; at its end if the store does not answer now."""
+        """Records the data set as an input of the run; at the run's end if the store does not respond now."""
         self._dataset = {
             "name": f"{config.task.digits}-digit sums",
             "digest": digest,
@@ -300,12 +300,12 @@ class RunRecorder(Listener):
             self._store.log_dataset(self.run_id, self._dataset)
 
     def artifact(self, name: str) -> Path:
-        """Where to write the artifact ``name``, which the store gets at the run's end."""
+        """Returns the path to write the artifact ``name`` to; it is delivered at the run's end."""
         return self._run_dir.artifact(name)
 
     @defer_signals()
     def show_image(self, path: Path, name: str, epoch: int) -> None:
-        """Shows a picture on MLflow's page now, as a step of the images ``name``; not while the store is away."""
+        """Shows a picture on MLflow's page now, as a step of the images ``name``; skipped while the store is down."""
         from PIL import Image
 
         if self._pause:
@@ -314,18 +314,18 @@ class RunRecorder(Listener):
             self._store.client.log_image(self.run_id, image, key=name, step=epoch, timestamp=now_ms())
 
     def log_text(self, text: str, name: str) -> None:
-        """Records a text as the artifact ``name``, at the run's end.
+        """Writes a text as the artifact ``name``, which is delivered at the run's end.
 
         Raises:
-            CannotWrite: when it cannot be kept until then.
+            CannotWrite: when it cannot be written to disk.
         """
         write_file(self._run_dir.artifact(name), text)
 
     def end(self, status: str, traceback_text: str | None = None) -> None:
-        """Writes down how the run ended. From now on whoever comes next can tell the store.
+        """Writes the run's ending to disk. From now on any process can deliver it.
 
         Raises:
-            CannotWrite: when it cannot be written down; the store is told that the run failed, or was killed.
+            CannotWrite: when it cannot be written; the run is then set to FAILED, or KILLED, in the store directly.
         """
         try:
             if traceback_text is not None:
@@ -337,14 +337,14 @@ class RunRecorder(Listener):
             raise
 
     def end_now(self) -> None:
-        """The last words of a process that is ended from outside: to the disk alone, for its main thread computes."""
+        """Writes a KILLED ending at a forced exit; to disk only, because the main thread is still computing."""
         self._run_dir.end(self._ending("KILLED"))
 
     def _ending(self, status: str) -> PendingResult:
-        n = min(len(self._history), len(self._times))  # another thread may ask in the middle of an epoch's record
+        n = min(len(self._history), len(self._times))  # another thread may call this while an epoch is being logged
         return PendingResult(status, now_ms(), self._history[:n], self._times[:n], dict(self._tags), self._dataset)
 
 
 def _shorten(text: str, n: int) -> str:
-    """A text of at most so many characters: a sweep can have a long one."""
+    """Shortens a text to at most ``n`` characters: names and parameters of sweeps can be long."""
     return text if len(text) <= n else f"{text[: n - 4]} ..."

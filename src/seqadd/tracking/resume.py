@@ -1,4 +1,4 @@
-"""Where a training begins: afresh, after an interruption, or at the end of a shorter run; or not at all."""
+"""Decides where a training starts: fresh, resumed, extending a shorter run, or not at all as it is finished."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Trial(Protocol):
-    """What a run that is a trial of a search tells its study."""
+    """The trial that a run belongs to, if a search started it."""
 
     metric: str
 
     def begin(self, run_id: str, values: Mapping[int, float]) -> None:
-        """Names the run, and the metric after each epoch so far."""
+        """Reports the run's ID, and the metric after each epoch so far."""
 
 
 def already_finished(run: RunRecord, config: Config) -> str:
-    """What to tell a person whose run is there."""
+    """Returns the message for a run that is already finished."""
     by_other_code = run.tags.get("code") not in equivalent_codes()
     other = f" by other code, commit {sanitize(origin(run.tags))}" if by_other_code else ""
     return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
@@ -47,7 +47,7 @@ def reuse(
     trial: Trial,
     notify: Callable[[str], None],
 ) -> str:
-    """Takes a finished run for this one; returns its id."""
+    """Reuses a finished run instead of training it again; returns its ID."""
     run_dir.discard()
     notify(already_finished(finished, config))
     trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
@@ -57,9 +57,9 @@ def reuse(
 def find_start(
     store: Store, run_dir: RunDirectory, config: Config, data: Dataset, notify: Callable[[str], None]
 ) -> Start:
-    """The farthest that this training has got before it was interrupted, or a finished one of fewer epochs.
+    """Finds the longest usable start: this run's latest checkpoint, or the end of a finished run with fewer epochs.
 
-    ``force`` asks for neither, but where Slurm has requeued the job that it was asked of, this resumes its own.
+    With ``force`` the training starts fresh; but a job that Slurm has requeued resumes its own checkpoint.
     """
     fingerprint = fingerprint_of(config, data.digest())
     if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:

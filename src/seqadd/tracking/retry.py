@@ -1,4 +1,4 @@
-"""Asking a store again: which errors may pass, how long to wait, what is said of them."""
+"""Retries requests to a store: which errors may be temporary, how long to wait, how errors are summarized."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from seqadd.config.messages import one_line
 from seqadd.errors import StoreMoved
 from seqadd.system.library_log import with_log_path
 
-# Seconds that a server may take to answer: many runs that begin or end at once can keep it busy for some. Fewer where
-# it has not shown yet that it is there, and while a training waits.
+# Timeout of a request, in seconds: a server can be busy when many runs begin or end at once. It is shorter when a
+# store is opened, because the server may be down, and while a training waits.
 _TIMEOUT, SECONDS_TO_ANSWER, _SECONDS_IN_A_HURRY = "MLFLOW_HTTP_REQUEST_TIMEOUT", "30", "8"
 os.environ.setdefault(_TIMEOUT, SECONDS_TO_ANSWER)
 MAX_SECONDS_BETWEEN_ATTEMPTS = 60.0
-_SECONDS_TO_COME_BACK = 600.0  # for a store that a job of a sweep cannot begin without
-# How often a store that does not answer at a run's beginning or end is asked again, and the seconds before each time.
+_SECONDS_TO_COME_BACK = 600.0  # how long a job of a sweep retries before it gives up
+# The retries at a run's beginning and end: one per number, and the seconds before each.
 SECONDS_BEFORE_ATTEMPTS = (2.0, 5.0)
 
-#: What a store may raise that is not there, does not answer or has no room; another time it may do better.
+#: Errors of a store that is down, does not respond or has no room; a retry may succeed.
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 
-# What a server answers that wants a password, or another one, and where this user may not do this.
+# A server's error codes for a missing or wrong password, and for a missing permission.
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 _T = TypeVar("_T")
 
 
-# What a folder of this machine answers, and will answer again.
+# Errors of a local folder that a retry does not change.
 _LOCAL_REFUSALS = (StoreMoved, PermissionError, FileNotFoundError, NotADirectoryError)
 
 
 @contextmanager
 def short_timeout() -> Iterator[None]:
-    """Inside the ``with`` a server has fewer seconds for an answer, unless a person has chosen how many."""
+    """Shortens the timeout of requests inside the ``with``, unless the user has set MLflow's timeout variable."""
     before = os.environ[_TIMEOUT]
     if before == SECONDS_TO_ANSWER:
         os.environ[_TIMEOUT] = _SECONDS_IN_A_HURRY
@@ -52,7 +52,7 @@ def short_timeout() -> Iterator[None]:
 
 
 def backoff() -> Iterator[float]:
-    """Seconds to wait before each further attempt, for ten minutes."""
+    """Yields the seconds to wait before each further attempt, for ten minutes."""
     began, pause = time.monotonic(), 1.0
     while time.monotonic() < began + _SECONDS_TO_COME_BACK:
         yield pause
@@ -60,7 +60,7 @@ def backoff() -> Iterator[float]:
 
 
 def retry(do: Callable[[], _T], pauses: Iterable[float], notify: Callable[[str], None] = lambda text: None) -> _T:
-    """Does it again after each of these pauses while the store does not answer; what it refuses is not tried again."""
+    """Calls ``do``, and again after each pause while it raises a store's error; a refusal is raised at once."""
     said = False
     for pause in pauses:
         try:
@@ -80,7 +80,7 @@ def is_refusal(error: Exception) -> bool:
 
 
 def summarize_error(error: Exception) -> str:
-    """What a store says is wrong; about servers it says a great deal, and little that helps."""
+    """Returns the cause of a store's error in one line of at most 200 characters; errors of servers are very long."""
     said = one_line(error).partition("; [SQL: ")[0]
     code = getattr(error, "error_code", None)
     if code == "UNAUTHENTICATED":
@@ -89,7 +89,7 @@ def summarize_error(error: Exception) -> str:
     if code == "PERMISSION_DENIED":
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
         return f"the server does not let {user} do this: ask for the permission EDIT, or choose another experiment"
-    if "too many 503 error responses" in said:  # and MLflow throws away which of these it is
+    if "too many 503 error responses" in said:  # MLflow discards the server's reason
         return "the server cannot use its database (503): that is gone, or full; the server's log says which"
-    cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', said)  # at the end, after the address and all of the query
+    cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', said)  # it comes last, after the address and the query
     return textwrap.shorten(cause[1] if cause else said, 200, placeholder=" ...")

@@ -1,13 +1,13 @@
-"""What runs keep on disk while they are not finished: a folder for each, and a lock that tells whether it is alive.
+"""The state that unfinished runs keep on disk: a folder for each run, and a lock that tells whether it is alive.
 
-A process that works on a run holds its lock; the system gives it back when the process ends, in whatever way. So a run
-whose lock can be had is nobody's, whatever the store says of it. Knows nothing of MLflow.
+A process that works on a run holds its lock; the system releases the lock when the process ends, even by a kill. So if
+the lock is free, no process owns the run, whatever status the store has. Does not import MLflow.
 
 In the folder of a run:
 
-- ``about.json``: which record in which store it belongs to.
-- ``checkpoint`` and the one before, ``checkpoint.before``.
-- ``ending.json`` and ``artifacts``: what the store is to be told at its end, until it has been told.
+- ``about.json``: names the store and the record that it belongs to.
+- ``checkpoint`` and the previous one, ``checkpoint.before``.
+- ``ending.json`` and ``artifacts``: the updates for the run's end, until they are delivered.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from seqadd.system.signals import defer_signals, on_forced_exit, spawn_detached
 from seqadd.training.checkpoint import Checkpoint, load, save
 from seqadd.training.session import Listener, TrainingSession
 
-#: The tag by which a record is found again by whoever was about to make it.
+#: The tag that identifies a record, so that a retried request finds the record that an earlier one created.
 RECORDER = "recorder"
 
-#: The variable in which ``reconcile`` is told of what, as JSON; no argument, for an address may hold a password.
+#: The variable that names run and store to ``reconcile``, as JSON; not an argument, as a URI may hold a password.
 RECONCILE_VARIABLE = "SEQADD_RECONCILED"
 
-# A checkpoint is written this often, and more seldom where writing one takes more than a hundredth of that.
+# Checkpoints are at least this far apart, and further if writing one would take more than 1 % of the time between them.
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _COST = 0.01
-# Who waits for another process looks this often, and says so when it takes longer than a moment.
+# A process that waits for a lock tries it this often, and reports the wait after this many seconds.
 _LOOKS_EVERY = 0.2
 _SAYS_AFTER = 1.0
 
@@ -50,13 +50,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Which record a folder belongs to.
+    """Identifies the record that a folder belongs to.
 
     Attributes:
-        store: which store, without a password.
+        store: the name of the store, without a password.
         experiment: the name of the MLflow experiment.
-        name: what a person calls the run.
-        recorder: a name of its own that the record carries as a tag, known before the store is asked to make it.
+        name: the run's display name.
+        recorder: a unique ID that the record has as a tag; chosen before the store creates the record.
     """
 
     store: str
@@ -67,15 +67,15 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class PendingResult:
-    """What the store is to be told when a run is over.
+    """The updates that the store gets when a run has ended.
 
     Attributes:
         status: FINISHED, FAILED or KILLED.
         end_time: milliseconds since 1970.
         history: the metrics of every epoch, each with its ``epoch``, from 1.
-        times: when each was over, milliseconds since 1970; empty if nobody knows any more.
-        tags: what became known on the way.
-        dataset: fields of MLflow's that describe the data set.
+        times: when each epoch ended, milliseconds since 1970; empty if unknown.
+        tags: tags set during the run.
+        dataset: MLflow's fields that describe the data set.
     """
 
     status: str
@@ -87,31 +87,31 @@ class PendingResult:
 
 
 class RunDirectory:
-    """The folder of a run that is not finished, and its lock.
+    """The folder of an unfinished run, and its lock.
 
     Args:
-        within: the folder of all of them, made when it is needed.
-        key: a name that says which run it is: all processes that want the same run give the same.
-        store: by which ``reconcile`` finds the store, where a process that claims this has to be ended; None where
-            no store is told.
+        within: the folder of all run directories, created when needed.
+        key: identifies the run: all processes that want the same run use the same key.
+        store: tells ``reconcile`` how to open the store, after a forced exit of the process that holds the lock; None
+            if no store needs updates.
     """
 
     def __init__(self, within: Path, key: str, store: Mapping[str, Any] | None = None) -> None:
         self.path = within / key
         self._reconciled = json.dumps({**store, "run": str(self.path)}) if store is not None else None
-        # Another kind of lock, that a killed process would leave behind, is worse than none.
+        # No fallback to a soft lock, which is a plain file: a killed process would leave it locked.
         self._lock = FileLock(within / f"{key}.lock", fallback_to_soft=False)
         self._checkpointed_at = 0.0
         self._pause = 0.0
 
     @contextmanager
     def lock(self, notify: Callable[[str], None]) -> Iterator[RunDirectory]:
-        """Inside the ``with`` no other process works on this run; waits until the one that does is over.
+        """Locks the run inside the ``with``; waits while another process holds the lock.
 
-        Where this process has to be ended (see ``exits``), a small one tells the store what it leaves here.
+        After a forced exit (see ``system.signals``), a small process reconciles the run with the store.
 
         Args:
-            say: is told, once, that it has to wait.
+            notify: receives one message if it has to wait.
         """
         began = time.monotonic()
         said = False
@@ -128,7 +128,7 @@ class RunDirectory:
 
     @contextmanager
     def try_lock(self) -> Iterator[bool]:
-        """Inside the ``with`` no other process works on this run if it gives true."""
+        """Locks the run inside the ``with`` if the lock is free; yields whether it was."""
         free = self._acquire()
         try:
             yield free
@@ -146,16 +146,16 @@ class RunDirectory:
             self._lock.acquire(timeout=0)
         except Timeout:
             return False
-        except FileNotFoundError:  # another process has just removed the folder, which was empty
+        except FileNotFoundError:  # another process has just removed the empty parent folder
             return False
-        for torn in self.path.rglob("unfinished.*"):  # a process was killed while it wrote it
+        for torn in self.path.rglob("unfinished.*"):  # left by a process that was killed while it wrote
             torn.unlink()
         return True
 
     def _release(self) -> None:
         with defer_signals():
             with suppress(OSError):
-                self.path.rmdir()  # if nothing is left in it
+                self.path.rmdir()  # succeeds only if it is empty
             with suppress(OSError):
                 if not self.path.exists():
                     Path(self._lock.lock_file).unlink()
@@ -164,7 +164,7 @@ class RunDirectory:
                 self.path.parent.rmdir()
 
     def begin(self, about: RunInfo, *, keep_checkpoints: bool = False) -> None:
-        """Starts over with a record of its own; nothing of an earlier one is left, but its checkpoints if wanted."""
+        """Starts over with a new record; removes all files of an earlier one, except its checkpoints on request."""
         if keep_checkpoints:
             self.mark_delivered()
         else:
@@ -173,14 +173,14 @@ class RunDirectory:
         write_file(self.path / "about.json", json.dumps(asdict(about), indent=1))
 
     def about(self) -> RunInfo | None:
-        """Which record this folder belongs to; None where there is none."""
+        """Returns which record this folder belongs to; None if it belongs to none."""
         return self._read("about.json", lambda content: RunInfo(**content))
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Publishes a checkpoint; the one before it is kept.
+        """Saves a checkpoint; the previous one is kept.
 
         Raises:
-            CannotWrite: naming the file; then the earlier ones are as they were.
+            CannotWrite: names the file; the earlier checkpoints are unchanged.
         """
         began = time.monotonic()
         latest, before = (self.path / name for name in _CHECKPOINTS)
@@ -190,70 +190,71 @@ class RunDirectory:
         self._pause = max(_SECONDS_BETWEEN_CHECKPOINTS, (self._checkpointed_at - began) / _COST)
 
     def checkpoint_is_due(self) -> bool:
-        """Whether the latest checkpoint is so old that writing the next one costs nothing to speak of."""
+        """Returns whether the latest checkpoint is so old that the cost of writing the next one is negligible."""
         return time.monotonic() > self._checkpointed_at + self._pause
 
     def latest_checkpoint(self, fingerprint: dict[str, str] | None, notify: Callable[[str], None]) -> Checkpoint | None:
-        """The latest checkpoint that can be used, or None.
+        """Returns the latest checkpoint that can be used, or None.
 
         Args:
-            fingerprint: of the training that wants it, see ``fingerprint.fingerprint_of``; None for any.
-            say: is told of each that cannot be used, and why.
+            fingerprint: of the training that resumes, see ``fingerprint.fingerprint_of``; None accepts any.
+            notify: receives a message for each checkpoint that cannot be used, with the reason.
         """
         for name in _CHECKPOINTS:
             if (self.path / name).exists():
                 try:
                     found = load(self.path / name, fingerprint)
-                    os.replace(self.path / name, self.path / _CHECKPOINTS[0])  # or the next would put a torn one here
+                    # Else the next save would keep the damaged one as the previous checkpoint.
+                    os.replace(self.path / name, self.path / _CHECKPOINTS[0])
                     return found
                 except CheckpointError as error:
                     notify(f"{self.path / name} is not used: {error}")
         return None
 
     def has_checkpoint(self) -> bool:
-        """Whether there is one, of whatever kind."""
+        """Returns whether there is a checkpoint, usable or not."""
         return any((self.path / name).exists() for name in _CHECKPOINTS)
 
     def artifact(self, name: str) -> Path:
-        """Where to write an artifact that the store is to get at the run's end."""
+        """Returns the path to write an artifact to that is delivered at the run's end."""
         path = self.artifacts / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     @property
     def artifacts(self) -> Path:
-        """The folder of what the store is to get at the run's end."""
+        """The folder of the artifacts that are delivered at the run's end."""
         return self.path / "artifacts"
 
     def end(self, ending: PendingResult) -> None:
-        """From now on the run is over, and whoever comes next can tell the store so."""
+        """Writes the run's ending to disk: from now on the run is over, and any process can deliver it."""
         write_file(self.path / "ending.json", json.dumps(asdict(ending)))
 
     def ending(self) -> PendingResult | None:
-        """What the store is to be told; None while the run is not over."""
+        """Returns the updates for the store; None while the run is not over."""
         return self._read("ending.json", lambda content: PendingResult(**content))
 
     def _read(self, name: str, made: Callable[[Any], _T]) -> _T | None:
-        # A file that is there is whole; one that somebody has changed by hand is as good as none.
+        # Files are written atomically; a file that cannot be read was edited by hand and is ignored.
         with suppress(FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return made(json.loads((self.path / name).read_text(encoding="utf-8")))
         return None
 
     def mark_delivered(self) -> None:
-        """The store knows the ending: only what is needed to go on is kept."""
+        """Marks the ending as delivered: removes ending and artifacts, keeps what a resumed run needs."""
         (self.path / "ending.json").unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
 
     def discard(self) -> None:
-        """Removes the folder with all that is in it."""
-        # Without about.json it is nobody's; so first, for a process can be killed in the middle of this.
+        """Removes the folder with all its content."""
+        # First, because this process can be killed halfway: a folder without about.json belongs to no record.
         (self.path / "about.json").unlink(missing_ok=True)
         if self.path.exists():
             shutil.rmtree(self.path)
 
 
 class CheckpointWriter(Listener):
-    """Saves a checkpoint after an epoch, where the latest is so old that the cost is small."""
+    """Saves a checkpoint after an epoch, if the latest is old enough."""
 
     def __init__(self, run_dir: RunDirectory) -> None:
         self._run_dir = run_dir
@@ -264,9 +265,9 @@ class CheckpointWriter(Listener):
 
 
 def run_directories(within: Path) -> list[RunDirectory]:
-    """Every run that has left something in a folder of unfinished runs."""
+    """Returns the run directory of every run that has left files in a folder of unfinished runs."""
     keys: set[str] = set()
-    with suppress(OSError):  # there is none, or it is nobody's to read
-        # A process can be killed when it has only the lock, or only the folder.
+    with suppress(OSError):  # the folder does not exist, or cannot be read
+        # A killed process can leave only the lock, or only the folder.
         keys = {each.name.removesuffix(".lock") for each in within.iterdir()}
     return [RunDirectory(within, key) for key in sorted(keys)]

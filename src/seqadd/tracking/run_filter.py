@@ -1,4 +1,4 @@
-"""Whose runs count, in a store that many people share: by user, commit and tags, as the command line says it."""
+"""Filters the runs of a shared store by user, commit and tags; reads the filter from the command line."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import argparse
 import re
 from dataclasses import dataclass
 
-# What MLflow allows in the name of a tag.
+# The characters that MLflow allows in the name of a tag.
 _KEY = re.compile(r"[\w./: -]+")
 _COMMIT = re.compile(r"[0-9a-f]{4,40}|unknown")
 
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs count: those of which all of it is true; all there are where nothing is said.
+    """Selects the runs that match all of its conditions; without conditions, all runs.
 
     Attributes:
-        user: who recorded them.
-        commit: how the commit of their code begins, 4 to 40 hex digits; ``unknown`` for code outside a clone.
-        tags: keys and values that they have.
+        user: the user who recorded the run.
+        commit: the first 4 to 40 hex digits of the commit of the run's code; ``unknown`` for code outside a clone.
+        tags: keys and values that the run has.
     """
 
     user: str | None = None
@@ -29,22 +29,22 @@ class RunFilter:
         return self != RunFilter()
 
     def __str__(self) -> str:
-        """As it is said under a table: ``user: anna; commit: 4265967``."""
+        """The text for the notes under a table: ``user: anna; commit: 4265967``."""
         said = [("user", self.user), ("commit", self.commit), *(("tag", f"{k}={v}") for k, v in self.tags)]
         return "; ".join(f"{what}: {value}" for what, value in said if value is not None)
 
     def as_options(self) -> str:
-        """As it is said on the command line: ``--user anna --commit 4265967``."""
+        """Returns the filter as command line options: ``--user anna --commit 4265967``."""
         said = [("--user", self.user), ("--commit", self.commit), *(("--tag", f"{k}={v}") for k, v in self.tags)]
         return " ".join(f"{option} {value}" for option, value in said if value is not None)
 
 
-#: All runs that there are.
+#: The filter that every run matches.
 ALL_RUNS = RunFilter()
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--user``, ``--commit`` and ``--tag``, which ``whose`` reads."""
+    """Adds ``--user``, ``--commit`` and ``--tag``, which ``run_filter_from`` reads."""
     group = parser.add_argument_group("whose runs count, in a store that many share (default: everybody's)")
     group.add_argument("--user", type=_user, metavar="NAME", help="those that NAME recorded")
     group.add_argument("--commit", type=_commit, metavar="HASH", help="those of the commit that begins with HASH")
@@ -59,7 +59,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_filter_from(options: argparse.Namespace) -> RunFilter:
-    """What the options of ``add_options`` say."""
+    """Returns the filter that the options of ``add_filter_options`` specify."""
     return RunFilter(options.user, options.commit, tuple(options.tag))
 
 
@@ -83,7 +83,7 @@ def _tag(text: str) -> tuple[str, str]:
 
 
 def _checked(value: str, text: str) -> str:
-    """A value that a store can be asked for: MLflow knows no way to write both quotes, or a backslash at the end."""
+    """Checks that a filter can contain a value: MLflow cannot escape both kinds of quotes, or a final backslash."""
     if not value:
         raise argparse.ArgumentTypeError(f"{text!r}: must not be empty")
     if ("'" in value and '"' in value) or value.endswith("\\") or not value.isprintable():

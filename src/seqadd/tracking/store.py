@@ -35,25 +35,25 @@ from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 
-# A research program reports to nobody; whoever wants MLflow's telemetry sets the variable to false.
+# This program sends no telemetry; a user who wants MLflow's sets the variable to false.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Its bars over every download would cut into the progress.
+# MLflow's bars for downloads would break the progress display.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# At a run's end it would print the server's address, with the password that may be in it.
+# At a run's end MLflow would print the server's address, which may hold a password.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-# It would ask a server that is gone for minutes, again and again, while nothing else happens. We ask again ourselves.
+# MLflow would block for minutes while it retries a server that is down. ``tracking.retry`` retries instead.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-# It would print what it logs, with its SQL; left alone it goes where ``logs`` sends it.
+# MLflow would print its log, SQL included; unconfigured, the log goes to the file of ``system.library_log``.
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
 
-_PAGE = 100  # runs, each with all that is known of it: a busy server must answer within the timeout above
+_PAGE = 100  # runs with all their data per request: a busy server must respond within the timeout of ``retry``
 _REQUESTS_AT_ONCE = 8  # to a server
-_METRICS_PER_REQUEST = 1000  # as many as MLflow takes at once
+_METRICS_PER_REQUEST = 1000  # MLflow's limit
 
-#: The tag with the epoch after which a search gave a run up.
+#: The tag with the epoch after which the pruner stopped a run.
 PRUNED = "pruned"
-#: The tag by which the record of a search is found again.
+#: The tag that identifies the record of a search.
 SEARCH = "search"
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
@@ -65,7 +65,7 @@ class Store:
     Attributes:
         client: MLflow's own client of the store.
         experiment_id: of the experiment named in the configuration.
-        run_filter: which runs are found by their configuration or as the newest; see ``filtered``.
+        run_filter: limits the runs that searches by configuration and ``newest_run`` find; see ``filtered``.
     """
 
     run_filter = ALL_RUNS
@@ -82,17 +82,17 @@ class Store:
             self.run_directories = Path(tracking.unfinished).absolute()
         elif path is not None:
             self.run_directories = path.parent / "unfinished"
-            self.name = path.name  # a database that is moved together with its folder is still the same
+            self.name = path.name  # without the folder, so that moving the folder does not change the name
         else:
             self.run_directories = Path.cwd() / "unfinished"
 
     def run_directory(self, key: str) -> RunDirectory:
-        """Where a run keeps what it needs while it is not finished; the same key is the same run."""
+        """Returns the directory of an unfinished run; the same key names the same run."""
         named = f"{self.name} {self.experiment} {key}"
         return RunDirectory(self.run_directories, hashlib.sha256(named.encode()).hexdigest()[:16], self._found_by)
 
     def log_epochs(self, run_id: str, rows: list[tuple[dict[str, float], int]]) -> None:
-        """Records epochs, each with the time when it was over, in their order and none by half."""
+        """Records epochs in order, each with the time when it ended; all metrics of an epoch go in one request."""
         request: list[Metric] = []
         for row, time_ms in rows:
             of_epoch = [
@@ -106,32 +106,32 @@ class Store:
             self.client.log_batch(run_id, metrics=request)
 
     def log_dataset(self, run_id: str, dataset: dict[str, str]) -> None:
-        """Records a data set, fields of MLflow's, as an input of a run."""
+        """Records a data set, given as MLflow's fields, as an input of a run."""
         tag = InputTag("mlflow.data.context", "training and validation")
         self.client.log_inputs(run_id, [DatasetInput(MlflowDataset(**dataset), [tag])])
 
     def last_epoch(self, run_id: str) -> int:
-        """The last epoch that the store has of a run; 0 for none."""
+        """Returns the last recorded epoch of a run; 0 if there is none."""
         return max((point.step for point in self.client.get_metric_history(run_id, "loss")), default=0)
 
     def finished_run(self, config: Config, data_digest: Callable[[], str]) -> RunRecord | None:
-        """The newest finished run of this configuration and these sums, with the flags of this process, or None.
+        """Returns the newest finished run of a configuration and its sums, with the flags of this process, or None.
 
         Args:
             config: of the run.
-            data_digest: gives the digest of its sums; not called where no run has the configuration.
+            data_digest: returns the digest of its sums; only called if a run has the configuration.
         """
         found = _made_here(self._tagged("config_hash", config.config_hash(), _FINISHED))
         return next((run for run in reversed(found) if run.tags.get("data_digest") == data_digest()), None)
 
     def filtered(self, run_filter: RunFilter) -> Store:
-        """The same store, of which only these runs are found by their configuration or as the newest."""
+        """Returns the same store with a filter for searches by configuration and for ``newest_run``."""
         store = copy.copy(self)
         store.run_filter = run_filter
         return store
 
     def of_condition(self, condition_hash: str) -> RunsByStatus:
-        """All that is recorded of one condition, whatever became of it."""
+        """Returns all recorded runs of one condition, by status."""
         found = self._tagged("condition_hash", condition_hash)
         strange = [run for run in found if run.status == "FINISHED" and not run.is_whole]
         finished = [run for run in found if run.status == "FINISHED" and run.is_whole]
@@ -144,24 +144,24 @@ class Store:
         )
 
     def condition_runs(self, condition_hash: str) -> list[RunRecord]:
-        """The finished runs of one condition that count, oldest first; see ``Recorded``."""
+        """Returns the finished runs of one condition that count, oldest first; see ``RunsByStatus``."""
         return self.of_condition(condition_hash).finished
 
     def made_with_flags(self) -> list[RunRecord]:
-        """The finished runs of all conditions that ``Recorded`` says are made with flags, oldest first."""
+        """Returns the finished runs of all conditions that do not count because of their flags, oldest first."""
         if FLAGS in dict(self.run_filter.tags):
             return []
         wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.run_filter)])
         return [_run_record(run) for run in self.search(wanted)]
 
     def finished_search(self, search: str) -> RunRecord | None:
-        """The newest record of a search that is finished, or None."""
+        """Returns the newest finished record of a search, or None."""
         found = self._tagged(SEARCH, search, _FINISHED)
         return found[-1] if found else None
 
     @defer_signals()
     def run(self, run_id: str) -> RunRecord | None:
-        """The run of this id, of whatever experiment; None if the store has none, or it was deleted."""
+        """Returns the run with this ID, from any experiment; None if the store has no such run, or it was deleted."""
         try:
             run = self.client.get_run(run_id)
         except MlflowException as error:
@@ -171,28 +171,28 @@ class Store:
         return _run_record(run) if run.info.lifecycle_stage == "active" else None
 
     def newest_run(self) -> RunRecord | None:
-        """The finished run of a model that was begun last, or None."""
+        """Returns the finished training run that began last, or None."""
         wanted = " AND ".join([_FINISHED, "tags.config_hash != ''", *_filters(self.run_filter)])
         found = self.search(wanted, newest=True)
         return _run_record(found[0]) if found else None
 
     def same_training(self, trajectory_hash: str) -> list[RunRecord]:
-        """The finished runs of which the one with fewer epochs is the beginning of the other, oldest first."""
+        """Returns the finished runs of one trajectory, which differ only in their number of epochs, oldest first."""
         found = self._tagged("trajectory_hash", trajectory_hash, _FINISHED)
         return [run for run in found if run.is_whole]
 
     def shorter_runs(self, config: Config) -> list[RunRecord]:
-        """The finished runs that the configuration goes on from with more epochs, here; the longest first."""
+        """Returns the finished runs that a configuration can extend with this process's flags, longest first."""
         runs = _made_here(self.same_training(config.trajectory_hash()))
         shorter = [run for run in runs if int(run.params["epochs"]) < config.epochs]
         return sorted(shorter, key=lambda run: int(run.params["epochs"]), reverse=True)
 
     @contextmanager
     def artifact_of(self, run_id: str, name: str) -> Iterator[Path]:
-        """A copy of a run's artifact, there inside the ``with``.
+        """A context manager that yields a copy of a run's artifact, which exists inside the ``with``.
 
         Raises:
-            FileNotFoundError: when the run has none of the name, or the store does not give it.
+            FileNotFoundError: when the run has no such artifact, or it cannot be downloaded.
         """
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -208,18 +208,18 @@ class Store:
 
     @defer_signals()
     def artifacts(self, run_id: str, folder: str) -> list[str]:
-        """The paths of the artifacts in a run's folder, in order; none where there is no such folder."""
+        """Returns the sorted paths of the artifacts in a folder of a run; empty if there is no such folder."""
         moved = self._moved_artifacts(run_id)
         found = self.client.list_artifacts(run_id, folder) if moved is None else moved.list_artifacts(folder)
         return sorted(each.path for each in found if not each.is_dir)
 
     @defer_signals()
     def log_folder(self, run_id: str, folder: Path, name: str | None = None) -> None:
-        """Records a folder with all that is in it as the artifact ``name`` of a run, or as all of its artifacts.
+        """Uploads a folder's content to the artifact folder ``name`` of a run, or to the root of its artifacts.
 
         Raises:
-            StoreMoved: when it would go where the store was before.
-            STORE_ERRORS: when the store does not take it.
+            StoreMoved: when the artifacts would be written to the store's former folder.
+            STORE_ERRORS: when the store does not accept them.
         """
         if self._database is not None:
             uri = self.client.get_run(run_id).info.artifact_uri
@@ -228,7 +228,7 @@ class Store:
         self.client.log_artifacts(run_id, str(folder), name)
 
     def _moved_artifacts(self, run_id: str) -> ArtifactRepository | None:
-        """The artifacts of a run that lie beside the store, which remembers them where it was before it was moved."""
+        """Returns the artifacts of a run that were moved along with the store; None if MLflow's path is still right."""
         if self._database is None:
             return None
         folder = artifact_locations.moved_artifacts(
@@ -237,13 +237,13 @@ class Store:
         return get_artifact_repository(folder.as_uri()) if folder is not None else None
 
     def _tagged(self, key: str, value: str, *others: str) -> list[RunRecord]:
-        """The runs with a tag that ``filtered`` has left and other filters fit, oldest first."""
+        """Returns the runs that have a tag and match ``run_filter`` and further conditions, oldest first."""
         wanted = " AND ".join([*others, f"tags.{key} = {_quoted(value)}", *_filters(self.run_filter)])
         return [_run_record(run) for run in self.search(wanted)]
 
     @defer_signals()
     def search(self, wanted: str, experiment_id: str | None = None, *, newest: bool = False) -> list[Run]:
-        """The runs of the experiment, or of another, that a filter fits, oldest first; or the newest of them alone."""
+        """Returns the runs of this or another experiment that match a filter, oldest first; or only the newest."""
         runs: list[Run] = []
         token = None
         while True:
@@ -262,17 +262,17 @@ class Store:
 
     @defer_signals()
     def history(self, run_id: str, metric: str) -> dict[int, float]:
-        """A metric's value after each epoch, epochs counted from 1, in their order."""
+        """Returns a metric's value after each epoch, in order; epochs count from 1."""
         values = self.client.get_metric_history(run_id, metric)
         return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
 
     def histories(self, wanted: Sequence[tuple[str, str]]) -> list[dict[int, float]]:
-        """As ``history``, for many runs and metrics: ``[(run_id, metric), ...]``."""
+        """Returns ``history`` for many runs and metrics: ``[(run_id, metric), ...]``."""
         return self.each(lambda one: self.history(*one), wanted)
 
     @defer_signals()
     def each(self, ask: Callable[[_Item], _Answer], things: Iterable[_Item]) -> list[_Answer]:
-        """What ``ask`` says to each of many things; asks a server several at once, for most of the time is the way."""
+        """Calls ``ask`` for each of many things; in parallel for a server, where network latency dominates."""
         if self._database is not None:
             return list(map(ask, things))
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
@@ -281,27 +281,27 @@ class Store:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the store says of a run."""
+    """A run as the store has recorded it."""
 
     run_id: str
     status: str
     params: dict[str, str]
     tags: dict[str, str]
-    metrics: frozenset[str] = frozenset()  # of which it has values
+    metrics: frozenset[str] = frozenset()  # names of the recorded metrics
 
     @property
     def is_whole(self) -> bool:
-        """Whether it says its seed and epochs; others write to a shared store what they like."""
+        """Whether it has a seed and a number of epochs; other programs may write to a shared store without them."""
         return all(re.fullmatch("[0-9]{1,10}", self.params.get(key, "")) for key in ("seed", "epochs"))
 
     @property
     def flags(self) -> str:
-        """What it was made with, see ``numeric_flags.flags``."""
+        """The flags that it was made with, see ``numeric_flags.flags``."""
         return self.tags.get(FLAGS, "")
 
     @property
     def user(self) -> str:
-        """Who recorded it."""
+        """The user who recorded it."""
         return self.tags.get(MLFLOW_USER, "unknown")
 
 
@@ -310,10 +310,10 @@ class RunsByStatus:
     """All runs of a condition, each list oldest first.
 
     Attributes:
-        finished: those that count.
-        unfinished: under way, failed or killed.
-        strange: finished, but they do not say which seed and how many epochs, as if another program had written them.
-        with_flags: finished, but made with flags that can alter numbers; they count where this tag is asked for.
+        finished: the runs that count.
+        unfinished: running, failed or killed.
+        strange: finished, but without a seed or a number of epochs, as if another program had written them.
+        with_flags: finished, but made with flags that can alter numbers; they count only if the filter has this tag.
     """
 
     finished: list[RunRecord]
@@ -328,7 +328,7 @@ def _run_record(run: Run) -> RunRecord:
 
 
 def _made_here(runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Those with the flags of this process."""
+    """Returns the runs that were made with the flags of this process."""
     flags = numeric_flags.flags()
     return [run for run in runs if run.flags == flags]
 
@@ -337,7 +337,7 @@ _FINISHED = "attributes.status = 'FINISHED'"
 
 
 def _filters(run_filter: RunFilter) -> list[str]:
-    """What MLflow is to look for; put together with AND."""
+    """Returns a filter as conditions in MLflow's syntax, to be joined with AND."""
     found = [f"tags.`{key}` = {_quoted(value)}" for key, value in run_filter.tags]
     if run_filter.user is not None:
         found.append(f"tags.`{MLFLOW_USER}` = {_quoted(run_filter.user)}")
@@ -347,7 +347,7 @@ def _filters(run_filter: RunFilter) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    """A value inside a filter; MLflow takes what is between two quotes as it is, and knows no escape."""
+    """Quotes a value for a filter; MLflow has no escape, so the value may not contain the quote around it."""
     quote = '"' if "'" in value else "'"
     if quote in value or value.endswith("\\"):
         raise ValueError(f"{value!r} cannot be asked for")
