@@ -42,7 +42,7 @@ _LOCAL_REFUSALS = (StoreMoved, PermissionError, FileNotFoundError, NotADirectory
 @contextmanager
 def short_timeout() -> Iterator[None]:
     """Shortens the timeout of requests inside the ``with``, unless the user has set MLflow's timeout variable."""
-    before = os.environ[_TIMEOUT]
+    before = os.environ.get(_TIMEOUT, SECONDS_TO_ANSWER)  # a fork of this process may have another environment
     if before == SECONDS_TO_ANSWER:
         os.environ[_TIMEOUT] = _SECONDS_IN_A_HURRY
     try:
