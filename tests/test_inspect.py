@@ -124,11 +124,11 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
     answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
     for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
-        (view,) = trace.trace(load(runs, kind).model, [encode_question(load(runs, kind).config, "5+7")])
-        assert f"{label}: {view.said} (" in out
+        (traced,) = trace.trace(load(runs, kind).model, [encode_question(load(runs, kind).config, "5+7")])
+        assert f"{label}: {traced.summary} (" in out
         of_label = answers[answers["of"] == label]
         p = float(of_label["p_answer"].astype(float).prod())
-        assert p == pytest.approx(np.take_along_axis(view.probabilities, np.array([[3], [4]]), 1).prod(), abs=1e-5)
+        assert p == pytest.approx(np.take_along_axis(traced.probabilities, np.array([[3], [4]]), 1).prod(), abs=1e-5)
         assert f"<td>{p:.4f}</td>" in (written / "index.html").read_text()
     accuracies = pd.read_csv(written / "accuracies.csv")
     assert accuracies["of"].tolist() == ["lstm, epochs 3", "gru, epochs 1"]
@@ -160,7 +160,7 @@ def test_runs_of_different_tasks_are_asked_what_all_can_read(runs, tmp_path):
     two_digits = record_run(tmp_path, "cell=dense", NO_DECODER, "epochs=1", "task.digits=2", "task.n_questions=2000")
     other = run_selection.load_run(f"run={two_digits}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     found = analysis.compare([load(runs, "dense"), other], ["one", "two"], [])
-    assert [len(view.asked.text) for view in found.views[0]] == [3, 3]
+    assert [len(traced.question.text) for traced in found.traces[0]] == [3, 3]
 
 
 def test_what_was_mixed_up_is_shown_and_what_was_right_is_left_blank():

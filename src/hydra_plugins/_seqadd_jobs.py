@@ -120,6 +120,6 @@ def check_no_run_twice(jobs: Sequence[Job]) -> None:
             raise ConfigError(f"{which} of the sweep are the same run; name it once (no job was started)")
 
 
-def of_trial(asked: SuggestedTrial, own: Sequence[str]) -> list[str]:
+def of_trial(suggested: SuggestedTrial, own: Sequence[str]) -> list[str]:
     """The overrides of a trial: the suggested ones, and ``own``, which assign the trial to its search."""
-    return [*asked.overrides, *own, f"tracking.trial={asked.number}"]
+    return [*suggested.overrides, *own, f"tracking.trial={suggested.number}"]

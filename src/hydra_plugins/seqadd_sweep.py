@@ -106,11 +106,11 @@ class TrackedSweeper(BasicSweeper):
                 raise worst if len(failed) == 1 else type(worst)("; ".join(map(str, failed)))
             return results
 
-        said = " ".join(each for each in arguments if not is_private(each))
+        typed = " ".join(each for each in arguments if not is_private(each))
         results = run_sweep(
-            f"sweep {said}".rstrip(),
-            said,
-            {"overrides": said, "jobs": len(jobs)},
+            f"sweep {typed}".rstrip(),
+            typed,
+            {"overrides": typed, "jobs": len(jobs)},
             labels(overrides, overrides),
             configs,
             launch,
@@ -235,18 +235,18 @@ class SlurmLauncher(PreflightLauncher):
 
     def __init__(self, **request: Any) -> None:
         super().__init__()
-        self._asked = request
+        self._given = request
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.errors import ConfigError
         from seqadd.launch.slurm_options import Request
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        options = self._asked.get("options") or {}
+        options = self._given.get("options") or {}
         if not isinstance(options, Mapping):
             raise ConfigError(f"hydra.launcher.options={options}: must be options of sbatch, as {{nice: 100}}")
         try:
-            self.request = Request(**{**self._asked, "options": dict(options)})
+            self.request = Request(**{**self._given, "options": dict(options)})
         except TypeError as error:
             raise ConfigError(f"hydra.launcher: {error}") from error
 
@@ -281,7 +281,7 @@ class SearchSweeper(BasicSweeper):
         self, max_batch_size: int | None = None, params: dict[str, str] | None = None, **settings: Any
     ) -> None:
         super().__init__(max_batch_size, params)
-        self._asked = settings
+        self._given = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Sweeper.setup``.
@@ -300,7 +300,7 @@ class SearchSweeper(BasicSweeper):
         from seqadd.search.space import SearchSettings
 
         try:
-            self.settings = SearchSettings(**self._asked)
+            self.settings = SearchSettings(**self._given)
         except TypeError as error:
             raise ConfigError(f"hydra.sweeper: {error}") from error
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -328,8 +328,8 @@ class SearchSweeper(BasicSweeper):
             else:
                 self._in_batches(search, numbers, own, ended)
 
-        said = " ".join(each for each in arguments if not is_private(each))
-        return run_search(said, space, self.settings, configs, launch)
+        typed = " ".join(each for each in arguments if not is_private(each))
+        return run_search(typed, space, self.settings, configs, launch)
 
     def _config(self, overrides: Sequence[str]) -> Config:
         assert self.config is not None
@@ -356,10 +356,10 @@ class SearchSweeper(BasicSweeper):
 
             def queue() -> Iterator[tuple[int, Config]]:
                 for index, number in enumerate(numbers):
-                    asked = search.ask(number)
-                    display.notify(f"{names[index]}  {asked.said}")
+                    suggested = search.ask(number)
+                    display.notify(f"{names[index]}  {suggested.description}")
                     try:
-                        yield index, self._config(of_trial(asked, own))
+                        yield index, self._config(of_trial(suggested, own))
                     except ConfigError as error:  # only the corners of the space were checked before
                         ended(number, str(error), final=True)
                         display.end(index, str(error))
@@ -382,15 +382,15 @@ class SearchSweeper(BasicSweeper):
         while batch := list(islice(remaining, self.max_batch_size or _TRIALS_AT_ONCE)):
             chosen: list[list[str]] = []
             for number in batch:
-                asked = search.ask(number)
-                print_line(f"trial {number}  {asked.said}")
+                suggested = search.ask(number)
+                print_line(f"trial {number}  {suggested.description}")
                 try:
-                    self._config(of_trial(asked, own))
+                    self._config(of_trial(suggested, own))
                 except ConfigError as error:
                     ended(number, str(error), final=True)
                     print_line(f"trial {number}  {error}")
                 else:
-                    chosen.append(of_trial(asked, own))
+                    chosen.append(of_trial(suggested, own))
             try:
                 if chosen:
                     self.launcher.launch(chosen, batch[0])

@@ -155,7 +155,7 @@ def lines_of(
             yield f"{text}  p={p:.4f}", None
 
 
-def _asked(console: SafeConsole) -> Iterator[list[str]]:
+def _read_questions(console: SafeConsole) -> Iterator[list[str]]:
     """Yields batches of questions from standard input: many at once from a file, one by one from a terminal."""
     if sys.stdin.isatty():
         console.print("a sum a line, as 535+61; Ctrl-D ends", style="dim")
@@ -188,7 +188,7 @@ def main() -> None:
         run = run_selection.load_run(*options.choice, run_filter=run_filter_from(options), notify=_notify)
         check_options(run, options.beam, options.max_length)
         refused = 0
-        for batch in [options.questions] if options.questions else _asked(console):
+        for batch in [options.questions] if options.questions else _read_questions(console):
             for line, problem in lines_of(run, batch, options.beam, options.max_length):
                 console.print(line, markup=False)  # even an empty one: line n answers sum n
                 if problem is not None:

@@ -155,20 +155,20 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         store = store.filtered(run_filter_from(options))
     wrong = without_commit = 0
     for claim in chosen:
-        said = check_folder(claim)
+        problems = check_folder(claim)
         held = "no store here"
         if store is not None:
             of_store, n = check_store(store, claim)
-            said, held = said + of_store, f"{n} of its {len(claim.jobs)} runs held against the store"
-        wrong += len(said)
+            problems, held = problems + of_store, f"{n} of its {len(claim.jobs)} runs held against the store"
+        wrong += len(problems)
         changed = uncommitted(claim)
         without_commit += len(changed)
-        said += changed
-        print_line(f"{claim.name:<20} {f'ok ({held})' if not said else '; '.join(said)}")
+        problems += changed
+        print_line(f"{claim.name:<20} {f'ok ({held})' if not problems else '; '.join(problems)}")
     if not options.claims and not _is_packed(options.experiments):
-        said = report.check(options.experiments, chosen)
-        wrong += len(said)
-        print_line(f"{'report':<20} {'ok' if not said else '; '.join(said)}")
+        problems = report.check(options.experiments, chosen)
+        wrong += len(problems)
+        print_line(f"{'report':<20} {'ok' if not problems else '; '.join(problems)}")
     if wrong:
         raise NotReproduced(f"what is said above does not follow; {_remedy(options)}")
     if without_commit:  # an error of its own, because its remedy is a commit, not another run of reproduce
@@ -314,12 +314,12 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
     return _Plan(chosen, rows, store, run_filter, missing, costs, at_once, writes)
 
 
-def _runs_at_once(asked: int | None, configs: Sequence[Config]) -> int:
+def _runs_at_once(jobs: int | None, configs: Sequence[Config]) -> int:
     """Returns how many runs are trained at once; raises ConfigError for more than processors and memory allow."""
     most = max_parallel_jobs(configs)
-    if asked is not None and asked > most:
-        raise ConfigError(f"--jobs {asked}: must be at most {most}, for which there are processors and memory")
-    return asked or most
+    if jobs is not None and jobs > most:
+        raise ConfigError(f"--jobs {jobs}: must be at most {most}, for which there are processors and memory")
+    return jobs or most
 
 
 def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:

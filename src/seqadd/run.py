@@ -95,13 +95,13 @@ def main() -> None:
     with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
         # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        asked = check_command_line()
+        arguments = check_command_line()
         if GlobalHydra.instance().is_initialized():
             raise ConfigError(
                 "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
                 "a process of its own"
             )
-        hydra_setup.replace_internals(hydra_help=asked.hydra_help)
+        hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
         shown = io.StringIO()
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():

@@ -152,8 +152,8 @@ def main() -> None:
         for index in [] if run_filter else summary.loc[summary["seeds"] == 0, "column"].unique():
             column = selection.columns[index]
             command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
-            said = redact_credentials(f"to fill what is missing of {column.label}: {command_line}")
-            console.print(said, markup=False)
+            remedy = redact_credentials(f"to fill what is missing of {column.label}: {command_line}")
+            console.print(remedy, markup=False)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,9 @@ def test_an_answer_character_by_character():
 
 
 def test_accuracy_by_place_and_by_carries():
-    by_place = error_analysis.by_place(ANSWERS, PROBABILITIES)
-    assert by_place["accuracy"].tolist() == pytest.approx([1, 2 / 3])
-    assert by_place["p_answer"].tolist() == pytest.approx([(0.9 + 1 + 0.7) / 3, (0.8 + 0.5 + 0.4) / 3])
+    by_position = error_analysis.by_position(ANSWERS, PROBABILITIES)
+    assert by_position["accuracy"].tolist() == pytest.approx([1, 2 / 3])
+    assert by_position["p_answer"].tolist() == pytest.approx([(0.9 + 1 + 0.7) / 3, (0.8 + 0.5 + 0.4) / 3])
     by_carries = error_analysis.by_carries(ANSWERS, PROBABILITIES, CARRIES)
     assert by_carries.to_numpy().tolist() == [[0, 1.0, 2], [1, 0.0, 1]]
 

@@ -134,14 +134,14 @@ def test_whether_a_sum_was_trained_on(store):
     run = run_selection.load_run(f"run={store['lstm']}")
     (learnt,) = run.read(run.data.train_questions[:1])
     (held_out,) = run.read(run.data.val_questions[:1])
-    assert run.met(learnt) == "trained on"
-    assert run.met(held_out) == "held out"
+    assert run.seen_in_training(learnt) == "trained on"
+    assert run.seen_in_training(held_out) == "held out"
     asymmetric = next(q for q in run.read(run.data.train_questions) if q[0] != q[2])
-    assert run.met(asymmetric[::-1]) == "trained on the other way round"
+    assert run.seen_in_training(asymmetric[::-1]) == "trained on the other way round"
     all_sums = run_selection.load_run(f"run={store['two digits']}")
     drawn = set(all_sums.read(all_sums.data.train_questions)) | set(all_sums.read(all_sums.data.val_questions))
     never = next(f"{a}+{a}" for a in range(100) if f"{a}+{a}" not in drawn)
-    assert all_sums.met(never) == "not among its 100 sums"
+    assert all_sums.seen_in_training(never) == "not among its 100 sums"
 
 
 @pytest.mark.parametrize(

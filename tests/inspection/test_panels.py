@@ -20,17 +20,17 @@ from seqadd.reporting import figures, heatmaps
 
 def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, trace.Trace]:
     config = make_config(*overrides)
-    (view,) = trace.trace(model_of(*overrides), [encode_question(config, question)])
-    return config, view
+    (traced,) = trace.trace(model_of(*overrides), [encode_question(config, question)])
+    return config, traced
 
 
-def panels_of(view: trace.Trace) -> dict[str, heatmaps.Heatmap]:
-    return {panel.name: panel for panel in [question_heatmap(view), *layer_heatmaps([view])[0]]}
+def panels_of(traced: trace.Trace) -> dict[str, heatmaps.Heatmap]:
+    return {panel.name: panel for panel in [question_heatmap(traced), *layer_heatmaps([traced])[0]]}
 
 
 def test_the_layers_of_the_articles_model_as_the_article_draws_them():
-    _, view = seen_by("cell=lstm")
-    panels = panels_of(view)
+    _, traced = seen_by("cell=lstm")
+    panels = panels_of(traced)
     assert {name: panel.values.shape for name, panel in panels.items()} == {
         "question": (7, 12),
         "lstm_1": (8, 8),
@@ -39,7 +39,7 @@ def test_the_layers_of_the_articles_model_as_the_article_draws_them():
         "time_distributed_1": (4, 12),
         "activation_1": (4, 12),
     }
-    np.testing.assert_array_equal(panels["lstm_1"].values.ravel(), view.outputs["lstm_1"])
+    np.testing.assert_array_equal(panels["lstm_1"].values.ravel(), traced.outputs["lstm_1"])
     assert panels["lstm_1"].rows == ["0", "8", "16", "24", "32", "40", "48", "56"]
     # The question as the model reads it: 617+397 back to front.
     assert panels["question"].rows == ["1  7", "2  9", "3  3", "4  +", "5  7", "6  1", "7  6"]
@@ -51,28 +51,28 @@ def test_the_layers_of_the_articles_model_as_the_article_draws_them():
 
 
 def test_the_steps_of_an_aligned_model_are_those_of_the_question():
-    _, view = seen_by("cell=gru", "architecture=aligned", "reverse=false", question="5+61")
-    assert panels_of(view)["gru_1"].rows[:4] == ["1  5", "2  +", "3  6", "4  1"]
-    steps = {panel.name: panel for panel in step_heatmaps(view, "gru_1")}
+    _, traced = seen_by("cell=gru", "architecture=aligned", "reverse=false", question="5+61")
+    assert panels_of(traced)["gru_1"].rows[:4] == ["1  5", "2  +", "3  6", "4  1"]
+    steps = {panel.name: panel for panel in step_heatmaps(traced, "gru_1")}
     assert list(steps) == ["update_gate", "reset_gate", "candidate", "state"]
     assert steps["update_gate"].limits == (0, 1)
     assert steps["state"].limits == (-1, 1)
-    np.testing.assert_allclose(steps["state"].values, view.outputs["gru_1"], atol=1e-6)
+    np.testing.assert_allclose(steps["state"].values, traced.outputs["gru_1"], atol=1e-6)
 
 
 def test_an_alignment_has_a_row_for_each_character_of_the_answer_and_a_column_for_each_of_the_question():
-    _, view = seen_by("architecture=attention", question="5+61")
-    panel = panels_of(view)["alignment_1"]
+    _, traced = seen_by("architecture=attention", question="5+61")
+    panel = panels_of(traced)["alignment_1"]
     assert panel.values.shape == (5, 7)
     assert list(panel.columns) == list("␣␣␣16+5")
     np.testing.assert_allclose(panel.values.sum(axis=1), 1, rtol=1e-5)
     assert panel.values[:, :3].max() < 1e-6  # padding is not looked at
-    assert set(view.gates) == {"lstm_1", "lstm_2"}  # the one within the attention's layer too
+    assert set(traced.gates) == {"lstm_1", "lstm_2"}  # the one within the attention's layer too
 
 
 def test_after_the_end_of_an_answer_nothing_is_shown():
-    _, view = seen_by("architecture=attention", question="5+61")
-    said = dataclasses.replace(view, probabilities=vocabulary.one_hot(vocabulary.encode(["66 13"]))[0])
+    _, traced = seen_by("architecture=attention", question="5+61")
+    said = dataclasses.replace(traced, probabilities=vocabulary.one_hot(vocabulary.encode(["66 13"]))[0])
     for name in ("activation_1", "alignment_1"):
         values = panels_of(said)[name].values
         assert np.isfinite(values[:3]).all()  # the blank that ends it too
@@ -80,8 +80,8 @@ def test_after_the_end_of_an_answer_nothing_is_shown():
 
 
 def test_a_pooled_models_alignment_is_one_row():
-    _, view = seen_by("architecture=pooled", question="5+61")
-    panel = panels_of(view)["alignment_1"]
+    _, traced = seen_by("architecture=pooled", question="5+61")
+    panel = panels_of(traced)["alignment_1"]
     assert (panel.values.shape, panel.rows) == ((1, 7), ["every place"])
     assert panel.values.sum() == pytest.approx(1, rel=1e-5)
 
@@ -117,22 +117,22 @@ def test_scales_change_in_coarse_steps_so_that_pictures_of_other_epochs_have_the
 
 
 def test_the_decoders_steps_are_the_places_of_the_answer():
-    _, view = seen_by("cell=lstm")
-    guess = view.guess.replace(" ", "␣")
+    _, traced = seen_by("cell=lstm")
+    guess = traced.guess.replace(" ", "␣")
     expected = [f"{place} → {character}" for place, character in enumerate(guess, start=1)]
-    panels = panels_of(view)
+    panels = panels_of(traced)
     assert panels["lstm_2"].rows == panels["activation_1"].rows == expected
-    assert step_heatmaps(view, "lstm_2")[0].rows == expected
-    assert step_heatmaps(view, "lstm_1")[0].rows == panels["question"].rows
+    assert step_heatmaps(traced, "lstm_2")[0].rows == expected
+    assert step_heatmaps(traced, "lstm_1")[0].rows == panels["question"].rows
 
 
 def test_a_question_and_its_answer_in_words():
-    _, view = seen_by("cell=lstm")
-    view.probabilities[:] = 0.0
-    view.probabilities[range(4), [3, 2, 3, 6]] = 1.0
-    assert view.said == "617+397 = 1014: says 1014, right"
-    view.probabilities[:, 0] = 2.0
-    assert view.said == "617+397 = 1014: says blanks, wrong"
+    _, traced = seen_by("cell=lstm")
+    traced.probabilities[:] = 0.0
+    traced.probabilities[range(4), [3, 2, 3, 6]] = 1.0
+    assert traced.summary == "617+397 = 1014: says 1014, right"
+    traced.probabilities[:, 0] = 2.0
+    assert traced.summary == "617+397 = 1014: says blanks, wrong"
 
 
 def test_a_layer_of_another_kind_needs_no_change_here():
@@ -148,8 +148,8 @@ def test_a_layer_of_another_kind_needs_no_change_here():
             keras.layers.Activation("softmax", name="softmax"),
         ]
     )
-    (view,) = trace.trace(model, [encode_question(config, "5+61")])
-    panels = panels_of(view)
+    (traced,) = trace.trace(model, [encode_question(config, "5+61")])
+    panels = panels_of(traced)
     assert list(panels) == ["question", "conv", "flat", "characters", "places", "softmax"]
     assert panels["flat"].values.shape == (10, 14)
     assert panels["softmax"].boxed
@@ -157,8 +157,8 @@ def test_a_layer_of_another_kind_needs_no_change_here():
 
 
 def test_a_sheet_has_a_labelled_scale_for_every_panel():
-    _, view = seen_by("cell=lstm")
-    panels = list(panels_of(view).values())
+    _, traced = seen_by("cell=lstm")
+    panels = list(panels_of(traced).values())
     figure = heatmaps.sheet(panels, "617+397")
     shown = [axes for axes in figure.axes if axes.get_title(loc="left")]
     bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]

@@ -42,7 +42,7 @@ def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
     # The weights of an epoch give what was measured at its end.
     of_epoch = run_selection.load_run(f"run={looked}", "epoch=4", "tracking.experiment=looked")
     assert analysis.held_out(of_epoch).exact_match == of_epoch.history["val_exact_match"][4]
-    assert analysis.held_out(of_epoch).by_place["accuracy"].mean() == pytest.approx(of_epoch.history["val_acc"][4])
+    assert analysis.held_out(of_epoch).by_position["accuracy"].mean() == pytest.approx(of_epoch.history["val_acc"][4])
 
 
 def test_an_epochs_weights_are_known_by_their_name():

@@ -140,11 +140,11 @@ def visible_context(config: Config) -> str | None:
     return "one_character" if config.cell == "dense" else "characters_so_far"
 
 
-def distribution_ceiling(law: Distribution, reader: str, config: Config) -> float:
-    """Returns the ceiling of a reader for a distribution ``law``; ``config`` says how questions are written."""
-    questions = addition.write_questions(law.addends, config.longest, config.reverse)
-    answers = addition.write_answers(law.addends, config.answer_length)
-    return ceiling(READERS[reader](questions, config.answer_length), answers, law.weights)
+def distribution_ceiling(distribution: Distribution, reader: str, config: Config) -> float:
+    """Returns the ceiling of a reader for a distribution; ``config`` says how questions are written."""
+    questions = addition.write_questions(distribution.addends, config.longest, config.reverse)
+    answers = addition.write_answers(distribution.addends, config.answer_length)
+    return ceiling(READERS[reader](questions, config.answer_length), answers, distribution.weights)
 
 
 def dataset_ceiling(questions: Ids, answers: Ids, reader: str) -> float:

@@ -31,48 +31,50 @@ def check_folder(claim: Claim) -> list[str]:
         epochs = counting(claim, every, by_any_code=True)
     except ConfigError as error:
         return [str(error)]
-    said = _check_runs(claim, runs)
+    problems = _check_runs(claim, runs)
     others = len(every.drop_duplicates(["condition", "seed"])) - len(runs_in(claim, epochs))
     if others:
-        said.append(f"{committed_curves.NAME}: {others} runs are not those that sweep.yaml and the defaults give now")
+        problems.append(
+            f"{committed_curves.NAME}: {others} runs are not those that sweep.yaml and the defaults give now"
+        )
     if len(rows) != len(claim.statements):
-        return [*said, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
+        return [*problems, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
     values = [results.written_values(text) for text in rows["values"]]
-    said += _check_seeds(claim, values)
+    problems += _check_seeds(claim, values)
     whole = len(runs_in(claim, epochs)) == len(claim.jobs)
     if whole:
         read = measured(claim, epochs)
         values, runs = values_of(claim, read.curves), read.runs
     again = texts(claim, results.results(claim, values, runs), runs, ceilings_of(claim), whole=whole)
-    return [*said, *_check_outputs(claim, again, epochs if whole else None)]
+    return [*problems, *_check_outputs(claim, again, epochs if whole else None)]
 
 
 def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
     """Returns what is wrong with the rows of runs.csv, a line each."""
-    said = []
+    problems = []
     wanted = {
         (condition.label, str(job.seed)): str(job.epochs) for condition in claim.conditions for job in condition.jobs
     }
     there = {(label, seed): epochs for label, seed, epochs in runs[["condition", "seed", "epochs"]].to_numpy()}
     if wanted != there:
         absent, surplus = len(wanted.items() - there.items()), len(there.items() - wanted.items())
-        said.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
+        problems.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
     codes = sorted(set(runs["code"]) - equivalent_codes())
     if codes:
-        said.append(
+        problems.append(
             f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
         )
-    return said
+    return problems
 
 
 def _check_seeds(claim: Claim, values: Sequence[Mapping[int, float]]) -> list[str]:
     """Returns the rows of reproduced.csv with values for other seeds than the claim's, a line each."""
-    said = []
+    problems = []
     for line, (statement, by_seed) in enumerate(zip(claim.statements, values, strict=True), start=2):
         seeds = {job.seed for job in claim.conditions[statement.condition].jobs}
         if not by_seed.keys() <= seeds or (statement.relation != "" and by_seed.keys() != seeds):
-            said.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
-    return said
+            problems.append(f"reproduced.csv: line {line}: has values for other seeds than sweep.yaml")
+    return problems
 
 
 def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | None) -> list[str]:
@@ -83,15 +85,15 @@ def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | N
         again: the recomputed texts, by file name.
         epochs: the curves, if they have all runs; None if pictures must follow from the texts alone.
     """
-    said = []
+    problems = []
     for name, text in again.items():
         path = claim.folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            said.append(f"{name} is not what follows from {'values and runs' if epochs is None else 'the curves'}")
+            problems.append(f"{name} is not what follows from {'values and runs' if epochs is None else 'the curves'}")
     for name in claim.settings.figures:
         if shown_by(claim.folder / name) != what_is_shown(claim, name, again, epochs):
-            said.append(f"{name} is missing or shows something else")
-    return said
+            problems.append(f"{name} is missing or shows something else")
+    return problems
 
 
 def uncommitted(claim: Claim) -> list[str]:
@@ -105,8 +107,8 @@ def uncommitted(claim: Claim) -> list[str]:
         changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()
     except ConfigError:
         return []  # check_folder reports it
-    said = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
-    return [said] if changed else []
+    problems = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
+    return [problems] if changed else []
 
 
 def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
@@ -120,7 +122,7 @@ def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
         rows, runs = results.read_rows(claim.folder), results.read_runs(claim.folder)
     except ConfigError:
         return [], len(found)  # check_folder reports it
-    said = []
+    problems = []
     then = {(row["condition"], row["seed"]): row for row in runs.to_dict("records")}
     same: set[tuple[str, str]] = set()
     for now in read.runs.to_dict("records"):
@@ -130,7 +132,7 @@ def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
             same.add(where)
         other = [name for name in (OF_THE_NUMBERS if where in same else OF_THE_SUMS) if row[name] != now[name]]
         if other:
-            said.append(f"runs.csv: {where[0]} seed {where[1]}: the store has other {', '.join(other)}")
+            problems.append(f"runs.csv: {where[0]} seed {where[1]}: the store has other {', '.join(other)}")
     for line, (statement, values, text) in enumerate(
         zip(claim.statements, values_of(claim, read.curves), rows["values"], strict=False), start=2
     ):
@@ -143,7 +145,7 @@ def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
             and written.get(seed) != round(value, 6)
         ]
         if seeds:
-            said.append(
+            problems.append(
                 f"reproduced.csv: line {line}: {statement.metric}: the store has another for seed {', '.join(seeds)}"
             )
-    return said, len(same)
+    return problems, len(same)

@@ -85,8 +85,8 @@ def read(path: Path) -> pd.DataFrame:
         kinds = dict.fromkeys(columns, "float64") | dict.fromkeys({"condition", *RUN}, "str") | _NUMBERS
         return pd.read_csv(io.StringIO(text), dtype=kinds)  # type: ignore[arg-type]
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        said = f"{path}: {one_line(error)}; restore the file, or delete it and reproduce the claim"
-        raise ConfigError(said) from error
+        message = f"{path}: {one_line(error)}; restore the file, or delete it and reproduce the claim"
+        raise ConfigError(message) from error
 
 
 def read_all(experiments: Path) -> pd.DataFrame:

@@ -82,8 +82,8 @@ def _curves(
                     and statement.value is not None
                     and statement.relation == "equal"
                 ]
-            of_law = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
-            for reader, height in of_law[["reader", "ceiling"]].to_numpy():
+            of_distribution = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
+            for reader, height in of_distribution[["reader", "ceiling"]].to_numpy():
                 highest[f"ceiling, {reader.replace('_', ' ')}"] = float(height)
         title = f"{panels}={value}" if panels and panels != "cell" else value
         shown.append(figures.Panel(title, lines, published, list(highest.items())))

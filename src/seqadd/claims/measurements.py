@@ -126,8 +126,8 @@ def collected(store: Store, claim: Claim, found: Found, rows: pd.DataFrame) -> p
     import pandas as pd
 
     missing = {where: run for where, run in found.items() if where not in runs_in(claim, rows)}
-    asked = [(run.run_id, metric) for run in missing.values() for metric in sorted(run.metrics)]
-    histories = dict(zip(asked, store.histories(asked), strict=True))
+    wanted = [(run.run_id, metric) for run in missing.values() for metric in sorted(run.metrics)]
+    histories = dict(zip(wanted, store.histories(wanted), strict=True))
     parts = [rows]
     for (index, seed), run in missing.items():
         condition = claim.conditions[index]

@@ -57,12 +57,14 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
     for spec in claim.settings.ceilings:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             named[spec.reader, " ".join(spec.overrides)] = [compose_config(list(spec.overrides))]
-    laws: dict[tuple[int, int], Distribution] = {}
+    distributions: dict[tuple[int, int], Distribution] = {}
     rows = []
     for (reader, label), jobs in named.items():
         task = jobs[0].task
-        law = laws.setdefault((task.digits, task.n_questions), dataset_distribution(task.digits, task.n_questions))
-        rows.append((reader, label, "law", distribution_ceiling(law, reader, jobs[0])))
+        distribution = distributions.setdefault(
+            (task.digits, task.n_questions), dataset_distribution(task.digits, task.n_questions)
+        )
+        rows.append((reader, label, "law", distribution_ceiling(distribution, reader, jobs[0])))
         for job in jobs:
             data = make_dataset(job)
             questions = np.concatenate([data.train_questions, data.val_questions])

@@ -40,7 +40,7 @@ and what it does not: {page}.
 """
 
 
-def place(experiments: Path) -> Path:
+def report_folder(experiments: Path) -> Path:
     """Returns the folder of a report: ``docs`` for this project's own claims, else the folder of the claims."""
     docs = experiments.resolve().parent / "docs"
     return docs if experiments.resolve() == resource_dir("experiments") and docs.is_dir() else experiments
@@ -59,7 +59,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     done = [claim for claim in chosen if _has_results(claim)]
     rows = {claim.name: results.read_rows(claim.folder) for claim in done}
     runs = {claim.name: results.read_runs(claim.folder) for claim in done}
-    text = _top(done, rows, runs, place(experiments))
+    text = _top(done, rows, runs, report_folder(experiments))
     lines = [[f"[{claim.name}](#{markup.anchor(claim.title)})", claim.title.partition(": ")[2] or claim.title,
               tables.in_words(rows[claim.name]), tables.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
@@ -68,7 +68,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
     for claim in done:
         text += "\n" + _part(claim, experiments)
     pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
-    return text, markup.page(text, "The article's claims, run again", place(experiments), pictures, _MARKED)
+    return text, markup.page(text, "The article's claims, run again", report_folder(experiments), pictures, _MARKED)
 
 
 def _has_results(claim: Claim) -> bool:
@@ -85,11 +85,11 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     every = pd.concat(runs.values())
     theirs = pd.concat([rows[claim.name] for claim in done if not claim.settings.ours] or rows.values())
     numbers, directions = theirs[theirs["relation"] == "equal"], theirs[theirs["relation"] != "equal"]
-    said = f"Of the published numbers {tables.in_words(numbers)}"
+    summary = f"Of the published numbers {tables.in_words(numbers)}"
     if (directions["relation"] != "").any():
-        said += f"; of the limits and directions that are claimed {tables.in_words(directions)}"
+        summary += f"; of the limits and directions that are claimed {tables.in_words(directions)}"
     return _TOP.format(
-        verdicts=said,
+        verdicts=summary,
         runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
         cost=tables.duration(results.seconds(every)),
         commits=", ".join(sorted(set(every["commit"]))),
@@ -102,16 +102,16 @@ def _part(claim: Claim, experiments: Path) -> str:
     readme = (claim.folder / "README.md").read_text(encoding="utf-8")
     table = (claim.folder / "table.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
-    said, _, after = rest.partition(END)
-    text = f"{before.rstrip()}\n\n{said.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
+    summary, _, after = rest.partition(END)
+    text = f"{before.rstrip()}\n\n{summary.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
     text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
-    up = Path("..") / experiments.name if place(experiments) != experiments else Path()
+    up = Path("..") / experiments.name if report_folder(experiments) != experiments else Path()
     here = (up / claim.name).as_posix()
     text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
     # A link to a file that does not exist here, because it is only in a clone, becomes plain text.
     return re.sub(
         r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+)[^)]*\)",
-        lambda link: link[0] if (place(experiments) / link[2]).exists() else link[1],
+        lambda link: link[0] if (report_folder(experiments) / link[2]).exists() else link[1],
         text,
     )
 
@@ -125,7 +125,7 @@ def write(experiments: Path) -> list[Path]:
     every = loading.read_all(experiments)
     if not any(map(_has_results, every)):
         return []
-    paths = [place(experiments) / name for name in _NAMES]
+    paths = [report_folder(experiments) / name for name in _NAMES]
     for path, text in zip(paths, build(experiments, every), strict=True):
         write_file(path, text)
     return paths
@@ -137,7 +137,7 @@ def check(experiments: Path, chosen: Sequence[Claim]) -> list[str]:
         texts = build(experiments, chosen)
     except (ConfigError, OSError) as error:
         return [str(error)]
-    paths = [place(experiments) / name for name in _NAMES]
+    paths = [report_folder(experiments) / name for name in _NAMES]
     return [
         f"{path.name} is not what the folders say"
         for path, text in zip(paths, texts, strict=True)

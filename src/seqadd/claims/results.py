@@ -95,7 +95,7 @@ def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float |
         interval = verdicts.prediction_interval(numbers)
     else:
         interval = verdicts.prediction_interval(numbers, most=math.inf)
-    said: dict[str, float | Decimal] = {
+    measured: dict[str, float | Decimal] = {
         # The mean of the numbers as written: a sum of floats would round differently on another machine.
         "mean": sum(map(Decimal, map(_number, numbers)), Decimal()) / len(numbers),
         "std": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan,
@@ -105,10 +105,10 @@ def _statistics(statement: Statement, numbers: list[float]) -> dict[str, float |
         "high": interval.high,
     }
     if statement.value is not None:
-        said["below"] = sum(number < statement.value for number in numbers)
+        measured["below"] = sum(number < statement.value for number in numbers)
     elif statement.than is not None:
-        said |= {"below": sum(number < 0 for number in numbers), "effect": verdicts.standardized(numbers)}
-    return said
+        measured |= {"below": sum(number < 0 for number in numbers), "effect": verdicts.standardized(numbers)}
+    return measured
 
 
 def _verdict(statement: Statement, numbers: list[float], fewest: int) -> str:

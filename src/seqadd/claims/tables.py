@@ -33,8 +33,8 @@ def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
             continue
         columns[row[key]] = None
         line = lines.setdefault((row["epochs"], *(row[name] for name in others)), {})
-        said = f"`{row['metric']}` {row['value']}; {_mean(row)}, **{row['verdict']}**"
-        line.setdefault(row[key], []).append(said)
+        cell = f"`{row['metric']}` {row['value']}; {_mean(row)}, **{row['verdict']}**"
+        line.setdefault(row[key], []).append(cell)
     header = ["epochs", *others, *(f"{column}: published; measured" for column in columns)]
     return markup.table(header, [[*line, *("<br>".join(of.get(c, [])) for c in columns)] for line, of in lines.items()])
 
@@ -73,10 +73,10 @@ def ceilings_table(ceilings: pd.DataFrame) -> str:
     """Returns the rows of ceilings.csv in readable form; empty if there are none."""
     lines = []
     for (reader, label), of in ceilings.astype(str).groupby(["reader", "condition"], sort=False):
-        law = of.loc[of["over"] == "law", "ceiling"].iloc[0]
+        of_distribution = of.loc[of["over"] == "law", "ceiling"].iloc[0]
         parts = [of.loc[of["over"].str.startswith(part), "ceiling"] for part in ("set", "training set")]
         counted = [_range(part.min(), part.max()) for part in parts]
-        lines.append([str(reader).replace("_", " "), str(label), _short(law), *counted])
+        lines.append([str(reader).replace("_", " "), str(label), _short(of_distribution), *counted])
     header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
     return "\n" + markup.table(header, lines) if lines else ""
 
@@ -105,9 +105,9 @@ def _short(number: str, sign: str = "", digits: int = 4) -> str:
 def in_words(rows: pd.DataFrame) -> str:
     """Summarizes the verdicts: ``22 of 24 reproduced, 1 not reproduced, 1 undecided``."""
     n = counts(rows)
-    said = [f"{n[verdicts.REPRODUCED]} of {sum(n.values())} {verdicts.REPRODUCED}"]
-    said += [f"{n[kind]} {kind}" for kind in (verdicts.NOT_REPRODUCED, verdicts.UNDECIDED) if n[kind]]
-    return ", ".join(said)
+    parts = [f"{n[verdicts.REPRODUCED]} of {sum(n.values())} {verdicts.REPRODUCED}"]
+    parts += [f"{n[kind]} {kind}" for kind in (verdicts.NOT_REPRODUCED, verdicts.UNDECIDED) if n[kind]]
+    return ", ".join(parts)
 
 
 def duration(of_seconds: float) -> str:
@@ -135,8 +135,8 @@ def summary(rows: pd.DataFrame, runs: pd.DataFrame, *, curves: bool = False) -> 
     )
 
 
-def readme_with(text: str, said: str) -> str:
+def readme_with(text: str, results: str) -> str:
     """Returns a claim's README with new results between the markers."""
     before, _, rest = text.partition(BEGIN)  # each marker occurs once, see ``loading.read``
     after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n{said}{END}{after}"
+    return f"{before}{BEGIN}\n{results}{END}{after}"

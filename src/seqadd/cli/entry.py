@@ -65,8 +65,8 @@ def command(*, prints: bool = False) -> Iterator[None]:
 
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Adds ``--version``, which every command has; ``more`` is appended to seqadd's version."""
-    said = f"seqadd {seqadd.__version__}{more}"
-    parser.add_argument("--version", action="version", version=said, help="say the version and end")
+    message = f"seqadd {seqadd.__version__}{more}"
+    parser.add_argument("--version", action="version", version=message, help="say the version and end")
 
 
 def _check_warning_options() -> None:
@@ -112,12 +112,12 @@ def fail(error: Exception) -> NoReturn:
         sys.exit(0)
     if _TRACEBACKS:
         print_error(redact_credentials("".join(traceback.format_exception(error)).rstrip()))
-    said, code = short_line(error), 1
+    message, code = short_line(error), 1
     if isinstance(error, SeqaddError):
         code = error.exit_code
     elif isinstance(error, (HydraException, OmegaConfBaseException)):
         code = ConfigError.exit_code
     else:
-        said = f"{type(error).__name__}: {said}; HYDRA_FULL_ERROR=1 shows the traceback"
-    print_error(f"seqadd: {with_log_path(said)}")
+        message = f"{type(error).__name__}: {message}; HYDRA_FULL_ERROR=1 shows the traceback"
+    print_error(f"seqadd: {with_log_path(message)}")
     sys.exit(code)

@@ -105,9 +105,9 @@ def learning_curves(
             by_seed.setdefault(int(each.params["seed"]), []).append(each)
         wanted = selection.seeds or sorted(by_seed)
         curves += [_MetricReader(index, seed, by_seed[seed], {}) for seed in wanted if seed in by_seed]
-    while asked := [(curve, *each) for curve in curves for each in curve.ask_next(epochs, metrics)]:
+    while requests := [(curve, *each) for curve in curves for each in curve.ask_next(epochs, metrics)]:
         for store in dict.fromkeys(column.store for column in found):
-            here = [(curve, run, metric) for curve, run, metric in asked if found[curve.column].store is store]
+            here = [(curve, run, metric) for curve, run, metric in requests if found[curve.column].store is store]
             histories = store.histories([(run.run_id, metric) for _, run, metric in here])
             for (curve, run, metric), values in zip(here, histories, strict=True):
                 for epoch, value in values.items():

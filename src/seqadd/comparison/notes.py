@@ -131,8 +131,8 @@ def _filter_note(runs: Sequence[RunRecord], run_filter: RunFilter) -> str:
         "commit": [run.tags.get("git_commit", "unknown")[:12] for run in runs],
         **{f"tag {key}": [run.tags.get(key, "none") for run in runs] for key, _ in run_filter.tags},
     }
-    said = []
+    parts = []
     for what, each in values.items():
         counts = collections.Counter(map(sanitize, each)).most_common()
-        said.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
-    return f"of all {len(runs)} there are: {'; '.join(said)}"
+        parts.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
+    return f"of all {len(runs)} there are: {'; '.join(parts)}"

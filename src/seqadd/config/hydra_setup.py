@@ -92,20 +92,20 @@ def check_hydra_keys(config: DictConfig) -> None:
     Raises:
         ConfigError: for keys that name code, set the environment, or would have no effect.
     """
-    said = _said_to_hydra(config)
+    given = _hydra_keys_of(config)
     refuse_logging(config.hydra.job_logging)
     for key in ("callbacks", "job.env_set"):
         for name in OmegaConf.select(config.hydra, key) or {}:
             raise ConfigError(f"hydra.{key}.{name}: a configuration can name no code and set no environment")
     if config.hydra.verbose is not False:
         raise ConfigError(
-            f"hydra.verbose={override_text(said['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows a traceback"
+            f"hydra.verbose={override_text(given['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows a traceback"
         )
     if config.hydra.mode is RunMode.RUN:
         for part in ("launcher", "sweeper"):
             for changed in _changed(config, part):
                 raise ConfigError(f"{changed}: has no effect on one run; add -m for a sweep")
-        _refuse_folders(said, ("sweep.dir", "sweep.subdir"), "one run: hydra.run.dir is its folder")
+        _refuse_folders(given, ("sweep.dir", "sweep.subdir"), "one run: hydra.run.dir is its folder")
     else:
         for part in ("launcher", "sweeper"):
             _check_plugin(config, part)
@@ -120,7 +120,7 @@ def refuse_logging(log_config: DictConfig | None) -> None:
 def check_folders(config: DictConfig) -> None:
     """Raises ConfigError if a configuration sets Hydra's folders: the jobs of a sweep have no folders."""
     _refuse_folders(
-        _said_to_hydra(config), _FOLDERS, "these jobs: their results are in the store, where tracking.uri says"
+        _hydra_keys_of(config), _FOLDERS, "these jobs: their results are in the store, where tracking.uri says"
     )
 
 
@@ -134,15 +134,15 @@ def check_job(sweep: DictConfig, job: DictConfig) -> None:
     Raises:
         ConfigError: for a value that differs from the sweep's, because Hydra would ignore it.
     """
-    of_sweep, of_job = _said_to_hydra(sweep), _said_to_hydra(job)
+    of_sweep, of_job = _hydra_keys_of(sweep), _hydra_keys_of(job)
     groups = [f"runtime.choices.hydra/{group}" for group in _GROUPS_OF_A_SWEEP]
     keys = [k for k in sorted({*of_sweep, *of_job}) if any(f"{k}.".startswith(f"{key}.") for key in _KEYS_OF_A_SWEEP)]
     for key in [*groups, *keys]:
         mine, all_have = of_job.get(key), of_sweep.get(key)
         if mine != all_have:
-            said = f"hydra.{key}".removeprefix("hydra.runtime.choices.")
+            name = f"hydra.{key}".removeprefix("hydra.runtime.choices.")
             raise ConfigError(
-                f"{said}={override_text(mine)}: is one for the whole sweep, {override_text(all_have)}; say it on the "
+                f"{name}={override_text(mine)}: is one for the whole sweep, {override_text(all_have)}; say it on the "
                 "command line, or in a file that is not swept over"
             )
 
@@ -156,7 +156,7 @@ def check_hidden_files(folder: Path) -> None:
             raise ConfigError(f"{path}: is not read, for seqadd has a file {name} of its own; give it another name")
 
 
-def _said_to_hydra(config: DictConfig) -> dict[str, Any]:
+def _hydra_keys_of(config: DictConfig) -> dict[str, Any]:
     """All of Hydra's keys with their values, not interpolated; nested keys joined by dots."""
     return dict(_flat(OmegaConf.to_container(config.hydra, resolve=False, enum_to_str=True)))
 
@@ -176,11 +176,11 @@ def _settings() -> DictConfig:
     return settings
 
 
-def _refuse_folders(said: dict[str, Any], keys: tuple[str, ...], of_whom: str) -> None:
+def _refuse_folders(given: dict[str, Any], keys: tuple[str, ...], of_whom: str) -> None:
     defaults = dict(_flat(OmegaConf.to_container(_settings().hydra)))
     for key in keys:
-        if said.get(key) not in (defaults.get(key), False):
-            raise ConfigError(f"hydra.{key}={override_text(said[key])}: has no effect on {of_whom}; leave it out")
+        if given.get(key) not in (defaults.get(key), False):
+            raise ConfigError(f"hydra.{key}={override_text(given[key])}: has no effect on {of_whom}; leave it out")
 
 
 def _changed(config: DictConfig, part: str) -> Iterator[str]:
@@ -193,8 +193,8 @@ def _changed(config: DictConfig, part: str) -> Iterator[str]:
     before = dict(
         _flat(OmegaConf.to_container(OmegaConf.load(resource_dir("conf") / "hydra" / part / f"{default}.yaml")))
     )
-    said = OmegaConf.to_container(config.hydra[part], resolve=False) if config.hydra[part] is not None else None
-    for key, value in _flat(said):
+    node = OmegaConf.to_container(config.hydra[part], resolve=False) if config.hydra[part] is not None else None
+    for key, value in _flat(node):
         if key not in before or value != before[key]:
             yield f"hydra.{part}.{key}={override_text(value)}" if key else f"hydra.{part}={override_text(value)}"
 
@@ -206,8 +206,8 @@ def _check_plugin(config: DictConfig, part: str) -> None:
     kind = Launcher if part == "launcher" else Sweeper
     if target not in {f"{each.__module__}.{each.__name__}" for each in Plugins.instance().discover(kind)}:
         installed = ", ".join(path.stem for path in sorted((resource_dir("conf") / "hydra" / part).glob("*.yaml")))
-        said = f"hydra.{part}={override_text(node)}" if target is None else f"hydra.{part}._target_={target}"
-        raise ConfigError(f"{said}: no such {part} of Hydra is installed; choose hydra/{part}, one of {installed}")
+        choice = f"hydra.{part}={override_text(node)}" if target is None else f"hydra.{part}._target_={target}"
+        raise ConfigError(f"{choice}: no such {part} of Hydra is installed; choose hydra/{part}, one of {installed}")
 
 
 def replace_internals(*, hydra_help: bool = False) -> None:

@@ -32,21 +32,21 @@ def one_line(error: Exception) -> str:
 
 def short_line(error: Exception) -> str:
     """Like ``one_line``, but cuts the messages of other libraries to 200 characters."""
-    said = one_line(error)
+    message = one_line(error)
     known = (SeqaddError, HydraException, OmegaConfBaseException)
-    if not isinstance(error, known) and len(said) > _MOST_CHARACTERS:
-        return f"{said[: _MOST_CHARACTERS - 3]}..."
-    return said
+    if not isinstance(error, known) and len(message) > _MOST_CHARACTERS:
+        return f"{message[: _MOST_CHARACTERS - 3]}..."
+    return message
 
 
 def _one_line(error: Exception) -> str:
     cause = _cause(error)
     for explain in _EXPLANATIONS:
-        said = explain(error, cause)
-        if said is not None:
-            return said
-    said = _AROUND_AN_ERROR.sub("", str(error))
-    return "; ".join(line for line in (" ".join(line.split()) for line in said.splitlines()) if line)
+        message = explain(error, cause)
+        if message is not None:
+            return message
+    message = _AROUND_AN_ERROR.sub("", str(error))
+    return "; ".join(line for line in (" ".join(line.split()) for line in message.splitlines()) if line)
 
 
 def _cause(error: Exception) -> Exception:
@@ -115,10 +115,10 @@ def _missing_value(error: Exception, cause: Exception) -> str | None:
 def _wrong_value(error: Exception, cause: Exception) -> str | None:
     if not isinstance(cause, ValidationError) or not getattr(cause, "full_key", None):
         return None
-    said = str(getattr(cause, "msg", cause)).partition("\n")[0]
-    if said.endswith("is not Optional"):
+    message = str(getattr(cause, "msg", cause)).partition("\n")[0]
+    if message.endswith("is not Optional"):
         return f"{cause.full_key}: must not be null"
-    return f"{cause.full_key}: {said[0].lower()}{said[1:]}"
+    return f"{cause.full_key}: {message[0].lower()}{message[1:]}"
 
 
 # Each function takes an error and its original cause, and returns a reworded message, or None for other kinds of error.

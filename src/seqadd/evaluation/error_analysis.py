@@ -111,7 +111,7 @@ def hardest(table: pd.DataFrame, n: int) -> pd.DataFrame:
     return table.sort_values("p_answer", kind="stable").head(n)
 
 
-def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
+def by_position(answers: Ids, probabilities: Probabilities, counts: metrics.Counts = None) -> pd.DataFrame:
     """Returns a row for each position of the answer: ``place`` (from 1), ``accuracy``, ``p_answer`` (mean), ``sums``.
 
     Args:
@@ -125,12 +125,12 @@ def by_place(answers: Ids, probabilities: Probabilities, counts: metrics.Counts 
     sure = _of(probabilities, answers)
     rows = [
         {
-            "place": place,
+            "place": position,
             "accuracy": share,
-            "p_answer": float(sure[counted[:, place - 1], place - 1].mean()),
-            "sums": int(counted[:, place - 1].sum()),
+            "p_answer": float(sure[counted[:, position - 1], position - 1].mean()),
+            "sums": int(counted[:, position - 1].sum()),
         }
-        for place, share in accuracy.items()
+        for position, share in accuracy.items()
     ]
     return pd.DataFrame(rows)
 
@@ -154,7 +154,7 @@ def confusion(answers: Ids, probabilities: Probabilities, counts: metrics.Counts
 
     Args:
         answers, probabilities: of all sums.
-        counts: as for ``by_place``.
+        counts: as for ``by_position``.
     """
     import pandas as pd
 

@@ -56,8 +56,8 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
     for at in range(0, len(questions), _AT_ONCE):
         right = answers[at : at + _AT_ONCE]
         x = keras.ops.convert_to_tensor(vocabulary.one_hot(questions[at : at + _AT_ONCE]))
-        taught = model([x, shift_right(right)], training=False).numpy()
-        of_right = np.take_along_axis(taught, right[..., None].astype(np.intp), axis=-1)[..., 0]
+        forced = model([x, shift_right(right)], training=False).numpy()
+        of_right = np.take_along_axis(forced, right[..., None].astype(np.intp), axis=-1)[..., 0]
         found.append(np.where(until_eos_mask(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
     return np.concatenate(found)
 

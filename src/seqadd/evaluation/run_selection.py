@@ -232,13 +232,13 @@ def _words(store: Store) -> list[str]:
 def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RunRecord]) -> str:
     wanted = [*overrides]
     wanted += [f"seed={seed}"] * (seed is not None) + [f"epochs={epochs}"] * (epochs is not None)
-    said = f"{' '.join(wanted)}: no such run is finished in this store"
+    message = f"{' '.join(wanted)}: no such run is finished in this store"
     there = sorted({(int(run.params["seed"]), int(run.params["epochs"])) for run in runs})
     if there:
         listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
-        return f"{said}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+        return f"{message}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
     words = [word for word in wanted if not word.startswith(("tracking.", "--"))]
-    return f"{said}; python -m seqadd.run {' '.join(words)} makes one"
+    return f"{message}; python -m seqadd.run {' '.join(words)} makes one"
 
 
 def _by_id(store: Store, run_id: str) -> RunRecord:

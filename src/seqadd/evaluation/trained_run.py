@@ -53,18 +53,18 @@ class TrainedRun:
     @property
     def notes(self) -> list[str]:
         """The reasons why its weights may give other numbers here than in training, a line each; usually empty."""
-        said = []
+        notes = []
         code = self.tags.get("code", "unknown")
         if code not in equivalent_codes():
             commit = sanitize(self.tags.get("git_commit", "unknown"))[:12]
             changed = " with changes" if self.tags.get("git_dirty") == "true" else ""
-            said.append(
+            notes.append(
                 f"its weights are computed by other code than that which trained them: code {code_digest()} here, code "
                 f"{sanitize(code)} of commit {commit}{changed} there"
             )
         if self.tags.get("flags", "") != numeric_flags.flags():
-            said.append("its weights are computed with other flags than they were trained with: see its tag flags")
-        return said
+            notes.append("its weights are computed with other flags than they were trained with: see its tag flags")
+        return notes
 
     def write(self, questions: Sequence[str]) -> Ids:
         """Encodes questions as the model reads them: padded, and reversed if the model was trained so.
@@ -95,13 +95,13 @@ class TrainedRun:
 
         return until_eos_mask(answers).numpy() > 0.5
 
-    def met(self, question: str) -> str:
+    def seen_in_training(self, question: str) -> str:
         """Returns in words whether the model was trained on a sum: ``trained on``, ``held out``, or neither."""
         a, b = read_question(question, self.config.longest)
-        for questions, said in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
+        for questions, which in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
             for first, second, how in ((a, b, ""), (b, a, " the other way round")):
                 if (questions == self.write([f"{first}+{second}"])[0]).all(axis=1).any():
-                    return said + how
+                    return which + how
         return f"not among its {self.config.task.n_questions} sums"
 
 

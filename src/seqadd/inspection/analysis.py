@@ -32,12 +32,12 @@ class HeldOut:
 
     Attributes:
         sums: as ``error_analysis.by_question`` returns them.
-        by_place, by_carries, confusion: as the functions of these names in ``error_analysis`` return them.
+        by_position, by_carries, confusion: as the functions of these names in ``error_analysis`` return them.
         guesses: ids of the answers' characters, shape ``(n, answer_length)``.
     """
 
     sums: pd.DataFrame
-    by_place: pd.DataFrame
+    by_position: pd.DataFrame
     by_carries: pd.DataFrame
     confusion: pd.DataFrame
     guesses: vocabulary.Ids
@@ -54,8 +54,8 @@ class Inspection:
 
     Attributes:
         run: the inspected run.
-        views: the model's trace for each question.
-        met: for each question whether the model was trained on it, as ``TrainedRun.met`` returns it.
+        traces: the model's trace for each question.
+        seen_in_training: for each question what ``TrainedRun.seen_in_training`` returns.
         held_out: its answers to the held-out sums.
         weights: every array, by its name.
         saturation: as ``saturation.saturation`` returns it, over the held-out sums.
@@ -63,8 +63,8 @@ class Inspection:
     """
 
     run: TrainedRun
-    views: list[Trace]
-    met: list[str]
+    traces: list[Trace]
+    seen_in_training: list[str]
     held_out: HeldOut
     weights: dict[str, Array]
     saturation: pd.DataFrame
@@ -86,7 +86,7 @@ def held_out(run: TrainedRun) -> HeldOut:
             data.val_carries,
             predict.answer_probabilities(run.model, data.val_questions, data.val_answers),
         ),
-        error_analysis.by_place(data.val_answers, probabilities, counts),
+        error_analysis.by_position(data.val_answers, probabilities, counts),
         error_analysis.by_carries(data.val_answers, probabilities, data.val_carries),
         error_analysis.confusion(data.val_answers, probabilities, counts),
         probabilities.argmax(axis=-1).astype(np.uint8),
@@ -138,15 +138,15 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
     found = held_out(run)
     asked = ask_all(run, choose_questions(found, questions, errors, run.config.task.digits))
     weights = activations.weights(run.model)
-    saturation, said = _saturation(run)
+    saturation, warnings = _saturation(run)
     return Inspection(
         run,
         trace(run.model, asked),
-        [run.met(each.text) for each in asked],
+        [run.seen_in_training(each.text) for each in asked],
         found,
         weights,
         saturation,
-        said + _unhealthy(run, saturation, weights, found.guesses),
+        warnings + _unhealthy(run, saturation, weights, found.guesses),
     )
 
 
@@ -157,7 +157,7 @@ class Comparison:
     Attributes:
         runs: the compared runs.
         labels: a label for each run.
-        views: for each question the trace of each run's model.
+        traces: for each question the trace of each run's model.
         held_out: the answers of each run's model to the held-out sums.
         saturation: for each run, as ``diagnostics.summary`` returns it.
         warnings: for each run signs of an unhealthy model, a line each.
@@ -165,7 +165,7 @@ class Comparison:
 
     runs: list[TrainedRun]
     labels: list[str]
-    views: list[list[Trace]]
+    traces: list[list[Trace]]
     held_out: list[HeldOut]
     saturation: list[pd.DataFrame]
     warnings: list[list[str]]
@@ -197,12 +197,13 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
     if not chosen:
         raise ConfigError("question=: no held-out sum of the last run is short enough for all of them; ask for one")
     by_run = [trace(run.model, ask_all(run, chosen)) for run in runs]
-    saturation, warnings = [], []
+    saturation: list[pd.DataFrame] = []
+    warnings: list[list[str]] = []
     for run, of_run in zip(runs, found, strict=True):
-        table, said = _saturation(run)
+        table, of_units = _saturation(run)
         saturation.append(diagnostics.summary(table))
         weights = activations.weights(run.model)
-        warnings.append(said + _unhealthy(run, table, weights, of_run.guesses))
+        warnings.append(of_units + _unhealthy(run, table, weights, of_run.guesses))
     each = [list(views_of_question) for views_of_question in zip(*by_run, strict=True)]
     return Comparison(list(runs), list(labels), each, found, saturation, warnings)
 
@@ -224,12 +225,21 @@ def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
 
 def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
     """Returns header and lines of a table of accuracies for each label: by position, by carries, and of all sums."""
-    places = sorted({place for found in each for place in found.by_place["place"]})
+    positions = sorted({position for found in each for position in found.by_position["place"]})
     carries = sorted({n for found in each for n in found.by_carries["carries"]})
     lines = []
     for label, found in zip(labels, each, strict=True):
-        of_place = dict(zip(found.by_place["place"], found.by_place["accuracy"], strict=True))
+        of_position = dict(zip(found.by_position["place"], found.by_position["accuracy"], strict=True))
         of_carries = dict(zip(found.by_carries["carries"], found.by_carries["exact_match"], strict=True))
-        values = [*(of_place.get(place) for place in places), *(of_carries.get(n) for n in carries), found.exact_match]
+        values = [
+            *(of_position.get(position) for position in positions),
+            *(of_carries.get(n) for n in carries),
+            found.exact_match,
+        ]
         lines.append([label, *("" if value is None else f"{value:.4f}" for value in values)])
-    return ["", *(f"place {place}" for place in places), *(f"{n} carries" for n in carries), "all right"], lines
+    return [
+        "",
+        *(f"place {position}" for position in positions),
+        *(f"{n} carries" for n in carries),
+        "all right",
+    ], lines

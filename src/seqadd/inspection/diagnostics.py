@@ -26,7 +26,7 @@ STUCK = 0.99
 _MANY_STUCK, _MANY_SATURATED = 0.4, 0.8
 # A difference between accuracies gives a warning if it is greater than the first or second number (overfitting, still
 # rising) and than so many standard errors. The last number is the fewest epochs for such a warning.
-_LEARNT_BY_HEART, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20
+_OVERFIT, _STILL_RISING, _STANDARD_ERRORS, _EPOCHS = 0.05, 0.01, 4.0, 20
 # A model must beat the most frequent character at each position by this accuracy, or a warning is given.
 _NO_BETTER = 0.02
 
@@ -74,7 +74,7 @@ def warnings(
         counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
     """
     counted = np.ones(answers.shape, bool) if counts is None else counts
-    said = [
+    warnings = [
         f"{name}: {int((~np.isfinite(values)).sum())} of {values.size} weights are not finite"
         for name, values in weights.items()
         if not np.isfinite(values).all()
@@ -82,59 +82,61 @@ def warnings(
     for row in summary(saturation).to_dict("records"):
         what = f"{row['layer']}, {row['part']}"
         if row["part"] in ("state", "output") and row["still"]:
-            said.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
+            warnings.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
         if row["stuck"] > _MANY_STUCK * row["units"]:
-            said.append(
+            warnings.append(
                 f"{what}: {row['stuck']} of {row['units']} units are near the same limit whatever is read: they decide "
                 "nothing"
             )
         if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
-            said.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
-    return [*said, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
+            warnings.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
+    return [*warnings, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
 
 
 def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
-    said = []
+    warnings = []
     right = float(np.mean(guesses[counted] == answers[counted]))
     most_frequent = [
-        np.bincount(place[there]).max() for place, there in zip(answers.T, counted.T, strict=True) if there.any()
+        np.bincount(position[there]).max() for position, there in zip(answers.T, counted.T, strict=True) if there.any()
     ]
     by_frequency = float(np.sum(most_frequent) / counted.sum())
     if right < by_frequency + _NO_BETTER:
-        said.append(
+        warnings.append(
             f"{right:.2f} of the characters right; the most frequent one at each place would have {by_frequency:.2f}"
         )
-    return said + _always_the_same(guesses, answers, counted)
+    return warnings + _always_the_same(guesses, answers, counted)
 
 
 def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
     same = {
-        place: CHARACTERS[guesses[there, place][0]]
-        for place, there in enumerate(counted.T)
-        if there.any() and len(np.unique(guesses[there, place])) == 1 and len(np.unique(answers[there, place])) > 1
+        position: CHARACTERS[guesses[there, position][0]]
+        for position, there in enumerate(counted.T)
+        if there.any()
+        and len(np.unique(guesses[there, position])) == 1
+        and len(np.unique(answers[there, position])) > 1
     }
     if not same:
         return []
     if len(same) == counted.any(axis=0).sum():
         return ["the same answer to every sum"]
-    listed = ", ".join(f"{place + 1} ({character!r})" for place, character in same.items())
+    listed = ", ".join(f"{position + 1} ({character!r})" for position, character in same.items())
     return [f"the same character for every sum at place {listed}"]
 
 
 def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:
     """Returns warnings from the learning curves; ``n`` is the number of held-out characters of an accuracy."""
     acc, val_acc = history.get("acc", {}), history.get("val_acc", {})
-    as_taught = history.get("val_acc_teacher_forced") or val_acc  # the accuracy that is comparable with acc
+    teacher_forced = history.get("val_acc_teacher_forced") or val_acc  # the accuracy that is comparable with acc
     if not acc or not val_acc or max(val_acc) < _EPOCHS:
         return []
     last = max(val_acc)
     noise = _STANDARD_ERRORS * math.sqrt(val_acc[last] * (1 - val_acc[last]) / n)
-    said = []
-    if acc[last] - as_taught[last] > max(_LEARNT_BY_HEART, noise):
-        name = "val_acc" if as_taught is val_acc else "val_acc_teacher_forced"
-        said.append(f"acc is {acc[last] - as_taught[last]:.2f} above {name}: sums are learnt by heart")
+    warnings = []
+    if acc[last] - teacher_forced[last] > max(_OVERFIT, noise):
+        name = "val_acc" if teacher_forced is val_acc else "val_acc_teacher_forced"
+        warnings.append(f"acc is {acc[last] - teacher_forced[last]:.2f} above {name}: sums are learnt by heart")
     before = last - last // 10
     if before in val_acc and val_acc[last] - val_acc[before] > max(_STILL_RISING, noise):
         rose = val_acc[last] - val_acc[before]
-        said.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
-    return said
+        warnings.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
+    return warnings

@@ -112,11 +112,11 @@ def write_inspection(
     folder, run, found = _Folder(path, notify), inspection.run, inspection.held_out
     text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
     text += _health(inspection)
-    for view, met in zip(inspection.views, inspection.met, strict=True):
-        text += _question(folder, view, met)
+    for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
+        text += _question(folder, traced, seen_in_training)
     text += _answers(folder, run, found)
     text += _weights(folder, inspection)
-    text += _again([run], inspection.views, store)
+    text += _again([run], inspection.traces, store)
     folder.page(text, f"{run.name}, from inside")
 
 
@@ -124,7 +124,7 @@ def _again(runs: Sequence[TrainedRun], shown: Sequence[Trace], store: str) -> st
     """Returns the page's section with the command that makes the same page again."""
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
-    questions = ",".join(view.asked.text for view in shown)
+    questions = ",".join(traced.question.text for traced in shown)
     words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", redact_credentials(store)]).rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
 
@@ -156,27 +156,29 @@ def folder_of(question: str) -> str:
     return question.replace("+", "_")
 
 
-def _question(folder: _Folder, view: Trace, met: str) -> str:
-    name = folder_of(view.asked.text)
-    said = trace_line(view, met)
-    verdict = "right" if view.right else "wrong"
-    text = f"## {view.asked.text.replace('+', ' + ')}\n\n{said.replace(verdict, f'**{verdict}**')}\n\n"
-    lines = [[*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in character_rows(view)]
+def _question(folder: _Folder, traced: Trace, seen_in_training: str) -> str:
+    name = folder_of(traced.question.text)
+    caption = trace_line(traced, seen_in_training)
+    verdict = "right" if traced.right else "wrong"
+    text = f"## {traced.question.text.replace('+', ' + ')}\n\n{caption.replace(verdict, f'**{verdict}**')}\n\n"
+    lines = [
+        [*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in character_rows(traced)
+    ]
     text += markup.table(CHARACTERS_HEADER, lines)
-    panels = [question_heatmap(view), *layer_heatmaps([view])[0]]
-    sheet = heatmaps.sheet(panels, said)
-    text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {view.asked.text}")
-    for layer in view.gates:
-        steps = heatmaps.sheet(step_heatmaps(view, layer), f"{view.asked.text}: {layer}, step by step")
+    panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
+    sheet = heatmaps.sheet(panels, caption)
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {traced.question.text}")
+    for layer in traced.gates:
+        steps = heatmaps.sheet(step_heatmaps(traced, layer), f"{traced.question.text}: {layer}, step by step")
         text += f"### {layer}, step by step\n\nComputed from its weights, and held against what it puts out.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
-    folder.table(error_analysis.by_character(view.asked.answer, view.probabilities), f"{name}/answer")
+    folder.table(error_analysis.by_character(traced.question.answer, traced.probabilities), f"{name}/answer")
     return text
 
 
 def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
     text = "## What it gets wrong\n\n"
-    shown = figures.accuracies(found.by_place, found.by_carries, f"{run.name}: held-out sums")
+    shown = figures.accuracies(found.by_position, found.by_carries, f"{run.name}: held-out sums")
     text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
     text += folder.picture(
         heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: characters that stood for others"),
@@ -195,7 +197,7 @@ def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
     text += "\nAll of them are in `predictions.csv`.\n\n"
     folder.table(found.sums, "predictions")
     folder.table(hardest, "hardest")
-    folder.table(found.by_place, "by_place")
+    folder.table(found.by_position, "by_place")
     folder.table(found.by_carries, "by_carries")
     folder.table(found.confusion, "confusion", index=True)
     return text
@@ -299,7 +301,7 @@ def write_comparison(
     )  # fmt: skip
     for label, run in zip(comparison.labels, comparison.runs, strict=True):
         text += "".join(f"\nNote on {label}: {note}.\n" for note in run.notes)
-    for each in comparison.views:
+    for each in comparison.traces:
         text += _side_by_side(folder, comparison, each)
     text += "\n## What they get wrong\n\n"
     text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
@@ -310,7 +312,7 @@ def write_comparison(
     text += _saturations(folder, comparison)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
         text += "".join(f"\n- {label}: {warning}" for warning in warnings)
-    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.views], store)
+    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.traces], store)
     folder.page(text, _title(comparison))
 
 
@@ -329,23 +331,25 @@ def _grids(comparison: Comparison) -> list[list[int]]:
 
 
 def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]) -> str:
-    question = each[0].asked.text
+    question = each[0].question.text
     name = folder_of(question)
     lines = []
     answers = []
-    for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
-        answers.append(error_analysis.by_character(view.asked.answer, view.probabilities).assign(of=label))
-        probability = float(np.take_along_axis(view.probabilities, view.asked.answer[:, None].astype(int), 1).prod())
-        verdict = "**right**" if view.right else "**wrong**"
-        lines.append([label, view.guess.strip(), verdict, _probability(probability), run.met(question)])
-    (answer,) = decode_answers(each[0].asked.answer[None])
+    for run, traced, label in zip(comparison.runs, each, comparison.labels, strict=True):
+        answers.append(error_analysis.by_character(traced.question.answer, traced.probabilities).assign(of=label))
+        probability = float(
+            np.take_along_axis(traced.probabilities, traced.question.answer[:, None].astype(int), 1).prod()
+        )
+        verdict = "**right**" if traced.right else "**wrong**"
+        lines.append([label, traced.guess.strip(), verdict, _probability(probability), run.seen_in_training(question)])
+    (answer,) = decode_answers(each[0].question.answer[None])
     text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
     text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
 
     # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
     names = [
-        {layer: layer.replace(run.config.cell, "cell") for layer in view.outputs}
-        for run, view in zip(comparison.runs, each, strict=True)
+        {layer: layer.replace(run.config.cell, "cell") for layer in traced.outputs}
+        for run, traced in zip(comparison.runs, each, strict=True)
     ]
     panels = layer_heatmaps(each, names)
     grids = _grids(comparison)
@@ -369,10 +373,10 @@ def _animation(
     from PIL import Image
 
     frames = []
-    for view, of_view, label in zip(each, panels, comparison.labels, strict=True):
+    for traced, of_view, label in zip(each, panels, comparison.labels, strict=True):
         drawn = io.BytesIO()
-        title = f"{label}: {view.said}"
-        heatmaps.sheet([question_heatmap(view), *of_view], title).savefig(drawn, format="png", dpi=80)
+        title = f"{label}: {traced.summary}"
+        heatmaps.sheet([question_heatmap(traced), *of_view], title).savefig(drawn, format="png", dpi=80)
         frames.append(Image.open(drawn).convert("RGB"))
     encoded = io.BytesIO()
     pause = 700  # milliseconds

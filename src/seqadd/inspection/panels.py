@@ -33,14 +33,14 @@ _GATE_OR_STATE = {
 }
 
 
-def question_heatmap(view: Trace) -> Heatmap:
+def question_heatmap(traced: Trace) -> Heatmap:
     """Returns the question as the model reads it: a row for each character, one-hot."""
     return Heatmap(
         name="question",
         title="question, as the model reads it",
-        values=vocabulary.one_hot(view.asked.ids),
+        values=vocabulary.one_hot(traced.question.ids),
         limits=(0.0, 1.0),
-        rows=_question_steps(view),
+        rows=_question_steps(traced),
         columns=VISIBLE,
         row_axis="step, character",
         column_axis="character",
@@ -48,52 +48,52 @@ def question_heatmap(view: Trace) -> Heatmap:
     )
 
 
-def layer_heatmaps(views: Sequence[Trace], names: Sequence[dict[str, str]] | None = None) -> list[list[Heatmap]]:
+def layer_heatmaps(traces: Sequence[Trace], names: Sequence[dict[str, str]] | None = None) -> list[list[Heatmap]]:
     """Returns the outputs of all layers for each trace; layers of the same name share their limits.
 
     Args:
-        views: the traces to compare.
+        traces: the traces to compare.
         names: for each trace, new names of layers that are compared with a layer of another name.
     """
-    called = names or [{}] * len(views)
+    called = names or [{}] * len(traces)
     values: dict[str, list[Array]] = {}
-    for view, rename in zip(views, called, strict=True):
-        for layer, output in view.outputs.items():
+    for traced, rename in zip(traces, called, strict=True):
+        for layer, output in traced.outputs.items():
             values.setdefault(rename.get(layer, layer), []).append(output)
     return [
-        [_layer_heatmap(view, layer, rename.get(layer, layer), values) for layer in view.outputs]
-        for view, rename in zip(views, called, strict=True)
+        [_layer_heatmap(traced, layer, rename.get(layer, layer), values) for layer in traced.outputs]
+        for traced, rename in zip(traces, called, strict=True)
     ]
 
 
-def _layer_heatmap(view: Trace, layer: str, name: str, compared: dict[str, list[Array]]) -> Heatmap:
-    output = view.outputs[layer]
-    is_last = layer == view.character_layers[-1]
-    of_characters = layer in view.character_layers and output.ndim == 2
+def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, list[Array]]) -> Heatmap:
+    output = traced.outputs[layer]
+    is_last = layer == traced.character_layers[-1]
+    of_characters = layer in traced.character_layers and output.ndim == 2
     limits = (0.0, 1.0) if is_last else _limits(compared[name], least=50.0 if of_characters else 1.0)
     if of_characters:
         return Heatmap(
             name=name,
             title=f"{layer}: {output.shape[0]} characters",
-            values=_until_its_end(view, output),
+            values=_until_its_end(traced, output),
             limits=limits,
-            rows=_answer_steps(view),
+            rows=_answer_steps(traced),
             columns=VISIBLE,
             row_axis="place → guess",
             column_axis="character (boxed: the right one)",
             scale="probability" if is_last else "before softmax",
-            boxed=list(enumerate(view.asked.answer.tolist())),
+            boxed=list(enumerate(traced.question.answer.tolist())),
             written=".2f" if is_last else ".1f",
         )
     if name.startswith("alignment"):
-        shares = output if len(output) == len(view.asked.answer) else output.reshape(1, -1)
+        shares = output if len(output) == len(traced.question.answer) else output.reshape(1, -1)
         return Heatmap(
             name=name,
             title=f"{layer}: where it looks",
-            values=_until_its_end(view, shares),
+            values=_until_its_end(traced, shares),
             limits=(0.0, 1.0),
-            rows=_answer_steps(view) if len(shares) > 1 else ["every place"],
-            columns=[VISIBLE[character] for character in view.asked.ids],
+            rows=_answer_steps(traced) if len(shares) > 1 else ["every place"],
+            columns=[VISIBLE[character] for character in traced.question.ids],
             row_axis="place → guess",
             column_axis="the question, as the model reads it",
             scale="share of 1",
@@ -119,7 +119,7 @@ def _layer_heatmap(view: Trace, layer: str, name: str, compared: dict[str, list[
         title=f"{layer}: {output.shape[0]} steps x {flat.shape[1]} units",
         values=flat,
         limits=limits,
-        rows=_steps(view, layer, output.shape[0]),
+        rows=_steps(traced, layer, output.shape[0]),
         columns=_every_eighth(flat.shape[1]),
         row_axis="step",
         column_axis="unit",
@@ -127,10 +127,10 @@ def _layer_heatmap(view: Trace, layer: str, name: str, compared: dict[str, list[
     )
 
 
-def step_heatmaps(view: Trace, layer: str) -> list[Heatmap]:
+def step_heatmaps(traced: Trace, layer: str) -> list[Heatmap]:
     """Returns the gates and states of a recurrent layer, a row for each step."""
     panels = []
-    for part, values in view.gates[layer].items():
+    for part, values in traced.gates[layer].items():
         limits = (0.0, 1.0) if part.endswith("gate") else _limits([values])
         panels.append(
             Heatmap(
@@ -138,7 +138,7 @@ def step_heatmaps(view: Trace, layer: str) -> list[Heatmap]:
                 title=_GATE_OR_STATE.get(part, part),
                 values=values,
                 limits=limits,
-                rows=_steps(view, layer, len(values)),
+                rows=_steps(traced, layer, len(values)),
                 columns=_every_eighth(values.shape[1]),
                 row_axis="step",
                 column_axis="unit",
@@ -162,12 +162,12 @@ def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
     return -limit, limit
 
 
-def _until_its_end(view: Trace, by_place: Array) -> Array:
+def _until_its_end(traced: Trace, by_position: Array) -> Array:
     """Returns a row for each position of the answer; NaN after the blank with which the model has ended it."""
-    if not view.ends_itself or " " not in view.guess or len(by_place) != len(view.guess):
-        return by_place
-    shown = by_place.copy()
-    shown[view.guess.index(" ") + 1 :] = np.nan
+    if not traced.ends_itself or " " not in traced.guess or len(by_position) != len(traced.guess):
+        return by_position
+    shown = by_position.copy()
+    shown[traced.guess.index(" ") + 1 :] = np.nan
     return shown
 
 
@@ -183,20 +183,20 @@ def _folded(output: Array) -> Array:
     return folded.reshape(rows, columns)
 
 
-def _steps(view: Trace, layer: str, n: int) -> list[str]:
+def _steps(traced: Trace, layer: str, n: int) -> list[str]:
     of_decoder = layer.endswith(("_2", "_3"))  # decides only if question and answer have the same length
-    if n == len(view.asked.ids) and not (of_decoder and n == len(view.asked.answer)):
-        return _question_steps(view)
-    return _answer_steps(view) if n == len(view.asked.answer) else [str(step + 1) for step in range(n)]
+    if n == len(traced.question.ids) and not (of_decoder and n == len(traced.question.answer)):
+        return _question_steps(traced)
+    return _answer_steps(traced) if n == len(traced.question.answer) else [str(step + 1) for step in range(n)]
 
 
-def _question_steps(view: Trace) -> list[str]:
-    return [f"{step}  {VISIBLE[character]}" for step, character in enumerate(view.asked.ids, start=1)]
+def _question_steps(traced: Trace) -> list[str]:
+    return [f"{step}  {VISIBLE[character]}" for step, character in enumerate(traced.question.ids, start=1)]
 
 
-def _answer_steps(view: Trace) -> list[str]:
-    guesses = view.probabilities.argmax(axis=-1)
-    return [f"{place} → {VISIBLE[character]}" for place, character in enumerate(guesses, start=1)]
+def _answer_steps(traced: Trace) -> list[str]:
+    guesses = traced.probabilities.argmax(axis=-1)
+    return [f"{position} → {VISIBLE[character]}" for position, character in enumerate(guesses, start=1)]
 
 
 def _every_eighth(n: int) -> list[str]:

@@ -53,9 +53,9 @@ class Snapshots(Listener):
         from seqadd.reporting import heatmaps
         from seqadd.training import state
 
-        (view,) = trace.trace(session.model, [self._question])
-        panels = [question_heatmap(view), *layer_heatmaps([view])[0]]
-        picture = heatmaps.sheet(panels, f"epoch {epoch}: {view.said}")
+        (traced,) = trace.trace(session.model, [self._question])
+        panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
+        picture = heatmaps.sheet(panels, f"epoch {epoch}: {traced.summary}")
         with atomic_write(self._recorder.artifact(snapshot_name(epoch, "weights.h5"))) as path:
             state.save_weights(session.model, path)
         drawn = self._recorder.artifact(snapshot_name(epoch, "png"))

@@ -35,16 +35,16 @@ def can_encode(text: str, encoding: str) -> bool:
     return True
 
 
-def trace_line(view: Trace, met: str) -> str:
+def trace_line(traced: Trace, seen_in_training: str) -> str:
     """Describes a question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
-    return f'{view.said} ({met}, read as "{vocabulary.decode(view.asked.ids[None])[0]}")'
+    return f'{traced.summary} ({seen_in_training}, read as "{vocabulary.decode(traced.question.ids[None])[0]}")'
 
 
 #: Columns of ``character_rows``.
 CHARACTERS_HEADER = ("place", "says", "p", "runner-up", "p", "right is", "p")
 
 
-def character_rows(view: Trace, encoding: str = "utf-8") -> list[list[str]]:
+def character_rows(traced: Trace, encoding: str = "utf-8") -> list[list[str]]:
     """Returns an answer character by character: a line for each position, under ``CHARACTERS_HEADER``."""
     return [
         [
@@ -56,7 +56,7 @@ def character_rows(view: Trace, encoding: str = "utf-8") -> list[list[str]]:
             visible(row["answer"], encoding),
             f"{row['p_answer']:.4f}",
         ]
-        for row in error_analysis.by_character(view.asked.answer, view.probabilities).to_dict("records")
+        for row in error_analysis.by_character(traced.question.answer, traced.probabilities).to_dict("records")
     ]
 
 
@@ -81,10 +81,10 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     for note in run.notes:
         console.print(note, style="yellow", markup=False)
     notify(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
-    for view, met in zip(inspection.views, inspection.met, strict=True):
+    for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
         notify()
-        notify(trace_line(view, met))
-        lines = character_rows(view, encoding)
+        notify(trace_line(traced, seen_in_training))
+        lines = character_rows(traced, encoding)
         _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
     notify()
     notify("held out, the first of them:")
@@ -107,10 +107,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
         for note in run.notes:
             console.print(f"{label}: {note}", style="yellow", markup=False)
-    for each in comparison.views:
+    for each in comparison.traces:
         console.print()
-        for run, view, label in zip(comparison.runs, each, comparison.labels, strict=True):
-            console.print(f"{label}: {trace_line(view, run.met(view.asked.text))}", markup=False)
+        for run, traced, label in zip(comparison.runs, each, comparison.labels, strict=True):
+            console.print(f"{label}: {trace_line(traced, run.seen_in_training(traced.question.text))}", markup=False)
     console.print()
     _print_accuracies(console, comparison.labels, comparison.held_out)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):

@@ -22,7 +22,7 @@ class Trace:
     """The trace of one question through one model.
 
     Attributes:
-        asked: the question.
+        question: the question.
         outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
         gates: of each recurrent layer, likewise: see ``inspection.gates.gates``.
         character_layers: the layers that have a value for each character.
@@ -30,7 +30,7 @@ class Trace:
         ends_itself: whether the answer ends at its first blank, so that output after it has no meaning.
     """
 
-    asked: Question
+    question: Question
     outputs: dict[str, Array]
     gates: dict[str, dict[str, Array]]
     character_layers: list[str]
@@ -43,32 +43,31 @@ class Trace:
         return vocabulary.decode(self.probabilities.argmax(axis=-1)[None])[0]
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Question, right answer and guess: ``617+397 = 1014: says 1004, wrong``."""
-        (answer,) = decode_answers(self.asked.answer[None])
-        return (
-            f"{self.asked.text} = {answer}: says {self.guess.strip() or 'blanks'}, {'right' if self.right else 'wrong'}"
-        )
+        (answer,) = decode_answers(self.question.answer[None])
+        verdict = "right" if self.right else "wrong"
+        return f"{self.question.text} = {answer}: says {self.guess.strip() or 'blanks'}, {verdict}"
 
     @property
     def right(self) -> bool:
         """Whether every character of the guess is right."""
-        return bool((self.probabilities.argmax(axis=-1) == self.asked.answer).all())
+        return bool((self.probabilities.argmax(axis=-1) == self.question.answer).all())
 
 
-def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
+def trace(model: keras.Model, questions: Sequence[Question]) -> list[Trace]:
     """Traces questions through a model, in one batch."""
     from seqadd.evaluation import predict
     from seqadd.inspection import activations
     from seqadd.inspection.gates import gates
 
-    questions = np.stack([each.ids for each in asked])
-    outputs = activations.activations(model, questions)
+    ids = np.stack([each.ids for each in questions])
+    outputs = activations.activations(model, ids)
     try:
-        of_layers = gates(model, questions)
+        of_layers = gates(model, ids)
     except ArithmeticError:  # weights are NaN, or so large that rounding errors grow beyond the tolerance
         of_layers = {}
-    probabilities = predict.probabilities(model, questions)
+    probabilities = predict.probabilities(model, ids)
     last = activations.character_layers(model)
     return [
         Trace(
@@ -79,5 +78,5 @@ def trace(model: keras.Model, asked: Sequence[Question]) -> list[Trace]:
             probabilities[i],
             ends_itself=predict.reads_answer(model),
         )
-        for i, each in enumerate(asked)
+        for i, each in enumerate(questions)
     ]

@@ -183,10 +183,10 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
     """
     failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
-        said = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
+        message = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
         if all(outcome.waits for outcome in failed.values()):
-            raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {said}")
-        raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {said}")
+            raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {message}")
+        raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {message}")
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
 
@@ -221,8 +221,8 @@ def _work(config: Config, connection: Connection) -> None:
         except Exception as error:
             with suppress(OSError):
                 name = "" if isinstance(error, DeliveryPending) else f"{type(error).__name__}: "
-                said = with_log_path(name + short_line(error))
-                connection.send(JobFailed(said, waits=isinstance(error, DeliveryPending)))
+                message = with_log_path(name + short_line(error))
+                connection.send(JobFailed(message, waits=isinstance(error, DeliveryPending)))
             sys.exit(1)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
-from seqadd.errors import redact_credentials
+from seqadd.errors import JobsFailed, redact_credentials
 from seqadd.launch.sweep import parent_run
 from seqadd.search.journal import ERROR, JOURNAL, RUN_ID, open_study, search_directory
 from seqadd.search.space import SearchSettings, SearchSpace
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def run_search(
-    said: str,
+    overrides: str,
     space: SearchSpace,
     settings: SearchSettings,
     configs: Sequence[Config],
@@ -35,7 +35,7 @@ def run_search(
     """Records a search as a parent run, launches the missing trials, and prints the result.
 
     Args:
-        said: the search as the user typed it; part of the parent run's name.
+        overrides: the search as the user typed it; part of the parent run's name.
         space: the search space.
         settings: the settings of the search.
         configs: checked configurations of its corners; the search is recorded where the first one is.
@@ -74,8 +74,8 @@ def run_search(
         numeric_flags.check_flags()
         params = _params(space, settings, configs[0])
         # Tags, not parameters, because they can differ when the same search is continued.
-        tags = {SEARCH: name, "overrides": said, "trials": str(settings.trials)}
-        with parent_run(store, run_dir, f"search {said}", params, tags, go_on=go_on) as parent:
+        tags = {SEARCH: name, "overrides": overrides, "trials": str(settings.trials)}
+        with parent_run(store, run_dir, f"search {overrides}", params, tags, go_on=go_on) as parent:
             search = Search(open_study(run_dir.path / JOURNAL, settings.direction), space, settings)
             search.begin(configs[0])
             numbers = search.missing()
@@ -164,12 +164,10 @@ def _report(search: Search) -> str:
     Raises:
         JobsFailed: if trials failed that may succeed on a retry, or none has finished.
     """
-    from seqadd.errors import JobsFailed
-
     best, lost = search.best(), search.lost()
     counted = {"finished": search.finished(), "pruned": search.pruned(), "diverged": search.diverged(), "failed": lost}
-    said = ", ".join(f"{len(trials)} {state}" for state, trials in counted.items() if trials)
-    print_line(f"{sum(map(len, counted.values()))} trials: {said}")
+    summary = ", ".join(f"{len(trials)} {state}" for state, trials in counted.items() if trials)
+    print_line(f"{sum(map(len, counted.values()))} trials: {summary}")
     again = "; the same command tries them again"
     why = "; ".join(
         f"trial {trial.number}: {trial.user_attrs.get(ERROR, 'killed')}" for trial in lost or search.diverged()

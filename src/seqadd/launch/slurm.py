@@ -79,10 +79,10 @@ def check(request: Request, configs: Sequence[Config]) -> None:
     options.append(f"--array=0-{max(1, min(missing, _longest_array())) - 1}")
     # While nodes are down this refuses jobs that sbatch would queue; jobs that are already queued can be watched still.
     with only_these_options(request.sbatch_options(configs)):
-        asked = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
-    if asked is not None and asked.returncode != 0:
+        done = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
+    if done is not None and done.returncode != 0:
         raise ConfigError(
-            f"hydra/launcher=slurm: Slurm refuses the jobs: {_said(asked)}; asked for {' '.join(options)}"
+            f"hydra/launcher=slurm: Slurm refuses the jobs: {_last_error(done)}; asked for {' '.join(options)}"
             + _partitions_there(request)
             + " (no job was submitted)"
         )
@@ -115,7 +115,7 @@ def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not answer")
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _last_error(done: subprocess.CompletedProcess[str]) -> str:
     """The last line that the command wrote to stderr, which is the one about the job."""
     every = [line.removeprefix(f"{done.args[0]}: ").strip() for line in done.stderr.splitlines()]
     lines = [line for line in every if line and not line.startswith('Try "')]  # the hint to read the command's help
@@ -216,9 +216,9 @@ def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]
 
     found: dict[int, Job[Any]] = {}
     submitted = _written_down(folder)
-    asked = {index: submitted[_key(config)] for index, config in enumerate(configs) if _key(config) in submitted}
-    states = _states(set(asked.values())) if asked else {}
-    for index, job_id in asked.items():
+    present = {index: submitted[_key(config)] for index, config in enumerate(configs) if _key(config) in submitted}
+    states = _states(set(present.values())) if present else {}
+    for index, job_id in present.items():
         if states is None or job_id in states:
             found[index] = submitit.SlurmJob(folder, job_id)
     return found
@@ -258,12 +258,12 @@ def _states(job_ids: set[str]) -> dict[str, str] | None:
     squeue, which submitit does not use, also works where Slurm keeps no accounting.
     """
     arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
-    asked = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T %r")
-    if asked.returncode != 0:
-        return {} if "Invalid job id" in asked.stderr else None  # squeue's error for jobs that ended long ago
-    found = (line.split(maxsplit=1) for line in asked.stdout.splitlines())
-    states = {job_id: said for job_id, said in found if job_id in job_ids}
-    return {job_id: said if said.startswith("PENDING") else said.split()[0] for job_id, said in states.items()}
+    done = _slurm("squeue", "--noheader", "--array", f"--jobs={arrays}", "--format=%i %T %r")
+    if done.returncode != 0:
+        return {} if "Invalid job id" in done.stderr else None  # squeue's error for jobs that ended long ago
+    found = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    states = {job_id: state for job_id, state in found if job_id in job_ids}
+    return {job_id: state if state.startswith("PENDING") else state.split()[0] for job_id, state in states.items()}
 
 
 @dataclass

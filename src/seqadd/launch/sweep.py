@@ -89,8 +89,8 @@ def parent_run(
     """The parent run of a sweep or search, open while its jobs run; arguments and errors as of ``recording.record``."""
     from seqadd.tracking import delivery, provenance, recording
 
-    said = {**provenance.code_tags(), **(tags or {})}
-    with recording.record(store, run_dir, name, params=params, tags=said, go_on=go_on, notify=print_line) as parent:
+    all_tags = {**provenance.code_tags(), **(tags or {})}
+    with recording.record(store, run_dir, name, params=params, tags=all_tags, go_on=go_on, notify=print_line) as parent:
         try:
             yield parent
         finally:

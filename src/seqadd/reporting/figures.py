@@ -290,10 +290,10 @@ def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, log
     whole = [each for each in trials if not each.pruned]
     pruned = [each for each in trials if each.pruned]
 
-    def dots(axes: Axes, place: Callable[[Tried], float]) -> None:
-        axes.scatter([place(t) for t in pruned], [t.value for t in pruned], color="#999999", marker="x", s=22,
+    def dots(axes: Axes, x_of: Callable[[Tried], float]) -> None:
+        axes.scatter([x_of(t) for t in pruned], [t.value for t in pruned], color="#999999", marker="x", s=22,
                      label=f"pruned ({len(pruned)}), where it ended")  # fmt: skip
-        axes.scatter([place(t) for t in whole], [t.value for t in whole], color=COLOURS[0], s=22,
+        axes.scatter([x_of(t) for t in whole], [t.value for t in whole], color=COLOURS[0], s=22,
                      label=f"finished ({len(whole)})")  # fmt: skip
         axes.grid(alpha=0.3)
 
@@ -371,11 +371,11 @@ def saturation(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> Figure:
+def accuracies(by_position: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> Figure:
     """The accuracy at each position of the answer, and by the number of carries.
 
     Args:
-        by_place: as ``error_analysis.by_place`` returns it.
+        by_position: as ``error_analysis.by_position`` returns it.
         by_carries: as ``error_analysis.by_carries`` returns it.
         title: title of the figure.
     """
@@ -383,7 +383,7 @@ def accuracies(by_place: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> 
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, table, key, value, ylabel in (
-        (left, by_place, "place", "accuracy", "share of characters right"),
+        (left, by_position, "place", "accuracy", "share of characters right"),
         (right, by_carries, "carries", "exact_match", "share of sums right"),
     ):
         bars = axes.bar([str(each) for each in table[key]], table[value], color=COLOURS[0])

@@ -178,25 +178,25 @@ def read_space(loader: ConfigLoader, params: Mapping[str, str], arguments: Seque
 
 
 def _check_key(key: str, override: Override) -> None:
-    said = f"{key}={override.get_value_string()}"
+    given = f"{key}={override.get_value_string()}"
     if key == "epochs":
-        raise ConfigError(f"{said}: all trials of a search are trained as long; give epochs one value")
+        raise ConfigError(f"{given}: all trials of a search are trained as long; give epochs one value")
     if key not in GROUPS and key not in known_result_keys():
         known = key in known_keys()
-        raise ConfigError(f"{said}: " + ("decides no result; give it one value" if known else "no such key"))
+        raise ConfigError(f"{given}: " + ("decides no result; give it one value" if known else "no such key"))
     value = override.value()
     kind = kind_of_key(key) if key in known_keys() and key not in GROUPS else "str"
     if isinstance(value, (IntervalSweep, RangeSweep)) and kind not in ("int", "float"):
-        raise ConfigError(f"{said}: {key} is no number; write choice(...)")
+        raise ConfigError(f"{given}: {key} is no number; write choice(...)")
     tags = sorted(getattr(value, "tags", ()))
     if not isinstance(value, IntervalSweep):
         if tags:
-            raise ConfigError(f"{said}: tags are for intervals; leave {', '.join(tags)} out")
+            raise ConfigError(f"{given}: tags are for intervals; leave {', '.join(tags)} out")
     elif not {"log", "int"}.issuperset(tags):
-        raise ConfigError(f"{said}: an interval can have the tags log and int, no others")
+        raise ConfigError(f"{given}: an interval can have the tags log and int, no others")
     elif kind == "int" and "int" not in tags:
         integers = f"tag({','.join(['int', *tags])},interval({value.start:g},{value.end:g}))"
-        raise ConfigError(f"{said}: {key} is an integer; write {integers} or range(...)")
+        raise ConfigError(f"{given}: {key} is an integer; write {integers} or range(...)")
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:

@@ -52,7 +52,7 @@ class SuggestedTrial:
 
     number: int
     overrides: list[str]
-    said: str
+    description: str
 
 
 class Search:
@@ -109,15 +109,15 @@ class Search:
 
         trials = self._in()
         if number < len(trials) and trials[number].state.name == "RUNNING":
-            return self._asked(number, trials[number].params)
+            return self._suggested(number, trials[number].params)
         # A sampler with one fixed seed would draw the first trials again after every interruption.
         own = np.random.SeedSequence([self.settings.seed, number]).generate_state(1)[0]
         self.study.sampler = optuna.samplers.TPESampler(seed=int(own))
         trial = self.study.ask(self.space.keys)
         assert trial.number == number
-        return self._asked(number, trial.params)
+        return self._suggested(number, trial.params)
 
-    def _asked(self, number: int, params: Mapping[str, Any]) -> SuggestedTrial:
+    def _suggested(self, number: int, params: Mapping[str, Any]) -> SuggestedTrial:
         return SuggestedTrial(number, self.space.overrides(params), in_short(self.space.in_order(params)))
 
     @defer_signals()

@@ -98,9 +98,9 @@ def _matplotlib_can_write(folder: Path) -> Iterator[None]:
 
     Otherwise matplotlib would log a warning, and make a folder of its own for an exit handler to remove.
     """
-    places = (("XDG_CONFIG_HOME", "~/.config"), ("XDG_CACHE_HOME", "~/.cache"))
-    asked_for = [Path(os.environ.get(name) or os.path.expanduser(default)) for name, default in places]
-    if "MPLCONFIGDIR" in os.environ or all(_can_be_made(place / "matplotlib") for place in asked_for):
+    folders = (("XDG_CONFIG_HOME", "~/.config"), ("XDG_CACHE_HOME", "~/.cache"))
+    asked_for = [Path(os.environ.get(name) or os.path.expanduser(default)) for name, default in folders]
+    if "MPLCONFIGDIR" in os.environ or all(_can_be_made(folder / "matplotlib") for folder in asked_for):
         yield
         return
     os.environ["MPLCONFIGDIR"] = str(folder)

@@ -85,7 +85,7 @@ def log_file() -> Path | None:
     return _keepers[-1].path
 
 
-def with_log_path(said: str) -> str:
+def with_log_path(message: str) -> str:
     """An error message, followed by the path of the log file if libraries have logged anything."""
     path = log_file()
-    return said if path is None else f"{said}; more in {path}"
+    return message if path is None else f"{message}; more in {path}"

@@ -125,14 +125,14 @@ def _try(given: str) -> None:
             timeout=_SECONDS_TO_TRY,
         )
     except subprocess.TimeoutExpired:
-        said = f"nothing in {_SECONDS_TO_TRY:.0f} seconds"
+        message = f"nothing in {_SECONDS_TO_TRY:.0f} seconds"
     else:
         if done.returncode == 0:
             return
         lines = done.stderr.strip().splitlines() or [f"nothing, and ends with exit code {done.returncode}"]
         fatal = [line for line in lines if re.match(r"F\d{4} ", line)] or lines[-1:]
-        said = re.sub(r"^F\d{4} [^]]*\] ", "", fatal[0]).strip()[:_MOST_CHARACTERS]
-    raise ConfigError(f"{given[:_MOST_CHARACTERS]}: TensorFlow does not run so, it says: {said}; take it out")
+        message = re.sub(r"^F\d{4} [^]]*\] ", "", fatal[0]).strip()[:_MOST_CHARACTERS]
+    raise ConfigError(f"{given[:_MOST_CHARACTERS]}: TensorFlow does not run so, it says: {message}; take it out")
 
 
 def check_libraries() -> None:

@@ -43,16 +43,16 @@ def use_gpus() -> str:
 def quiet_import() -> Iterator[None]:
     """Hides TensorFlow's messages about drivers and processors; prints them if the import fails."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as captured:
         # TensorFlow's C++ code prints its first lines before it reads that variable, so the file descriptor itself is
         # redirected.
         stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except Exception:
-            said.seek(0)
-            os.write(stderr, said.read())
+            captured.seek(0)
+            os.write(stderr, captured.read())
             raise
         finally:
             os.dup2(stderr, 2)

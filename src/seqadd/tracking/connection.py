@@ -70,7 +70,7 @@ def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str
     """
     check_database(tracking, create=create)
     path = sqlite_path(tracking.uri)
-    said = f"tracking.uri={redact_credentials(tracking.uri)}"
+    subject = f"tracking.uri={redact_credentials(tracking.uri)}"
     try:
         if path is None:
             if tracking.uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
@@ -92,7 +92,7 @@ def open_store(tracking: Tracking, *, create: bool = True, notify: Callable[[str
                 _check_location(client, path, experiment)
             return Store(client, experiment, tracking)
     except STORE_ERRORS as error:
-        raise StoreUnavailable(f"{said}: cannot open the store: {summarize_error(error)}") from error
+        raise StoreUnavailable(f"{subject}: cannot open the store: {summarize_error(error)}") from error
 
 
 def _prepare_database(path: Path, tracking: Tracking, notify: Callable[[str], None]) -> None:
@@ -150,10 +150,10 @@ def _check_server_database(uri: str, create: bool) -> None:
 def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
     """Raises ConfigError if an experiment's artifacts cannot be written to the location that the store has recorded."""
     location = experiment.artifact_location
-    said = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
+    subject = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
     elsewhere = artifact_locations.is_moved(path, location)
     if elsewhere and client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1):
-        raise ConfigError(f"{said}, which is not there, as if the store was moved; {RELOCATE}")
+        raise ConfigError(f"{subject}, which is not there, as if the store was moved; {RELOCATE}")
     try:
         artifact_locations.check_writable(location)
         if elsewhere:  # before the first run: after it, a missing folder would mean that the store was moved
@@ -163,7 +163,7 @@ def _check_location(client: MlflowClient, path: Path, experiment: Experiment) ->
             artifact_locations.artifact_location(path, experiment.name)
         )
         remedy = "make room for them" if in_its_place else RELOCATE
-        raise ConfigError(f"{said}, where nothing can be written ({error.strerror}); {remedy}") from error
+        raise ConfigError(f"{subject}, where nothing can be written ({error.strerror}); {remedy}") from error
 
 
 def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> Store:

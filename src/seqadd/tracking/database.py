@@ -172,30 +172,30 @@ def check_database(tracking: Tracking, *, create: bool = True) -> None:
         StoreNotFound: when there is no store and ``create`` is false.
         ConfigError: when it cannot be opened.
     """
-    said = f"tracking.uri={redact_credentials(tracking.uri)}"
+    subject = f"tracking.uri={redact_credentials(tracking.uri)}"
     path = sqlite_path(tracking.uri)
     # Compared with True, because a missing key is a string (``MISSING``), which would count as true.
-    for key, asked in (("relocate", tracking.relocate is True), ("migrate", tracking.migrate is True)):
-        if asked and path is None:
-            raise ConfigError(f"tracking.{key}=true: is for a store in a SQLite file; {said} is another")
-        if asked and not create:
+    for key, wanted in (("relocate", tracking.relocate is True), ("migrate", tracking.migrate is True)):
+        if wanted and path is None:
+            raise ConfigError(f"tracking.{key}=true: is for a store in a SQLite file; {subject} is another")
+        if wanted and not create:
             raise ConfigError(f"tracking.{key}=true: this command only reads a store; python -m seqadd.run does it")
     if path is None:
         return
     if "?" in tracking.uri:
-        raise ConfigError(f"{said}: must be sqlite:///FILE, without settings; a ? in a name is written %3F")
+        raise ConfigError(f"{subject}: must be sqlite:///FILE, without settings; a ? in a name is written %3F")
     name = unquote(_SCHEME.sub("", tracking.uri, count=1))
     if name in ("", ":memory:") or "\0" in name or ":///" not in tracking.uri:
-        raise ConfigError(f"{said}: must name a file, as in sqlite:///mlflow.db")
+        raise ConfigError(f"{subject}: must name a file, as in sqlite:///mlflow.db")
     try:
         str(path).encode()
         _check_file(path, tracking, create=create)
     except UnicodeEncodeError:
-        raise ConfigError(f"{said}: a store cannot lie where a folder's name is not UTF-8: {str(path)!r}") from None
+        raise ConfigError(f"{subject}: a store cannot lie where a folder's name is not UTF-8: {str(path)!r}") from None
     except StoreNotFound:
         raise
     except ConfigError as error:
-        raise type(error)(f"{said}: {error}") from error
+        raise type(error)(f"{subject}: {error}") from error
 
 
 def _check_file(path: Path, tracking: Tracking, *, create: bool) -> None:
@@ -301,9 +301,9 @@ def migrate(path: Path) -> Path:
         upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", sqlite_uri(unfinished)]
         done = subprocess.run(upgrade, capture_output=True, text=True)
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             copy.unlink()
-            raise ConfigError(f"tracking.migrate=true: MLflow cannot migrate {path}, which is as it was: {said}")
+            raise ConfigError(f"tracking.migrate=true: MLflow cannot migrate {path}, which is as it was: {error}")
         _copy(unfinished, path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}, which is as it was: {error}") from error

@@ -29,17 +29,17 @@ _SECONDS_UNTIL_THE_LOCK_IS_FREE = 0.5
 def main() -> None:
     """Reconciles the store named in the environment; ``signals.spawn_detached`` calls this in a new process."""
     signal.alarm(_SECONDS_IN_ALL)  # ends this process
-    asked = json.loads(os.environ[RECONCILE_VARIABLE])
+    given = json.loads(os.environ[RECONCILE_VARIABLE])
     sys.stdin.buffer.read()  # blocks until the run's process is gone
-    run = Path(asked["run"])
-    if asked["database"] is not None:
+    run = Path(given["run"])
+    if given["database"] is not None:
         with suppress(sqlite3.Error):  # reconcile below tries again, through MLflow
-            _set_status(Path(asked["database"]), RunDirectory(run.parent, run.name))
+            _set_status(Path(given["database"]), RunDirectory(run.parent, run.name))
 
     from seqadd.tracking import delivery
     from seqadd.tracking.connection import open_store
 
-    delivery.reconcile(open_store(Tracking(**asked["tracking"])))
+    delivery.reconcile(open_store(Tracking(**given["tracking"])))
 
 
 def _set_status(database: Path, run_dir: RunDirectory) -> None:

@@ -61,15 +61,15 @@ def backoff() -> Iterator[float]:
 
 def retry(do: Callable[[], _T], pauses: Iterable[float], notify: Callable[[str], None] = lambda text: None) -> _T:
     """Calls ``do``, and again after each pause while it raises a store's error; a refusal is raised at once."""
-    said = False
+    notified = False
     for pause in pauses:
         try:
             return do()
         except STORE_ERRORS as error:
             if is_refusal(error):
                 raise
-            if not said:
-                said = True
+            if not notified:
+                notified = True
                 notify(with_log_path(f"waits for the store: {summarize_error(error)}"))
         time.sleep(pause)
     return do()
@@ -81,7 +81,7 @@ def is_refusal(error: Exception) -> bool:
 
 def summarize_error(error: Exception) -> str:
     """Returns the cause of a store's error in one line of at most 200 characters; errors of servers are very long."""
-    said = one_line(error).partition("; [SQL: ")[0]
+    message = one_line(error).partition("; [SQL: ")[0]
     code = getattr(error, "error_code", None)
     if code == "UNAUTHENTICATED":
         wrong = "refuses the password" if os.environ.get("MLFLOW_TRACKING_PASSWORD") else "wants a password"
@@ -89,7 +89,7 @@ def summarize_error(error: Exception) -> str:
     if code == "PERMISSION_DENIED":
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
         return f"the server does not let {user} do this: ask for the permission EDIT, or choose another experiment"
-    if "too many 503 error responses" in said:  # MLflow discards the server's reason
+    if "too many 503 error responses" in message:  # MLflow discards the server's reason
         return "the server cannot use its database (503): that is gone, or full; the server's log says which"
-    cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', said)  # it comes last, after the address and the query
-    return textwrap.shorten(cause[1] if cause else said, 200, placeholder=" ...")
+    cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', message)  # it comes last, after the address and the query
+    return textwrap.shorten(cause[1] if cause else message, 200, placeholder=" ...")

@@ -114,10 +114,10 @@ class RunDirectory:
             notify: receives one message if it has to wait.
         """
         began = time.monotonic()
-        said = False
+        notified = False
         while not self._acquire():
-            if not said and time.monotonic() > began + _SAYS_AFTER:
-                said = True
+            if not notified and time.monotonic() > began + _SAYS_AFTER:
+                notified = True
                 notify("waits: another process is at it")
             time.sleep(_LOOKS_EVERY)
         try:

@@ -30,13 +30,13 @@ class RunFilter:
 
     def __str__(self) -> str:
         """The text for the notes under a table: ``user: anna; commit: 4265967``."""
-        said = [("user", self.user), ("commit", self.commit), *(("tag", f"{k}={v}") for k, v in self.tags)]
-        return "; ".join(f"{what}: {value}" for what, value in said if value is not None)
+        options = [("user", self.user), ("commit", self.commit), *(("tag", f"{k}={v}") for k, v in self.tags)]
+        return "; ".join(f"{what}: {value}" for what, value in options if value is not None)
 
     def as_options(self) -> str:
         """Returns the filter as command line options: ``--user anna --commit 4265967``."""
-        said = [("--user", self.user), ("--commit", self.commit), *(("--tag", f"{k}={v}") for k, v in self.tags)]
-        return " ".join(f"{option} {value}" for option, value in said if value is not None)
+        options = [("--user", self.user), ("--commit", self.commit), *(("--tag", f"{k}={v}") for k, v in self.tags)]
+        return " ".join(f"{option} {value}" for option, value in options if value is not None)
 
 
 #: The filter that every run matches.
