@@ -1,4 +1,4 @@
-"""The main path: config -> data -> model -> fit -> tracked run."""
+"""The main path: config -> store -> data -> lock -> start -> record -> model -> fit -> artifacts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def train_run(config: Config, notify: Notify) -> str:
             recorder.tag("gpu", session.gpus)
             snapshots, checkpoints = Snapshots(config, data, recorder), CheckpointWriter(run_dir)
             with honest_ending(session, recorder, run_dir, trial):
-                run_dir.save(session.checkpoint())
+                run_dir.save(session.take_checkpoint())
                 session.fit([recorder, ProgressReporter(notify), snapshots, checkpoints, trial])
                 publish(session, recorder, message)
     return recorder.run_id
@@ -95,7 +95,7 @@ def honest_ending(
         raise
     except Interrupted:
         with suppress(CannotWrite):  # then the run resumes from the previous checkpoint
-            run_dir.save(session.checkpoint())
+            run_dir.save(session.take_checkpoint())
         recorder.log_history(session.history[recorder.epochs :])
         raise
 
@@ -119,4 +119,4 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
         notify(f"no learning curve: {one_line(error)}")
     with atomic_write(recorder.artifact(WEIGHTS)) as path:
         state.save_weights(session.model, path)
-    checkpoint.save(recorder.artifact(CHECKPOINT), session.checkpoint())
+    checkpoint.save(recorder.artifact(CHECKPOINT), session.take_checkpoint())

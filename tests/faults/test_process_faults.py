@@ -111,7 +111,7 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
     in_empty_folder, monkeypatch
 ):
     from seqadd.config.schema import Tracking
-    from seqadd.tracking import connection, reconcile, recording, run_directory
+    from seqadd.tracking import after_forced_exit, connection, recording, run_directory
 
     quick_database(in_empty_folder)
     store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
@@ -120,13 +120,13 @@ def test_who_tells_the_store_of_an_ended_process_leaves_a_run_alone_that_has_bee
     monkeypatch.setattr(run_directory, "spawn_detached", lambda *asked: started.append(asked))
     run_dir._have_it_reconciled()
     ((module, variables),) = started
-    assert module == reconcile.__name__
+    assert module == after_forced_exit.__name__
     monkeypatch.setenv(*next(iter(variables.items())))
-    monkeypatch.setattr(reconcile, "_SECONDS_IN_ALL", 0)  # for this process goes on
+    monkeypatch.setattr(after_forced_exit, "_SECONDS_IN_ALL", 0)  # for this process goes on
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # as if that process were gone
     with run_dir.lock(print), recording.record(store, run_dir, "one", params={}, tags={}) as run:
         run.end_now()
-        reconcile.main()
+        after_forced_exit.main()
         assert statuses(in_empty_folder) == {"RUNNING"}
     assert statuses(in_empty_folder) == {"FINISHED"}
 

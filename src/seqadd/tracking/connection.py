@@ -172,11 +172,11 @@ def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> 
     Raises:
         ConfigError: when the store still does not respond then, or can no longer be used.
     """
-    for pause in backoff():
+    for attempt, pause in enumerate(backoff()):
         try:
             return open_store(tracking)
         except StoreUnavailable as error:
-            if pause == 1.0:
+            if attempt == 0:
                 notify(with_log_path(f"waits for the store: {error}"))
         time.sleep(pause)
     return open_store(tracking)

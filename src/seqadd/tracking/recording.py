@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Param, Run, RunTag
 from mlflow.entities import RunInfo as MlflowRunInfo
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PARENT_RUN_ID,
@@ -124,64 +124,58 @@ def record(
     }
     if parent_run_id is not None:
         all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
-    run: RunRecorder | None = None
+    recorder: RunRecorder | None = None
     try:
         with defer_signals():
             pauses = backoff() if parent_run_id is not None else SECONDS_BEFORE_ATTEMPTS
             try:
-                info = retry(_begin(store, run_dir, name, all_tags, go_on=go_on), pauses, notify)
-                run = RunRecorder(store, info, run_dir, notify)
-                retry(functools.partial(_describe, store, run.run_id, params, all_tags), pauses, notify)
+                begun = retry(functools.partial(begun_run, store, run_dir), pauses, notify) if go_on else None
+                if begun is None:
+                    about = RunInfo(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
+                    run_dir.begin(about, keep_checkpoints=go_on)
+                    all_tags[RECORDER] = about.recorder
+                    begun = retry(functools.partial(_create, store, run_dir, name, all_tags), pauses, notify)
+                recorder = RunRecorder(store, begun.info, run_dir, notify)
+                retry(functools.partial(_describe, store, recorder.run_id, params, all_tags), pauses, notify)
             except STORE_ERRORS as error:
                 raise ConfigError(f"{store.description}: cannot begin a run: {summarize_error(error)}") from error
             if texts:
-                _log_first_artifacts(store, run.run_id, run_dir, texts, pauses, notify)
-        with on_forced_exit(run.end_now):
-            yield run
+                _log_first_artifacts(store, recorder.run_id, run_dir, texts, pauses, notify)
+        with on_forced_exit(recorder.end_now):
+            yield recorder
         with defer_signals():
-            run.end("FINISHED")
+            recorder.end("FINISHED")
     except DeliveryPending:  # from a sweep: all its jobs are trained, some are not yet delivered
-        if run is not None:
+        if recorder is not None:
             with defer_signals(), suppress(*STORE_ERRORS):
-                run.end("FINISHED")
+                recorder.end("FINISHED")
                 deliver(store, run_dir)
         raise
     except BaseException as error:
-        if run is not None:
+        if recorder is not None:
             killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
             with defer_signals(), suppress(*STORE_ERRORS):  # an error of the store must not hide this one
                 explained = killed or isinstance(error, ConfigError)  # no traceback needed: its message says it all
-                run.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
+                recorder.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
                 deliver(store, run_dir)
         raise
     try:
         retry(functools.partial(deliver, store, run_dir), SECONDS_BEFORE_ATTEMPTS)
     except STORE_ERRORS as error:
         raise DeliveryPending(
-            f"run {run.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; it "
-            f"waits in {run_dir.path}, the next command tells it"
+            f"run {recorder.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; "
+            f"it waits in {run_dir.path}, the next command tells it"
         ) from error
 
 
-def _begin(
-    store: Store, run_dir: RunDirectory, name: str, tags: dict[str, str], *, go_on: bool
-) -> Callable[[], MlflowRunInfo]:
-    """Returns a function that creates a run's record, or finds the one begun in ``run_dir``; safe to retry."""
-    may_be_there = go_on
+def _create(store: Store, run_dir: RunDirectory, name: str, tags: Mapping[str, str]) -> Run:
+    """Creates the record of the run that begins in ``run_dir``; safe to retry.
 
-    def begin() -> MlflowRunInfo:
-        nonlocal may_be_there
-        begun = begun_run(store, run_dir) if may_be_there else None
-        if begun is None:
-            if RECORDER not in tags:
-                about = RunInfo(store.name, store.experiment, name, recorder=uuid.uuid4().hex)
-                run_dir.begin(about, keep_checkpoints=go_on)
-                tags[RECORDER] = about.recorder
-            may_be_there = True  # where the server creates the run, but responds after the timeout
-            begun = store.client.create_run(store.experiment_id, start_time=now_ms(), tags=tags, run_name=name)
-        return begun.info
-
-    return begin
+    A server may have created it in an earlier attempt, and responded after the timeout.
+    """
+    return begun_run(store, run_dir) or store.client.create_run(
+        store.experiment_id, start_time=now_ms(), tags=dict(tags), run_name=name
+    )
 
 
 def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:

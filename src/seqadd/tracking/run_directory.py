@@ -138,7 +138,7 @@ class RunDirectory:
 
     def _have_it_reconciled(self) -> None:
         if self._reconciled is not None:
-            spawn_detached("seqadd.tracking.reconcile", {RECONCILE_VARIABLE: self._reconciled})
+            spawn_detached("seqadd.tracking.after_forced_exit", {RECONCILE_VARIABLE: self._reconciled})
 
     def _acquire(self) -> bool:
         try:
@@ -261,7 +261,7 @@ class CheckpointWriter(Listener):
 
     def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
         if self._run_dir.checkpoint_is_due():
-            self._run_dir.save(session.checkpoint())
+            self._run_dir.save(session.take_checkpoint())
 
 
 def run_directories(within: Path) -> list[RunDirectory]:

@@ -60,7 +60,7 @@ class TrainingSession:
             n_characters=len(vocabulary.CHARACTERS),
         )
         self.optimizer: Any = loop.make_optimizer(self.model, config)
-        self.history: list[dict[str, float]] = start.history
+        self.history: list[dict[str, float]] = list(start.history)
         if start.checkpoint is not None:
             state.restore(self.model, self.optimizer, start.checkpoint.arrays)
 
@@ -86,7 +86,7 @@ class TrainingSession:
             listener.on_jit_failed(self, message)
 
     @defer_signals()
-    def checkpoint(self) -> Checkpoint:
+    def take_checkpoint(self) -> Checkpoint:
         """The state of the training at the end of the last epoch."""
         from seqadd.training import state
 

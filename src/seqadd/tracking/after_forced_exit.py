@@ -2,7 +2,8 @@
 
 While TensorFlow computes, the run's process can only write its run's ending to disk, see ``system.signals``. This
 program waits until that process is gone, then reconciles the store as the next command would. It takes the run's lock
-first, so it does not disturb a command that has already resumed the run.
+first, so it does not disturb a command that has already resumed the run. A run whose process was killed outright
+(kill -9) is ended by the next command, see ``delivery.reconcile``.
 """
 
 from __future__ import annotations
