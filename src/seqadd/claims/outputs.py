@@ -61,7 +61,8 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
     rows = []
     for (reader, label), jobs in named.items():
         task = jobs[0].task
-        law = laws.setdefault((task.digits, task.n_questions), dataset_distribution(task.digits, task.n_questions))
+        sums = task.digits, task.n_questions
+        law = laws[sums] = laws.get(sums) or dataset_distribution(*sums)
         rows.append((reader, label, "law", distribution_ceiling(law, reader, jobs[0])))
         for job in jobs:
             data = make_dataset(job)
