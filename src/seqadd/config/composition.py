@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -85,6 +87,7 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
     seeds: tuple[int, ...] | None = None
     choices: list[list[tuple[str, str, bool]]] = []
     columns = []
+    composer = Composer()
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         for override in parser.parse_overrides(list(overrides)):
@@ -99,7 +102,7 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
                 choices.append([(key, value, len(values) > 1) for value in values])
         for combination in itertools.product(*choices):
             own = [f"{key}={value}" for key, value, _ in combination]
-            config = compose_config(own)
+            config = composer.compose(own)
             written = {key: override_text(value) for key, value in config.flat().items()}
             swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
             if len(swept) > 1:
@@ -112,11 +115,54 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
 
 def compose_config(overrides: list[str]) -> Config:
     """The checked configuration that these overrides give; inside ``hydra.initialize_config_dir``."""
-    cfg = compose("config", overrides, return_hydra_config=True)
-    choices = cfg.hydra.runtime.choices
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return from_hydra(cfg, choices)
+    return Composer().compose(overrides)
+
+
+class Composer:
+    """Composes many configurations of one file; inside ``hydra.initialize_config_dir``.
+
+    Hydra takes a tenth of a second to find and merge the files. So it does that once for each choice of them, and
+    overrides that set values alone are set in a copy, by the function that Hydra itself sets them by.
+
+    Args:
+        name: of the file, without ``.yaml``.
+        always: overrides of every configuration.
+    """
+
+    def __init__(self, name: str = "config", always: Sequence[str] = ()) -> None:
+        self._name = name
+        self._always = list(always)
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+
+    def compose(self, overrides: Sequence[str]) -> Config:
+        """The checked configuration that these overrides give; raises what Hydra raises, and as ``from_hydra``."""
+        loader = GlobalHydra.instance().config_loader()
+        of_values = set(known_keys()).difference(GROUPS)
+        values = [
+            override
+            for override in OverridesParser.create(config_loader=loader).parse_overrides([*self._always, *overrides])
+            if override.key_or_group in of_values and not override.is_sweep_override()  # which Hydra refuses
+        ]
+        lines = {override.input_line for override in values}
+        files = tuple(each for each in (*self._always, *overrides) if each not in lines)
+        composed, of_hydra = self._composition(files)
+        cfg = copy.deepcopy(composed)
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+        return from_hydra(cfg, of_hydra.runtime.choices)
+
+    def hydra_settings(self, overrides: Sequence[str] = ()) -> DictConfig:
+        """The node ``hydra`` of the file, which says what a sweep's jobs are; raises what Hydra raises."""
+        return self._composition((*self._always, *overrides))[1]
+
+    def _composition(self, files: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+        """The configuration without its node ``hydra``, and that node."""
+        if files not in self._composed:
+            cfg = compose(self._name, list(files), return_hydra_config=True)
+            of_hydra = cfg.hydra
+            with open_dict(cfg):
+                del cfg["hydra"]
+            self._composed[files] = cfg, of_hydra
+        return self._composed[files]
 
 
 def _values(override: Override) -> list[str]:
