@@ -12,7 +12,7 @@ from trained_runs import model_of
 
 from seqadd.config.schema import Config
 from seqadd.data import vocabulary
-from seqadd.evaluation import predict
+from seqadd.evaluation.questions import encode_question
 from seqadd.inspection import trace
 from seqadd.inspection.panels import _folded, _limits, layer_heatmaps, question_heatmap, step_heatmaps
 from seqadd.reporting import figures, heatmaps
