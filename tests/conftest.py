@@ -5,8 +5,11 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import gc
+import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,9 +29,11 @@ import submitit  # noqa: F401 - whose import closes what others log to; with Ten
 from hydra import initialize_config_dir
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from seqadd.claims import claim, loading
-from seqadd.config.composition import compose_config
+from seqadd.config.composition import Composer
 from seqadd.config.schema import Config
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import SIGNALS
@@ -37,6 +42,20 @@ from seqadd.system.signals import SIGNALS
 OF_MLFLOW = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
 for variable in OF_MLFLOW:
     os.environ.pop(variable, None)
+
+
+@event.listens_for(Engine, "connect")
+def _do_not_wait_for_the_disk(connection: object, _: object) -> None:
+    """No test cuts the power, so SQLite need not wait until the disk has each commit."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF").close()
+
+
+# TensorFlow, MLflow and Hydra keep millions of objects; the garbage collector would spend a fifth of the time on them.
+gc.freeze()
+# A process that trains a dozen models, as only tests do, is warned that TensorFlow traces a program for each of them.
+logging.getLogger("tensorflow").addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
+gc.set_threshold(100_000, 20, 20)
 
 #: A run of seconds: 44 sums to train on in batches of 20, 20 and 4, narrow layers, few steps to compile.
 SMALL = [
@@ -163,13 +182,16 @@ def make_config(*overrides: str) -> Config:
     return copy.deepcopy(_make_config(overrides, *(os.environ.get(variable) for variable in OF_MLFLOW)))
 
 
-@functools.cache  # Hydra takes a tenth of a second to compose it
+_COMPOSER = Composer()
+
+
+@functools.cache
 def _make_config(overrides: tuple[str, ...], *variables_that_it_reads: str | None) -> Config:
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-        return compose_config(list(overrides))
+        return _COMPOSER.compose(overrides)
 
 
-@functools.cache  # Hydra takes ten seconds to compose them
+@functools.cache  # Hydra takes seconds to compose them
 def our_claims() -> tuple[claim.Claim, ...]:
     """Returns the claims of ``experiments/``, in their order."""
     return tuple(loading.read_all(resource_dir("experiments")))

@@ -789,15 +789,15 @@ MUTATIONS = [
     Mutation(
         "pairs-counted-one-way-round",
         "claims/ceilings.py",
-        "of_pair = np.where(a == b, draws.weights, 2 * draws.weights)",
-        "of_pair = draws.weights",
+        "np.unique(np.where(a == b, draws.weights, 2 * draws.weights), return_inverse=True)",
+        "np.unique(draws.weights, return_inverse=True)",
         "claims/test_ceilings.py::test_the_law_of_sets_is_the_mean_of_many_sets",
     ),
     Mutation(
         "reader-that-forgets",
         "claims/ceilings.py",
-        "np.unique(before * N_CHARACTERS + questions[:, step], return_inverse=True)",
-        "np.unique(questions[:, step], return_inverse=True)",
+        "_number(before * N_CHARACTERS + questions[:, step])",
+        "_number(questions[:, step].astype(np.int64))",
         "claims/test_ceilings.py::test_whole_one_digit_law_against_counting_by_hand",
     ),
     Mutation(

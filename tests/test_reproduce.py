@@ -40,6 +40,13 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, done.stdout
 
 
+@pytest.fixture
+def again(reproduced, call, monkeypatch):
+    """Runs the command where the claim was reproduced, in this process; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(reproduced[0])
+    return lambda *arguments: call(reproduce.main, "--experiments", "experiments", *arguments)
+
+
 def test_what_is_missing_is_announced_with_its_cost_trained_and_judged(reproduced):
     folder, said = reproduced
     assert re.search(r"^small +4 runs, 4 missing, about .+ of one processor$", said, re.MULTILINE)
@@ -75,26 +82,26 @@ def test_results_are_the_values_of_the_store(reproduced):
     ]  # fmt: skip
 
 
-def test_again_nothing_is_trained_and_nothing_changes(reproduced):
+def test_again_nothing_is_trained_and_nothing_changes(reproduced, again):
     folder, _ = reproduced
     before = contents(folder / "experiments")
     n_runs = len(runs_of(folder))
-    done = do(folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "small                4 runs, 0 missing\n" in done.stdout
+    code, out, err = again()
+    assert (code, err) == (0, "")
+    assert "small                4 runs, 0 missing\n" in out
     assert len(runs_of(folder)) == n_runs
     assert contents(folder / "experiments") == before
 
 
-def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced):
+def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced, again):
     folder, _ = reproduced
     before = contents(folder / "experiments")
-    done = do(folder, "--seeds", "3", "--dry-run")
-    assert re.search(r"^small +6 runs, 2 missing, about .+ of one processor$", done.stdout, re.MULTILINE)
-    done = do(folder, "--seeds", "1")
-    assert "small                2 runs, 0 missing\n" in done.stdout
-    assert "| reverse=true | 3 | `val_acc` | 0.4 |" in done.stdout
-    assert "what small holds was left as it is" in done.stdout
+    _, out, _ = again("--seeds", "3", "--dry-run")
+    assert re.search(r"^small +6 runs, 2 missing, about .+ of one processor$", out, re.MULTILINE)
+    _, out, _ = again("--seeds", "1")
+    assert "small                2 runs, 0 missing\n" in out
+    assert "| reverse=true | 3 | `val_acc` | 0.4 |" in out
+    assert "what small holds was left as it is" in out
     assert contents(folder / "experiments") == before
 
 
@@ -199,25 +206,25 @@ def test_curves_that_are_not_there_are_named_with_the_command_that_makes_them(in
         committed_curves.load_curves("small", in_empty_folder)
 
 
-def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_place(reproduced):
+def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_place(reproduced, again):
     folder, _ = reproduced
     before, n_runs = contents(folder / "experiments"), len(runs_of(folder))
     user = next(run.data.tags["mlflow.user"] for run in runs_of(folder))
-    mine = do(folder, "--user", user)
-    assert (mine.returncode, mine.stderr) == (0, "")
-    assert "small                4 runs, 0 missing\n" in mine.stdout
-    theirs = do(folder, "--user", f"not {user}")
-    assert (theirs.returncode, theirs.stderr) == (0, "")
-    assert "small                4 runs, 4 missing\n" in theirs.stdout
-    assert f"in all               nothing is trained: only runs of user: not {user}\n" in theirs.stdout
-    assert "(0 runs; what small holds was left as it is)" in theirs.stdout
-    checked = do(folder, "--check", "small", "--user", f"not {user}")
-    assert "small                ok (0 of its 4 runs held against the store)\n" in checked.stdout
+    code, mine, err = again("--user", user)
+    assert (code, err) == (0, "")
+    assert "small                4 runs, 0 missing\n" in mine
+    code, theirs, err = again("--user", f"not {user}")
+    assert (code, err) == (0, "")
+    assert "small                4 runs, 4 missing\n" in theirs
+    assert f"in all               nothing is trained: only runs of user: not {user}\n" in theirs
+    assert "(0 runs; what small holds was left as it is)" in theirs
+    _, checked, _ = again("--check", "small", "--user", f"not {user}")
+    assert "small                ok (0 of its 4 runs held against the store)\n" in checked
     assert contents(folder / "experiments") == before
     assert len(runs_of(folder)) == n_runs
 
 
-def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_the_other(reproduced):
+def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_the_other(reproduced, again):
     """Needs seed 0 for five epochs, of which the store has three; the other claim's results do not change."""
     folder, _ = reproduced
     sweep = (
@@ -238,7 +245,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
     said = (folder / "experiments" / "report.md").read_text()
     assert ".** 4 runs, " in said  # the longer run and the other three
     shutil.rmtree(folder / "experiments" / "longer")
-    assert do(folder).returncode == 0
+    assert again()[0] == 0
 
 
 def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp_path):
@@ -255,26 +262,31 @@ def test_runs_by_other_code_are_trained_again(reproduced, call, monkeypatch, tmp
 def test_a_job_that_fails_is_named_in_one_line_and_results_are_left_as_they_were(tmp_path):
     """Trains with a step so large that the weights become NaN."""
     sweep = SWEEP.replace("cell:", "learning_rate: 1e38\ncell:").replace("range(2)", "0")
-    make_claim(tmp_path / "experiments", sweep=sweep, claim="fewest_seeds: 2\n")
+    sweep = sweep.replace("      - {reverse: false, epochs: 2}\n", "")
+    published = "reverse,epochs,metric,relation,value,than,source\ntrue,3,val_acc,,,,\n"
+    make_claim(tmp_path / "experiments", sweep=sweep, published=published, claim="fewest_seeds: 2\n")
     before = contents(tmp_path / "experiments")
     quick_database(tmp_path)
     done = do(tmp_path)
     assert done.returncode == 1
-    assert re.fullmatch(r"seqadd: small: 2 of 2 jobs failed: .*lower learning_rate=1e\+38\n", done.stderr)
+    assert re.fullmatch(r"seqadd: small: 1 of 1 jobs failed: .*lower learning_rate=1e\+38\n", done.stderr)
     assert contents(tmp_path / "experiments") == before
 
 
-def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(reproduced, tmp_path):
+def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(
+    reproduced, again, tmp_path, monkeypatch
+):
     folder, _ = reproduced
-    done = do(folder, "--check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "small                ok (4 of its 4 runs held against the store)\n" in done.stdout
+    code, out, err = again("--check")
+    assert (code, err) == (0, ""), out
+    assert "small                ok (4 of its 4 runs held against the store)\n" in out
     (tmp_path / "experiments").symlink_to(folder / "experiments")
-    done = do(tmp_path, "--check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "small                ok (no store here)\n" in done.stdout
+    monkeypatch.chdir(tmp_path)
+    code, out, err = again("--check")
+    assert (code, err) == (0, ""), out
+    assert "small                ok (no store here)\n" in out
     (tmp_path / "mlflow.db").write_text("junk")
-    assert do(tmp_path, "--check").returncode == 2
+    assert again("--check")[0] == 2
 
 
 def by_commit(small: Path, commit: str) -> None:

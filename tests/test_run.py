@@ -18,15 +18,28 @@ from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, 
 from seqadd import run
 from seqadd.models import architectures
 from seqadd.reporting import figures
-from seqadd.system import tensorflow_setup
+from seqadd.system import numeric_flags, tensorflow_setup
 from seqadd.tracking import artifacts
 from seqadd.training.checkpoint import load
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """TensorFlow computes step by step, which runs refuse, for to trace a program takes most of a short run's time.
+
+    For tests that say nothing of numbers.
+    """
+    monkeypatch.setattr(numeric_flags, "check_libraries", lambda: None)
+    tensorflow_setup.use_threads(1)  # as a run does, before TensorFlow starts
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
 def single_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[CompletedProcess[str], Path]:
     folder = tmp_path_factory.mktemp("a folder with spaces and umlauts äöü")
-    overrides = [*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4"]
+    overrides = [*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4", "jit=false"]
     return fork_server.run([*COMMAND, *overrides], cwd=folder), folder
 
 
@@ -51,7 +64,7 @@ def test_a_run_leaves_the_store_and_nothing_else(single_run):
 def test_a_runs_record_is_whole(single_run):
     _, folder = single_run
     (recorded,) = runs_of(folder)
-    config = make_config(*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4")
+    config = make_config(*SMALL, "cell=gru", "loss=binary", "epochs=3", "seed=4", "jit=false")
     assert recorded.info.status == "FINISHED"
     assert recorded.data.params["cell"] == "gru"
     assert recorded.data.params["reverse"] == "true"
@@ -117,22 +130,22 @@ def test_a_runs_artifacts(single_run, tmp_path):
 
 def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call, in_empty_folder, tmp_path):
     call(run.main, *WITHOUT_XLA, "epochs=2")
-    call(run.main, *WITHOUT_XLA, "epochs=3", "seed=1")  # another seed, so it must not be extended
+    call(run.main, *WITHOUT_XLA, "epochs=2", "seed=1")  # another seed, so it must not be extended
     (first,) = [each for each in runs_of(in_empty_folder) if each.data.params["seed"] == "0"]
-    code, out, err = call(run.main, *WITHOUT_XLA, "epochs=5")
+    code, out, err = call(run.main, *WITHOUT_XLA, "epochs=4")
     assert (code, err) == (0, "")
     said, *epochs, _ = out.splitlines()
     assert said == f"simple_rnn seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
-    assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/5", "4/5", "5/5"]
-    call(run.main, *WITHOUT_XLA, "epochs=5", "tracking.experiment=uninterrupted")
+    assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/4", "4/4"]
+    call(run.main, *WITHOUT_XLA, "epochs=4", "tracking.experiment=uninterrupted")
 
     client = client_of(in_empty_folder)
     ids = [client.get_experiment_by_name(name).experiment_id for name in ("seqadd", "uninterrupted")]
-    continued, whole = (client.search_runs([i], "params.epochs = '5'")[0] for i in ids)
+    continued, whole = (client.search_runs([i], "params.epochs = '4'")[0] for i in ids)
     assert continued.data.tags["continued_from"] == first.info.run_id
     for metric in set(whole.data.metrics) - {"epoch_seconds"}:
         histories = [client.get_metric_history(each.info.run_id, metric) for each in (continued, whole)]
-        assert len(histories[1]) == 5
+        assert len(histories[1]) == 4
         assert [(p.step, p.value) for p in histories[0]] == [(p.step, p.value) for p in histories[1]]
     ends = []
     for name, each in {"continued": continued, "whole": whole}.items():
@@ -163,6 +176,7 @@ def test_a_run_that_xla_cannot_compile_goes_on_without_it_says_so_and_is_tagged(
     assert recorded.data.tags["jit"] == "failed"
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afresh(call, in_empty_folder):
     call(run.main, *WITHOUT_XLA, "epochs=1")
     (checkpoint,) = in_empty_folder.rglob(artifacts.CHECKPOINT)
@@ -187,6 +201,7 @@ def test_other_threads_than_tensorflow_computes_with_already_are_refused_before_
     assert list(in_empty_folder.iterdir()) == []
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_learning_curve_that_cannot_be_drawn_fails_no_run(call, in_empty_folder, monkeypatch):
     def without_latex(*arguments: object, **settings: object) -> None:
         raise RuntimeError("Failed to process string with tex because latex could not be found")

@@ -221,19 +221,20 @@ def test_runs_of_other_programs_are_left_out_and_said(call):
 
 
 def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
-    for seed in range(30):
+    for seed in range(21):
         tags = {"user": f"person {seed}", "git_commit": f"{seed:04}", "machine": "m" * 5000}
         record(make_config("cell=lstm", f"seed={seed}"), {10: (0.5, 0.5)}, **tags)
-        record(make_config("cell=gru", f"seed={seed}"), {10: (0.5, 0.5)}, params={})
-    record(make_config("cell=lstm", "seed=30"), {10: (0.5, 0.5)}, user="person 9", git_commit="0009")
+    for _ in range(10):
+        record(make_config("cell=gru"), {10: (0.5, 0.5)}, params={})
+    record(make_config("cell=lstm", "seed=21"), {10: (0.5, 0.5)}, user="person 9", git_commit="0009")
     _, out, _ = call(table_command.main, "cell=lstm,gru", "--epochs", "10")
     below = {line.partition(": ")[0]: line for line in out.splitlines()[8:]}
     assert max(map(len, below.values())) < 500
     assert below["user"].startswith("user: person 9; ")  # this user has two runs
-    assert below["user"].endswith("; and 22 more")
+    assert below["user"].endswith("; and 13 more")
     assert below["commit"].startswith("commit: 0009; ")
-    assert below["seeds"] == f"seeds: lstm {', '.join(map(str, range(20)))}, and 11 more; gru none"
-    assert below["not counted, for they do not say their seed and epochs"].endswith("; and 22 more")
+    assert below["seeds"] == f"seeds: lstm {', '.join(map(str, range(20)))}, and 2 more; gru none"
+    assert below["not counted, for they do not say their seed and epochs"].endswith("; and 2 more")
 
 
 def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):

@@ -11,7 +11,7 @@ from seqadd.errors import ConfigError
 from seqadd.reporting import markup
 from seqadd.system.files import resource_dir
 
-PAGE = report.place(resource_dir("experiments")) / "report.html"
+PAGE = report.report_folder(resource_dir("experiments")) / "report.html"
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="no browser")

@@ -64,23 +64,36 @@ def dataset_distribution(digits: int, n_questions: int) -> Distribution:
     """
     draws = draw_distribution(digits)
     a, b = draws.addends.T
-    of_pair = np.where(a == b, draws.weights, 2 * draws.weights)
     n_of_pair = np.where(a == b, 1.0, 0.5)  # pairs of unequal numbers are listed in both orders
-
-    def expected(t: float) -> tuple[float, Weights]:
-        there = -np.expm1(t * np.log1p(-of_pair)) * n_of_pair
-        return float(there.sum()), there
-
     if n_questions >= addition.count_pairs(digits):
         return Distribution(draws.addends, n_of_pair / n_of_pair.sum())
+    # A million pairs share a dozen probabilities.
+    probabilities, index = np.unique(np.where(a == b, draws.weights, 2 * draws.weights), return_inverse=True)
+    counts = np.bincount(index, n_of_pair)
+
+    def there(t: float) -> Weights:
+        """Returns the probability that a pair is among t draws, for each of ``probabilities``."""
+        return -np.expm1(t * np.log1p(-probabilities))
+
     low, high = 0.0, float(n_questions)  # bisection for t
-    while expected(high)[0] < n_questions:
+    while there(high) @ counts < n_questions:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if expected(middle)[0] < n_questions else (low, middle)
-    there = expected(high)[1]
-    return Distribution(draws.addends, there / there.sum())
+        low, high = (middle, high) if there(middle) @ counts < n_questions else (low, middle)
+    weights = there(high)[index] * n_of_pair
+    return Distribution(draws.addends, weights / weights.sum())
+
+
+def _number(values: Visible) -> Visible:
+    """Replaces values by the ranks of the distinct ones, 0, 1, ..., as ``np.unique`` does, but without sorting.
+
+    Args:
+        values: integers of at least 0; memory is taken for as many as the largest of them.
+    """
+    there = np.zeros(int(values.max()) + 1, dtype=bool)
+    there[values] = True
+    return (np.cumsum(there) - 1)[values]
 
 
 def one_character(questions: Ids) -> Visible:
@@ -95,7 +108,7 @@ def characters_so_far(questions: Ids) -> Visible:
     before = np.zeros(n, dtype=np.int64)
     for step in range(length):
         # Each pair of earlier context and character gets a number; the offset keeps the steps' numbers distinct.
-        _, before = np.unique(before * N_CHARACTERS + questions[:, step], return_inverse=True)
+        before = _number(before * N_CHARACTERS + questions[:, step])
         seen[:, step] = before + step * (n + 1)
     return seen
 
@@ -110,7 +123,8 @@ def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
     """Returns the accuracy of the best function of the visible context; one function serves all positions.
 
     Args:
-        visible: contexts as integers, shape ``(n, answer_length)``; equal integers must get the same guess.
+        visible: contexts as integers of at least 0, shape ``(n, answer_length)``; equal integers must get the same
+            guess.
         answers: ids of the right characters, same shape.
         weights: of each question, shape ``(n,)``; they need not add up to 1.
 
@@ -119,7 +133,7 @@ def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
         and divided by the total weight.
     """
     assert visible.shape == answers.shape
-    _, cell = np.unique(visible, return_inverse=True)
+    cell = _number(visible)
     pairs = cell.ravel() * N_CHARACTERS + answers.ravel()
     weight = np.bincount(pairs, np.repeat(weights, answers.shape[1]), minlength=(cell.max() + 1) * N_CHARACTERS)
     return float(weight.reshape(-1, N_CHARACTERS).max(axis=1).sum() / (weights.sum() * answers.shape[1]))

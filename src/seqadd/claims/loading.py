@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -39,7 +39,7 @@ from seqadd.claims.claim import (
     condition_labels,
     is_fraction,
 )
-from seqadd.config.composition import combinations, from_hydra
+from seqadd.config.composition import Composer, combinations
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.config.validation import validate
@@ -165,18 +165,15 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
     jobs: dict[str, list[Config]] = {}
     try:
         with initialize_config_dir(str(folder.absolute()), version_base="1.3"):
-            sweeper = compose("sweep", [search, *overrides], return_hydra_config=True).hydra.sweeper
+            composer = Composer("sweep", [search])
+            sweeper = composer.hydra_settings(overrides).sweeper
             loader = GlobalHydra.instance().config_loader()
             composed: dict[tuple[str, ...], Config] = {}
             for job in combinations(loader, sweeper.params or {}, sweeper.sweeps, overrides):
                 seeds = [each for each in job if each.startswith("seed=")]
                 without_seed = tuple(each for each in job if each not in seeds)
                 if without_seed not in composed:  # composing is the slowest step, and a seed changes nothing else
-                    cfg = compose("sweep", [search, *without_seed], return_hydra_config=True)
-                    choices = cfg.hydra.runtime.choices
-                    with open_dict(cfg):
-                        del cfg["hydra"]
-                    composed[without_seed] = from_hydra(cfg, choices)
+                    composed[without_seed] = composer.compose(without_seed)
                 config = composed[without_seed]
                 if seeds:
                     config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))

@@ -61,10 +61,10 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
     rows = []
     for (reader, label), jobs in named.items():
         task = jobs[0].task
-        distribution = distributions.setdefault(
-            (task.digits, task.n_questions), dataset_distribution(task.digits, task.n_questions)
-        )
-        rows.append((reader, label, "law", distribution_ceiling(distribution, reader, jobs[0])))
+        sums = task.digits, task.n_questions
+        if sums not in distributions:
+            distributions[sums] = dataset_distribution(*sums)
+        rows.append((reader, label, "law", distribution_ceiling(distributions[sums], reader, jobs[0])))
         for job in jobs:
             data = make_dataset(job)
             questions = np.concatenate([data.train_questions, data.val_questions])

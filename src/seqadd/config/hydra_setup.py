@@ -15,7 +15,9 @@ from typing import Any
 import hydra._internal.hydra as hydra_internal
 import hydra.core.utils as hydra_utils
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -84,6 +86,14 @@ _KEYS_OF_A_SWEEP = (
     *_GROUPS_OF_A_SWEEP, "mode", "run", "sweep", "output_subdir", "job.chdir", "job.env_set", "verbose",
 )  # fmt: skip
 _FOLDERS = ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir")
+
+
+def apply_values(config: DictConfig, overrides: list[Override]) -> None:
+    """Sets the values of overrides in a composed configuration as Hydra does, which has no public function for it.
+
+    Checked with Hydra 1.3.2 to 1.3.8.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
 
 
 def check_hydra_keys(config: DictConfig) -> None:
