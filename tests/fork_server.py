@@ -54,6 +54,11 @@ def start_server(folder: Path) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
+def is_started() -> bool:
+    """Whether commands are forked, or each is a new Python."""
+    return _VARIABLE in os.environ
+
+
 def stop_server(server: subprocess.Popen[bytes]) -> None:
     """Ends the server; running commands continue."""
     del os.environ[_VARIABLE]
@@ -97,7 +102,7 @@ def start(
     start_new_session: bool = False,
 ) -> Process | subprocess.Popen[str]:
     """Starts a command; takes the arguments of ``run``."""
-    if _VARIABLE not in os.environ:
+    if not is_started():
         return subprocess.Popen(
             arguments, cwd=cwd, env=env, preexec_fn=before, start_new_session=start_new_session,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -288,7 +293,10 @@ def _import_everything() -> None:
     """Imports all commands' modules; computes nothing and opens no store, because threads do not survive a fork."""
     import warnings
 
+    from seqadd.launch import processes
     from seqadd.system.tensorflow_setup import quiet_import
+
+    os.environ.update(processes._NO_THREADS)  # of this process alone: a command has the variables that come with it
 
     with quiet_import():
         from seqadd import answer, inspect, reproduce, run, table, train  # noqa: F401

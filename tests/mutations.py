@@ -491,7 +491,7 @@ MUTATIONS = [
         "training/loop.py",
         "else tf.reduce_sum(counts))",
         "else float(batch_size))",
-        "training/test_loop.py::test_two_epochs_equal_a_plain_keras_loop[cell=dense decoder_units=null]",
+        "training/test_loop.py::test_uncompiled_too_two_epochs_equal_a_plain_keras_loop[cell=dense decoder_units=null]",
     ),
     Mutation(
         "filling-of-the-last-batch-counts",

@@ -1,16 +1,22 @@
 """Which sums an epoch takes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL, make_config
 
 from seqadd.data import addition, curriculum, vocabulary
 from seqadd.data.curriculum import rows_by_length, stage
 from seqadd.errors import ConfigError
 from seqadd.models import architectures
+from seqadd.system import tensorflow_setup
 from seqadd.training import loop
 from seqadd.training.dataset import make_dataset
 from seqadd.training.state import restore, state
+
+tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in this process
 
 LENGTHS = np.repeat([1, 2, 3], [10, 100, 890])
 
@@ -64,13 +70,21 @@ def test_naive_goes_on_when_there_is_no_progress():
     assert stage(stuck * 3, 2) == 2  # and never beyond the longest
 
 
-def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch):
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Without the seconds that it takes to make a program of an epoch."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_a_run_with_a_curriculum_goes_on_as_it_would_have(monkeypatch, eagerly):
     monkeypatch.setattr(curriculum, "PATIENCE", 1)  # so that the length changes within a few epochs
     taken = []
     rows_of = rows_by_length
     monkeypatch.setattr(curriculum, "rows_by_length", lambda *given: taken.append(given) or rows_of(*given))
     overrides = ["task.digits=2", "task.n_questions=600", "task.equal_lengths=true", "cell=simple_rnn", "epochs=6",
-                 "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
+                 "batch_size=240", "curriculum=combined", "learning_rate=0.02", "jit=false"]  # fmt: skip
     config = make_config(*SMALL, *overrides)
     data = make_dataset(config)
 
@@ -111,7 +125,7 @@ def test_what_cannot_be():
         make_config("task.longest=3")
 
 
-def test_longer_sums_are_tested_and_not_learnt():
+def test_longer_sums_are_tested_and_not_learnt(eagerly):
     config = make_config(*SMALL, "task.longest=3", "cell=simple_rnn", "epochs=1", "jit=false")
     data = make_dataset(config)
     assert data.train_questions.shape == (44, 7)

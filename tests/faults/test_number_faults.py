@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 import tensorflow as tf
-from conftest import SMALL, make_config, runs_of
+from conftest import SMALL, make_config, quick_database, runs_of
 from test_table import record
 from trained_runs import record_run
 
@@ -221,6 +221,7 @@ REFUSED = "XLA_FLAGS=--xla_x: TensorFlow does not run so, it says: Unknown flag 
 def test_flags_that_tensorflow_ends_with_are_refused_before_anything_is_recorded(mode, call, monkeypatch):
     monkeypatch.setattr(numeric_flags, "_PROGRAM", ENDS)
     monkeypatch.setenv("XLA_FLAGS", "--xla_x")
+    quick_database(Path.cwd())
     code, _, err = call(run.main, *mode[:1], *TINY, *mode[1:])
     assert (code, err) == (2, f"seqadd: {REFUSED}\n")
     assert runs_of(Path.cwd()) == []
@@ -473,6 +474,7 @@ def test_a_run_whose_model_fails_says_so_in_one_line(call, monkeypatch):
         raise ValueError(TRACED)
 
     monkeypatch.setattr(architectures, "build_model", fails)
+    quick_database(Path.cwd())
     code, _, err = call(run.main, *TINY)
     assert code == 1
     assert err.startswith("seqadd: ValueError: Exception encountered when calling Odd.call().; Dimension size must be")

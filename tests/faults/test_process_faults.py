@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import pytest
 from conftest import (
     COMMAND,
@@ -67,32 +68,32 @@ with command(), run_dir.lock(print), recording.record(store, run_dir, "one", par
 """
 
 
-def stopped_while_it_computes(folder: Path, *arguments: str) -> tuple[float, int, str]:
-    """Seconds, exit code, and what was said."""
-    quick_database(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMPUTES, *arguments],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    wait_for_lines(process, "computes")
-    began = time.monotonic()
-    os.killpg(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    return time.monotonic() - began, process.returncode, err
-
-
 def statuses(folder: Path) -> set[str]:
     return {run.info.status for run in runs_of(folder)}
 
 
-@pytest.mark.parametrize("main_thread", ["hears nothing", "tidies up for too long"])
-def test_of_a_process_that_must_be_ended_another_one_tells_the_store(main_thread, tmp_path):
-    seconds, code, err = stopped_while_it_computes(tmp_path, main_thread)
-    assert (code, err) == (143, "seqadd: stopped by SIGTERM\n")
-    assert seconds < 5
-    assert becomes_true(lambda: statuses(tmp_path) == {"KILLED"}, seconds=15)
-    # The epoch that only the disk knew; MLflow is imported for it, which takes a while on a busy machine.
-    assert becomes_true(lambda: runs_of(tmp_path)[0].data.metrics["loss"] == 1.5, seconds=60)
+def test_of_a_process_that_must_be_ended_another_one_tells_the_store(tmp_path):
+    processes = {}
+    for main_thread in ("hears nothing", "tidies up for too long"):
+        folder = tmp_path / main_thread
+        folder.mkdir()
+        quick_database(folder)
+        command = [sys.executable, "-c", COMPUTES, main_thread]
+        processes[folder] = fork_server.start(command, cwd=folder, start_new_session=True)
+    for process in processes.values():
+        wait_for_lines(process, "computes")
+    began = time.monotonic()
+    for process in processes.values():
+        os.killpg(process.pid, signal.SIGTERM)
+    for process in processes.values():
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (143, "seqadd: stopped by SIGTERM\n")
+    assert time.monotonic() - began < 5
+    for folder in processes:
+        # MLflow is imported for it, which takes a while on a busy machine.
+        assert becomes_true(lambda folder=folder: statuses(folder) == {"KILLED"}, seconds=60)
+        # The epoch that only the disk knew.
+        assert becomes_true(lambda folder=folder: runs_of(folder)[0].data.metrics["loss"] == 1.5, seconds=60)
 
 
 def test_who_tells_the_store_keeps_nothing_open_that_the_ended_process_had_open(tmp_path):
@@ -196,15 +197,25 @@ def main():
 WITHOUT_A_WORD = "is gone without a word, and so is the process that it was forked from"
 
 
-def start_sweep(folder: Path, *labels: str, preloaded: str = "seqadd.launch.local") -> subprocess.Popen[str]:
+def start_sweep(
+    folder: Path, *labels: str, preloaded: str = "seqadd.launch.local", **variables: str
+) -> subprocess.Popen[str]:
     (folder / "sweep.py").write_text(SWEEP)
     return subprocess.Popen(
         [sys.executable, "-c", "import sweep; sweep.main()", preloaded, *labels],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **variables},
     )  # fmt: skip
 
 
+def folder_of_a_long_name(folder: Path) -> Path:
+    """For temporary files, longer than the address of a socket may be."""
+    temporary = folder / ("as_batch_systems_make_them_" * 4)
+    temporary.mkdir()
+    return temporary
+
+
 def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
+    temporary = folder_of_a_long_name(tmp_path)
     expected = {
         "is fine": "finished, run 1",
         "is killed": "its process was killed by SIGKILL",
@@ -218,8 +229,9 @@ def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
         "dies with the fork server": f"its process {WITHOUT_A_WORD}",
         "comes last": "finished, run 1",
     }
-    out, err = start_sweep(tmp_path, *expected).communicate(timeout=300)
+    out, err = start_sweep(tmp_path, *expected, TMPDIR=str(temporary)).communicate(timeout=300)
     assert err == ""
+    assert list(temporary.iterdir()) == []
     lines = [line.removeprefix("outcome ") for line in out.splitlines() if line.startswith("outcome ")]
     assert dict(line.split(": ", 1) for line in lines) == expected
 
@@ -269,8 +281,7 @@ def is_running(process: int) -> bool:
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What is seen of a sweep of two jobs, one after the other, of which the helpers are killed during the first."""
     folder = tmp_path_factory.mktemp("sweep")
-    temporary = folder / ("as_batch_systems_make_them_" * 4)
-    temporary.mkdir()
+    temporary = folder_of_a_long_name(folder)
     quick_database(folder)
     process = subprocess.Popen(
         [*COMMAND, "-m", *WITHOUT_XLA, "epochs=60", "seed=0,1", "hydra.launcher.jobs=1"],
@@ -307,15 +318,30 @@ def helpers_of(sweep: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{sweep}/task/{sweep}/children").read_text().split()]
 
 
+def test_what_jobs_import_starts_no_thread(tmp_path):
+    """The fork server of the tests imports the same, and more, with what the process has that jobs are forked from."""
+    program = """
+import os
+beside_the_server = open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()
+print(len(os.listdir(f"/proc/{beside_the_server[1]}/task")))
+"""
+    if not fork_server.is_started():
+        pytest.skip("every command is a new Python")
+    assert fork_server.run([sys.executable, "-c", program], cwd=tmp_path).stdout == "1\n"
+
+
+@pytest.mark.long
 def test_jobs_are_forked_from_a_process_of_one_thread(sweep):
     assert sweep["threads"] == [1]
 
 
+@pytest.mark.long
 def test_a_sweep_whose_helpers_are_killed_goes_on_with_new_ones(sweep):
     assert (sweep["code"], sweep["err"]) == (0, "")
     assert sorted(run.info.status for run in sweep["runs"]) == ["FINISHED"] * 3
 
 
+@pytest.mark.long
 def test_jobs_start_where_the_temporary_folder_has_a_long_name(sweep):
     assert sweep["code"] == 0
     assert sweep["left"] == []

@@ -403,18 +403,18 @@ ODD = [
     " ", "über später", "덧셈", "a\nb", "a+b", "$HOME", "{a}", "[a-c]*", "~", "file:", "sqlite:",
 ]  # fmt: skip
 
-MADE_THERE = {"my%20run", ":b"}  # of the others a copy, for to make its tables takes MLflow seconds
 
-
-@pytest.mark.parametrize("name", ODD)
-def test_a_store_lies_in_the_folder_that_it_is_made_in_whatever_that_is_called(name, in_empty_folder, monkeypatch):
-    folder = in_empty_folder / name
-    folder.mkdir()
+@pytest.mark.parametrize("names", [ODD[n : n + 4] for n in range(0, len(ODD), 4)], ids=str)
+def test_a_store_lies_in_the_folder_that_it_is_made_in_whatever_that_is_called(names, in_empty_folder, monkeypatch):
+    """Four odd folders, one in the other."""
+    folder = in_empty_folder.joinpath(*names)
+    folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    if name not in MADE_THERE:
+    if names[0] != ODD[0]:  # of the others a copy, for to make its tables takes MLflow seconds
         quick_database(folder)
     run_id = finished_run(open_store(HERE))
-    assert [path.name for path in in_empty_folder.iterdir()] == [name]
+    for name, outside in zip(names, [in_empty_folder, *reversed(folder.parents[:3])], strict=True):
+        assert [path.name for path in outside.iterdir()] == [name]
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlflow.db.lock", "mlruns"]
     assert [path.name for path in (folder / "mlruns").iterdir()] == ["seqadd"]
     for where in (HERE, Tracking(sqlite_uri(folder / "mlflow.db"), "seqadd", None, None)):
@@ -690,8 +690,9 @@ def test_a_log_that_no_line_names_is_removed(tmp_path, monkeypatch):
         assert library_log.log_file() is None
 
 
-def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder, capfd):
+def test_mlflow_prints_nothing_of_a_database_that_fails_under_it(in_empty_folder, capfd, monkeypatch):
     quick_database(in_empty_folder)
+    monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     store = open_store(HERE)
     with library_log.capture_logs(), closing(sqlite3.connect("mlflow.db")) as connection:
         connection.execute("DROP TABLE params")

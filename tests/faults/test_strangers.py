@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import pickle
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_a_checkpoint_that_carries_code_is_refused_and_the_code_does_not_run(in_
 
 
 def test_a_finished_runs_end_that_was_exchanged_for_code_is_named_and_training_starts_afresh(call, in_empty_folder):
-    call(run.main, *FAST)
+    quick_database(in_empty_folder)
+    assert call(run.main, *FAST)[0] == 0
     (end,) = in_empty_folder.rglob(artifacts.CHECKPOINT)
     end.write_bytes(as_checkpoint(array_of_objects()))
     code, out, _ = call(run.main, *FAST[:-1], "epochs=2")
@@ -185,6 +187,7 @@ def test_a_text_without_passwords(text, shown):
 def test_metrics_of_a_run_cannot_be_written_under_the_name_of_another_stores_run(in_empty_folder):
     """A folder of what waits belongs to one store, and is told to no other."""
     quick_database(Path.cwd())
+    shutil.copy("mlflow.db", "other.db")
     here = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None))
     with (
         pytest.raises(ZeroDivisionError),

@@ -280,7 +280,7 @@ def small_trial(
 ) -> tuple[Config, Store]:
     """The configuration of a trial of a search, in which one trial has had the same value after each epoch."""
     quick_database(folder)
-    config = make_config(*SMALL, "cell=simple_rnn", "epochs=6", "jit=false", *OF_SEARCH, *overrides)
+    config = make_config(*SMALL, "cell=dense", "decoder_units=null", "epochs=6", "jit=false", *OF_SEARCH, *overrides)
     store = open_store(config.tracking)
     run_dir = search_directory(store, "s")
     run_dir.path.mkdir(parents=True)
