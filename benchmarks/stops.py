@@ -61,6 +61,7 @@ LONG = [
     "cell=dense", "architecture=aligned", "encoder_units=512", "task.n_questions=100000", "batch_size=64", "epochs=9",
 ]  # fmt: skip
 _EPOCH = r"epoch +\d+/"
+_LAST_LINE = r"\n(run|sweep) [0-9a-f]{32}, experiment"
 #: For each moment: the overrides, how many of 20 pairs have it, the output to wait for before the signal, and the most
 #: seconds between that output and the signal. Without an output the time counts from the start; without a time, the
 #: signal comes before the first epoch is over.
@@ -177,10 +178,13 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
             told = time.monotonic() - began
         time.sleep(0.05)
 
-    # Also 0, if the signal came after all work, and Python's own exit code, if it came before the first line.
+    # Also 0, if the signal came after all work, and Python's own exit code, if it came before the first line or after
+    # the last.
     expected = [128 + number]
     if pair.moment == "end":
         expected = [0] if over_before else [0, 128 + number]
+        if re.search(_LAST_LINE, said.read_text()):
+            expected.append(-number)
     elif pair.moment == "start" and "seqadd:" not in errors.read_text():
         expected.append(-number)
     faults = [] if code in expected else [f"exit code {code}"]
