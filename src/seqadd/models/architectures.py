@@ -1,6 +1,8 @@
 """Builds a keras.Model from the names of a cell and an architecture. Contains no training code.
 
 To add a cell: a function here, its name in ``CELLS`` here and in ``seqadd.config.schema``, a file in ``conf/cell/``.
+To add an architecture: a function here, its name in ``ARCHITECTURES`` here and in ``seqadd.config.schema``, a file in
+``conf/architecture/``. A recurrence that Keras has no layer for begins in ``recurrent``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Keras' recurrent layers with the loop over the steps unrolled for XLA: same weights, same arithmetic, less time.
 
+To add a recurrence, subclass ``UnrolledRNN``, and name it in ``architectures.CELLS``.
+
 Four optimizations that no compiler applies to Keras' layers (docs/performance.md has the figures):
 
 - The first step has no previous state, so it computes no product with a state.

@@ -1,4 +1,4 @@
-"""Delivers pending updates from disk to the store: at a run's end, or when its process is gone."""
+"""Delivers pending updates from disk to the store: at a run's end, or after its process crashed or was killed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """Checkpoints: weights, optimizer, history and fingerprint of a training in one file. It contains no code to run.
 
+``load`` refuses a foreign checkpoint, one whose fingerprint differs from that of the training that asks for it.
+
 A file consists of a line that names the format, a line with the checksum of the rest, and a numpy archive.
 """
 

@@ -158,7 +158,10 @@ def epoch_program(
 
 
 def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset], dict[str, float]]:
-    """A function: data set -> all metrics of ``train`` that begin with ``val_``, over the held-out sums."""
+    """Returns a function that measures a data set's held-out sums: all metrics of ``train`` that begin with ``val_``.
+
+    A new metric of each epoch is added here, and to ``metric_names``.
+    """
     measures_of = _measures(config)
 
     @tf.function(jit_compile=config.jit)

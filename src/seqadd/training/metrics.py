@@ -1,4 +1,7 @@
-"""Accuracy metrics of predicted answers: fractions in 0..1, over arrays of character ids; numpy only."""
+"""Accuracy metrics of predicted answers: fractions in 0..1, over arrays of character ids; numpy only.
+
+``loop.evaluation_program`` calls them after each epoch; ``metric_names`` has the names under which runs record them.
+"""
 
 from __future__ import annotations
 

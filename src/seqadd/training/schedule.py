@@ -1,4 +1,4 @@
-"""What depends on the epoch's number: the order of the sums, and the teacher-forcing ratio."""
+"""What depends on the epoch: the order in which the sums are trained, and the teacher-forcing ratio."""
 
 from __future__ import annotations
 
