@@ -47,7 +47,7 @@ def train_run(config: Config, notify: Notify) -> str:
     data = make_dataset(config)
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:
-        delivery.deliver(store, run_dir)  # updates that a killed process has left
+        delivery.deliver(store, run_dir)  # again, under the lock: a job of a sweep has reconciled nothing
         finished = None if config.force else store.finished_run(config, data.digest)
         if finished is not None:
             return resume.reuse(store, finished, config, run_dir, trial, message)
@@ -84,7 +84,10 @@ def check_process(config: Config) -> None:
 def honest_ending(
     session: TrainingSession, recorder: RunRecorder, run_dir: RunDirectory, trial: Trial
 ) -> Iterator[None]:
-    """A context manager that records why a training ended early, and saves a checkpoint if it can be resumed."""
+    """A context manager that adds to an early end what only this process knows; ``record`` sets the status.
+
+    Diverged: the trial learns it. Pruned: the epoch. Interrupted: a checkpoint, and the epochs not recorded yet.
+    """
     try:
         yield
     except TrainingDiverged:

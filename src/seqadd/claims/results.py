@@ -1,4 +1,4 @@
-"""Results of a claim's runs: statistics and verdicts, computed from values by seed, and their CSV files."""
+"""Results of a claim's runs: statistics, and verdicts by the rules in ``verdicts``; and their CSV files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sbatch options that request resources for each job of a sweep."""
+"""The sbatch options that request resources for each job of a sweep: time limit, memory, processors."""
 
 from __future__ import annotations
 

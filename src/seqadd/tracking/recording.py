@@ -104,8 +104,8 @@ def record(
         name: the run's display name.
         params: its parameters.
         tags: its tags.
-        texts: first artifacts, delivered at once: a store that takes no artifacts then refuses the run before it is
-            trained, not after.
+        texts: artifacts that are sent before the training, so that a store that takes none is noticed before hours are
+            spent.
         parent_run_id: the parent run of its sweep.
         go_on: whether to reopen the run that began in ``run_dir``, if the store still has it.
         notify: receives a message when the store stops responding, and when it responds again.
@@ -145,7 +145,7 @@ def record(
             yield recorder
         with defer_signals():
             recorder.end("FINISHED")
-    except DeliveryPending:  # from a sweep: all its jobs are trained, some are not yet delivered
+    except DeliveryPending:  # this run is a sweep's parent: all its jobs are trained, some not yet delivered
         if recorder is not None:
             with defer_signals(), suppress(*STORE_ERRORS):
                 recorder.end("FINISHED")
@@ -179,7 +179,7 @@ def _create(store: Store, run_dir: RunDirectory, name: str, tags: Mapping[str, s
 
 
 def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str, str]) -> None:
-    """Records a run's parameters and tags; again for a resumed run, whose first process may have died before this."""
+    """Sets RUNNING, as a resumed run had ended; records parameters and tags, in case its first process did not."""
     store.client.update_run(run_id, status="RUNNING")
     store.client.log_batch(
         run_id,
@@ -225,7 +225,7 @@ class RunRecorder(Listener):
         self._dataset: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._waiting: list[tuple[dict[str, float], int]] = []
-        self._known: int | None = None  # the last epoch that the store has; None if it must be queried
+        self._last_delivered: int | None = None  # the last epoch that the store has; None if it must be queried
         self._next_request = 0.0
         self._pause = 0.0  # seconds before the next attempt; above 0 while the store does not respond
 
@@ -240,7 +240,7 @@ class RunRecorder(Listener):
         self._history += history
         self._times += [now] * len(history)
         self._waiting += [(row, now) for row in history]
-        self._tell_epochs()
+        self._deliver_waiting_epochs()
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """Records the metrics of an epoch, with its ``epoch``, from 1; delivered within a second or two."""
@@ -253,16 +253,19 @@ class RunRecorder(Listener):
         self.tag("jit", "failed")
 
     @defer_signals()
-    def _tell_epochs(self) -> None:
+    def _deliver_waiting_epochs(self) -> None:
+        """Sends the waiting epochs, once a second at most; after an error it waits longer each time."""
         if time.monotonic() < self._next_request:
             return
         try:
             with short_timeout():
-                if self._known is None:
-                    self._known = self._store.last_epoch(self.run_id)
-                self._store.log_epochs(self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._known])
+                if self._last_delivered is None:
+                    self._last_delivered = self._store.last_epoch(self.run_id)
+                self._store.log_epochs(
+                    self.run_id, [each for each in self._waiting if each[0]["epoch"] > self._last_delivered]
+                )
         except STORE_ERRORS as error:
-            self._known = None  # the store may have received them despite the error
+            self._last_delivered = None  # the store may have received them despite the error
             if not self._pause:
                 how = "takes nothing" if is_refusal(error) else "does not answer"
                 self._notify(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
@@ -271,7 +274,9 @@ class RunRecorder(Listener):
             return
         if self._pause:
             self._notify(f"the store answers again, {len(self._waiting)} epochs delivered")
-        self._known = max(self._known, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._known
+        self._last_delivered = (
+            max(self._last_delivered, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._last_delivered
+        )
         self._waiting.clear()
         self._pause = 0.0
         self._next_request = time.monotonic() + _SECONDS_BETWEEN_REQUESTS
