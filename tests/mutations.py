@@ -844,6 +844,20 @@ MUTATIONS = [
         "tracking/test_recording.py::test_a_run_that_failed_or_is_under_way_does_not_count_though_it_says_its_seed_and_epochs",
     ),
     Mutation(
+        "swallowed-interruption-is-a-failure",
+        "tracking/recording.py",
+        " or interruption(error) is not None",
+        "",
+        "faults/test_stopped.py::test_an_interruption_that_surfaces_as_another_error_is_one_all_the_same",
+    ),
+    Mutation(
+        "python-ends-by-itself",
+        "cli/entry.py",
+        "    end(code or 0)\n",
+        "    sys.exit(code or 0)\n",
+        "faults/test_stopped.py::test_a_program_ends_when_its_command_has_ended",
+    ),
+    Mutation(
         "everybodys-runs",
         "tracking/store.py",
         "if run_filter.user is not None:",

@@ -13,10 +13,10 @@ import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from seqadd.cli.console import SafeConsole
-from seqadd.cli.entry import add_version, command
+from seqadd.cli.entry import add_version, as_program, command
 from seqadd.data import addition, vocabulary
 from seqadd.data.addition import read_question
 from seqadd.errors import ConfigError
@@ -198,5 +198,10 @@ def main() -> None:
             sys.exit(2)
 
 
+def program() -> NoReturn:
+    """The program of a process; ``main`` is for callers that go on afterwards."""
+    as_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -25,10 +25,10 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from seqadd.cli.console import SafeConsole
-from seqadd.cli.entry import add_version, command
+from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.messages import one_line
 from seqadd.errors import ConfigError, DeliveryPending
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
@@ -169,5 +169,10 @@ def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: S
         ) from error
 
 
+def program() -> NoReturn:
+    """The program of a process; ``main`` is for callers that go on afterwards."""
+    as_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

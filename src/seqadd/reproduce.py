@@ -15,7 +15,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from seqadd.claims import committed_curves, loading, report, results, tables
 from seqadd.claims.checks import check_folder, check_store, uncommitted
@@ -33,7 +33,7 @@ from seqadd.claims.measurements import (
 from seqadd.claims.outputs import ceilings_of, read_ceilings, write
 from seqadd.claims.training_cost import seconds_needed
 from seqadd.cli.console import print_line
-from seqadd.cli.entry import add_version, command
+from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.schema import Config, Tracking, known_keys
 from seqadd.config.validation import check_machine
 from seqadd.errors import CannotWrite, ConfigError, JobsFailed, NotReproduced, StoreNotFound
@@ -382,5 +382,10 @@ def _write_results(plan: _Plan, runs: Collection) -> tuple[pd.DataFrame, str]:
     return verdicts, f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
 
 
+def program() -> NoReturn:
+    """The program of a process; ``main`` is for callers that go on afterwards."""
+    as_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

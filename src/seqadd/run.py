@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seqadd.cli.entry import add_version, command, fail
+from seqadd.cli.entry import add_version, as_program, command, fail
 from seqadd.cli.progress import Display
 from seqadd.config import hydra_setup
 from seqadd.config.composition import from_hydra
@@ -113,5 +113,10 @@ def main() -> None:
             raise ConfigError(one_line(error)) from error
 
 
+def program() -> NoReturn:
+    """The program of a process; ``main`` is for callers that go on afterwards."""
+    as_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

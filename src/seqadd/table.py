@@ -14,9 +14,10 @@ import argparse
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from seqadd.cli.console import SafeConsole
-from seqadd.cli.entry import add_version, command
+from seqadd.cli.entry import add_version, as_program, command
 from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.comparison.notes import alternatives, excluded_runs, notes
 from seqadd.comparison.table import (
@@ -156,5 +157,10 @@ def main() -> None:
             console.print(remedy, markup=False)
 
 
+def program() -> NoReturn:
+    """The program of a process; ``main`` is for callers that go on afterwards."""
+    as_program(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

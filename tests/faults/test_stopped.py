@@ -18,6 +18,7 @@ from conftest import (
     epochs_of,
     group_is_alive,
     output_of,
+    quick_database,
     runs_of,
     start,
     wait_for_lines,
@@ -105,6 +106,77 @@ def test_a_process_ends_also_when_nothing_can_be_said(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=10)
     assert process.returncode == 143
+
+
+#: A library's C++ code swallows the exception that a signal raises inside it, and raises another one later.
+SWALLOWS = """
+import time
+from seqadd.cli.entry import command
+from seqadd.config.schema import Tracking
+from seqadd.errors import Interrupted
+from seqadd.tracking import connection, recording
+
+store = connection.open_store(Tracking("sqlite:///mlflow.db", "seqadd", None, None, None, None))
+run_dir = store.run_directory("one")
+with command(), run_dir.lock(print), recording.record(store, run_dir, "one", params={}, tags={}):
+    try:
+        print("computes", flush=True)
+        time.sleep(60)
+    except Interrupted:
+        pass
+    [].type_spec
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGTERM, (143, "seqadd: stopped by SIGTERM\n", "KILLED", False)),
+        (None, (1, "seqadd: AttributeError: 'list' object has no attribute 'type_spec'; HYDRA_FULL_ERROR=1 shows the"
+                   " traceback\n", "FAILED", True)),
+    ],
+)  # fmt: skip
+def test_an_interruption_that_surfaces_as_another_error_is_one_all_the_same(number, expected, tmp_path):
+    quick_database(tmp_path)
+    program = SWALLOWS if number is not None else SWALLOWS.replace("time.sleep(60)", "")
+    process = fork_server.start([sys.executable, "-c", program], cwd=tmp_path, start_new_session=True)
+    wait_for_lines(process, "computes")
+    if number is not None:
+        os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    (run,) = runs_of(tmp_path)
+    explained = bool(list(tmp_path.glob("mlruns/**/traceback.txt")))
+    assert (process.returncode, err, run.info.status, explained) == expected
+
+
+#: Python's own end takes long, as that of TensorFlow does.
+SLOW_END = """
+import atexit, sys, time, types
+from seqadd.cli.entry import as_program, command
+
+def end_slowly():
+    print("ends slowly", flush=True)
+    time.sleep(60)
+
+def main():
+    with command():
+        print("is done")
+        if "fails" in sys.argv:
+            raise ValueError("no")
+
+atexit.register(end_slowly)
+sys.modules["tensorflow"] = types.ModuleType("tensorflow")
+as_program(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [([], 0, ""), (["fails"], 1, "seqadd: ValueError: no; HYDRA_FULL_ERROR=1 shows the traceback\n")],
+)
+def test_a_program_ends_when_its_command_has_ended(arguments, code, error, tmp_path):
+    done = fork_server.run([sys.executable, "-c", SLOW_END, *arguments], cwd=tmp_path, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "is done\n", error)
 
 
 @pytest.mark.long

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -18,7 +18,7 @@ from seqadd.config.messages import short_line
 from seqadd.errors import ConfigError, Interrupted, SeqaddError, redact_credentials
 from seqadd.system.files import temporary_folder
 from seqadd.system.library_log import capture_logs, log_file, with_log_path
-from seqadd.system.signals import signals_as_exceptions
+from seqadd.system.signals import interruption, signals_as_exceptions
 from seqadd.system.streams import discard_stdout, print_error, resilient_streams
 
 # Hydra's switch for tracebacks. Read at import, because run.py sets it for Hydra's own error handling.
@@ -47,6 +47,8 @@ def command(*, prints: bool = False) -> Iterator[None]:
                 _check_warning_options()
                 yield
             except Exception as error:
+                if interruption(error) is not None:
+                    raise
                 fail(error)
             except SystemExit as ended:
                 if ended.code:
@@ -61,6 +63,22 @@ def command(*, prints: bool = False) -> Iterator[None]:
     except Interrupted as stopped:
         print_error(f"seqadd: {stopped}")
         end(stopped.exit_code)
+
+
+def as_program(main: Callable[[], None]) -> NoReturn:
+    """Runs a command as the program of this process, and ends the process as soon as the command has ended.
+
+    At Python's own end TensorFlow takes a second or more to free what the system frees at once, and a signal meanwhile
+    would end a command whose work is done as if it had been killed.
+    """
+    code = None
+    try:
+        main()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        code = ended.code
+    end(code or 0)
 
 
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:

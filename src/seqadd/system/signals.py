@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from seqadd.errors import Interrupted
+from seqadd.errors import Interrupted, SeqaddError
 from seqadd.system.streams import print_error
 
 #: The signals that ask a process to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``.
@@ -56,6 +56,7 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
     before = {number: signal.getsignal(number) for number in numbers}
     over = threading.Event()
     _heard.clear()
+    _raised.clear()
     _taken_over.clear()
     # Python calls signal handlers only when the main thread has returned from TensorFlow, which can take minutes; the
     # wakeup file descriptor is written at once.
@@ -73,6 +74,12 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
     except Interrupted:
         interrupted = True
         raise
+    except Exception as error:
+        stopped = interruption(error)
+        if stopped is None:
+            raise
+        interrupted = True
+        raise stopped from error
     finally:
         with _deciding:
             over.set()
@@ -103,6 +110,7 @@ _may_end = threading.Event()
 _may_end.set()
 # _heard: the main thread handles the signal and cleans up. _taken_over: the watchdog thread ends the process.
 _heard, _taken_over = threading.Event(), threading.Event()
+_raised: list[Interrupted] = []
 _deciding = threading.RLock()  # guards both; reentrant, because a signal may arrive while the main thread holds it
 
 
@@ -111,7 +119,18 @@ def _hear(number: int) -> NoReturn:
         if not _taken_over.is_set():
             _heard.set()
     _leave_it_to_whoever_has_taken_over()
-    raise Interrupted(number)
+    _raised.append(Interrupted(number))
+    raise _raised[-1]
+
+
+def interruption(error: BaseException) -> Interrupted | None:
+    """Returns the Interrupted that ``error`` is or comes from, or None.
+
+    C++ code of a library can swallow an exception that a signal raises inside it, and raise another error later.
+    """
+    if isinstance(error, Interrupted):
+        return error
+    return _raised[-1] if _raised and not isinstance(error, (SeqaddError, OSError)) else None
 
 
 def _leave_it_to_whoever_has_taken_over() -> None:

@@ -26,10 +26,10 @@ from omegaconf import OmegaConf
 
 from seqadd.config.schema import Config, override_text
 from seqadd.data.addition import Dataset
-from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Interrupted, Pruned, redact_credentials
+from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Pruned, redact_credentials
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path
-from seqadd.system.signals import defer_signals, on_forced_exit
+from seqadd.system.signals import defer_signals, interruption, on_forced_exit
 from seqadd.tracking.artifacts import run_name
 from seqadd.tracking.delivery import begun_run, deliver, now_ms
 from seqadd.tracking.provenance import run_tags, user_name
@@ -153,7 +153,7 @@ def record(
         raise
     except BaseException as error:
         if recorder is not None:
-            killed = isinstance(error, (Interrupted, KeyboardInterrupt, Pruned))
+            killed = isinstance(error, (KeyboardInterrupt, Pruned)) or interruption(error) is not None
             with defer_signals(), suppress(*STORE_ERRORS):  # an error of the store must not hide this one
                 explained = killed or isinstance(error, ConfigError)  # no traceback needed: its message says it all
                 recorder.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())

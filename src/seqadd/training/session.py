@@ -77,7 +77,12 @@ class TrainingSession:
         for listener in listeners:
             listener.on_begin(self)
         warn = functools.partial(self._jit_failed, listeners)
-        for row in loop.train(self.model, self.optimizer, self.data, self.config, self.history, warn=warn):
+        epochs = loop.train(self.model, self.optimizer, self.data, self.config, self.history, warn=warn)
+        while True:
+            with defer_signals():  # an exception inside TensorFlow surfaces as another error, or as none
+                row = next(epochs, None)
+            if row is None:
+                break
             for listener in listeners:
                 listener.on_epoch(self, row)
 
