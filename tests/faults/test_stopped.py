@@ -149,14 +149,16 @@ def test_an_interruption_that_surfaces_as_another_error_is_one_all_the_same(numb
     assert (process.returncode, err, run.info.status, explained) == expected
 
 
-#: Python's own end takes long, as that of TensorFlow does.
+#: To free its memory takes Python long, as that of TensorFlow does.
 SLOW_END = """
 import atexit, sys, time, types
 from seqadd.cli.entry import as_program, command
 
-def end_slowly():
-    print("ends slowly", flush=True)
-    time.sleep(60)
+class Large:
+    def __del__(self, sleep=time.sleep):
+        sleep(60)
+
+large = Large()
 
 def main():
     with command():
@@ -164,7 +166,7 @@ def main():
         if "fails" in sys.argv:
             raise ValueError("no")
 
-atexit.register(end_slowly)
+atexit.register(print, "exit handlers run")
 sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 as_program(main)
 """
@@ -175,8 +177,10 @@ as_program(main)
     [([], 0, ""), (["fails"], 1, "seqadd: ValueError: no; HYDRA_FULL_ERROR=1 shows the traceback\n")],
 )
 def test_a_program_ends_when_its_command_has_ended(arguments, code, error, tmp_path):
-    done = fork_server.run([sys.executable, "-c", SLOW_END, *arguments], cwd=tmp_path, timeout=30)
-    assert (done.returncode, done.stdout, done.stderr) == (code, "is done\n", error)
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_END, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "is done\nexit handlers run\n", error)
 
 
 @pytest.mark.long

@@ -170,12 +170,13 @@ print("is there", flush=True)
 def test_odd_surroundings_change_nothing(environment, folder_with_a_run):
     """In a new Python, which reads this when it starts; one for both commands."""
     program = f"""
-import runpy, sys
-for sys.argv in (["run", *{FAST}, "epochs=3"], ["table"]):
-    runpy.run_module("seqadd." + sys.argv[0], run_name="__main__", alter_sys=True)
+import sys
+from seqadd import run, table
+for sys.argv, command in (["run", *{FAST}, "epochs=3"], run), (["table"], table):
+    command.main()
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::RuntimeWarning", "-c", program],
+        [sys.executable, "-c", program],
         cwd=folder_with_a_run, env={**os.environ, **environment}, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 import traceback
@@ -68,8 +69,8 @@ def command(*, prints: bool = False) -> Iterator[None]:
 def as_program(main: Callable[[], None]) -> NoReturn:
     """Runs a command as the program of this process, and ends the process as soon as the command has ended.
 
-    At Python's own end TensorFlow takes a second or more to free what the system frees at once, and a signal meanwhile
-    would end a command whose work is done as if it had been killed.
+    Exit handlers run. After them Python would spend up to three seconds on freeing TensorFlow's memory, which the
+    system frees at once; a signal meanwhile would end a command whose work is done as if it had been killed.
     """
     code = None
     try:
@@ -78,6 +79,8 @@ def as_program(main: Callable[[], None]) -> NoReturn:
         if not isinstance(ended.code, int | None):
             raise
         code = ended.code
+    if "tensorflow" in sys.modules:
+        atexit._run_exitfuncs()
     end(code or 0)
 
 
