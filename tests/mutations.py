@@ -914,15 +914,15 @@ MUTATIONS = [
     Mutation(
         "interrupted-run-has-failed",
         "tracking/recording.py",
-        'run.end("KILLED" if killed else "FAILED",',
-        'run.end("FAILED",',
+        'recorder.end("KILLED" if killed else "FAILED",',
+        'recorder.end("FAILED",',
         "tracking/test_recording.py::test_a_run_that_is_interrupted_is_killed",
     ),
     Mutation(
         "record-made-twice",
         "tracking/recording.py",
-        "may_be_there = True  # where",
-        "may_be_there = False  # where",
+        "return begun_run(store, run_dir) or store.client",
+        "return store.client",
         "tracking/test_recording.py::test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_made_twice",
     ),
     Mutation(
