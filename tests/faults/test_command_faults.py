@@ -228,8 +228,7 @@ def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tm
     [("run", "run"), ("inspect", "inspect")]
     + [
         pytest.param(*each, marks=pytest.mark.long)
-        for each in [(name, name) for name in ("table", "reproduce", "answer")]
-        + [(name, "run") for name in ("train", "errors")]
+        for each in [(name, name) for name in ("table", "reproduce", "answer")] + [("train", "run")]
     ],
 )
 def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command, tmp_path):
