@@ -30,7 +30,8 @@ def store(tmp_path_factory):
     """The folder of the store, the digests of its weights, and whether bits can be compared here."""
     folder = tmp_path_factory.mktemp("old") / "moved"
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it since 3.11.4
+        archive.extractall(folder)
     (own,) = (folder / "unfinished").glob("*/checkpoint")
     (end,) = folder.glob("mlruns/seqadd/*/artifacts/end.checkpoint")
     same = [adapt(own, "epochs=5", "seed=1"), adapt(end, "epochs=2")]
