@@ -1,4 +1,4 @@
-"""The commands in README and docs, a small version of each, and the commands that no test runs."""
+"""The commands in README, CONTRIBUTING and docs, a small version of each, and the commands that no test runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 CLONE = Path(__file__).parents[1]
 # A program writes docs/report.md: one pair of commands for each claim, which are checked below.
-DOCUMENTS = [CLONE / "README.md", *sorted(set((CLONE / "docs").glob("*.md")) - {CLONE / "docs" / "report.md"})]
+_PAGES = sorted(set((CLONE / "docs").glob("*.md")) - {CLONE / "docs" / "report.md"})
+DOCUMENTS = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *_PAGES]
 
 _BEGINNINGS = (
     "python ", "make ", "pip ", "seqadd-run ", "mlflow ui", "apt ", "pg_dump ", "eval ", "source ", "export ", "read ",
@@ -47,6 +48,7 @@ ELSEWHERE = {
 _PLACEHOLDERS = {
     "architecture=NAME": "architecture=pooled",
     "cell=<name>": "cell=gru",
+    "seqadd.reproduce NAME": "seqadd.reproduce cells",
     "--experiments FOLDER": f"--experiments {CLONE}/experiments",
     "tracking.uri=...": "tracking.uri=http://127.0.0.1:5000",
     "https://mlflow.example.org": "http://127.0.0.1:5000",
