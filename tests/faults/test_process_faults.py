@@ -214,8 +214,15 @@ def folder_of_a_long_name(folder: Path) -> Path:
     return temporary
 
 
-def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
+def test_jobs_start_where_the_temporary_folder_has_a_long_name_and_leave_nothing_there(tmp_path):
     temporary = folder_of_a_long_name(tmp_path)
+    out, err = start_sweep(tmp_path, "one", "two", TMPDIR=str(temporary)).communicate(timeout=300)
+    assert err == ""
+    assert out.splitlines()[-2:] == ["outcome one: finished, run 1", "outcome two: finished, run 1"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
     expected = {
         "is fine": "finished, run 1",
         "is killed": "its process was killed by SIGKILL",
@@ -229,9 +236,8 @@ def test_a_sweep_outlives_whichever_process_of_its_own_is_killed(tmp_path):
         "dies with the fork server": f"its process {WITHOUT_A_WORD}",
         "comes last": "finished, run 1",
     }
-    out, err = start_sweep(tmp_path, *expected, TMPDIR=str(temporary)).communicate(timeout=300)
+    out, err = start_sweep(tmp_path, *expected).communicate(timeout=300)
     assert err == ""
-    assert list(temporary.iterdir()) == []
     lines = [line.removeprefix("outcome ") for line in out.splitlines() if line.startswith("outcome ")]
     assert dict(line.split(": ", 1) for line in lines) == expected
 
