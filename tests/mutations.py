@@ -796,8 +796,8 @@ MUTATIONS = [
     Mutation(
         "reader-that-forgets",
         "claims/ceilings.py",
-        "_number(before * N_CHARACTERS + questions[:, step])",
-        "_number(questions[:, step].astype(np.int64))",
+        "_ranks(before * N_CHARACTERS + questions[:, step])",
+        "_ranks(questions[:, step].astype(np.int64))",
         "claims/test_ceilings.py::test_whole_one_digit_law_against_counting_by_hand",
     ),
     Mutation(

@@ -26,6 +26,12 @@ SOURCES = {
 WITH_TENSORFLOW = ("models", "training.loop", "training.state", "launch.preload")
 
 
+def test_the_top_has_few_modules_and_no_module_is_long():
+    """So that a tree of the packages shows the architecture, and a module reads in one sitting."""
+    assert len([name for name in SOURCES if "." not in name]) <= 12
+    assert {name for name, path in SOURCES.items() if len(path.read_text().splitlines()) > 400} == set()
+
+
 def names_of(node: ast.Import | ast.ImportFrom) -> set[str]:
     return {alias.name for alias in node.names} if isinstance(node, ast.Import) else {node.module or ""}
 

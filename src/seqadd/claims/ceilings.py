@@ -85,7 +85,7 @@ def dataset_distribution(digits: int, n_questions: int) -> Distribution:
     return Distribution(draws.addends, weights / weights.sum())
 
 
-def _number(values: Visible) -> Visible:
+def _ranks(values: Visible) -> Visible:
     """Replaces values by the ranks of the distinct ones, 0, 1, ..., as ``np.unique`` does, but without sorting.
 
     Args:
@@ -108,7 +108,7 @@ def characters_so_far(questions: Ids) -> Visible:
     before = np.zeros(n, dtype=np.int64)
     for step in range(length):
         # Each pair of earlier context and character gets a number; the offset keeps the steps' numbers distinct.
-        before = _number(before * N_CHARACTERS + questions[:, step])
+        before = _ranks(before * N_CHARACTERS + questions[:, step])
         seen[:, step] = before + step * (n + 1)
     return seen
 
@@ -133,7 +133,7 @@ def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
         and divided by the total weight.
     """
     assert visible.shape == answers.shape
-    cell = _number(visible)
+    cell = _ranks(visible)
     pairs = cell.ravel() * N_CHARACTERS + answers.ravel()
     weight = np.bincount(pairs, np.repeat(weights, answers.shape[1]), minlength=(cell.max() + 1) * N_CHARACTERS)
     return float(weight.reshape(-1, N_CHARACTERS).max(axis=1).sum() / (weights.sum() * answers.shape[1]))

@@ -333,15 +333,13 @@ def _grids(comparison: Comparison) -> list[list[int]]:
 def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]) -> str:
     question = each[0].question.text
     name = folder_of(question)
-    lines = []
-    answers = []
+    lines, answers = [], []
     for run, traced, label in zip(comparison.runs, each, comparison.labels, strict=True):
-        answers.append(error_analysis.by_character(traced.question.answer, traced.probabilities).assign(of=label))
-        probability = float(
-            np.take_along_axis(traced.probabilities, traced.question.answer[:, None].astype(int), 1).prod()
-        )
+        characters = error_analysis.by_character(traced.question.answer, traced.probabilities)
+        answers.append(characters.assign(of=label))
+        p_answer = _probability(float(characters["p_answer"].to_numpy(float).prod()))
         verdict = "**right**" if traced.right else "**wrong**"
-        lines.append([label, traced.guess.strip(), verdict, _probability(probability), run.seen_in_training(question)])
+        lines.append([label, traced.guess.strip(), verdict, p_answer, run.seen_in_training(question)])
     (answer,) = decode_answers(each[0].question.answer[None])
     text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
     text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
@@ -378,13 +376,11 @@ def _animation(
         title = f"{label}: {traced.summary}"
         heatmaps.sheet([question_heatmap(traced), *of_view], title).savefig(drawn, format="png", dpi=80)
         frames.append(Image.open(drawn).convert("RGB"))
-    encoded = io.BytesIO()
     pause = 700  # milliseconds
     frames[0].save(
-        encoded, format="gif", save_all=True, append_images=frames[1:], loop=0,
+        folder.path / name, format="gif", save_all=True, append_images=frames[1:], loop=0,
         duration=[pause] * (len(frames) - 1) + [4 * pause],
     )  # fmt: skip
-    (folder.path / name).write_bytes(encoded.getvalue())
     folder.pictures.append(name)
     return f"![the same, epoch by epoch]({name})\n"
 

@@ -225,12 +225,12 @@ def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]
 
 
 def _key(config: Config) -> str:
-    """The key under which a job is found again: its configuration and where it is recorded.
+    """Returns the key that identifies a job: its configuration, and the store that records it.
 
-    Without the parent run, which is another one when the same command watches again.
+    The parent run is left out, because the same command begins another one when it watches the jobs again.
     """
-    told = config.tracking
-    parts = [config.config_hash(), config.force, told.uri, told.experiment, told.search, told.trial]
+    tracking = config.tracking
+    parts = [config.config_hash(), config.force, tracking.uri, tracking.experiment, tracking.search, tracking.trial]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
