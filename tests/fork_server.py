@@ -302,7 +302,10 @@ def _import_everything() -> None:
         from seqadd import answer, inspect, reproduce, run, table, train  # noqa: F401
         from seqadd.launch import local, search  # noqa: F401
         from seqadd.models import architectures  # noqa: F401
+        from seqadd.tracking import connection
         from seqadd.training import loop  # noqa: F401
+
+        connection.import_database_store()
     # Commands also run as programs, and Python warns about modules that are imported already.
     warnings.filterwarnings("ignore", "'seqadd.* found in sys.modules", RuntimeWarning)
     gc.freeze()  # else garbage collection in each process would touch, and so copy, all this memory

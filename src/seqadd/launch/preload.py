@@ -18,13 +18,14 @@ if sys.platform == "linux":
 
 from seqadd import train  # noqa: F401 - it imports all that a run needs but TensorFlow
 from seqadd.system.tensorflow_setup import quiet_import
-from seqadd.tracking import provenance
+from seqadd.tracking import connection, provenance
 
 with quiet_import():
     from seqadd.models import architectures  # noqa: F401
     from seqadd.reporting import figures  # noqa: F401
     from seqadd.training import loop  # noqa: F401
 
+connection.import_database_store()
 provenance.code_version()  # cached, so that jobs record the version of the code that they run
 
 # When the sweep is over this process has nothing to clean up, and Python would spend a second on TensorFlow.

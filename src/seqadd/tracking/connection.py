@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy
+import sqlalchemy.orm
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, ViewType
@@ -193,6 +194,17 @@ def _update_statistics(path: Path) -> None:
         # PRAGMA optimize considers only tables that this connection has queried.
         connection.execute("EXPLAIN SELECT 1 FROM metrics WHERE key = '' AND run_uuid = '' ORDER BY timestamp")
         connection.execute("PRAGMA optimize")
+
+
+def import_database_store() -> None:
+    """Imports what opening a database as a store imports, for a process that forks others, which then need not do it.
+
+    The imports and SQLAlchemy's mappers take each process as long as ten short epochs.
+    """
+    import mlflow.store.db.utils
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+    sqlalchemy.orm.configure_mappers()
 
 
 def make_database(path: Path) -> None:
