@@ -159,16 +159,10 @@ print("is there", flush=True)
         assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},  # a terminal that knows no umlauts
-        {"LC_ALL": "C", **dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null/nowhere")},
-    ],
-    ids=["ascii", "C, no home"],
-)
-def test_odd_surroundings_change_nothing(environment, folder_with_a_run):
-    """In a new Python, which reads this when it starts; one for both commands."""
+def test_odd_surroundings_change_nothing(folder_with_a_run):
+    """A terminal that knows no umlauts, and no home, in a new Python, which reads this when it starts."""
+    no_home = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/dev/null/nowhere")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", **no_home}
     program = f"""
 import sys
 from seqadd import run, table
@@ -177,7 +171,7 @@ for sys.argv, command in (["run", *{FAST}, "epochs=3"], run), (["table"], table)
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=folder_with_a_run, env={**os.environ, **environment}, capture_output=True, text=True,
+        cwd=folder_with_a_run, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "epoch 3/3" in done.stdout
@@ -211,13 +205,13 @@ from seqadd import run
 from seqadd.system.tensorflow_setup import quiet_import
 with quiet_import():
     from seqadd.training import loop
-true_time, plain_train = time.time, training.train
+true_time, plain_train = time.time, loop.train
 def train(*arguments, **settings):
     for row in plain_train(*arguments, **settings):
         if row["epoch"] == 2:
             time.time = lambda: true_time() - 86_400  # a day, in the middle of the run
         yield row
-training.train = train
+loop.train = train
 sys.argv[1:] = sys.argv[2:]
 run.main()
 """
