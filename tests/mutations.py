@@ -851,6 +851,14 @@ MUTATIONS = [
         "faults/test_stopped.py::test_an_interruption_that_surfaces_as_another_error_is_one_all_the_same",
     ),
     Mutation(
+        "own-error-is-an-interruption",
+        "system/signals.py",
+        "not isinstance(error, (SeqaddError, OSError))",
+        "True",
+        "system/test_signals.py::"
+        "test_after_a_signal_an_error_of_a_library_is_an_interruption_and_one_of_ours_is_itself",
+    ),
+    Mutation(
         "python-ends-by-itself",
         "cli/entry.py",
         "    end(code or 0)\n",
