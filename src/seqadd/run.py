@@ -102,6 +102,8 @@ def main() -> None:
                 "a process of its own"
             )
         hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
+        if arguments.help:
+            hydra_setup.register_help()
         shown = io.StringIO()
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():
