@@ -21,6 +21,11 @@ if not __package__:
     )
     sys.exit(2)
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the configuration")  # before the other imports, which take a second
+
 import argparse
 import tempfile
 from collections.abc import Sequence
@@ -118,6 +123,7 @@ def main() -> None:
                 f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv has all of them"
             )
 
+        status_line.show("importing MLflow")
         from seqadd.evaluation import run_selection, trained_run
         from seqadd.inspection import analysis, html_report, report_folder, terminal
 

@@ -9,6 +9,11 @@ A claim is a folder of ``experiments/``; see ``claims.loading``.
 
 from __future__ import annotations
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the claims")  # before the other imports, which take a second
+
 import argparse
 import dataclasses
 import os
@@ -191,6 +196,7 @@ def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | Non
     """Opens a store for reading; returns None if there is none, or raises StoreNotFound if the user ``named`` it."""
     try:
         check_database(where, create=False)
+        status_line.show("importing MLflow, opening the store")
         from seqadd.tracking import connection
 
         return connection.open_store(where, create=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -138,7 +138,8 @@ class Display:
             self._live.stop()
             for job in self._jobs:
                 if job.is_running and job.epoch:
-                    self.notify(self._line(job))
+                    lines = [self._line(job, names) for names in (layout.METRICS, ("loss", "val_acc"), ("val_acc",))]
+                    self.notify(next((line for line in lines if len(line) <= self.console.width), lines[-1]))
 
     def _stopped(self) -> None:
         """Says after a signal how far the jobs came, and that the same command resumes."""
@@ -146,8 +147,10 @@ class Display:
         (job, *others), resumes = self._jobs, "; the same command resumes" if self._resumes else ""
         if others:
             self.notify(f"stopped after {self._ended} of {len(self._jobs)} jobs{resumes}")
-        else:
+        elif job.epoch:
             self.notify(f"stopped after epoch {job.epoch} of {job.epochs}{resumes}")
+        else:
+            self.notify(f"stopped before an epoch was over{resumes}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draws the bars: a line for each running job, and in a sweep one for all."""
@@ -224,8 +227,8 @@ class Display:
             self.notify(f"{job.label.ljust(self._width)}  {outcome}")
             job.epoch = job.epochs
 
-    def _line(self, job: _Job) -> str:
-        return f"{job.label.ljust(self._width)}  epoch {job.progress}  {metrics_text(job.metrics)}"
+    def _line(self, job: _Job, names: Sequence[str] = layout.METRICS) -> str:
+        return f"{job.label.ljust(self._width)}  epoch {job.progress}  {metrics_text(job.metrics, names)}"
 
     def _is_due(self, job: _Job) -> bool:
         step = max(1, job.epochs // _LINES_PER_RUN)
