@@ -236,7 +236,7 @@ def main() -> None:
                     refused += 1
                     _notify(problem)
         if not asked and (options.questions or not sys.stdin.isatty()):
-            raise ConfigError("no sum is given; write 535+61 as an argument, or one per line on standard input")
+            _notify("no sum is given; write 535+61 as an argument, or one per line on standard input")
         if refused:
             sys.exit(2)
 
