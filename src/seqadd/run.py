@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 
 from seqadd.cli.entry import add_version, as_program, command, fail
 from seqadd.cli.progress import Display, EpochDone, Notify, Report, Stage
-from seqadd.config import hydra_setup
+from seqadd.config import help_text, hydra_setup
 from seqadd.config.composition import from_hydra
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
@@ -118,9 +118,12 @@ def main() -> None:
                 "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
                 "a process of its own"
             )
-        hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
+        if sys.argv[1:] in (["--help"], ["-h"]):
+            print(help_text.help_text(), end="")
+            return
         if arguments.help:
             hydra_setup.register_help()
+        hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
         shown = io.StringIO()
         try:
             with redirect_stdout(shown) if shows_config else nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import string
 import textwrap
 from typing import Any
 
@@ -43,6 +44,14 @@ Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\
 Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.
 Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's options: --hydra-help.
 """
+
+
+def help_text() -> str:
+    """Returns the text for a command line without any other option: as Hydra would make it, in half the time."""
+    groups = (folder for folder in sorted(resource_dir("conf").iterdir()) if folder.name in GROUPS)
+    choices = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in groups}
+    listed = "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
+    return string.Template(help_template()).substitute(APP_CONFIG_GROUPS=listed)
 
 
 def help_template() -> str:
