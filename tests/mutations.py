@@ -869,14 +869,14 @@ MUTATIONS = [
         "inspection/report_folder.py",
         "                kept += text\n",
         "",
-        "test_inspect.py::test_a_second_inspection_of_a_run_adds_to_its_page_and_keeps_what_the_first_showed",
+        "inspection/test_report_folder.py::test_the_page_of_the_same_runs_grows",
     ),
     Mutation(
         "another-runs-answers-on-the-page",
         "inspection/report_folder.py",
         "if runs_line == _runs_line(runs) and complete",
         "if complete",
-        "test_inspect.py::test_a_second_inspection_of_a_run_adds_to_its_page_and_keeps_what_the_first_showed",
+        "inspection/test_report_folder.py::test_what_other_runs_or_epochs_answered_is_not_shown_as_the_answer_of_these",
     ),
     Mutation(
         "shared-runs-cost-again",
