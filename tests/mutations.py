@@ -866,6 +866,35 @@ MUTATIONS = [
         "faults/test_stopped.py::test_a_program_ends_when_its_command_has_ended",
     ),
     Mutation(
+        "wrong-answers-are-right",
+        "answer.py",
+        "if text == str(a + b) else",
+        "if text else",
+        "test_answer.py::test_sums_as_arguments",
+    ),
+    Mutation(
+        "second-inspection-replaces-the-first",
+        "inspection/report_folder.py",
+        "                kept += text\n",
+        "",
+        "inspection/test_report_folder.py::test_the_page_of_the_same_runs_grows",
+    ),
+    Mutation(
+        "another-runs-answers-on-the-page",
+        "inspection/report_folder.py",
+        "if runs_line == _runs_line(runs) and complete",
+        "if complete",
+        "inspection/test_report_folder.py::test_what_other_runs_or_epochs_answered_is_not_shown_as_the_answer_of_these",
+    ),
+    Mutation(
+        "shared-runs-cost-again",
+        "claims/training_cost.py",
+        "        if earlier >= job.epochs:\n",
+        "        if False:\n",
+        "claims/test_training_cost.py::"
+        "test_runs_that_an_earlier_claim_trains_cost_a_later_one_nothing_and_are_said_to_be_its_own",
+    ),
+    Mutation(
         "everybodys-runs",
         "tracking/store.py",
         "if run_filter.user is not None:",

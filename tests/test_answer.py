@@ -43,18 +43,34 @@ def asked(folder, call, monkeypatch):
 
 
 def test_sums_as_arguments(asked):
-    assert asked("run=latest", "5+7", "3+4") == (0, "11  p=0.4900\n11  p=0.4900\n", "")
+    said = "5+7 = 12  says 11, wrong  p=0.4900\n7+4 = 11  right  p=0.4900\n"
+    assert asked("run=latest", "5+7", "7+4") == (0, said, "")
+
+
+def test_a_sum_may_be_typed_with_blanks_and_in_full_width_characters(asked):
+    said = "5+7 = 12  says 11, wrong  p=0.4900\n7+4 = 11  right  p=0.4900\n"
+    assert asked("run=latest", "5", "+", "7", "7", "+4") == (0, said, "")
+    assert asked("run=latest", "\uff15", "\uff0b", "\uff17", "\uff17\uff0b\uff14") == (0, said, "")
+    assert asked("run=latest", stdin="\uff15\uff0b\uff17\n\uff17\u3000\uff0b\uff14\n") == (0, said, "")
+
+
+@pytest.mark.parametrize("stdin", ["", "\n \n"])
+def test_no_sum_at_all_is_said(stdin, asked):
+    code, out, err = asked("run=latest", stdin=stdin)
+    assert (code, out) == (0, "\n" * stdin.count("\n"))
+    assert err == "seqadd: no sum is given; write 535+61 as an argument, or one per line on standard input\n"
 
 
 def test_sums_from_standard_input_a_line_each(asked, monkeypatch):
     monkeypatch.setattr(answer, "_AT_ONCE", 2)
-    assert asked(*SMALL_LSTM, stdin="5+7\n\n 3 + 4 \n0+0") == (0, "11  p=0.4900\n" * 3, "")
+    said = "5+7 = 12  says 11, wrong  p=0.4900\n\n7+4 = 11  right  p=0.4900\n0+0 = 0  says 11, wrong  p=0.4900\n"
+    assert asked(*SMALL_LSTM, stdin="5+7\n\n 7 + 4 \n0+0") == (0, said, "")
 
 
 def test_line_n_answers_sum_n_also_where_one_is_no_sum(asked):
     code, out, err = asked("5+7", "5-7", "12+1", "1+1")
     assert code == 2
-    assert out == "11  p=0.4900\n\n\n11  p=0.4900\n"
+    assert out == "5+7 = 12  says 11, wrong  p=0.4900\n\n\n1+1 = 2  says 11, wrong  p=0.4900\n"
     assert err.splitlines() == [
         "seqadd: question=5-7: '-' is no character of a sum; write it as 535+61",
         "seqadd: question=12+1: 12 has 2 digits, the sums of this task at most 1",
@@ -63,7 +79,7 @@ def test_line_n_answers_sum_n_also_where_one_is_no_sum(asked):
 
 def test_what_is_no_sum_is_one_also_where_it_looks_like_something_else(asked):
     code, out, err = asked("-5+7", "5+7=", "=", "1+1")
-    assert (code, out) == (2, "\n\n\n11  p=0.4900\n")
+    assert (code, out) == (2, "\n\n\n1+1 = 2  says 11, wrong  p=0.4900\n")
     assert [line.partition(";")[0] for line in err.splitlines()] == [
         "seqadd: question=-5+7: '-' is no character of a sum",
         "seqadd: question=5+7=: '=' is no character of a sum",
@@ -106,7 +122,8 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[vocabulary.encode(["7+5"])], 9, longest=6)
     said = vocabulary.decode(ids[:1, 0].numpy())[0]
     code, beam, _ = call(answer.main, "5+7", "--beam=9", "--max-length=5")
-    assert beam.split("  p=")[0] == (said.strip() if " " in said else f"{said[:5]}...")
+    text = said.strip() if " " in said else f"{said[:5]}..."
+    assert beam.startswith("5+7 = 12  right  " if text == "12" else f"5+7 = 12  says {text or 'nothing'}, wrong  p=")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trained_runs import record_run
 from seqadd import inspect
 from seqadd.evaluation import run_selection, trained_run
 from seqadd.evaluation.questions import encode_question
-from seqadd.inspection import analysis, html_report, terminal, trace
+from seqadd.inspection import analysis, html_report, report_folder, terminal, trace
 
 NO_DECODER = "decoder_units=null"
 
@@ -79,7 +79,7 @@ def looked(runs, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", save)
         html_report.write_inspection(analysis.inspect_run(load(runs, "lstm"), ["5+7", "9+9", "05+7"]), folder)
-    return folder / html_report.PAGE
+    return folder / report_folder.PAGE
 
 
 def test_one_run_becomes_pictures_and_tables(looked, runs):
@@ -216,6 +216,20 @@ def test_only_what_was_looked_at_goes_into_the_runs_artifacts(runs, inspected, t
     assert "inspect/index.html" in recorded
     assert "inspect/secret.txt" not in recorded
     assert (tmp_path / "secret.txt").read_text() == "secret"
+
+
+@pytest.mark.usefixtures("empty_pictures")
+def test_a_second_inspection_of_a_run_adds_to_its_page_and_keeps_what_the_first_showed(runs, inspected, tmp_path):
+    _, ids = runs
+    into = ("--out", str(tmp_path), "--no-record")
+    assert inspected(f"run={ids['simple_rnn']}", "question=5+7", *into)[0] == 0
+    code, out, err = inspected(f"run={ids['simple_rnn']}", "question=9+9", *into)
+    assert (code, err) == (0, "")
+    assert out.endswith("with the earlier 5+7\n")
+    page = (tmp_path / "index.html").read_text()
+    assert re.findall("<h2[^>]*>(. [+] .)</h2>", page) == ["9 + 9", "5 + 7"]
+    assert page.count("<img") == 2 * 3 + 4  # all pictures of both, each once
+    assert f"run={ids['simple_rnn']} question=9+9,5+7\n" in page
 
 
 @pytest.mark.usefixtures("empty_pictures")

@@ -47,13 +47,18 @@ def test_a_run_shows_every_epoch_and_its_id(single_run):
     done, folder = single_run
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    *epochs, last = done.stdout.splitlines()
+    *epochs, reached, recorded_as, look, ask = done.stdout.splitlines()
     assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["1/3", "2/3", "3/3"]
     assert "loss " in epochs[0]
     assert "val_acc " in epochs[0]
     assert epochs[-1].endswith("0:00 left")
     (recorded,) = runs_of(folder)
-    assert last == f"run {recorded.info.run_id}, experiment seqadd"
+    metrics, run_id = recorded.data.metrics, recorded.info.run_id
+    shown = [float(part.split()[-1]) for part in reached.removeprefix("held-out sums: ").split(", ")]
+    assert shown == pytest.approx([metrics["val_acc"], metrics["val_exact_match"]], abs=1e-4)
+    assert recorded_as == f"run {run_id}, experiment seqadd"
+    assert look == f"look inside: python -m seqadd.inspect run={run_id}"
+    assert ask == f"ask it:      python -m seqadd.answer run={run_id} 12+7"
 
 
 def test_a_run_leaves_the_store_and_nothing_else(single_run):
@@ -134,7 +139,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
     (first,) = [each for each in runs_of(in_empty_folder) if each.data.params["seed"] == "0"]
     code, out, err = call(run.main, *WITHOUT_XLA, "epochs=4")
     assert (code, err) == (0, "")
-    said, *epochs, _ = out.splitlines()
+    said, *epochs = (line for line in out.splitlines() if line.startswith("simple_rnn seed 0"))
     assert said == f"simple_rnn seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
     assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/4", "4/4"]
     call(run.main, *WITHOUT_XLA, "epochs=4", "tracking.experiment=uninterrupted")

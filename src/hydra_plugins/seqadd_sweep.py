@@ -106,15 +106,12 @@ class TrackedSweeper(BasicSweeper):
                 raise worst if len(failed) == 1 else type(worst)("; ".join(map(str, failed)))
             return results
 
-        typed = " ".join(each for each in arguments if not is_private(each))
+        public = [each for each in arguments if not is_private(each)]
+        typed = " ".join(public)
         results = run_sweep(
-            f"sweep {typed}".rstrip(),
-            typed,
-            {"overrides": typed, "jobs": len(jobs)},
-            labels(overrides, overrides),
-            configs,
-            launch,
-        )
+            f"sweep {typed}".rstrip(), typed, {"overrides": typed, "jobs": len(jobs)}, labels(overrides, overrides),
+            configs, launch, overrides=public,
+        )  # fmt: skip
         returns = [
             jobs[index].returned(index, result) if isinstance(result, str) else result
             for index, result in enumerate(results)
@@ -352,7 +349,7 @@ class SearchSweeper(BasicSweeper):
 
         names = [f"trial {number}" for number in numbers]
         at_once = at_once or max_parallel_jobs(corners)
-        with Display(names, [corners[0].epochs] * len(names), at_once) as display:
+        with Display(names, [corners[0].epochs] * len(names), at_once, resumes=not corners[0].force) as display:
 
             def queue() -> Iterator[tuple[int, Config]]:
                 for index, number in enumerate(numbers):

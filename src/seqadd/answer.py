@@ -8,10 +8,17 @@ A model that ends its answers itself accepts longer sums than it was trained on,
 
 from __future__ import annotations
 
+import sys
+
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the sums")  # before the other imports, which take a second
+
 import argparse
 import itertools
 import re
-import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,8 +44,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line of ``python -m seqadd.answer``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.answer",
-        description="A trained model adds. One line for each sum: what it says, and how probable it thinks that is. It "
-        "can be wrong. What is no sum gets an empty line and is named on standard error; the exit code is then 2.",
+        description="A trained model adds. One line for each line of input: the sum, whether the model is right, what "
+        "it says instead, and how probable it thinks its answer. What is no sum gets an empty line and is named on "
+        "standard error; the exit code is then 2.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         epilog="which run: run=latest (if nothing is said), run=ID, or a configuration, as for seqadd.inspect\n"
@@ -72,8 +80,29 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     # A word such as -5+7 is an invalid question, not an option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
     options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word)]
-    options.questions = [word.strip() for word in options.words if word not in options.choice]
+    options.questions = join_words([read_text(word) for word in options.words if word not in options.choice])
     return options
+
+
+def read_text(text: str) -> str:
+    """Returns a sum as typed without blanks around it, in ASCII: Asian keyboards write full-width characters."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def join_words(words: Sequence[str]) -> list[str]:
+    """Joins the words of sums that were typed with blanks: ``12 + 7`` is one sum, ``12+7 5+1`` are two.
+
+    Example:
+        >>> join_words(["12", "+", "7", "5+1", "3", "+4"])
+        ['12+7', '5+1', '3+4']
+    """
+    sums: list[str] = []
+    for word in words:
+        if sums and (sums[-1].endswith("+") or (word.startswith("+") and "+" not in sums[-1])):
+            sums[-1] += word
+        else:
+            sums.append(word)
+    return sums
 
 
 def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> None:
@@ -132,10 +161,15 @@ def answers(
 def lines_of(
     run: TrainedRun, questions: Sequence[str], beam: int | None = None, max_length: int | None = None
 ) -> Iterator[tuple[str, str | None]]:
-    """Yields for each question a line for standard output, and one for standard error if the question is no sum."""
+    """Yields for each question a line for standard output, and one for standard error if the question is no sum.
+
+    An empty question gives an empty line.
+    """
     refused: dict[int, str] = {}
     good: list[tuple[int, int]] = []
     for index, question in enumerate(questions):
+        if not question:
+            continue
         try:
             pair = read_question(question, _MOST_DIGITS if run.config.ends_with_eos else run.config.longest)
             room = addition.answer_length(max(len(str(number)) for number in pair))
@@ -146,35 +180,38 @@ def lines_of(
             good.append(pair)
         except ValueError as error:
             refused[index] = str(error)
-    found = iter(answers(run, good, beam, max_length) if good else [])
-    for index in range(len(questions)):
-        if index in refused:
-            yield "", refused[index]
+    found = iter(zip(good, answers(run, good, beam, max_length), strict=True) if good else [])
+    for index, question in enumerate(questions):
+        if not question or index in refused:
+            yield "", refused.get(index)
         else:
-            text, p = next(found)
-            yield f"{text}  p={p:.4f}", None
+            (a, b), (text, p) = next(found)
+            verdict = "right" if text == str(a + b) else f"says {text or 'nothing'}, wrong"
+            yield f"{a}+{b} = {a + b}  {verdict}  p={p:.4f}", None
 
 
 def _read_questions(console: SafeConsole) -> Iterator[list[str]]:
-    """Yields batches of questions from standard input: many at once from a file, one by one from a terminal."""
+    """Yields batches of questions from standard input: many at once from a file, one by one from a terminal.
+
+    A file's empty lines are questions too, as line n answers line n.
+    """
     if sys.stdin.isatty():
         console.print("a sum a line, as 535+61; Ctrl-D ends", style="dim")
         while True:
             try:
-                question = input("> ").strip()
+                question = read_text(input("> "))
             except EOFError:
                 console.print()
                 return
             if question:
                 yield [question]
-    lines: Iterable[str] = (line.strip() for line in sys.stdin)
-    questions = (line for line in lines if line)
+    questions: Iterable[str] = iter(read_text(line) for line in sys.stdin)
     while batch := list(itertools.islice(questions, _AT_ONCE)):
         yield batch
 
 
 def _notify(text: str) -> None:
-    """Prints a message to standard error: on standard output, line n answers sum n."""
+    """Prints a message to standard error: on standard output, line n answers line n."""
     print(f"seqadd: {text}", file=sys.stderr)
 
 
@@ -182,18 +219,24 @@ def main() -> None:
     """Command line of ``python -m seqadd.answer``."""
     with command(prints=True):
         options = parse_arguments()
+        status_line.show("importing MLflow")
         from seqadd.evaluation import run_selection
 
+        status_line.show("looking for the run, importing TensorFlow")
         console = SafeConsole(highlight=False, soft_wrap=True)
         run = run_selection.load_run(*options.choice, run_filter=run_filter_from(options), notify=_notify)
         check_options(run, options.beam, options.max_length)
-        refused = 0
+        status_line.clear()
+        refused = asked = 0
         for batch in [options.questions] if options.questions else _read_questions(console):
             for line, problem in lines_of(run, batch, options.beam, options.max_length):
-                console.print(line, markup=False)  # even an empty one: line n answers sum n
+                console.print(line, markup=False)  # even an empty one: line n answers line n
+                asked += bool(line) or problem is not None
                 if problem is not None:
                     refused += 1
                     _notify(problem)
+        if not asked and (options.questions or not sys.stdin.isatty()):
+            _notify("no sum is given; write 535+61 as an argument, or one per line on standard input")
         if refused:
             sys.exit(2)
 

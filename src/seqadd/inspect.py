@@ -21,6 +21,11 @@ if not __package__:
     )
     sys.exit(2)
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the configuration")  # before the other imports, which take a second
+
 import argparse
 import tempfile
 from collections.abc import Sequence
@@ -118,8 +123,9 @@ def main() -> None:
                 f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv has all of them"
             )
 
+        status_line.show("importing MLflow")
         from seqadd.evaluation import run_selection, trained_run
-        from seqadd.inspection import analysis, html_report, terminal
+        from seqadd.inspection import analysis, html_report, report_folder, terminal
 
         if options.out is not None:
             html_report.check_folder(options.out)
@@ -142,13 +148,17 @@ def main() -> None:
                 if len(runs) == 1:
                     seen = analysis.inspect_run(runs[0], questions, options.errors)
                     terminal.print_inspection(seen, console)
-                    html_report.write_inspection(seen, Path(gathered), drawing, where)
+                    shown = html_report.write_inspection(seen, Path(gathered), drawing, where, folder)
+                    n_new = len(seen.traces)
                 else:
                     beside = analysis.compare(runs, trained_run.labels(runs), questions, options.errors)
                     terminal.print_comparison(beside, console)
-                    html_report.write_comparison(beside, Path(gathered), drawing, where)
-                page = html_report.publish(Path(gathered), folder)
+                    shown = html_report.write_comparison(beside, Path(gathered), drawing, where, folder)
+                    n_new = len(beside.traces)
+                page = report_folder.publish(Path(gathered), folder)
                 console.print(f"\n{page}", markup=False)
+                if shown[n_new:]:
+                    console.print(f"with the earlier {', '.join(shown[n_new:])}", markup=False)
                 if not options.no_record and len({run.run_id for run in runs}) == 1:
                     _record(store, runs[0], Path(gathered), name, console)
 

@@ -9,6 +9,11 @@ A claim is a folder of ``experiments/``; see ``claims.loading``.
 
 from __future__ import annotations
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the claims")  # before the other imports, which take a second
+
 import argparse
 import dataclasses
 import os
@@ -31,7 +36,7 @@ from seqadd.claims.measurements import (
     values_of,
 )
 from seqadd.claims.outputs import ceilings_of, read_ceilings, write
-from seqadd.claims.training_cost import seconds_needed
+from seqadd.claims.training_cost import Cost, training_cost
 from seqadd.cli.console import print_line
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.schema import Config, Tracking, known_keys
@@ -191,6 +196,7 @@ def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | Non
     """Opens a store for reading; returns None if there is none, or raises StoreNotFound if the user ``named`` it."""
     try:
         check_database(where, create=False)
+        status_line.show("importing MLflow, opening the store")
         from seqadd.tracking import connection
 
         return connection.open_store(where, create=False)
@@ -237,8 +243,7 @@ class _Plan:
         rows: the committed runs of each claim, by its name.
         store: holds the other runs that count; None if there is none and nothing is trained.
         run_filter: which runs count; with a filter, nothing is trained.
-        missing: how many runs of each claim are neither committed nor in the store.
-        costs: about how many seconds of one processor each claim's missing runs take.
+        costs: of each claim's runs that are neither committed nor in the store.
         at_once: how many runs are trained at the same time.
         writes: whether a claim's results are written to its folder.
     """
@@ -247,8 +252,7 @@ class _Plan:
     rows: Mapping[str, pd.DataFrame]
     store: Store | None
     run_filter: RunFilter
-    missing: Mapping[str, int]
-    costs: Mapping[str, float]
+    costs: Mapping[str, Cost]
     at_once: int
     writes: bool
 
@@ -305,13 +309,12 @@ def _plan(options: argparse.Namespace, chosen: Sequence[Claim]) -> _Plan:
     if store is not None:
         store = store.filtered(run_filter)
     # Claims share runs: a run that an earlier claim trains costs a later claim nothing.
-    trained: dict[str, int] = {}
-    missing, costs = {}, {}
+    trained: dict[str, tuple[int, str]] = {}
+    costs = {}
     for claim in chosen:
         there = runs_in(claim, rows[claim.name]) | (found_runs(store, claim).keys() if store else set())
-        lacking = missing_jobs(claim, there)
-        missing[claim.name], costs[claim.name] = len(lacking), seconds_needed(claim, lacking, store, trained)
-    return _Plan(chosen, rows, store, run_filter, missing, costs, at_once, writes)
+        costs[claim.name] = training_cost(claim, missing_jobs(claim, there), store, trained)
+    return _Plan(chosen, rows, store, run_filter, costs, at_once, writes)
 
 
 def _runs_at_once(jobs: int | None, configs: Sequence[Config]) -> int:
@@ -340,13 +343,13 @@ def _open_store(where: Tracking, *, reads_only: bool) -> Store | None:
 
 def _print_plan(plan: _Plan) -> None:
     for claim in plan.claims:
-        n_missing, seconds = plan.missing[claim.name], plan.costs[claim.name]
-        cost = f", about {tables.duration(seconds)} of one processor" if n_missing and not plan.run_filter else ""
-        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {n_missing} missing{cost}")
+        cost = plan.costs[claim.name]
+        lacking = f"{cost.missing} missing" if plan.run_filter else str(cost)
+        print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {lacking}")
     if plan.run_filter:
         print_line(f"{'in all':<20} nothing is trained: only runs of {plan.run_filter}")
     else:
-        whole, at_once = tables.duration(sum(plan.costs.values())), plan.at_once
+        whole, at_once = tables.duration(sum(cost.seconds for cost in plan.costs.values())), plan.at_once
         print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
     n = _runs_left_out(plan)
     if n:
@@ -362,13 +365,13 @@ def _runs_left_out(plan: _Plan) -> int:
 
 def _check_flags(plan: _Plan) -> None:
     """Raises ConfigError if runs must be trained and this environment has flags that can alter their numbers."""
-    if sum(plan.costs.values()) and not plan.run_filter and numeric_flags.flags():
+    if any(cost.seconds for cost in plan.costs.values()) and not plan.run_filter and numeric_flags.flags():
         raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
 
 
 def _seconds_left(plan: _Plan, position: int) -> float:
     """Estimates the seconds to train the claims from a position on; positions count from 1."""
-    return sum(plan.costs[claim.name] for claim in plan.claims[position - 1 :]) / plan.at_once
+    return sum(plan.costs[claim.name].seconds for claim in plan.claims[position - 1 :]) / plan.at_once
 
 
 def _write_results(plan: _Plan, runs: Collection) -> tuple[pd.DataFrame, str]:

@@ -6,6 +6,11 @@ python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2
 
 from __future__ import annotations
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("reading the configuration")  # before the other imports, which take a second
+
 import argparse
 import io
 import os
@@ -23,13 +28,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqadd.cli.entry import add_version, as_program, command, fail
-from seqadd.cli.progress import Display
-from seqadd.config import hydra_setup
+from seqadd.cli.progress import Display, EpochDone, Notify, Report, Stage
+from seqadd.config import help_text, hydra_setup
 from seqadd.config.composition import from_hydra
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
 from seqadd.errors import ConfigError, Pruned, redact_credentials
+from seqadd.launch import summary
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -38,18 +44,29 @@ from seqadd.tracking.database import check_database
 def run_alone(config: Config) -> str:
     """Trains one run with its progress on the terminal; returns the run's ID."""
     check_database(config.tracking)
-    with defer_signals():  # imported here, because MLflow takes seconds and a configuration error must be fast
-        from seqadd.train import train_run
+    reached: dict[str, float] = {}
+    with Display([f"{config.cell} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
 
-    with Display([f"{config.cell} seed {config.seed}"], [config.epochs]) as display:
+        def notify(report: Report) -> None:
+            if isinstance(report, EpochDone):
+                reached.update(report.metrics)
+            display.receive(0, report)
+
         display.start(0)
         try:
-            run_id = train_run(config, lambda message: display.receive(0, message))
+            run_id = _train(config, notify)
         except Pruned as pruned:
             run_id = pruned.run_id
             display.notify(str(pruned))
-        display.notify(f"run {run_id}, experiment {config.tracking.experiment}")
+    summary.print_run(config, run_id, reached)
     return run_id
+
+
+def _train(config: Config, notify: Notify) -> str:
+    notify(Stage("importing MLflow"))
+    with defer_signals():  # imported here, because MLflow takes seconds and a configuration error must be fast
+        from seqadd.train import train_run
+    return train_run(config, notify)
 
 
 def task_function(cfg: DictConfig) -> str:
@@ -101,6 +118,11 @@ def main() -> None:
                 "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
                 "a process of its own"
             )
+        if sys.argv[1:] in (["--help"], ["-h"]):
+            print(help_text.help_text(), end="")
+            return
+        if arguments.help:
+            hydra_setup.register_help()
         hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
         shown = io.StringIO()
         try:

@@ -10,6 +10,11 @@ configuration, not by their name. A run of 200 epochs fills the rows of 10, 50 a
 
 from __future__ import annotations
 
+from seqadd.system import status_line
+
+if status_line.is_command(__name__):
+    status_line.show("importing MLflow, reading the runs")  # before the other imports, which take a second
+
 import argparse
 import gc
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from seqadd.cli.progress import Notify, as_messages
+from seqadd.cli.progress import Notify, Stage, as_messages
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import CannotWrite, ConfigError, Interrupted, Pruned, TrainingDiverged
@@ -21,7 +21,7 @@ from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS, run_name
 from seqadd.tracking.recording import RunRecorder
 from seqadd.tracking.run_directory import CheckpointWriter, RunDirectory
 from seqadd.tracking.store import PRUNED
-from seqadd.training import checkpoint
+from seqadd.training import checkpoint, outcome
 from seqadd.training.dataset import make_dataset
 from seqadd.training.session import ProgressReporter, TrainingSession
 
@@ -43,7 +43,9 @@ def train_run(config: Config, notify: Notify) -> str:
     """
     message = as_messages(notify)
     check_process(config)
+    notify(Stage("opening the store"))
     store = connection.connect(config.tracking, message)
+    notify(Stage("drawing sums"))
     data = make_dataset(config)
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:
@@ -54,12 +56,14 @@ def train_run(config: Config, notify: Notify) -> str:
         start = resume.find_start(store, run_dir, config, data, message)
         with recording.record_training(store, run_dir, config, data, start, trial.tags, message) as recorder:
             trial.begin(recorder.run_id, trial.values(start.history))
+            notify(Stage("importing TensorFlow"))
             session = TrainingSession(config, data, start)
             recorder.tag("gpu", session.gpus)
             snapshots, checkpoints = Snapshots(config, data, recorder), CheckpointWriter(run_dir)
             with honest_ending(session, recorder, run_dir, trial):
                 run_dir.save(session.take_checkpoint())
                 session.fit([recorder, ProgressReporter(notify), snapshots, checkpoints, trial])
+                notify(Stage("recording the results"))
                 publish(session, recorder, message)
     return recorder.run_id
 
@@ -107,12 +111,16 @@ def honest_ending(
 def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[str], None]) -> None:
     """Records the results of a finished run: digest, history, learning curve, weights, a checkpoint to extend.
 
+    Says so if the training went wrong.
+
     Raises:
         CannotWrite: when an artifact cannot be written.
     """
     from seqadd.reporting import figures
     from seqadd.training import state
 
+    for warning in outcome.warnings(session.config, session.data, session.history):
+        notify(warning)
     recorder.tag("weights_sha256", state.weights_digest(session.model))
     recorder.log_text(json.dumps(session.history, indent=1), "history.json")
     try:

@@ -2,11 +2,14 @@
 
 import io
 import re
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
 
-from seqadd.cli.progress import Display, EpochDone
+from seqadd.cli.layout import Row, choose_layout, line, metric_text, short_labels
+from seqadd.cli.progress import Display, EpochDone, Message, Stage
+from seqadd.errors import Interrupted
 
 METRICS = {"loss": 1.25, "acc": 0.5, "val_acc": 0.4375, "val_loss": 1.3}
 
@@ -20,17 +23,29 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def show(labels, epochs, steps, clock, at_once=1, terminal=False) -> str:
-    """Output of a display to which ``(seconds later, job, epoch)`` are reported."""
+    """Output of a display to which ``(seconds later, job, epoch or other report)`` are reported."""
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=100, soft_wrap=True, color_system=None)
     with Display(labels, epochs, at_once, console) as display:
         for job in range(len(labels)):
             display.start(job)
-        for seconds, job, epoch in steps:
+        for seconds, job, report in steps:
             clock[0] += seconds
-            display.receive(job, EpochDone(epoch, METRICS))
+            display.receive(job, EpochDone(report, METRICS) if isinstance(report, int) else report)
         display.end(0, "finished, run 12ab")
     return output.getvalue()
+
+
+def drawn(labels, epochs, steps, clock, width, **settings) -> list[str]:
+    """The lines of bars after these reports, in a terminal of a width."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, **settings)
+    display = Display(labels, epochs, 2, console)
+    for job in range(len(labels)):
+        display.start(job)
+    for seconds, job, report in steps:
+        clock[0] += seconds
+        display.receive(job, EpochDone(report, METRICS) if isinstance(report, int) else report)
+    return ["".join(part.text for part in row).rstrip() for row in console.render_lines(display, pad=False)]
 
 
 def test_plain_lines_tell_epoch_metrics_and_time_left(clock):
@@ -55,13 +70,78 @@ def test_a_sweep_tells_its_own_time_left_and_how_jobs_ended(clock):
     lines = show(["a", "bb"], [10, 40], steps, clock, at_once=2).splitlines()
     # 8 epochs of a and 38 of bb remain, at 2 s each: 92 s of work for two at once, but bb alone takes 76 s.
     assert lines[-2] == "bb  epoch  2/40  loss 1.2500  acc 0.5000  val_acc 0.4375  1:16 left  (sweep 1:16 left)"
-    assert lines[-1] == "a   finished, run 12ab"
+    assert lines[-1] == "a   val_acc 0.4375  run 12ab"
 
 
-def test_in_a_terminal_there_is_a_bar(clock):
-    output = show(["gru"], [4], [(9, 0, 1), (2, 0, 2)], clock, terminal=True)
-    last = [line for line in output.splitlines() if "gru" in line][-1]
-    assert "━" in last
-    assert "2/4" in last
-    assert "val_acc 0.4375" in last
-    assert "0:04 left" in last
+def test_in_a_terminal_there_is_a_bar_and_at_the_end_a_line(clock):
+    steps = [(9, 0, 1), (2, 0, 2)]
+    (bar,) = drawn(["gru"], [4], steps, clock, 100)
+    assert bar == "gru  ━━━━━━━━━━━━────────────  2/4  loss 1.2500  acc 0.5000  val_acc 0.4375  0:04 left"
+    last = show(["gru"], [4], steps, clock, terminal=True).rpartition("\x1b[2K")[2]
+    assert last == "gru  epoch 2/4  loss 1.2500  acc 0.5000  val_acc 0.4375\n"
+
+
+def test_a_terminal_says_what_happens_before_the_first_epoch_and_a_pipe_does_not(clock):
+    stage = [(1, 0, Stage("importing TensorFlow"))]
+    (bar,) = drawn(["gru"], [4], stage, clock, 80)
+    assert bar.endswith("0/4  importing TensorFlow")
+    assert show(["gru"], [4], stage, clock) == ""
+    assert "importing" not in drawn(["gru"], [4], [*stage, (1, 0, 1)], clock, 80)[0]
+
+
+def test_a_run_that_was_finished_leaves_no_bar(clock):
+    output = show(["gru"], [4], [(1, 0, Message("finished already: run 12ab"))], clock, terminal=True)
+    assert output.rpartition("\x1b[2K")[2] == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_of_a_sweep_wraps_jobs_are_told_apart_and_columns_stay(clock, width):
+    labels = [f"learning_rate={rate} encoder_units={units} seed=0" for rate in (0.001, 0.01) for units in (64, 96)]
+    before = drawn(labels, [200] * 4, [], clock, width)
+    steps = [(n, job, epoch) for epoch, n in ((1, 9), (2, 2)) for job in range(4)]
+    after = drawn(labels, [200] * 4, steps, clock, width)
+    assert len(before) == len(after) == 5
+    assert max(map(len, [*before, *after])) < width - 2  # there is room for ^C
+    assert len({row[:16] for row in after[:4]} if width < 120 else {row[:50] for row in after[:4]}) == 4
+    assert [row.index("/200") for row in after[:4]] == [row.index("/200") for row in before[:4]]
+    assert all("val_acc 0.4375" in row for row in after[:4])
+
+
+def test_labels_that_do_not_fit_become_their_values_or_numbers():
+    labels = ["learning_rate=0.01 encoder_units=96", "learning_rate=0.01 encoder_units=64"]
+    assert short_labels(labels, 120, 7) == labels
+    assert short_labels(labels, 60, 7) == ["0.01 96", "0.01 64"]
+    assert short_labels([f"{label} overlong={'x' * 20}" for label in labels], 60, 7) == ["job 1", "job 2"]
+
+
+def test_without_colour_the_rest_of_a_bar_is_still_visible(clock):
+    (bar,) = drawn(["gru"], [4], [(9, 0, 1)], clock, 80, no_color=True)
+    assert re.search("━+─+  1/4", bar)
+
+
+def test_a_huge_loss_is_short():
+    assert [metric_text(each) for each in (0.12344, 12.3456, 123.456, 9.1e31)] == [
+        "0.1234",
+        "12.346",
+        "123.46",
+        "9e+31",
+    ]
+    columns = choose_layout(120, ["gru"], 3)
+    assert "loss 9e+31   acc " in line(Row("gru", 0.5, "2/4", {**METRICS, "loss": 9.1e31}), columns, 120).plain
+
+
+@pytest.mark.parametrize(
+    ("resumes", "said"),
+    [(True, "stopped after epoch 2 of 4; the same command resumes"), (False, "stopped after epoch 2 of 4")],
+)
+def test_after_ctrl_c_a_line_says_that_the_same_command_resumes(clock, resumes, said):
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80, soft_wrap=True, color_system=None)
+    with suppress(Interrupted), Display(["gru"], [4], console=console, resumes=resumes) as display:
+        display.start(0)
+        for epoch in (1, 2):
+            display.receive(0, EpochDone(epoch, METRICS))
+        raise Interrupted(2)
+    bar, _, last = output.getvalue().rpartition("\x1b[2K")
+    assert bar
+    assert last == f"gru  epoch 2/4  loss 1.2500  acc 0.5000  val_acc 0.4375\n{said}\n"

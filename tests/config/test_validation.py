@@ -9,7 +9,7 @@ import pytest
 from conftest import make_config
 
 from seqadd import run
-from seqadd.config import schema, validation
+from seqadd.config import help_text, schema, validation
 from seqadd.errors import ConfigError
 from seqadd.system import files
 from seqadd.system.hardware import processors
@@ -121,11 +121,23 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert code == 0
     assert "cell: dense, gru, lstm, simple_rnn" in out
     assert out.count("\n  python -m seqadd.run") == 3
+    defaults = make_config().flat()
     for name, field in schema.described_keys():
         if name not in ("tracking.parent_run_id", "tracking.search", "tracking.trial"):
+            (line,) = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
+            assert line[1] == schema.override_text(defaults[name])
             assert any(line.split()[:1] == [name] for line in out.splitlines()), name
             assert field.metadata["meaning"].split()[0] in out
     assert max(map(len, out.splitlines())) <= 120
+    titles = [line for line in out.splitlines() if line in ("The model", "The sums", "The training", "Rarely set")]
+    assert titles == ["The model", "The sums", "The training", "Rarely set"]
+    assert out.index("  epochs ") < out.index("Rarely set") < out.index("  tracking.relocate ")
+
+
+def test_the_help_of_a_narrow_terminal_fits_into_it(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    keys = help_text.help_template().partition("Keys, each with its default:")[2].partition("Search:")[0]
+    assert max(map(len, keys.splitlines())) <= 60
 
 
 def test_the_default_is_the_articles_main_model():

@@ -22,7 +22,7 @@ from seqadd.config import composition
 from seqadd.config.messages import short_line
 from seqadd.errors import CheckpointError, ConfigError
 from seqadd.evaluation import run_selection, trained_run
-from seqadd.inspection import html_report
+from seqadd.inspection import report_folder
 from seqadd.models import architectures
 from seqadd.search import study
 from seqadd.search.space import SearchSettings, SearchSpace
@@ -368,12 +368,12 @@ def test_inspect_says_so_in_the_terminal_and_on_its_page(several, other_and_ours
         (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
         return ""
 
-    monkeypatch.setattr(html_report._Folder, "picture", no_picture)
+    monkeypatch.setattr(report_folder.ReportFolder, "picture", no_picture)
     which = ",".join(other_and_ours) if several else other_and_ours[0]
     code, out, err = call(inspect.main, f"run={which}", "--no-record", "--out", str(tmp_path / "page"))
     assert (code, err) == (0, "")
     assert out.count(OTHER_CODE) == 1
-    page = (tmp_path / "page" / html_report.PAGE).read_text()
+    page = (tmp_path / "page" / report_folder.PAGE).read_text()
     assert page.count(OTHER_CODE) == 1
 
 

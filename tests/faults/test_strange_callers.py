@@ -64,7 +64,9 @@ def test_every_command_that_looks_at_a_run_bears_closed_and_broken_streams(tmp_p
             assert done.stderr == (FULL if streams == ">/dev/full" else ""), (command, streams)
     for streams in ("<&-", "</dev/null"):
         done = in_shell(tmp_path, f"seqadd.answer run=latest {streams}")
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.startswith("seqadd: no sum is given; ")
+        assert done.stderr.count("\n") == 1
 
 
 SCRIPT = """

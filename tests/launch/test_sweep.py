@@ -1,6 +1,7 @@
 """Sweeps as a person starts them: parent and children, jobs that fail, are killed or interrupted."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,23 @@ def test_a_failed_job_leaves_the_others_running_and_is_named_at_the_end(sweep_wi
     assert line.startswith("seqadd: 2 of 4 jobs failed: ")
     assert "cell=simple_rnn learning_rate=1e+38" in line.replace("1e38", "1e+38")
     assert "TrainingDiverged: loss is nan after epoch 1; lower learning_rate=1e+38" in line
+
+
+def test_at_its_end_a_sweep_shows_the_accuracy_of_each_job_and_the_commands_that_show_more(sweep_with_a_failure):
+    done, folder = sweep_with_a_failure
+    lines = done.stdout.splitlines()
+    table = lines[next(n for n, line in enumerate(lines) if line.startswith("job ")) :]
+    assert table[0].split() == ["job", "loss", "acc", "val_acc", "exact", "match"]
+    rows = {line[:36].strip(): line[36:].split() for line in table[1:5]}
+    (dense,) = [each for each in runs_of(folder) if each.data.params.get("learning_rate") == "0.001"
+                and each.data.params["cell"] == "dense"]  # fmt: skip
+    assert rows["cell=dense learning_rate=0.001"][2] == f"{dense.data.metrics['val_acc']:.4f}"
+    assert rows["cell=dense learning_rate=1e38"] == ["failed"]
+    (parent,) = [each for each in runs_of(folder) if "mlflow.parentRunId" not in each.data.tags]
+    assert table[5] == f"sweep {parent.info.run_id}, experiment seqadd"
+    assert table[6].startswith("as a table: python -m seqadd.table task.digits=1 ")
+    assert table[6].endswith(" --epochs 4")
+    assert re.fullmatch("the best:   python -m seqadd.inspect run=[0-9a-f]{32}", table[7])
 
 
 def test_a_sweep_is_one_parent_with_its_jobs_as_children(sweep_with_a_failure):

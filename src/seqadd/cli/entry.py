@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 import seqadd
 from seqadd.config.messages import short_line
 from seqadd.errors import ConfigError, Interrupted, SeqaddError, redact_credentials
+from seqadd.system import status_line
 from seqadd.system.files import temporary_folder
 from seqadd.system.library_log import capture_logs, log_file, with_log_path
 from seqadd.system.signals import interruption, signals_as_exceptions
@@ -61,6 +62,7 @@ def command(*, prints: bool = False) -> Iterator[None]:
                     sys.exit(1)
             if log_file() is not None:
                 print_error(with_log_path("seqadd: done, but libraries logged warnings"))
+            status_line.clear()
     except Interrupted as stopped:
         print_error(f"seqadd: {stopped}")
         end(stopped.exit_code)

@@ -1,23 +1,26 @@
 """Progress and remaining time of runs: bars in a terminal, plain lines elsewhere.
 
-A run reports each epoch. A single run reports to its own ``Display``; a job of a sweep sends its reports to the sweep,
-whose Display shows all jobs.
+A run reports what it does and each epoch. A single run reports to its own ``Display``; a job of a sweep sends its
+reports to the sweep, whose Display shows all jobs. ``cli.layout`` writes the bars.
 """
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
-from rich.table import Column
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 
+from seqadd.cli import layout
 from seqadd.cli.console import SafeConsole
-from seqadd.errors import redact_credentials
+from seqadd.cli.layout import Row, metric_text, metrics_text
+from seqadd.errors import Interrupted, redact_credentials
+from seqadd.system.signals import on_forced_exit
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,18 @@ class Message:
     text: str
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What a run does before its first epoch and after its last one; shown in place of metrics, in a terminal only."""
+
+    text: str
+
+
+#: A report of a run.
+Report = EpochDone | Message | Stage
+
 #: A function that receives the reports of a run.
-Notify = Callable[[EpochDone | Message], None]
+Notify = Callable[[Report], None]
 
 
 def as_messages(notify: Notify) -> Callable[[str], None]:
@@ -44,7 +57,6 @@ def as_messages(notify: Notify) -> Callable[[str], None]:
     return lambda text: notify(Message(text))
 
 
-_SHOWN = ("loss", "acc", "val_acc")
 # How many plain lines a run prints: one for every twentieth of its epochs.
 _LINES_PER_RUN = 20
 
@@ -55,9 +67,21 @@ class _Job:
     epochs: int
     cost: float
     epoch: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stage: str = ""
+    is_running: bool = False
     seconds_per_epoch: float | None = None
-    bar: TaskID | None = None
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        """The seconds until the job's end; None before an epoch was timed."""
+        return None if self.seconds_per_epoch is None else (self.epochs - self.epoch) * self.seconds_per_epoch
+
+    @property
+    def progress(self) -> str:
+        """``12/200``; as wide for each epoch."""
+        return f"{self.epoch:>{len(str(self.epochs))}}/{self.epochs}"
 
 
 class Display:
@@ -69,6 +93,7 @@ class Display:
         at_once: how many jobs run at the same time.
         costs: relative cost of an epoch of each job; None if all are equal.
         console: the console to print to; None for standard output.
+        resumes: whether the same command resumes after Ctrl-C; the display then says so.
     """
 
     def __init__(
@@ -78,54 +103,103 @@ class Display:
         at_once: int = 1,
         console: Console | None = None,
         costs: list[float] | None = None,
+        *,
+        resumes: bool = True,
     ) -> None:
         self.console = console or SafeConsole(highlight=False, soft_wrap=True)
         every = zip(labels, epochs, costs or [1.0] * len(labels), strict=True)
         self._jobs = [_Job(label, n, cost) for label, n, cost in every]
         self._ended = 0
         self._at_once = at_once
+        self._resumes = resumes
         self._width = max(len(label) for label in labels)
-        self._bars = Progress(
-            TextColumn("{task.description}", table_column=Column(overflow="ellipsis")),
-            BarColumn(bar_width=24 if self.console.width >= 100 else 6),
-            TextColumn("{task.fields[epochs]}"),
-            TextColumn("{task.fields[metrics]}"),
-            _TimeLeft(),
-            console=self.console,
-            transient=len(labels) > 1,
-        )
-        self._all = self._bars.add_task("sweep", visible=len(labels) > 1, epochs="", metrics="", left=None)
+        self._stage = ""
+        self._live = Live(self, console=self.console, refresh_per_second=5, transient=True)
+        self._stack = ExitStack()
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
-            self._bars.start()
-        self._refresh_all()
+            self._live.start(refresh=True)
+        self._stack.enter_context(on_forced_exit(self._stopped))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._stack.close()
+        if kind is not None and issubclass(kind, Interrupted):
+            self._stopped()
+        else:
+            self._remove_bars()
+
+    def _remove_bars(self) -> None:
+        """Removes the bars; of jobs that are not over their last state stays."""
         if self.console.is_terminal:
-            self._bars.stop()
+            self._live.stop()
+            for job in self._jobs:
+                if job.is_running and job.epoch:
+                    lines = [self._line(job, names) for names in (layout.METRICS, ("loss", "val_acc"), ("val_acc",))]
+                    self.notify(next((line for line in lines if len(line) <= self.console.width), lines[-1]))
+
+    def _stopped(self) -> None:
+        """Says after a signal how far the jobs came, and that the same command resumes."""
+        self._remove_bars()
+        (job, *others), resumes = self._jobs, "; the same command resumes" if self._resumes else ""
+        if others:
+            self.notify(f"stopped after {self._ended} of {len(self._jobs)} jobs{resumes}")
+        elif job.epoch:
+            self.notify(f"stopped after epoch {job.epoch} of {job.epochs}{resumes}")
+        else:
+            self.notify(f"stopped before an epoch was over{resumes}")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draws the bars: a line for each running job, and in a sweep one for all."""
+        jobs = f"{self._ended}/{len(self._jobs)}"
+        width, epochs = options.max_width, max(len(jobs), *(len(job.progress) for job in self._jobs))
+        labels = layout.short_labels([job.label for job in self._jobs], width, epochs)
+        rows = [
+            Row(label, job.epoch / job.epochs, job.progress, job.metrics, job.stage, _in_words(job.left))
+            for label, job in zip(labels, self._jobs, strict=True)
+            if job.is_running
+        ]
+        if len(self._jobs) > 1:
+            all_epochs = sum(job.cost * job.epochs for job in self._jobs)
+            share = sum(job.cost * job.epoch for job in self._jobs) / all_epochs
+            rows.append(Row("sweep", share, jobs, text=self._stage or "jobs", left=_in_words(self._left_of_all())))
+        columns = layout.choose_layout(width, [*labels, "sweep"] if len(labels) > 1 else labels, epochs)
+        for row in rows:
+            yield layout.line(row, columns, width, ascii_only=options.ascii_only)
 
     def notify(self, line: str) -> None:
-        """Prints a line, above the bars if there are any."""
-        self.console.print(redact_credentials(line), markup=False)
+        """Prints a line, above the bars if there are any; a terminal gets it broken between words."""
+        line = redact_credentials(line)
+        if self.console.is_terminal and len(line) > self.console.width:
+            line = textwrap.fill(
+                line, self.console.width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+            )
+        self.console.print(line, markup=False)
+
+    def prepare(self, stage: str) -> None:
+        """Says in a terminal what a sweep does before its first job begins."""
+        self._stage = stage
 
     def start(self, index: int) -> None:
         """Called when job ``index`` begins."""
         job = self._jobs[index]
         job.since = time.monotonic()
-        job.bar = self._bars.add_task(
-            job.label.ljust(self._width), total=job.epochs, epochs="preparing", metrics="", left=None
-        )
+        job.is_running, job.stage, self._stage = True, "starting", ""
 
-    def receive(self, index: int, message: EpochDone | Message) -> None:
+    def receive(self, index: int, message: Report) -> None:
         """Receives a report of job ``index``."""
         job = self._jobs[index]
         if isinstance(message, Message):
             self.notify(f"{job.label.ljust(self._width)}  {message.text}")
-            return
+        elif isinstance(message, Stage):
+            job.stage = message.text
+        else:
+            self._receive_epoch(job, message)
+
+    def _receive_epoch(self, job: _Job, done: EpochDone) -> None:
         now = time.monotonic()
         latest = now - job.since
         first = job.epoch == 0  # this process' first epoch includes the compilation, so its time is not typical
@@ -135,15 +209,9 @@ class Display:
             job.seconds_per_epoch = latest
         else:
             job.seconds_per_epoch += 0.2 * (latest - job.seconds_per_epoch)
-        job.since = now
-        job.epoch = message.epoch
-        metrics = "  ".join(f"{name} {message.metrics[name]:.4f}" for name in _SHOWN)
-        epochs = f"{job.epoch:>{len(str(job.epochs))}}/{job.epochs}"
-        if job.bar is not None:
-            self._bars.update(job.bar, completed=job.epoch, epochs=epochs, metrics=metrics, left=_left_of(job))
-        self._refresh_all()
+        job.since, job.epoch, job.metrics, job.stage = now, done.epoch, done.metrics, ""
         if not self.console.is_terminal and (first or self._is_due(job)):
-            line = f"{job.label.ljust(self._width)}  epoch {epochs}  {metrics}  {_in_words(_left_of(job))}"
+            line = f"{self._line(job)}  {_in_words(job.left)}"
             if len(self._jobs) > 1 and self._left_of_all() is not None:
                 line += f"  (sweep {_in_words(self._left_of_all())})"
             self.notify(line.rstrip())
@@ -153,24 +221,18 @@ class Display:
         job = self._jobs[index]
         self._ended += 1
         if len(self._jobs) > 1:
-            if job.bar is not None:
-                self._bars.update(job.bar, visible=False)
+            job.is_running = False
+            if "val_acc" in job.metrics and outcome.startswith("finished, "):
+                outcome = f"val_acc {metric_text(job.metrics['val_acc'])}  {outcome.removeprefix('finished, ')}"
             self.notify(f"{job.label.ljust(self._width)}  {outcome}")
-        job.epoch = job.epochs
-        self._refresh_all()
+            job.epoch = job.epochs
+
+    def _line(self, job: _Job, names: Sequence[str] = layout.METRICS) -> str:
+        return f"{job.label.ljust(self._width)}  epoch {job.progress}  {metrics_text(job.metrics, names)}"
 
     def _is_due(self, job: _Job) -> bool:
         step = max(1, job.epochs // _LINES_PER_RUN)
         return job.epoch % step == 0 or job.epoch == job.epochs
-
-    def _refresh_all(self) -> None:
-        self._bars.update(
-            self._all,
-            total=sum(job.cost * job.epochs for job in self._jobs),
-            completed=sum(job.cost * job.epoch for job in self._jobs),
-            epochs=f"{self._ended}/{len(self._jobs)} jobs",
-            left=self._left_of_all(),
-        )
 
     def _left_of_all(self) -> float | None:
         """The seconds until the last job ends; None before an epoch was timed."""
@@ -182,20 +244,9 @@ class Display:
         return max(sum(lefts) / min(self._at_once, len(lefts)), max(lefts))
 
 
-def _left_of(job: _Job) -> float | None:
-    return None if job.seconds_per_epoch is None else (job.epochs - job.epoch) * job.seconds_per_epoch
-
-
 def _in_words(seconds: float | None) -> str:
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
-
-
-class _TimeLeft(ProgressColumn):
-    """Shows this project's estimate of the remaining time; rich's own counts the preparation as training."""
-
-    def render(self, task: Task) -> Text:
-        return Text(_in_words(task.fields["left"]))

@@ -1,4 +1,4 @@
-"""Sets up Hydra: registers schema and help text, checks Hydra's own keys, and replaces two of its internals.
+"""Sets up Hydra: registers schema and help, checks Hydra's own keys, and replaces two of its internals.
 
 The replaced internals of Hydra 1.3, tested with 1.3.2 to 1.3.8, are its callbacks and its logging: both instantiate any
 class that a configuration names, and a configuration may come from an untrusted source. Keys for Hydra that have no
@@ -7,7 +7,6 @@ effect, or name code, are refused in one line.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,60 +23,23 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd.config.schema import SET_BY_SWEEPS, Config, described_keys, override_text
-from seqadd.config.validation import range_in_words
+from seqadd.config.help_text import help_template
+from seqadd.config.schema import Config, override_text
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
 
-def _help_template() -> str:
-    keys = list(described_keys())
-    width = max(len(name) for name, _ in keys)
-    lines = []
-    for name, field in keys:
-        if name in SET_BY_SWEEPS:
-            continue
-        choices = field.metadata["choices"]
-        limits = " | ".join(choices) if choices else ""
-        if not choices and field.metadata["low"] is not None:
-            limits = range_in_words(field)
-        text = field.metadata["meaning"] + (f"  [{limits}]" if limits else "")
-        wrapped = textwrap.wrap(text, 110 - width, break_on_hyphens=False)
-        lines.append(f"  {name:<{width}}  " + f"\n{'':{width + 4}}".join(wrapped))
-    return "\n".join(
-        [
-            "Train a model that adds numbers written as characters, as one tracked run or a sweep of them.",
-            "",
-            "Usage: python -m seqadd.run [KEY=VALUE ...]        one run",
-            "       python -m seqadd.run -m [KEY=A,B,C ...]     a sweep: every combination, in parallel",
-            "",
-            "Examples:",
-            "  python -m seqadd.run cell=gru epochs=200",
-            "  python -m seqadd.run -m cell=lstm,gru,simple_rnn seed=0,1,2",
-            "  python -m seqadd.run cell=dense epochs=60 task.n_questions=20000",
-            "",
-            "Groups (conf/GROUP/CHOICE.yaml):",
-            "$APP_CONFIG_GROUPS",
-            "Keys:",
-            *lines,
-            "",
-            "Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\",
-            "          'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50",
-            "Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.",
-            "Jobs of a sweep at once: hydra.launcher.jobs=N (one a core if not set). More of Hydra: --hydra-help.",
-        ]
-    )
-
-
 def register_schema() -> None:
-    """Registers with Hydra the schema that checks ``conf/config.yaml``, and the text of ``--help``."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    store.store(
-        group="hydra/help",
-        name="seqadd",
-        node={"app_name": "seqadd", "header": "", "footer": "", "template": _help_template()},
-    )
+    """Registers with Hydra the schema that checks ``conf/config.yaml``."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    register_help("")
+
+
+def register_help(text: str | None = None) -> None:
+    """Registers with Hydra the text of ``--help``; None for that of ``config.help_text``, which takes time to make."""
+    template = help_template() if text is None else text
+    node = {"app_name": "seqadd", "header": "", "footer": "", "template": template}
+    ConfigStore.instance().store(group="hydra/help", name="seqadd", node=node)
 
 
 # Hydra reads these groups and keys once for all jobs of a sweep.

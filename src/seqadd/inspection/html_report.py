@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
@@ -20,56 +19,19 @@ from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
 from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
 from seqadd.inspection.panels import VISIBLE, layer_heatmaps, question_heatmap, step_heatmaps
+from seqadd.inspection.report_folder import ReportFolder, folder_of
 from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, trace_line
 from seqadd.inspection.trace import Trace
 from seqadd.reporting import figures, heatmaps, markup
 from seqadd.reporting.heatmaps import Heatmap
-from seqadd.system.files import write_file
 from seqadd.tracking.provenance import origin
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from seqadd.evaluation.predict import Array
 
-#: The file name of the page; it is published last.
-PAGE = "index.html"
-_DPI = 110
 # The most columns of a grid on the page; of more epochs, so many evenly spaced ones are shown.
 _COLUMNS = 5
 _HARDEST = 20
-_MARKED = {"right": "good", "wrong": "bad"}
-
-
-class _Folder:
-    """A new folder that files are written to; see ``publish``."""
-
-    def __init__(self, path: Path, notify: Callable[[str], None]) -> None:
-        self.path = path
-        self.pictures: list[str] = []
-        self._notify = notify
-
-    def picture(self, figure: Figure, name: str, shows: str) -> str:
-        """Writes a figure as ``name.png`` and ``name.svg``; returns the Markdown that shows it."""
-        self._notify(name)
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        for suffix in ("png", "svg"):
-            # Without a date and with a fixed salt for ids, so that the same picture gives the same file.
-            with matplotlib.rc_context({"svg.hashsalt": "seqadd"}):
-                metadata = {"Date": None} if suffix == "svg" else None
-                figure.savefig(self.path / f"{name}.{suffix}", dpi=_DPI, metadata=metadata)
-            figure.set_layout_engine("none")  # the first savefig has computed the layout
-        self.pictures.append(f"{name}.png")
-        return f"![{shows}]({name}.png)\n\n"
-
-    def table(self, table: pd.DataFrame, name: str, *, index: bool = False) -> None:
-        """Writes a table as ``name.csv``."""
-        table.to_csv(self.path / f"{name}.csv", index=index, float_format="%.6f", lineterminator="\n")
-
-    def page(self, text: str, title: str) -> None:
-        """Writes the page from Markdown text, which may show pictures of this folder."""
-        pictures = {(self.path / name).resolve() for name in self.pictures}
-        (self.path / PAGE).write_text(markup.page(text, title, self.path, pictures, _MARKED), encoding="utf-8")
 
 
 def check_folder(path: Path) -> None:
@@ -81,26 +43,13 @@ def check_folder(path: Path) -> None:
         raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
 
 
-def publish(gathered: Path, path: Path) -> Path:
-    """Copies all files of a folder to another, replacing files of the same names; the page last.
-
-    Raises:
-        CannotWrite: names the file.
-    """
-    files = sorted((each for each in gathered.rglob("*") if each.is_file()), key=lambda each: each.name == PAGE)
-    for file in files:
-        target = path / file.relative_to(gathered)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CannotWrite(f"cannot write {target.parent}: {error.strerror or error}") from error
-        write_file(target, file.read_bytes())
-    return path / PAGE
-
-
 def write_inspection(
-    inspection: Inspection, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
-) -> None:
+    inspection: Inspection,
+    path: Path,
+    notify: Callable[[str], None] = lambda name: None,
+    store: str = "",
+    published: Path | None = None,
+) -> list[str]:
     """Writes figures, tables and page of one run's inspection.
 
     Args:
@@ -108,24 +57,29 @@ def write_inspection(
         path: a new folder; see ``publish``.
         notify: receives the name of each figure before it is drawn.
         store: the command line's words that name the store, such as ``tracking.uri=...``; the page repeats them.
+        published: a folder with an earlier report; what it has of the same run and epoch is kept.
+
+    Returns:
+        The questions on the page, those of the earlier report last.
     """
-    folder, run, found = _Folder(path, notify), inspection.run, inspection.held_out
+    folder, run, found = ReportFolder(path, notify), inspection.run, inspection.held_out
     text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        text += _question(folder, traced, seen_in_training)
+        text += folder.question(traced.question.text, [run], _question(folder, traced, seen_in_training))
+    text += folder.earlier(published, [run])
     text += _answers(folder, run, found)
     text += _weights(folder, inspection)
-    text += _again([run], inspection.traces, store)
+    text += _again([run], folder.questions, store)
     folder.page(text, f"{run.name}, from inside")
+    return folder.questions
 
 
-def _again(runs: Sequence[TrainedRun], shown: Sequence[Trace], store: str) -> str:
+def _again(runs: Sequence[TrainedRun], questions: Sequence[str], store: str) -> str:
     """Returns the page's section with the command that makes the same page again."""
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
-    questions = ",".join(traced.question.text for traced in shown)
-    words = " ".join([f"run={','.join(ids)}{epochs} question={questions}", redact_credentials(store)]).rstrip()
+    words = f"run={','.join(ids)}{epochs} question={','.join(questions)} {redact_credentials(store)}".rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
 
 
@@ -151,12 +105,7 @@ def _health(inspection: Inspection) -> str:
     return "Looks unhealthy:\n\n" + "".join(f"- {warning}\n" for warning in inspection.warnings) + "\n"
 
 
-def folder_of(question: str) -> str:
-    """Returns the folder name for a question: ``617_397`` for ``617+397``, as a plus sign in a URL means a blank."""
-    return question.replace("+", "_")
-
-
-def _question(folder: _Folder, traced: Trace, seen_in_training: str) -> str:
+def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str:
     name = folder_of(traced.question.text)
     caption = trace_line(traced, seen_in_training)
     verdict = "right" if traced.right else "wrong"
@@ -176,7 +125,7 @@ def _question(folder: _Folder, traced: Trace, seen_in_training: str) -> str:
     return text
 
 
-def _answers(folder: _Folder, run: TrainedRun, found: HeldOut) -> str:
+def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:
     text = "## What it gets wrong\n\n"
     shown = figures.accuracies(found.by_position, found.by_carries, f"{run.name}: held-out sums")
     text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
@@ -250,7 +199,7 @@ def weights_text(weights: Mapping[str, Array]) -> str:
         return "\n".join(f"{name} {values.shape}\n{values}\n" for name, values in weights.items())
 
 
-def _weights(folder: _Folder, inspection: Inspection) -> str:
+def _weights(folder: ReportFolder, inspection: Inspection) -> str:
     table = weights_table(inspection.weights)
     folder.table(table, "weights")
     (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8")
@@ -286,13 +235,17 @@ def _weights(folder: _Folder, inspection: Inspection) -> str:
 
 
 def write_comparison(
-    comparison: Comparison, path: Path, notify: Callable[[str], None] = lambda name: None, store: str = ""
-) -> None:
+    comparison: Comparison,
+    path: Path,
+    notify: Callable[[str], None] = lambda name: None,
+    store: str = "",
+    published: Path | None = None,
+) -> list[str]:
     """Writes figures, tables and page of a comparison; epochs of one run become an animation too.
 
-    Args: as ``write_inspection``.
+    Args and result: as ``write_inspection``.
     """
-    folder = _Folder(path, notify)
+    folder = ReportFolder(path, notify)
     text = f"# {markup.sanitize(_title(comparison))}\n\n"
     text += markup.table(
         ["", "run", "held-out sums right"],
@@ -302,7 +255,8 @@ def write_comparison(
     for label, run in zip(comparison.labels, comparison.runs, strict=True):
         text += "".join(f"\nNote on {label}: {note}.\n" for note in run.notes)
     for each in comparison.traces:
-        text += _side_by_side(folder, comparison, each)
+        text += folder.question(each[0].question.text, comparison.runs, _side_by_side(folder, comparison, each))
+    text += folder.earlier(published, comparison.runs)
     text += "\n## What they get wrong\n\n"
     text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
     header, lines = accuracies(comparison.labels, comparison.held_out)
@@ -312,8 +266,9 @@ def write_comparison(
     text += _saturations(folder, comparison)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
         text += "".join(f"\n- {label}: {warning}" for warning in warnings)
-    text += "\n" + _again(comparison.runs, [each[0] for each in comparison.traces], store)
+    text += "\n" + _again(comparison.runs, folder.questions, store)
     folder.page(text, _title(comparison))
+    return folder.questions
 
 
 def _title(comparison: Comparison) -> str:
@@ -330,7 +285,7 @@ def _grids(comparison: Comparison) -> list[list[int]]:
     return [list(range(first, min(first + _COLUMNS, n))) for first in range(0, n, _COLUMNS)]
 
 
-def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]) -> str:
+def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[Trace]) -> str:
     question = each[0].question.text
     name = folder_of(question)
     lines, answers = [], []
@@ -365,7 +320,7 @@ def _side_by_side(folder: _Folder, comparison: Comparison, each: Sequence[Trace]
 
 
 def _animation(
-    folder: _Folder, comparison: Comparison, each: Sequence[Trace], panels: Sequence[Sequence[Heatmap]], name: str
+    folder: ReportFolder, comparison: Comparison, each: Sequence[Trace], panels: Sequence[Sequence[Heatmap]], name: str
 ) -> str:
     """Writes an animation of all epochs, on the same scales; returns the Markdown that shows it."""
     from PIL import Image
@@ -385,7 +340,7 @@ def _animation(
     return f"![the same, epoch by epoch]({name})\n"
 
 
-def _saturations(folder: _Folder, comparison: Comparison) -> str:
+def _saturations(folder: ReportFolder, comparison: Comparison) -> str:
     each = [summary.assign(of=label) for summary, label in zip(comparison.saturation, comparison.labels, strict=True)]
     every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
     folder.table(every, "saturation")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from seqadd.cli.entry import end
-from seqadd.cli.progress import Display, EpochDone, Message
+from seqadd.cli.progress import Display, EpochDone, Message, Report, Stage
 from seqadd.config import cost
 from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
@@ -112,7 +112,8 @@ def run_jobs(
         outcomes[index] = outcome
         ended(index, outcome)
 
-    with Display(list(labels), [config.epochs for config in configs], at_once, costs=costs) as display:
+    epochs, resumes = [config.epochs for config in configs], not any(config.force for config in configs)
+    with Display(list(labels), epochs, at_once, costs=costs, resumes=resumes) as display:
         run_queue(display, labels, enumerate(configs), at_once, over)
     return [outcomes[index] for index in range(len(labels))]
 
@@ -146,6 +147,7 @@ def run_queue(
 
     count = f"{len(labels)} job{'s' * (len(labels) != 1)}"
     display.notify(f"{count}, {min(at_once, len(labels))} at once")
+    display.prepare("importing TensorFlow")
     context = process_context(display.notify)
     try:
         more = True
@@ -207,7 +209,7 @@ def _work(config: Config, connection: Connection) -> None:
                 threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
                 from seqadd.train import train_run
 
-                def report(message: EpochDone | Message | JobSucceeded) -> None:
+                def report(message: Report | JobSucceeded) -> None:
                     with suppress(OSError):  # the sweep is gone, and this process is about to be stopped
                         connection.send(message)
 
@@ -235,10 +237,10 @@ def _stop_with_the_sweep(connection: Connection) -> None:
 def _receive(job: _Job, connection: Connection, display: Display) -> bool:
     """Receives one message of a job; False if the pipe has ended."""
     try:
-        message: EpochDone | Message | JobSucceeded | JobFailed = connection.recv()
+        message: Report | JobSucceeded | JobFailed = connection.recv()
     except (EOFError, OSError):  # OSError if the job was killed in the middle of a message
         return False
-    if isinstance(message, (EpochDone, Message)):
+    if isinstance(message, (EpochDone, Message, Stage)):
         display.receive(job.index, message)
     else:
         job.outcome = message

@@ -15,7 +15,7 @@ from seqadd.launch.sweep import parent_run
 from seqadd.search.journal import ERROR, JOURNAL, RUN_ID, open_study, search_directory
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.search.study import SEEDS_OF_THE_BEST, Search, identity
-from seqadd.system import numeric_flags
+from seqadd.system import numeric_flags, status_line
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -52,6 +52,7 @@ def run_search(
         Whatever ``launch`` raises; the parent run is then recorded as failed or killed.
     """
     check_database(configs[0].tracking)
+    status_line.show("importing MLflow")
     with defer_signals():  # imported only now: MLflow takes seconds, and a refused configuration must fail at once
         from seqadd.tracking import connection, delivery
         from seqadd.tracking.store import SEARCH

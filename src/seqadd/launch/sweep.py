@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
-from seqadd.system import numeric_flags
+from seqadd.errors import JobsFailed
+from seqadd.launch import summary
+from seqadd.system import numeric_flags, status_line
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
 
@@ -29,6 +31,7 @@ def run_sweep(
     configs: Sequence[Config],
     launch: Callable[[list[int], str], list[T]],
     finished: Mapping[int, str] | None = None,
+    overrides: Sequence[str] | None = None,
 ) -> list[str | T]:
     """Records a sweep as a parent run, and launches the jobs that are not finished.
 
@@ -42,6 +45,7 @@ def run_sweep(
             with one result for each.
         finished: the jobs that need not run, each with a finished run's id or a note that is returned for it; None to
             look in the store for finished runs of the same configurations.
+        overrides: the sweep as the user typed it; the accuracy of each job is then printed at the end.
 
     Returns:
         For each job the result of ``launch``, or the entry of ``finished``.
@@ -52,9 +56,11 @@ def run_sweep(
     """
     for where in {(config.tracking.uri, config.tracking.experiment): config.tracking for config in configs}.values():
         check_database(where)
+    status_line.show("importing MLflow")
     with defer_signals():  # imported only now: MLflow takes seconds, and a refused configuration must fail at once
         from seqadd.tracking import connection, delivery
 
+    status_line.show("opening the store, looking for finished jobs")
     store = connection.connect(configs[0].tracking, print_line)
     # The same sweep, started again, continues the same parent run.
     run_dir = store.run_directory(
@@ -67,13 +73,35 @@ def run_sweep(
         if not missing:
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
             if run_dir.about() is None:  # no parent run is open, so there is none to close
+                _print_summary(store, labels, configs, None, overrides)
                 return [there[index] for index in range(len(configs))]
         else:
             numeric_flags.check_flags()
-        with parent_run(store, run_dir, name, params, go_on=not any(config.force for config in configs)) as parent:
-            launched = launch(missing, parent.run_id) if missing else []
+        go_on = not any(config.force for config in configs)
+        try:
+            with parent_run(store, run_dir, name, params, go_on=go_on) as parent:
+                launched = launch(missing, parent.run_id) if missing else []
+        except JobsFailed:
+            _print_summary(store, labels, configs, parent.run_id, overrides)
+            raise
+        _print_summary(store, labels, configs, parent.run_id, overrides)
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
     return [results[index] for index in range(len(configs))]
+
+
+def _print_summary(
+    store: Store,
+    labels: Sequence[str],
+    configs: Sequence[Config],
+    parent_run_id: str | None,
+    overrides: Sequence[str] | None,
+) -> None:
+    """Prints the accuracy of each job, unless the store does not respond."""
+    from seqadd.tracking.retry import STORE_ERRORS
+
+    if overrides is not None:
+        with suppress(*STORE_ERRORS):
+            summary.print_sweep(store, labels, configs, parent_run_id, overrides)
 
 
 @contextmanager

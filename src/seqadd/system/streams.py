@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from seqadd.system import status_line
+
 
 def print_error(text: str) -> None:
     """Prints a line to stderr; a stream that cannot be written is ignored."""
@@ -18,6 +20,8 @@ def print_error(text: str) -> None:
 class ResilientStream:
     """A stream that discards further output when the reader has closed the pipe or the disk is full.
 
+    Output replaces the status line.
+
     Attributes:
         error: the reason for discarding; None for a closed pipe, as with ``head``.
     """
@@ -27,6 +31,7 @@ class ResilientStream:
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:
+        status_line.clear()
         self._try(lambda: self._stream.write(text))
         return len(text)
 

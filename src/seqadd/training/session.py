@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seqadd.cli.progress import EpochDone, Message, Notify
+from seqadd.cli.progress import EpochDone, Message, Notify, Stage
 from seqadd.config.schema import Config
 from seqadd.data import vocabulary
 from seqadd.data.addition import Dataset
@@ -99,10 +99,13 @@ class TrainingSession:
 
 
 class ProgressReporter(Listener):
-    """Calls ``notify`` after each epoch, and if XLA cannot compile the model."""
+    """Calls ``notify`` before the first epoch, after each epoch, and if XLA cannot compile the model."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
+
+    def on_begin(self, session: TrainingSession) -> None:
+        self._notify(Stage("compiling"))
 
     def on_epoch(self, session: TrainingSession, row: Mapping[str, float]) -> None:
         self._notify(EpochDone(int(row["epoch"]), dict(row)))

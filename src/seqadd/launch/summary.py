@@ -1,0 +1,133 @@
+"""The end of a run or a sweep: the accuracy of each job, where it is recorded, and the commands that show it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from seqadd.cli.console import SafeConsole, print_line
+from seqadd.cli.layout import metric_text
+from seqadd.config.schema import GROUPS, Config, Tracking, known_result_keys
+from seqadd.errors import redact_credentials
+
+if TYPE_CHECKING:
+    from seqadd.tracking.store import Store
+
+#: The most jobs in the table of a sweep; of more, those with the greatest val_acc.
+MOST_ROWS = 40
+# The columns of that table.
+_METRICS = {"loss": "loss", "acc": "acc", "val_acc": "val_acc", "val_exact_match": "exact match"}
+
+
+def print_run(config: Config, run_id: str, reached: Mapping[str, float]) -> None:
+    """Prints what a run has reached, where it is recorded and the commands that show it.
+
+    Args:
+        config: of the run.
+        run_id: its ID.
+        reached: the metrics after its last epoch; empty if it was finished already.
+    """
+    if "val_exact_match" in reached:
+        reached_texts = (f"{name} {metric_text(reached[name])}" for name in ("val_acc", "val_exact_match"))
+        print_line(f"held-out sums: {', '.join(reached_texts)}")
+    _print_place(f"run {run_id}", config.tracking)
+    words = _words(f"run={run_id}", tracking=config.tracking)
+    _print_commands(
+        {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words} 12+7"}
+    )
+
+
+def print_sweep(
+    store: Store, labels: Sequence[str], configs: Sequence[Config], parent_run_id: str | None, overrides: Sequence[str]
+) -> None:
+    """Prints the accuracy of each job of a sweep, where it is recorded and the commands that show it.
+
+    Args:
+        store: has the runs.
+        labels: the name of each job.
+        configs: the configuration of each job.
+        parent_run_id: the sweep's own run; None if all jobs were finished already.
+        overrides: of the whole sweep, as the user typed them.
+    """
+    tracking = configs[0].tracking
+    runs = [_newest(store, config) for config in configs]
+    reached = {n: run.data.metrics for n, run in enumerate(runs) if run is not None and run.info.status == "FINISHED"}
+    order = sorted(range(len(labels)), key=lambda n: -reached.get(n, {}).get("val_acc", -1.0))[:MOST_ROWS]
+    rows = [
+        [labels[n], *(metric_text(reached[n][name]) if name in reached.get(n, {}) else "" for name in _METRICS),
+         _state(runs[n])]
+        for n in sorted(order)
+    ]  # fmt: skip
+    _print_table(rows)
+    if len(rows) < len(labels):
+        print_line(f"and {len(labels) - len(rows)} jobs with a lower val_acc")
+    if parent_run_id is not None:
+        _print_place(f"sweep {parent_run_id}", tracking)
+    commands = {"as a table": f"python -m seqadd.table {_table_words(configs, overrides)}".rstrip()}
+    if order and order[0] in reached:
+        best = _words(f"run={runs[order[0]].info.run_id}", tracking=tracking)
+        commands |= {"the best": f"python -m seqadd.inspect {best}"}
+    _print_commands(commands)
+
+
+def _newest(store: Store, config: Config) -> Any:
+    """Returns the run of a configuration that began last, as MLflow's Run; None if the store has none."""
+    return next(iter(store.search(f"tags.config_hash = '{config.config_hash()}'", newest=True)), None)
+
+
+def _state(run: Any) -> str:
+    if run is None:
+        return "not recorded here"
+    return "" if run.info.status == "FINISHED" else str(run.info.status).lower()
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("job", overflow="fold")
+    for name in _METRICS.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = SafeConsole(highlight=False)
+    if not console.is_terminal:  # a file is as wide as its longest line
+        console.width = max(console.width, table.__rich_measure__(console, console.options).maximum)
+    console.print(table, markup=False)
+
+
+def _print_place(what: str, tracking: Tracking) -> None:
+    """Prints where a run is recorded."""
+    print_line(f"{what}, experiment {tracking.experiment}")
+    # The place for the address of its page in MLflow.
+
+
+def _print_commands(commands: Mapping[str, str]) -> None:
+    width = max(map(len, commands)) + 1
+    for name, command in commands.items():
+        print_line(f"{f'{name}:':<{width}} {command}")
+
+
+def _table_words(configs: Sequence[Config], overrides: Sequence[str]) -> str:
+    """Returns the arguments that make ``seqadd.table`` show these jobs."""
+    keys = {*known_result_keys(), *GROUPS} - {"epochs"}
+    epochs = sorted({config.epochs for config in configs})
+    chosen = [each for each in overrides if each.partition("=")[0] in keys]
+    return _words(*chosen, "--epochs", ",".join(map(str, epochs)), tracking=configs[0].tracking)
+
+
+def _words(*words: str, tracking: Tracking) -> str:
+    """Quotes words for a shell, and adds those that name the store if it is not the default one."""
+    defaults = {
+        "uri": os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
+        "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME") or "seqadd",
+    }
+    store = [
+        f"tracking.{key}={redact_credentials(getattr(tracking, key))}"
+        for key, default in defaults.items()
+        if getattr(tracking, key) != default
+    ]
+    return shlex.join([*words, *store])
