@@ -106,8 +106,8 @@ REFUSALS = {
     "learning_rate=interval(0,0.01)": "learning_rate=0.0: must be finite and above 0",
     "learning_rate=tag(log,interval(0,0.01))": "learning_rate=tag(log,interval(0,0.01)): a logarithmic scale "
     "begins above 0",
-    "learning_rate=interval(0.1,0.01)": "learning_rate=interval(0.1,0.01): the first number must be less than the second",
-    "learning_rate=tag(ln,interval(0.01,0.1))": "learning_rate=tag(ln,interval(0.01,0.1)): the tags of an interval are log and",
+    "learning_rate=interval(0.1,0.01)": "learning_rate=interval(0.1,0.01): the first number must be less than",
+    "learning_rate=tag(ln,interval(0.01,0.1))": "learning_rate=tag(ln,interval(0.01,0.1)): the tags of an interval",
     "encoder_units=tag(log,range(1,4))": "encoder_units=tag(log,range(1,4)): only intervals have tags; remove log",
     "encoder_units=range(4,4)": "encoder_units=range(4,4): contains no number",
     "batch_size=tag(log,interval(64,512))": "batch_size=tag(log,interval(64,512)): batch_size is an integer; write "
