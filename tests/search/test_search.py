@@ -340,7 +340,7 @@ quietly = functools.partial(train.train_run, notify=lambda message: None)
 def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):
     config, store = small_trial(in_empty_folder, best_so_far=1.0)
     with pytest.raises(
-        Pruned, match=r"pruned after epoch 2: val_acc 0\.\d+ at best, beside 1\.0000, the median"
+        Pruned, match=r"pruned after epoch 2: best val_acc 0\.\d+ is worse than 1\.0000, the median"
     ) as pruned:
         quietly(config)
     (recorded,) = runs_of(in_empty_folder)
@@ -379,7 +379,7 @@ def test_a_trial_that_diverges_has_failed_for_good(in_empty_folder):
 
 def test_a_metric_that_the_runs_turn_out_not_to_have_is_named(in_empty_folder):
     config, store = small_trial(in_empty_folder, metric="val_exact_match_carries_9")
-    with pytest.raises(Exception, match=r"hydra.sweeper.metric=val_exact_match_carries_9: this run has none; it has "):
+    with pytest.raises(Exception, match=r"hydra.sweeper.metric=val_exact_match_carries_9: this run lacks it"):
         quietly(config)
     assert study_of(store).trials[1].state is TrialState.FAIL
 
