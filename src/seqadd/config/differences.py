@@ -7,6 +7,7 @@ default. A task is named if its file has all of the values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
@@ -40,8 +41,7 @@ def task_choices() -> dict[str, dict[str, str]]:
     """Returns the values of each task file: ``{"two_digits": {"task.digits": "2", ...}, ...}``."""
     found = {}
     for path in sorted((resource_dir("conf") / "task").glob("*.yaml")):
-        values = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(values, dict)
+        values: Any = OmegaConf.to_container(OmegaConf.load(path))
         found[path.stem] = {f"{_TASK}{key}": override_text(value) for key, value in values.items()}
     return found
 
