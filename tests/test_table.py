@@ -2,7 +2,9 @@
 
 import collections
 import csv
+import io
 import math
+import shlex
 import subprocess
 import sys
 import uuid
@@ -10,16 +12,21 @@ from pathlib import Path
 
 import pytest
 from conftest import make_config, quick_database
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from mlflow import MlflowClient
+from rich.console import Console
 
 from seqadd import table as table_command
-from seqadd.comparison import table
-from seqadd.comparison.curves import find_runs, learning_curves
+from seqadd.comparison import missing, table
+from seqadd.comparison.curves import ConditionRuns, find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
+from seqadd.system.files import resource_dir
 from seqadd.tracking import connection, recording
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
+from seqadd.tracking.store import RunRecord, RunsByStatus
 
 
 def record(
@@ -65,11 +72,13 @@ def test_several_seeds_give_mean_and_spread(in_empty_folder):
     for seed, value in enumerate([0.3, 0.4, 0.5]):
         record(make_config("cell=gru", f"seed={seed}"), {10: (value, value + 0.1)})
     assert make_table("cell=gru", epochs=[10])[1:] == [
-        ["10", "measured", "(0.400 ±0.100, 0.500 ±0.100) n=3"],
+        ["10", "measured", "(0.4000, 0.5000)"],
+        ["", "spread", "±(0.1000, 0.1000) n=3"],
         ["", "published", "(0.4195, 0.4269)"],
         ["", "difference", "(-0.0195, +0.0731)"],
     ]
-    assert make_table("cell=gru", "seed=0,1", epochs=[10])[1][2] == "(0.350 ±0.071, 0.450 ±0.071) n=2"
+    rows = make_table("cell=gru", "seed=0,1", epochs=[10])[1:3]
+    assert [row[2] for row in rows] == ["(0.3500, 0.4500)", "±(0.0707, 0.0707) n=2"]
 
 
 def test_a_missing_field_says_missing(in_empty_folder):
@@ -98,9 +107,9 @@ def test_the_notes_speak_of_the_runs_in_the_table_only(call):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("Era,epochs,metric,value\nkeras2,10,acc,0.5\n", "no key is called Era"),
+        ("Era,epochs,metric,value\nkeras2,10,acc,0.5\n", "unknown column Era"),
         ("epochs,value\n10,0.5\n", "lacks the column metric"),
-        ("epochs,metric,value\n10,acc,0.5\n50,acc,half\n", "line 3: 'half' is no number"),
+        ("epochs,metric,value\n10,acc,0.5\n50,acc,half\n", "line 3: 'half' is not a number"),
     ],
 )
 def test_published_numbers_that_make_no_sense_are_refused(content, said, tmp_path):
@@ -134,13 +143,13 @@ def test_of_one_seed_the_newest_run_that_reached_an_epoch_counts(in_empty_folder
 def test_any_swept_key_gives_columns(in_empty_folder):
     record(make_config("batch_size=64"), {10: (0.5, 0.5)})
     record(make_config("batch_size=64", "reverse=false"), {10: (0.4, 0.4)})
-    assert make_table("cell=lstm", "batch_size=64,512", epochs=[10])[0][2:] == ["64", "512"]
+    assert make_table("cell=lstm", "batch_size=64,512", epochs=[10])[0][2:] == ["batch_size 64", "batch_size 512"]
     lines = make_table("batch_size=64", "cell=lstm,gru", "reverse=true,false", epochs=[10])
     assert lines[0][2:] == [
-        "cell=lstm reverse=true",
-        "cell=lstm reverse=false",
-        "cell=gru reverse=true",
-        "cell=gru reverse=false",
+        "lstm\nreverse true",
+        "lstm\nreverse false",
+        "gru\nreverse true",
+        "gru\nreverse false",
     ]
     assert lines[1:] == [["10", "measured", "(0.5000, 0.5000)", "(0.4000, 0.4000)", "missing", "missing"]]
 
@@ -183,15 +192,15 @@ def test_where_nothing_is_chosen_it_is_said_what_there_is(call):
     code, out, err = call(table_command.main, "cell=lstm", "--user", "carl", "--tag", "room=1", "--csv", "t.csv")
     assert (code, out) == (2, "")
     assert err == (
-        "seqadd: --user carl --tag room=1: finds no finished run of lstm; of all 3 there are: user anna (2), ben (1); "
-        "commit 4265967abcde (3); tag room none (3)\n"
+        "seqadd: --user carl --tag room=1: no finished run of lstm matches; without the filter: 3 runs, user anna (2), "
+        "ben (1); commit 4265967abcde (3); tag room none (3)\n"
     )
     assert not Path("t.csv").exists()
     _, out, _ = call(table_command.main, "cell=lstm,gru,simple_rnn", "--user", "anna")
-    said = "no such run is finished; "
-    assert f"\ngru: {said}of all 1 there are: user ben (1); commit 4265967abcde (1)\n" in out
-    assert f"\nsimple_rnn: {said}there is no other either; python -m seqadd.run makes one\n" in out
-    assert "to fill what is missing" not in out
+    said = "no finished run matches; "
+    assert f"\ngru: {said}without the filter: 1 runs, user ben (1); commit 4265967abcde (1)\n" in out
+    assert f"\nsimple_rnn: {said}there is no other run; python -m seqadd.run trains one\n" in out
+    assert "to train what is missing" not in out
 
 
 def test_experiments_are_set_side_by_side(call):
@@ -201,7 +210,8 @@ def test_experiments_are_set_side_by_side(call):
         table_command.main, "tracking.experiment=ours,theirs", "cell=lstm", "--epochs", "10", "--csv", "t.csv"
     )
     assert [line.split() for line in out.splitlines()[1:4:2]] == [
-        ["epochs", "ours", "theirs"], ["10", "measured", "(0.2500,", "0.2500)", "(0.7500,", "0.7500)"],
+        ["epochs", "tracking.experiment", "ours", "tracking.experiment", "theirs"],
+        ["10", "measured", "(0.2500,", "0.2500)", "(0.7500,", "0.7500)"],
     ]  # fmt: skip
     assert "\nexperiment: ours; theirs\n" in out
 
@@ -216,7 +226,7 @@ def test_runs_of_other_programs_are_left_out_and_said(call):
     assert code == 0
     assert "(0.5000, 0.5000)" in out
     named = "; ".join(f"lstm run {run_id}" for run_id in foreign)
-    assert f"\nnot counted, for they do not say their seed and epochs: {named}\n" in out
+    assert f"\nnot counted, without a recorded seed or number of epochs: {named}\n" in out
     assert "\nfinished, but without these metrics: lstm seed 7\n" in out
 
 
@@ -234,7 +244,7 @@ def test_lines_below_the_table_stay_short_however_many_people_there_are(call):
     assert below["user"].endswith("; and 13 more")
     assert below["commit"].startswith("commit: 0009; ")
     assert below["seeds"] == f"seeds: lstm {', '.join(map(str, range(20)))}, and 2 more; gru none"
-    assert below["not counted, for they do not say their seed and epochs"].endswith("; and 2 more")
+    assert below["not counted, without a recorded seed or number of epochs"].endswith("; and 2 more")
 
 
 def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):
@@ -250,7 +260,7 @@ def test_what_others_run_too_costs_no_requests(in_empty_folder, monkeypatch):
 
     def requests() -> dict[str, int]:
         asked.clear()
-        assert make_table("cell=lstm,gru")[1][2:] == ["(0.500 ±0.000, 0.500 ±0.000) n=2"] * 2
+        assert make_table("cell=lstm,gru")[2][2:] == ["±(0.0000, 0.0000) n=2"] * 2
         return dict(collections.Counter(asked))
 
     mine = [make_config(f"cell={cell}", f"seed={seed}", "epochs=50") for cell in ("lstm", "gru") for seed in (0, 1)]
@@ -290,15 +300,21 @@ def test_all_24_published_numbers_are_those_of_the_article():
 def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     for seed in (0, 1):
         record(make_config(f"seed={seed}"), {10: (0.36 + seed / 100, 0.35)}, git_dirty="true")
-    files = ["--markdown", "t.md", "--csv", "t.csv", "--figure", "curves.png"]
+    files = ["--markdown", "t.md", "--csv", "t.csv", "--latex", "t.tex", "--figure", "curves.png"]
     code, out, err = call(table_command.main, "reverse=true", "--epochs", "10", "batch_size=512", *files)
     assert (code, err) == (0, "")
-    assert "(0.365 ±0.007, 0.350 ±0.000) n=2   missing" in out
+    assert "(0.3650, 0.3500)        missing" in out
+    assert "±(0.0071, 0.0000) n=2" in out
     assert "commit: abcdef012345 with changes" in out
-    assert "missing of gru: python -m seqadd.run cell=gru reverse=True batch_size=512 epochs=10\n" in out
-    assert "missing of lstm" not in out
+    command = "python -m seqadd.run -m cell=gru,simple_rnn reverse=true batch_size=512 seed=0,1 epochs=10"
+    assert out.endswith(f"\nto train what is missing: {command}\n")
+    assert "\nfields: (acc, val_acc); all other keys have default values\n" in out
+    latex = Path("t.tex").read_text()
+    assert "\n10 & measured & (0.3650, 0.3500) & missing & missing \\\\\n" in latex
+    assert " & spread & $\\pm$(0.0071, 0.0000) n=2 &  &  \\\\\n" in latex
+    assert "% seeds: lstm 0, 1; gru none; simple_rnn none\n" in latex
     markdown = Path("t.md").read_text()
-    assert "| 10 | measured | (0.365 ±0.007, 0.350 ±0.000) n=2 | missing | missing |" in markdown
+    assert "| 10 | measured | (0.3650, 0.3500) | missing | missing |" in markdown
     assert "- seeds: lstm 0, 1; gru none; simple_rnn none" in markdown
     rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
     assert len(rows) == 6
@@ -306,12 +322,14 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     assert float(rows[0]["mean"]) == pytest.approx(0.365)
     assert float(rows[0]["std"]) == pytest.approx(math.sqrt(2) * 0.005)
     assert float(rows[0]["difference"]) == pytest.approx(0.005)
+    assert [rows[0][f"seed_{seed}"] for seed in (0, 1)] == ["0.36", "0.37"]
     assert (rows[0]["seeds"], rows[2]["seeds"], rows[2]["mean"]) == ("2", "0", "")
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in in_empty_folder.iterdir() if "mlflow" not in path.name) == [
         "curves.png",
         "t.csv",
         "t.md",
+        "t.tex",
     ]
 
 
@@ -319,7 +337,7 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
     ("arguments", "said"),
     [
         (["tracking.uri=sqlite:///none.db"], "tracking.uri=sqlite:///none.db: no store here"),
-        (["epochs=10"], "epochs=10: epochs are the table's rows; choose them with --epochs"),
+        (["epochs=10"], "epochs=10: epochs are the rows of the table; write --epochs 10"),
         (["batch=64"], "batch: no such key; did you mean batch_size?"),
         (["cell=gry"], "cell=gry: must be one of dense, gru, lstm, simple_rnn"),
         (["seed=x"], "seed=x: must be integers of at least 0"),
@@ -334,6 +352,8 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         (["--user", "a'\" b"], "a store cannot be asked for both kinds of quotes"),
         (["--tag", "era"], "argument --tag: 'era': must be KEY=VALUE, as in era=keras3"),
         (["--tag", "a` = 'b' OR tags.`c=d"], "must be KEY=VALUE"),
+        (["--latex", "none/t.tex"], "--latex none/t.tex: there is no folder "),
+        (["--runs", "--figure", "c.png"], "--runs --figure: --figure is for the table; leave one of them out"),
         (["--metrics", "accuracy"], "argument --metrics: accuracy: must be one of acc, val_acc"),
     ],
 )
@@ -346,7 +366,7 @@ def test_a_wrong_argument_is_refused(arguments, said, call, in_empty_folder):
 
 
 def test_an_epochs_override_that_is_a_condition_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="epochs are the table's rows"):
+    with pytest.raises(ConfigError, match="epochs are the rows of the table; write --epochs 10,50"):
         composition.compose_selection(["cell=lstm", "epochs=10,50"])
 
 
@@ -360,3 +380,152 @@ def test_the_table_never_imports_tensorflow(in_empty_folder):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.endswith("\n[]\n"), done.stderr
+
+
+def test_a_run_of_30_epochs_has_a_row_for_its_last(call):
+    record(make_config("cell=lstm", "epochs=30"), {10: (0.25, 0.25), 30: (0.5, 0.5)})
+    record(make_config("cell=gru", "epochs=5"), {5: (0.125, 0.125)})
+    _, out, _ = call(table_command.main, "cell=lstm,gru", "--csv", "t.csv")
+    rows = list(csv.DictReader(Path("t.csv").read_text().splitlines()))
+    assert [row["epochs"] for row in rows[::2]] == ["5", "10", "30"] * 2
+    assert out.endswith("\nto train what is missing: python -m seqadd.run -m cell=gru seed=0 epochs=30\n")
+
+
+def test_below_the_table_stand_only_keys_that_are_not_default(call):
+    options = ("batch_size=64", "reverse=true", "task=two_digits", "cell=gru")
+    for seed in (0, 1):
+        record(make_config(*options, f"seed={seed}"), {10: (0.5, 0.5)})
+    _, out, _ = call(table_command.main, *options, "--epochs", "10")
+    assert "fields: (acc, val_acc); in every column cell=gru task=two_digits batch_size=64; all other keys have" in out
+    assert "published" not in out
+
+
+def test_a_table_of_many_columns_is_not_wider_than_100_characters(in_empty_folder):
+    for seed in (0, 1):
+        for cell in ("lstm", "gru"):
+            record(make_config(f"cell={cell}", f"seed={seed}"), {10: (0.5, 0.5)})
+    lines = make_table("cell=lstm,gru,simple_rnn", "batch_size=512,1024", "reverse=true,false", epochs=[10])
+    for width in (100, 60):
+        console = Console(width=1000, file=io.StringIO())
+        console.print(table.to_terminal(lines, width))
+        printed = console.file.getvalue()
+        assert max(len(line.rstrip()) for line in printed.splitlines()) <= width
+        assert printed.count("simple_rnn") == 4
+        assert printed.count("±(0.0000, 0.0000) n=2") == 2
+    many = make_table("cell=lstm", epochs=[10], metrics=["acc", "val_acc", "loss", "val_loss"])
+    assert [line[1] for line in many[1:4]] == ["acc measured", "acc spread", "acc published"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "lstm", "gru", "command"),
+    [
+        ([], {}, {}, "cell=lstm,gru era=keras3 epochs=20"),
+        ([], {0: 20, 1: 20}, {}, "cell=gru era=keras3 seed=0,1 epochs=20"),
+        ([], {0: 20, 1: 20}, {2: 10}, "cell=gru era=keras3 seed=2 epochs=20"),
+        (["seed=0,1"], {0: 20}, {}, "cell=lstm,gru era=keras3 seed=0,1 epochs=20"),  # the sweep skips lstm's seed 0
+        (
+            ["seed=0,1"],
+            {0: 30},  # the sweep would train it again
+            {},
+            """era=keras3 'hydra.sweeper.sweeps=[{cell:"lstm",seed:"1"},{cell:"gru",seed:"0,1"}]' epochs=20""",
+        ),
+        (["seed=0,1"], {0: 20, 1: 20}, {0: 20, 1: 30}, None),
+    ],
+)
+def test_one_command_trains_what_is_missing(seeds, lstm, gru, command):
+    selection = composition.compose_selection(["cell=lstm,gru", "era=keras3", *seeds])
+    found = [runs_with(lstm), runs_with(gru)]
+    printed = missing.training_command(found, selection, 20)
+    assert printed == (None if command is None else f"python -m seqadd.run -m {command}")
+    if command is not None:
+        wanted = {
+            f"{cell} {seed}"
+            for cell, recorded in (("cell=lstm", lstm), ("cell=gru", gru))
+            for seed in ((0, 1) if seeds else sorted(recorded) or sorted({**lstm, **gru}) or [""])
+            if recorded.get(seed, 0) < 20 and (seeds or max(recorded.values(), default=0) < 20)
+        }
+        finished = {f"cell=lstm {seed}" for seed, epochs in lstm.items() if epochs == 20}
+        assert wanted <= jobs_of(command) <= wanted | finished
+
+
+def test_jobs_that_differ_in_one_key_are_one_sweep():
+    selection = composition.compose_selection(["cell=lstm,gru", "batch_size=64,512", "reverse=true,false", "seed=0"])
+    found = [runs_with({0: 30} if index == 0 else {}) for index in range(8)]
+    sweeps = (
+        '{cell:"lstm",batch_size:"64",reverse:"false"}',
+        '{cell:"lstm",batch_size:"512",reverse:"true,false"}',
+        '{cell:"gru",batch_size:"64,512",reverse:"true,false"}',
+    )
+    assert missing.training_command(found, selection, 20) == (
+        f"python -m seqadd.run -m seed=0 'hydra.sweeper.sweeps=[{','.join(sweeps)}]' epochs=20"
+    )
+
+
+def runs_with(epochs_of: dict[int, int]) -> ConditionRuns:
+    """Finished runs of a column: the epochs of each seed."""
+    runs = [
+        RunRecord("id", "FINISHED", {"seed": str(seed), "epochs": str(epochs)}, {})
+        for seed, epochs in epochs_of.items()
+    ]
+    return ConditionRuns(None, RunsByStatus(runs, [], [], []))
+
+
+def jobs_of(command: str) -> set[str]:
+    """Returns the cell and seed of each job that a multirun trains."""
+    words = shlex.split(command)
+    hydras = [word for word in words if word.startswith("hydra.")]
+    with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+        sweeps = composition.Composer().hydra_settings(hydras).sweeper.sweeps
+        loader = GlobalHydra.instance().config_loader()
+        jobs = composition.combinations(loader, {}, sweeps, [word for word in words if word not in hydras])
+    keys = [dict(override.split("=") for override in job) for job in jobs]
+    assert all((job["era"], job["epochs"]) == ("keras3", "20") for job in keys)
+    return {f"cell={job['cell']} {job.get('seed', '')}" for job in keys}
+
+
+def test_a_rounded_number_finds_the_run_whose_number_rounds_to_it(call):
+    record(make_config("learning_rate=0.018123456"), {10: (0.25, 0.25)})
+    record(make_config("learning_rate=0.00521"), {10: (0.5, 0.5)})
+    record(make_config("learning_rate=0.01812", "batch_size=64"), {10: (0.75, 0.75)})
+    _, out, _ = call(table_command.main, "cell=lstm", "learning_rate=0.0181,0.00521,0.3", "--epochs", "10")
+    assert [line.split() for line in out.splitlines()[1:4:2]] == [
+        ["epochs", "learning_rate", "0.018123456", "learning_rate", "0.00521", "learning_rate", "0.3"],
+        ["10", "measured", "(0.2500,", "0.2500)", "(0.5000,", "0.5000)", "missing"],
+    ]
+    assert "\nlearning_rate=0.0181: no run has this value; shown is 0.018123456, which rounds to it\n" in out
+    assert "0.00521: no run" not in out
+    record(make_config("learning_rate=0.0180777"), {10: (0.5, 0.5)})
+    code, out, err = call(table_command.main, "cell=lstm", "learning_rate=0.0181")
+    assert (code, out) == (2, "")
+    assert err == (
+        "seqadd: learning_rate=0.0181: no run has this value, and 2 round to it; write one of learning_rate=0.0180777; "
+        "learning_rate=0.018123456\n"
+    )
+
+
+def test_the_list_of_runs_is_sorted_by_accuracy(call, in_empty_folder):
+    record(make_config("epochs=30"), {10: (0.9, 0.9), 30: (0.5, 0.25)})
+    best = record(make_config("cell=gru", "task=two_digits", "seed=1"), {50: (0.5, 0.75)}, pruned="50")
+    record(make_config("architecture=attention", "encoder_units=128"), {})
+    code, out, _ = call(table_command.main, "--runs", "--csv", "runs.csv")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()[1:6] if "─" not in line] == [
+        ["name", "differs", "from", "the", "defaults", "last", "epoch", "val_acc", "status"],
+        ["any", "name", "cell=gru", "task=two_digits", "seed=1", "50", "of", "200", "0.7500", "pruned"],
+        ["any", "name", "30", "0.2500", "finished"],
+        ["any", "name", "architecture=attention", "encoder_units=128", "0", "of", "200", "finished"],
+    ]
+    assert out.endswith(f"python -m seqadd.inspect run={best}\n")
+    rows = list(csv.DictReader(Path("runs.csv").read_text().splitlines()))
+    assert (rows[0]["run_id"], rows[0]["differs"], rows[0]["val_acc"]) == (
+        best,
+        "cell=gru task=two_digits seed=1",
+        "0.75",
+    )
+    assert (rows[1]["differs"], rows[2]["val_acc"]) == ("", "")
+    _, out, _ = call(table_command.main, "--runs", "task=two_digits,nine_digits", "seed=1,2")
+    assert out.count("any name") == 1
+    _, out, _ = call(table_command.main, "--runs", "epochs=31")
+    assert out == "no run matches; python -m seqadd.run trains one\n"
+    code, _, err = call(table_command.main, "--runs", "force=true")
+    assert (code, err) == (2, "seqadd: force=true: runs do not record force; leave it out\n")

@@ -3,9 +3,10 @@
     python -m seqadd.table
     python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50
     python -m seqadd.table --user anna
+    python -m seqadd.table --runs
 
 It takes the overrides of the sweep that it tabulates: every combination is a column. A column's runs are found by their
-configuration, not by their name. A run of 200 epochs fills the rows of 10, 50 and 100 too.
+configuration, not by their name. A run of 200 epochs fills the rows of 10, 50 and 100 too. ``--runs`` lists the runs.
 """
 
 from __future__ import annotations
@@ -19,35 +20,47 @@ import argparse
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.comparison.curves import find_runs, learning_curves
+from seqadd.comparison.missing import training_command
 from seqadd.comparison.notes import alternatives, excluded_runs, notes
+from seqadd.comparison.rounded import find_rounded
+from seqadd.comparison.runs import lay_out_runs, list_runs
 from seqadd.comparison.table import (
     ARTICLE_COLUMNS,
-    ARTICLE_EPOCHS,
     ARTICLE_METRICS,
+    WIDTH,
+    default_rows,
     lay_out,
     read_published,
     summarize,
     to_csv,
+    to_latex,
+    to_list,
     to_markdown,
     to_terminal,
 )
 from seqadd.config.composition import compose_selection
-from seqadd.errors import ConfigError, redact_credentials
+from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 from seqadd.training.metric_names import METRICS, is_metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FIGURES = (".png", ".svg", ".pdf")
 
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises ConfigError for a file that cannot be written, before any work is done."""
-    for name in ("markdown", "csv", "figure"):
+    for name in ("epochs", "metrics", "figure") if options.runs else ():
+        if getattr(options, name) is not None:
+            raise ConfigError(f"--runs --{name}: --{name} is for the table; leave one of them out")
+    for name in ("markdown", "csv", "latex", "figure"):
         path = getattr(options, name)
         if path is None:
             continue
@@ -87,19 +100,23 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m seqadd.table\n  python -m seqadd.table era=keras3 cell=lstm,gru\n"
         "  python -m seqadd.table cell=lstm batch_size=64,512,4096 --epochs 10,50 --csv table.csv\n"
-        "  python -m seqadd.table tracking.experiment=ours,theirs cell=lstm --user anna --commit 4265967",
+        "  python -m seqadd.table tracking.experiment=ours,theirs cell=lstm --user anna --commit 4265967\n"
+        "  python -m seqadd.table --runs cell=gru",
     )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="KEY=VALUE",
-        help="overrides of python -m seqadd.run: values swept over (A,B,C) are the columns, all others choose the "
-        f"condition; seed=0,1 picks seeds (default: {' '.join(ARTICLE_COLUMNS)}, all seeds)",
+        help="overrides of python -m seqadd.run: each value of a sweep (A,B,C) is a column, the others define the "
+        f"condition; seed=0,1 selects seeds (default: {' '.join(ARTICLE_COLUMNS)}, all seeds)",
     )
-    parser.add_argument("--epochs", type=_epochs, default=ARTICLE_EPOCHS, help="rows (default: 10,50,100,200)")
     parser.add_argument(
-        "--metrics", type=_metrics, default=ARTICLE_METRICS, help="in each field (default: acc,val_acc)"
+        "--epochs",
+        type=_epochs,
+        metavar="N,N",
+        help="rows (default: 10,50,100,200 up to the longest run, and the last epoch of shorter runs)",
     )
+    parser.add_argument("--metrics", type=_metrics, metavar="NAME,NAME", help="in each field (default: acc,val_acc)")
     parser.add_argument(
         "--published",
         type=Path,
@@ -107,8 +124,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FILE",
         help="published numbers (default: the article's table)",
     )
+    parser.add_argument(
+        "--runs",
+        action="store_true",
+        help="list the runs instead, best val_acc first: name, what differs from the defaults, last epoch, val_acc, "
+        "status; KEY=VALUE selects runs with this value (default: all runs)",
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row")
+    parser.add_argument("--latex", type=Path, metavar="FILE", help="write the table as LaTeX, for the package booktabs")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row, with each seed's value"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
     add_filter_options(parser)
     add_version(parser)
@@ -122,44 +148,77 @@ def main() -> None:
     with command(prints=True):
         options = parse_arguments()
         check_outputs(options)
-        overrides = list(options.overrides)
-        if not any(override.startswith("cell=") for override in overrides):
-            overrides = ARTICLE_COLUMNS + overrides
-        selection = compose_selection(overrides)
-        published = read_published(options.published)
-
-        run_filter = run_filter_from(options)
-        found = find_runs(selection, run_filter)
-        of_others = alternatives(found, selection, run_filter) if run_filter else []
-        metrics = list(options.metrics)
-        curves = learning_curves(found, selection, metrics, None if options.figure else options.epochs)
-        summary = summarize(curves, selection, published, options.epochs, metrics)
-        lines = lay_out(summary, selection)
-        below = notes(curves[curves["epoch"].isin(options.epochs)], selection, metrics, run_filter)
-        below += excluded_runs(found, selection, curves, options.epochs) + of_others
-
-        if options.markdown:
-            write_file(options.markdown, to_markdown(lines, below))
-        if options.csv:
-            write_file(options.csv, to_csv(summary))
-        if options.figure:
-            from seqadd.reporting import figures
-
-            labels = [column.label for column in selection.columns]
-            with atomic_write(options.figure) as path:
-                figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(path, dpi=150)
-
         console = SafeConsole(highlight=False)
+        width = min(WIDTH, console.width)
         if not console.is_terminal:
-            console.width = 1000  # lines in a file or a pipe need no wrapping
-        console.print(to_terminal(lines))
-        for line in below:
-            console.print(line, style="dim", markup=False)
-        for index in [] if run_filter else summary.loc[summary["seeds"] == 0, "column"].unique():
-            column = selection.columns[index]
-            command_line = f"python -m seqadd.run {' '.join(column.overrides)} epochs={max(options.epochs)}"
-            remedy = redact_credentials(f"to fill what is missing of {column.label}: {command_line}")
-            console.print(remedy, markup=False)
+            width, console.width = WIDTH, 1000  # lines in a file or a pipe need no wrapping
+        if options.runs:
+            _list_runs(options, console, width)
+        else:
+            _tabulate(options, console, width)
+
+
+def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> None:
+    """Prints and writes the comparison table."""
+    overrides = list(options.overrides)
+    if not any(override.startswith("cell=") for override in overrides):
+        overrides = ARTICLE_COLUMNS + overrides
+    selection = compose_selection(overrides)
+    published = read_published(options.published)
+
+    run_filter = run_filter_from(options)
+    found, selection, below = find_rounded(find_runs(selection, run_filter), selection)
+    of_others = alternatives(found, selection, run_filter) if run_filter else []
+    epochs = options.epochs or default_rows(found, selection)
+    metrics = list(options.metrics or ARTICLE_METRICS)
+    curves = learning_curves(found, selection, metrics, None if options.figure else epochs)
+    summary = summarize(curves, selection, published, epochs, metrics)
+    lines = lay_out(summary, selection)
+    below += notes(
+        curves[curves["epoch"].isin(epochs)],
+        selection,
+        metrics,
+        run_filter,
+        published=bool(summary["published"].notna().any()),
+    )
+    below += excluded_runs(found, selection, curves, epochs) + of_others
+
+    _write(options, lines, below, summary)
+    if options.figure:
+        from seqadd.reporting import figures
+
+        labels = [column.label for column in selection.columns]
+        with atomic_write(options.figure) as path:
+            figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(path, dpi=150)
+
+    console.print(to_terminal(lines, width))
+    for line in below:
+        console.print(line, style="dim", markup=False)
+    command_line = None if run_filter else training_command(found, selection, max(epochs))
+    if command_line is not None:
+        console.print(f"to train what is missing: {command_line}", markup=False, soft_wrap=True)
+
+
+def _list_runs(options: argparse.Namespace, console: SafeConsole, width: int) -> None:
+    """Prints and writes the list of runs."""
+    runs = list_runs(options.overrides, run_filter_from(options))
+    lines = lay_out_runs(runs)
+    _write(options, lines, [], runs)
+    if len(runs) == 0:
+        console.print("no run matches; python -m seqadd.run trains one", markup=False)
+        return
+    console.print(to_list(lines), width=width)
+    best = runs["run_id"].iloc[0]
+    console.print(f"to look inside the first: python -m seqadd.inspect run={best}", markup=False, soft_wrap=True)
+
+
+def _write(options: argparse.Namespace, lines: list[list[str]], below: list[str], numbers: pd.DataFrame) -> None:
+    if options.markdown:
+        write_file(options.markdown, to_markdown(lines, below))
+    if options.latex:
+        write_file(options.latex, to_latex(lines, below))
+    if options.csv:
+        write_file(options.csv, to_csv(numbers))
 
 
 def program() -> NoReturn:

@@ -171,7 +171,7 @@ def test_the_table_takes_runs_without_flags_and_says_how_many_others_there_are(t
 
     assert shown(ALL_RUNS) == (
         [two_runs[0]],
-        ["1 not counted, made with flags that can alter numbers (--tag flags=... counts): lstm seed 0"],
+        ["1 not counted, trained with flags that can change numbers (--tag flags=VALUE includes them): lstm seed 0"],
     )
     assert shown(RunFilter(tags=(("flags", f"XLA_FLAGS={FAST_MATH}"),))) == ([two_runs[1]], [])
 

@@ -61,7 +61,7 @@ def test_a_run_with_flags_is_a_run_of_its_own(tmp_path):
     assert longer.returncode == 0, longer.stderr
     assert before.data.tags["flags"] == continued.data.tags["flags"]
     shown = command(tmp_path, sys.executable, "-m", "seqadd.table", *FAST[:-1], "--epochs", "2")
-    assert "2 not counted, made with flags that can alter numbers" in shown.stdout
+    assert "2 not counted, trained with flags that can change numbers" in shown.stdout
 
 
 @pytest.mark.parametrize(

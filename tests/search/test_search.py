@@ -49,9 +49,15 @@ def space_of(*arguments: str, **params: str) -> SearchSpace:
         ("encoder_units=range(128,15,-16)", IntDistribution(16, 128, step=16)),
         ("encoder_units=tag(int,log,interval(16,128))", IntDistribution(16, 128, log=True)),
         ("task.held_out=range(0.1,0.35,0.1)", FloatDistribution(0.1, 0.3, step=0.1)),
-        ("batch_size=choice(64,128)", CategoricalDistribution(["64", "128"])),
-        ("batch_size=64,128", CategoricalDistribution(["64", "128"])),
-        ("reverse=true,false", CategoricalDistribution(["True", "False"])),
+        ("encoder_units=int(interval(1,5))", IntDistribution(1, 5)),
+        ("encoder_units=tag(log,int(interval(1,5)))", IntDistribution(1, 5, log=True)),
+        ("encoder_units=int(tag(log,interval(1.5,5)))", IntDistribution(1, 5, log=True)),
+        ("batch_size=choice(64,128)", CategoricalDistribution([64, 128])),
+        ("batch_size=64,128", CategoricalDistribution([64, 128])),
+        ("learning_rate=choice(0.01,1e-3)", CategoricalDistribution([0.01, 0.001])),
+        ("reverse=true,false", CategoricalDistribution([True, False])),
+        ("task.longest=null,4", CategoricalDistribution([None, 4])),
+        ("cell=lstm,'gru'", CategoricalDistribution(["lstm", "'gru'"])),
         ("cell=glob(*,exclude=dense)", CategoricalDistribution(["gru", "lstm", "simple_rnn"])),
     ],
 )
@@ -84,13 +90,13 @@ def test_of_a_space_with_too_many_corners_every_choice_is_checked_all_the_same()
 
 
 REFUSALS = {
-    "cell=gru": "hydra/sweeper=optuna: no key to search over; give one several values",
+    "cell=gru": "hydra/sweeper=optuna: no key has several values; give one a range, as in 'learning_rate=",
     "seed=1,2 hydra.sweeper.trials=0": "hydra.sweeper.trials=0: must be an integer of at least 1",
     "seed=1,2 hydra.sweeper.metric=accuracy": "hydra.sweeper.metric=accuracy: must be one of acc, val_acc",
-    "seed=1,2 hydra.sweeper.metric=val_acc_position_5": "hydra.sweeper.metric=val_acc_position_5: not all of these "
-    "runs have it, only positions 1 to 4",
-    "loss=binary,categorical hydra.sweeper.metric=binary_accuracy": "hydra.sweeper.metric=binary_accuracy: not all of "
-    "these runs have it, only loss=binary",
+    "seed=1,2 hydra.sweeper.metric=val_acc_position_5": "hydra.sweeper.metric=val_acc_position_5: some runs of "
+    "this search lack it; position 1 to 4 has it",
+    "loss=binary,categorical hydra.sweeper.metric=binary_accuracy": "hydra.sweeper.metric=binary_accuracy: some runs "
+    "of this search lack it; loss=binary has it",
     "seed=1,2 hydra.sweeper.pruner=hyperband": "hydra.sweeper.pruner=hyperband: must be one of median, none",
     "seed=1,2 hydra.sweeper.warmup_epochs=200": "hydra.sweeper.warmup_epochs=200: must be less than epochs=200",
     "seed=1,2 hydra.sweeper.max_batch_size=0": "hydra.sweeper.max_batch_size=0: must be an integer of at least 1",
@@ -98,17 +104,17 @@ REFUSALS = {
     "encoder_units=range(0,64,16)": "encoder_units=0: must be at least 1",
     "batch_size=tag(int,interval(64,51200))": "batch_size=51200: must be at most 45000, the size of the training set",
     "learning_rate=interval(0,0.01)": "learning_rate=0.0: must be finite and above 0",
-    "learning_rate=tag(log,interval(0,0.01))": "learning_rate=tag(log,interval(0,0.01)): its logarithm needs a first "
-    "number above 0",
-    "learning_rate=interval(0.1,0.01)": "learning_rate=interval(0.1,0.01): its first number must be less than its",
-    "learning_rate=tag(ln,interval(0.01,0.1))": "learning_rate=tag(ln,interval(0.01,0.1)): an interval can have the",
-    "encoder_units=tag(log,range(1,4))": "encoder_units=tag(log,range(1,4)): tags are for intervals; leave log out",
-    "encoder_units=range(4,4)": "encoder_units=range(4,4): there is no number in it",
+    "learning_rate=tag(log,interval(0,0.01))": "learning_rate=tag(log,interval(0,0.01)): a logarithmic scale "
+    "begins above 0",
+    "learning_rate=interval(0.1,0.01)": "learning_rate=interval(0.1,0.01): the first number must be less than",
+    "learning_rate=tag(ln,interval(0.01,0.1))": "learning_rate=tag(ln,interval(0.01,0.1)): the tags of an interval",
+    "encoder_units=tag(log,range(1,4))": "encoder_units=tag(log,range(1,4)): only intervals have tags; remove log",
+    "encoder_units=range(4,4)": "encoder_units=range(4,4): contains no number",
     "batch_size=tag(log,interval(64,512))": "batch_size=tag(log,interval(64,512)): batch_size is an integer; write "
-    "tag(int,log,interval(64,512)) or range(...)",
-    "cell=interval(0,1)": "cell=interval(0,1): cell is no number; write choice(...)",
-    "epochs=10,20": "epochs=10,20: all trials of a search are trained as long; give epochs one value",
-    "force=true,false": "force=true,false: decides no result; give it one value",
+    "tag(log,int(interval(64,512))) or range(...)",
+    "cell=interval(0,1)": "cell=interval(0,1): cell is not a number; write choice(...)",
+    "epochs=10,20": "epochs=10,20: all trials of a search have the same number of epochs; give one value",
+    "force=true,false": "force=true,false: does not affect a result; give it one value",
     "widths=1,2": "widths=1,2: no such key",
 }
 
@@ -254,6 +260,34 @@ def test_a_trial_whose_choice_was_cut_short_by_a_kill_is_chosen_again(tmp_path):
     assert search.ask(1).overrides[0].startswith("learning_rate=")
 
 
+def test_choices_keep_their_types_and_plots_name_the_metric(tmp_path):
+    search = Search(open_study(tmp_path / JOURNAL, "maximize"), space_of("reverse=true,false", *SPACE), SETTINGS)
+    search.begin(make_config(*SMALL, "epochs=4"))
+    search.ask(0)
+    (trial,) = open_study(tmp_path / JOURNAL).trials
+    assert type(trial.params["batch_size"]) is int
+    assert type(trial.params["reverse"]) is bool
+    assert search.study.metric_names == ["val_acc"]
+
+
+def test_a_study_whose_choices_are_texts_keeps_them(tmp_path):
+    study = open_study(tmp_path / JOURNAL, "maximize")
+    texts = CategoricalDistribution(["10", "20", "44"])
+    study.ask({"learning_rate": FloatDistribution(0.0001, 0.01, log=True), "batch_size": texts})
+    search = Search(open_study(tmp_path / JOURNAL), space_of(*SPACE), SETTINGS)
+    search.begin(make_config(*SMALL, "epochs=4"))
+    assert [search.ask(number).overrides[1] in {f"batch_size={n}" for n in (10, 20, 44)} for number in (0, 1)] == [
+        True
+    ] * 2
+    assert [trial.distributions["batch_size"] for trial in search.study.trials] == [texts] * 2
+
+
+def test_a_figure_spaces_choices_evenly():
+    space = space_of("reverse=true,false", "batch_size=64,512", "encoder_units=range(8,65,8)")
+    plotted = space.plotted({"reverse": True, "batch_size": 512, "encoder_units": 16})
+    assert plotted == {"reverse": "true", "batch_size": "512", "encoder_units": 16}
+
+
 def test_a_search_of_which_no_trial_finishes_fails(in_folder_with_store):
     with pytest.raises(JobsFailed, match="no trial has finished: trial 0: no room on the disk; trial 1: "):
         searching(Launcher(fails=frozenset(range(6))))
@@ -306,7 +340,7 @@ quietly = functools.partial(train.train_run, notify=lambda message: None)
 def test_a_hopeless_trial_is_ended_and_its_record_says_so(in_empty_folder):
     config, store = small_trial(in_empty_folder, best_so_far=1.0)
     with pytest.raises(
-        Pruned, match=r"pruned after epoch 2: val_acc 0\.\d+ at best, beside 1\.0000, the median"
+        Pruned, match=r"pruned after epoch 2: best val_acc 0\.\d+ is worse than 1\.0000, the median"
     ) as pruned:
         quietly(config)
     (recorded,) = runs_of(in_empty_folder)
@@ -345,7 +379,7 @@ def test_a_trial_that_diverges_has_failed_for_good(in_empty_folder):
 
 def test_a_metric_that_the_runs_turn_out_not_to_have_is_named(in_empty_folder):
     config, store = small_trial(in_empty_folder, metric="val_exact_match_carries_9")
-    with pytest.raises(Exception, match=r"hydra.sweeper.metric=val_exact_match_carries_9: this run has none; it has "):
+    with pytest.raises(Exception, match=r"hydra.sweeper.metric=val_exact_match_carries_9: this run lacks it"):
         quietly(config)
     assert study_of(store).trials[1].state is TrialState.FAIL
 

@@ -27,8 +27,8 @@ class ConditionRuns:
     runs: RunsByStatus
 
 
-def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns]:
-    """Finds the recorded runs of each column.
+def open_stores(selection: Selection, run_filter: RunFilter) -> dict[tuple[str, str], Store]:
+    """Opens the store of each column, by URI and experiment.
 
     Raises:
         ConfigError: when a store or an experiment does not exist.
@@ -42,8 +42,17 @@ def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns
         where = column.config.tracking
         if (where.uri, where.experiment) not in stores:
             stores[where.uri, where.experiment] = connection.connect(where, create=False, run_filter=run_filter)
+    return stores
+
+
+def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns]:
+    """Finds the recorded runs of each column.
+
+    Raises:
+        ConfigError: when a store or an experiment does not exist.
+    """
     found: dict[int, ConditionRuns] = {}
-    for (uri, experiment), store in stores.items():
+    for (uri, experiment), store in open_stores(selection, run_filter).items():
         of_store = {
             index: column.config.condition_hash()
             for index, column in enumerate(selection.columns)
@@ -52,6 +61,18 @@ def find_runs(selection: Selection, run_filter: RunFilter) -> list[ConditionRuns
         each = store.each(store.of_condition, of_store.values())
         found |= {index: ConditionRuns(store, runs) for index, runs in zip(of_store, each, strict=True)}
     return [found[index] for index in range(len(selection.columns))]
+
+
+def longest_runs(found: Sequence[ConditionRuns], selection: Selection) -> list[dict[int, int]]:
+    """Returns for each column the epochs of the longest finished run of each selected seed: ``[{0: 200, 1: 50}]``."""
+    longest: list[dict[int, int]] = []
+    for here in found:
+        longest.append({})
+        for run in here.runs.finished:
+            seed = int(run.params["seed"])
+            if selection.seeds is None or seed in selection.seeds:
+                longest[-1][seed] = max(int(run.params["epochs"]), longest[-1].get(seed, 0))
+    return longest
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seqadd.comparison.curves import ConditionRuns
 from seqadd.comparison.table import ARTICLE_EPOCHS
 from seqadd.config.composition import Selection
+from seqadd.config.differences import differences
 from seqadd.config.schema import override_text
 from seqadd.errors import ConfigError
 from seqadd.reporting.markup import sanitize
@@ -19,17 +20,30 @@ if TYPE_CHECKING:
 
     from seqadd.tracking.store import RunRecord
 
+_WITH_FLAGS = "trained with flags that can change numbers (--tag flags=VALUE includes them)"
 _MOST_NAMED = 8  # names in a line below the table; the line gives only the number of the others
 
 
 def notes(
-    curves: pd.DataFrame, selection: Selection, metrics: Sequence[str], run_filter: RunFilter = ALL_RUNS
+    curves: pd.DataFrame,
+    selection: Selection,
+    metrics: Sequence[str],
+    run_filter: RunFilter = ALL_RUNS,
+    *,
+    published: bool = True,
 ) -> list[str]:
-    """Returns the notes on a table's numbers: condition, filter, seeds, users, commits, versions, machines."""
-    first, *others = [column.config.condition() for column in selection.columns]
-    shared = {key: value for key, value in first.items() if all(other[key] == value for other in others)}
-    condition = " ".join(f"{key}={override_text(value)}" for key, value in shared.items())
-    lines = [f"({', '.join(metrics)}) after so many epochs; every column: {condition}"]
+    """Returns the notes on a table's numbers: condition, filter, seeds, users, commits, versions, machines.
+
+    Args:
+        curves: the values in the table, as of ``learning_curves``.
+        selection: the columns and seeds.
+        metrics: names of the metrics.
+        run_filter: which runs count.
+        published: whether the table has published numbers.
+    """
+    shared = _shared(selection)
+    condition = f"in every column {' '.join(f'{key}={text}' for key, text in shared.items())}; " if shared else ""
+    lines = [f"fields: ({', '.join(metrics)}); {condition}all other keys have default values"]
     experiments = {column.config.tracking.experiment for column in selection.columns}
     if any(override.startswith("tracking.experiment=") for override in selection.columns[0].overrides):
         lines.append(f"experiment: {_listed(sorted(experiments))}")
@@ -39,9 +53,10 @@ def notes(
         return lines
     seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
     if any(len(each) > 1 for each in seeds):
-        lines.append("measured: mean ± standard deviation over n seeds; difference: mean - published")
+        difference = "; difference: measured - published" if published else ""
+        lines.append(f"measured: mean over n seeds; spread: their standard deviation{difference}")
     named = [
-        f"{column.label} {_listed(map(str, each), ', ', 20) or 'none'}"
+        f"{column.label}{':' * (' ' in column.label)} {_listed(map(str, each), ', ', 20) or 'none'}"
         for column, each in zip(selection.columns, seeds, strict=True)
     ]
     lines.append(f"seeds: {_listed(named)}")
@@ -53,6 +68,21 @@ def notes(
     for what in ("commit", "versions", "machine"):
         lines.append(f"{what}: {_listed(_by_runs(curves, what))}")
     return lines
+
+
+def _shared(selection: Selection) -> dict[str, str]:
+    """The keys that differ from the defaults in the same way in all columns, and are not swept over."""
+    of_columns = [
+        {key: override_text(value) for key, value in column.config.condition().items()} for column in selection.columns
+    ]
+    each = differences(of_columns)
+    every = [values | own for values, own in zip(of_columns, each, strict=True)]  # with the name of the task
+    return {
+        key: text
+        for own in each
+        for key, text in own.items()
+        if key not in selection.columns[0].swept and all(values.get(key) == text for values in every)
+    }
 
 
 def _listed(names: Iterable[str], between: str = "; ", most: int = _MOST_NAMED) -> str:
@@ -71,7 +101,7 @@ def _by_runs(curves: pd.DataFrame, what: str) -> list[str]:
 def excluded_runs(
     found: Sequence[ConditionRuns], selection: Selection, curves: pd.DataFrame, epochs: Sequence[int] = ARTICLE_EPOCHS
 ) -> list[str]:
-    """Lists the runs that do not count, a line for each reason: unfinished, no metrics, other programs', flags."""
+    """Lists the runs that do not count, a line for each reason: not finished, no metrics, no seed or epochs, flags."""
     unfinished, empty, strange, with_flags = [], [], [], []
     for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
         counted = {run.tags.get("config_hash") for run in here.runs.finished}
@@ -92,10 +122,10 @@ def excluded_runs(
             if selection.seeds is None or int(run.params["seed"]) in selection.seeds
         ]
     reasons = {
-        "not counted": unfinished,
+        "not counted, not finished": unfinished,
         "finished, but without these metrics": empty,
-        "not counted, for they do not say their seed and epochs": strange,
-        f"{len(with_flags)} not counted, made with flags that can alter numbers (--tag flags=... counts)": with_flags,
+        "not counted, without a recorded seed or number of epochs": strange,
+        f"{len(with_flags)} not counted, {_WITH_FLAGS}": with_flags,
     }
     lines = []
     for reason, runs in reasons.items():
@@ -118,14 +148,14 @@ def alternatives(found: Sequence[ConditionRuns], selection: Selection, run_filte
             others[column.label] = recorded.finished + recorded.with_flags
     if len(others) == len(found):
         every = [run for runs in others.values() for run in runs]
-        wanted = f"finds no finished run of {_listed(others, ', ')}; {_filter_note(every, run_filter)}"
+        wanted = f"no finished run of {_listed(others, ', ')} matches; {_filter_note(every, run_filter)}"
         raise ConfigError(f"{run_filter.as_options()}: {wanted}")
-    return [f"{label}: no such run is finished; {_filter_note(runs, run_filter)}" for label, runs in others.items()]
+    return [f"{label}: no finished run matches; {_filter_note(runs, run_filter)}" for label, runs in others.items()]
 
 
 def _filter_note(runs: Sequence[RunRecord], run_filter: RunFilter) -> str:
     if not runs:
-        return "there is no other either; python -m seqadd.run makes one"
+        return "there is no other run; python -m seqadd.run trains one"
     values = {
         "user": [run.user for run in runs],
         "commit": [run.tags.get("git_commit", "unknown")[:12] for run in runs],
@@ -135,4 +165,4 @@ def _filter_note(runs: Sequence[RunRecord], run_filter: RunFilter) -> str:
     for what, each in values.items():
         counts = collections.Counter(map(sanitize, each)).most_common()
         parts.append(f"{what} " + _listed((f"{value} ({n})" for value, n in counts), ", "))
-    return f"of all {len(runs)} there are: {'; '.join(parts)}"
+    return f"without the filter: {len(runs)} runs, {'; '.join(parts)}"

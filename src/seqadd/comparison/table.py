@@ -8,19 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqadd.comparison.curves import ConditionRuns, longest_runs
 from seqadd.config.composition import Selection
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.errors import ConfigError
+from seqadd.reporting import markup
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Group
     from rich.table import Table
 
 ARTICLE_COLUMNS = ["cell=lstm,gru,simple_rnn"]
 ARTICLE_EPOCHS = (10, 50, 100, 200)
 ARTICLE_METRICS = ("acc", "val_acc")
 
-
+#: The most characters in a line of a table.
+WIDTH = 100
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_MOST_TOGETHER = 3  # metrics that share a field; of more metrics each has its own rows
 _PUBLISHED = {"epochs", "metric", "value"}
 
 
@@ -43,13 +49,13 @@ def read_published(path: Path) -> pd.DataFrame:
         raise ConfigError(f"--published {path}: lacks the column {', '.join(sorted(missing))}")
     strange = set(published.columns) - _PUBLISHED - {"source", "relation", "than"} - set(known_keys())
     if strange:
-        raise ConfigError(f"--published {path}: no key is called {', '.join(sorted(strange))}")
+        raise ConfigError(f"--published {path}: unknown column {', '.join(sorted(strange))}")
     if "relation" in published.columns:
         published = published[published["relation"] == "equal"].reset_index(drop=True)
     numbers = pd.to_numeric(published["value"], errors="coerce")
     if numbers.isna().any():
         line = int(numbers.isna().to_numpy().argmax()) + 2
-        raise ConfigError(f"--published {path}: line {line}: {published['value'].iloc[line - 2]!r} is no number")
+        raise ConfigError(f"--published {path}: line {line}: {published['value'].iloc[line - 2]!r} is not a number")
     return published
 
 
@@ -66,6 +72,13 @@ def published_value(published: pd.DataFrame, config: Config, epochs: int, metric
     return float(values.iloc[0]) if len(values) else None
 
 
+def default_rows(found: Sequence[ConditionRuns], selection: Selection) -> tuple[int, ...]:
+    """Returns the article's epochs up to the longest run, and the last epoch of each column with shorter runs."""
+    last = [max(each.values(), default=0) for each in longest_runs(found, selection)]
+    shorter = {epoch for epoch in last if 0 < epoch < ARTICLE_EPOCHS[-1]}
+    return tuple(sorted({epoch for epoch in ARTICLE_EPOCHS if epoch <= max(last)} | shorter)) or ARTICLE_EPOCHS
+
+
 def summarize(
     curves: pd.DataFrame,
     selection: Selection,
@@ -77,17 +90,18 @@ def summarize(
 
     Returns:
         ``column`` (index), the keys of the condition, ``epochs``, ``metric``, ``seeds`` (how many), ``mean``,
-        ``std`` (of a sample; NaN for one seed), ``min``, ``max``, ``published`` and ``difference`` (mean -
-        published); NaN where a number is missing.
+        ``std`` (of a sample; NaN for one seed), ``min``, ``max``, ``published``, ``difference`` (mean - published),
+        and the value of each seed as ``seed_0``, ``seed_1``, ...; NaN where a number is missing.
     """
     import pandas as pd
 
     rows = []
+    every = sorted(curves.loc[curves["epoch"].isin(epochs), "seed"].unique())
     for index, column in enumerate(selection.columns):
         for n_epochs in epochs:
             for metric in metrics:
                 here = (curves["column"] == index) & (curves["epoch"] == n_epochs) & (curves["metric"] == metric)
-                values = curves.loc[here, "value"].astype(float)
+                values = curves[here].set_index("seed")["value"].astype(float)
                 known = published_value(published, column.config, n_epochs, metric)
                 rows.append(
                     {
@@ -102,73 +116,144 @@ def summarize(
                         "max": values.max(),
                         "published": float("nan") if known is None else known,
                         "difference": float("nan") if known is None else values.mean() - known,
+                        **{f"seed_{seed}": values.get(seed, float("nan")) for seed in every},
                     }
                 )
     return pd.DataFrame(rows)
 
 
 def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
-    """Lays out the table for readers: a header, then up to three rows for each number of epochs.
+    """Lays out the table for readers: a header, then up to four rows for each number of epochs.
 
-    Each field holds all metrics in order, as the article writes them: ``(acc, val_acc)``. The rows are ``measured``,
-    ``published`` and ``difference``; the last two only if the table has any published number.
+    The rows are ``measured`` (the mean over seeds), and where there is any, ``spread`` (the standard deviation of
+    several seeds), ``published`` and ``difference``. A field holds up to three metrics, as the
+    article writes them: ``(acc, val_acc)``; of more metrics each has its own rows. Headings have a line for each key.
     """
-    kinds = ["measured"] + (["published", "difference"] if summary["published"].notna().any() else [])
-    lines = [["epochs", "", *[column.label for column in selection.columns]]]
+    kinds = ("measured", "spread", "published", "difference")
+    metrics = list(summary["metric"].unique())
+    together = [metrics] if len(metrics) <= _MOST_TOGETHER else [[metric] for metric in metrics]
+    lines = [["epochs", "", *["\n".join(column.heading) for column in selection.columns]]]
     for n_epochs in summary["epochs"].unique():
-        for kind in kinds:
-            fields = []
-            for index in range(len(selection.columns)):
-                here = summary[(summary["column"] == index) & (summary["epochs"] == n_epochs)]
-                fields.append(_field(here, kind))
-            lines.append([str(n_epochs) if kind == "measured" else "", kind, *fields])
+        first = str(n_epochs)
+        for names in together:
+            here = summary[(summary["epochs"] == n_epochs) & summary["metric"].isin(names)]
+            of_columns = [here[here["column"] == index] for index in range(len(selection.columns))]
+            for kind in kinds:
+                fields = [_field(rows, kind) for rows in of_columns]
+                if kind == "measured" or any(fields):
+                    lines.append([first, kind if len(together) == 1 else f"{names[0]} {kind}", *fields])
+                    first = ""
     return lines
 
 
+_COLUMN_OF = {"measured": "mean", "spread": "std"}
+
+
 def _field(rows: pd.DataFrame, kind: str) -> str:
-    """Formats one kind of number for each metric: ``(0.3576, 0.3577)``; with several seeds ``(... ±...) n=3``."""
-    numbers = []
-    for row in rows.to_dict("records"):
-        number = row["mean" if kind == "measured" else kind]
-        if math.isnan(number):
-            numbers.append("missing" if kind == "measured" else "")
-        elif kind == "measured" and row["seeds"] > 1:
-            numbers.append(f"{number:.3f} ±{row['std']:.3f}")
-        else:
-            numbers.append(format(number, "+.4f" if kind == "difference" else ".4f"))
-    if set(numbers) <= {"", "missing"}:
-        return numbers[0]
+    """Formats one kind of number for each metric: ``(0.3576, 0.3577)``, ``±(0.0120, 0.0101) n=3``."""
     n = rows["seeds"].max()
-    return f"({', '.join(numbers)})" + (f" n={n}" if kind == "measured" and n > 1 else "")
+    if kind == "spread" and n < 2:
+        return ""
+    empty = "missing" if kind == "measured" else ""
+    numbers = [
+        empty if math.isnan(number) else _number(number, "+" if kind == "difference" else "")
+        for number in rows[_COLUMN_OF.get(kind, kind)]
+    ]
+    if set(numbers) == {empty}:
+        return empty
+    together = f"({', '.join(numbers)})"
+    return f"±{together} n={n}" if kind == "spread" else together
+
+
+def _number(number: float, sign: str) -> str:
+    """Formats a number with four decimals; large ones with four digits."""
+    return format(number, f"{sign}.4f" if abs(number) < 1000 else f"{sign}.4g")
+
+
+def _in_one_line(lines: list[list[str]]) -> list[list[str]]:
+    return [[cell.replace("\n", ", ") for cell in line] for line in lines]
 
 
 def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
-    """Returns the table of ``lay_out`` in Markdown, with notes below it."""
+    """Returns a table in Markdown, with notes below it; the first line is the header."""
     # Escaped, because other users of the store may have written HTML, which Markdown passes through.
-    header, *body = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in lines]
-    rows = [header, ["---"] * len(header), *body]
+    escaped = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in _in_one_line(lines)]
     listed = "".join(f"- {html.escape(line, quote=False)}\n" for line in below)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + listed
+    return markup.table(escaped[0], escaped[1:]) + "\n" + listed
 
 
-def to_terminal(lines: list[list[str]]) -> Table:
-    """Returns the table of ``lay_out`` for rich."""
+def to_latex(lines: list[list[str]], below: Sequence[str]) -> str:
+    """Returns a table in LaTeX, for the package booktabs, with notes as comments; the first line is the header."""
+    import pandas as pd
+
+    # pandas needs Jinja2 for this, which Flask requires, and MLflow requires Flask.
+    header, *body = _in_one_line(lines)
+    text = str(pd.DataFrame(body).to_latex(index=False, header=header, escape=True)).replace("±", r"$\pm$")
+    return "".join(f"% {line}\n" for line in below) + text
+
+
+def to_terminal(lines: list[list[str]], width: int = WIDTH) -> Group:
+    """Returns the table of ``lay_out`` for rich: several tables below each other if the columns need more width."""
+    from rich.console import Group
+
+    columns = list(zip(*lines, strict=True))
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    room = width - sum(widths[:2]) - 5  # between two columns are three characters
+    groups: list[list[int]] = [[]]
+    for index in range(2, len(columns)):
+        if groups[-1] and sum(widths[at] + 3 for at in (*groups[-1], index)) > room:
+            groups.append([])
+        groups[-1].append(index)
+    tables = [[[*line[:2], *(line[at] for at in of)] for line in lines] for of in groups]
+    with_fields = [[line for line in each if line[1].endswith("measured") or any(line[2:])] for each in tables]
+    return Group(*(_terminal_table(each, room - 3) for each in with_fields))
+
+
+def _terminal_table(lines: list[list[str]], room: int) -> Table:
+    """Returns one table for rich, whose columns have at most so many characters."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     header, *body = lines
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
         # Column names may differ only in their last letters, so a narrow terminal wraps them instead of cutting them.
-        table.add_column(name, justify="right" if index == 0 else "left", no_wrap=index < 2, overflow="fold")
+        table.add_column(
+            Text(name),
+            justify="right" if index == 0 else "left",
+            no_wrap=index < 2,
+            overflow="fold",
+            max_width=None if index < 2 else max(room, 1),
+        )
     for index, line in enumerate(body):
         last_of_its_epochs = index + 1 == len(body) or body[index + 1][0] != ""
-        table.add_row(*line, style=None if line[1] == "measured" else "dim", end_section=last_of_its_epochs)
+        style = None if line[1].endswith("measured") else "dim"
+        table.add_row(*map(Text, line), style=style, end_section=last_of_its_epochs)
+    return table
+
+
+def to_list(lines: list[list[str]]) -> Table:
+    """Returns a list for rich, a line for each row; the first line is the header."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    header, *body = lines
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(header):
+        table.add_column(Text(name), overflow="fold", no_wrap=index >= 2)
+    for line in body:
+        table.add_row(*map(Text, line))
     return table
 
 
 def to_csv(summary: pd.DataFrame) -> str:
-    """Returns the table of ``summarize`` as CSV; texts that a spreadsheet would read as formulas are quoted."""
+    """Returns a table as CSV, without its ``column``; texts that a spreadsheet would read as formulas are quoted."""
     texts = summary.select_dtypes(exclude="number").columns
-    harmless = {name: summary[name].map(lambda text: f"'{text}" if text[:1] in "=+-@\t\r" else text) for name in texts}
-    return str(summary.assign(**harmless).drop(columns="column").to_csv(index=False, lineterminator="\n"))
+    harmless = {
+        name: summary[name].map(lambda text: f"'{text}" if text.startswith(_FORMULA) else text) for name in texts
+    }
+    return str(
+        summary.assign(**harmless).drop(columns="column", errors="ignore").to_csv(index=False, lineterminator="\n")
+    )

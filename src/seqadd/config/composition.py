@@ -58,11 +58,29 @@ def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
 
 @dataclass(frozen=True)
 class Column:
-    """One condition: its name in the table, its overrides, and its configuration."""
+    """One condition of a table.
 
-    label: str
+    Attributes:
+        overrides: its overrides, without seed.
+        config: its configuration.
+        swept: the keys that differ between the columns, with the values of this column as the user wrote them.
+    """
+
     overrides: tuple[str, ...]
     config: Config
+    swept: Mapping[str, str]
+
+    @property
+    def heading(self) -> list[str]:
+        """A line for each swept key: ``["gru", "batch_size 64"]``; the name of a cell needs no key."""
+        written = {key: override_text(value) for key, value in self.config.flat().items()}
+        values = {key: written.get(key, value) for key, value in self.swept.items()} or {"cell": self.config.cell}
+        return [value if key == "cell" else f"{key} {value}" for key, value in values.items()]
+
+    @property
+    def label(self) -> str:
+        """Its name in one line."""
+        return ", ".join(self.heading)
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
             that are averaged.
 
     Raises:
-        ConfigError: for a condition that cannot be run, and for ``epochs``, which are the table's rows.
+        ConfigError: for a condition that cannot be run, and for ``epochs``, which are the rows of the table.
     """
     seeds: tuple[int, ...] | None = None
     choices: list[list[tuple[str, str, bool]]] = []
@@ -90,9 +108,10 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         for override in parser.parse_overrides(list(overrides)):
-            key, values = override.get_key_element(), _values(override)
+            key, values = override.get_key_element(), override_values(override)
             if key == "epochs":
-                raise ConfigError(f"epochs={','.join(values)}: epochs are the table's rows; choose them with --epochs")
+                numbers = ",".join(values)
+                raise ConfigError(f"epochs={numbers}: epochs are the rows of the table; write --epochs {numbers}")
             if key == "seed":
                 if not all(value.isdecimal() for value in values):
                     raise ConfigError(f"seed={','.join(values)}: must be integers of at least 0")
@@ -102,13 +121,8 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
         for combination in itertools.product(*choices):
             own = [f"{key}={value}" for key, value, _ in combination]
             config = composer.compose(own)
-            written = {key: override_text(value) for key, value in config.flat().items()}
-            swept = {key: written.get(key, value) for key, value, is_swept in combination if is_swept}
-            if len(swept) > 1:
-                label = " ".join(f"{key}={value}" for key, value in swept.items())
-            else:
-                label = next(iter(swept.values()), config.cell)
-            columns.append(Column(label, tuple(own), config))
+            swept = {key: value for key, value, is_swept in combination if is_swept}
+            columns.append(Column(tuple(own), config, swept))
     return Selection(columns, seeds)
 
 
@@ -164,10 +178,12 @@ class Composer:
         return self._composed[files]
 
 
-def _values(override: Override) -> list[str]:
+def override_values(override: Override) -> list[str]:
     if override.is_sweep_override():
-        return [str(value) for value in override.sweep_string_iterator()]
-    return [str(override.get_value_element_as_str())]
+        texts = [str(value) for value in override.sweep_string_iterator()]
+    else:
+        texts = [str(override.get_value_element_as_str())]
+    return [text.lower() if text in ("True", "False") else text for text in texts]  # Hydra writes Python's booleans
 
 
 def combinations(

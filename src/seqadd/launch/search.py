@@ -143,7 +143,7 @@ def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
     parent.tag("best_run_id", str(best.user_attrs.get(RUN_ID)))
     parent.tag("best_overrides", " ".join(search.space.own_overrides(best.params)))
     tried = [
-        figures.Tried(trial.number, trial.value, trial in search.pruned(), search.space.in_order(trial.params))
+        figures.Tried(trial.number, trial.value, trial in search.pruned(), search.space.plotted(trial.params))
         for trial in search.over()
         if trial.value is not None
     ]

@@ -6,13 +6,13 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 
 from seqadd.config.schema import GROUPS, Config, kind_of_key, known_keys, known_result_keys, override_text
 from seqadd.errors import ConfigError
@@ -20,6 +20,7 @@ from seqadd.search.journal import MEDIAN, NONE
 from seqadd.training.metric_names import METRICS, is_metric
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
 
 # The most corners of a space that are all checked; of a larger space only corners that differ in one key from the first
@@ -76,15 +77,17 @@ class SearchSettings:
         missing = (
             (self.metric == "val_acc_teacher_forced" and not config.ends_with_eos, "architecture=encoder_decoder"),
             ("binary" in self.metric and config.loss != "binary", "loss=binary"),
-            (position and not 1 <= int(position[1]) <= config.answer_length, f"positions 1 to {config.answer_length}"),
+            (position and not 1 <= int(position[1]) <= config.answer_length, f"position 1 to {config.answer_length}"),
         )
-        for lacks, who in missing:
+        for lacks, only in missing:
             if lacks:
-                raise ConfigError(f"hydra.sweeper.metric={self.metric}: not all of these runs have it, only {who}")
+                raise ConfigError(
+                    f"hydra.sweeper.metric={self.metric}: some runs of this search lack it; {only} has it"
+                )
         if self.warmup_epochs is not None and self.warmup_epochs >= config.epochs and self.pruner != NONE:
             raise ConfigError(
-                f"hydra.sweeper.warmup_epochs={self.warmup_epochs}: must be less than epochs={config.epochs}; for no "
-                "pruning write hydra.sweeper.pruner=none"
+                f"hydra.sweeper.warmup_epochs={self.warmup_epochs}: must be less than epochs={config.epochs}; "
+                "hydra.sweeper.pruner=none turns pruning off"
             )
 
     def warmup(self, config: Config) -> int:
@@ -118,6 +121,25 @@ class SearchSpace:
         """A trial's values in the order in which the user named the keys; Optuna uses another order."""
         return {key: values[key] for key in self.keys}
 
+    def plotted(self, values: Mapping[str, Any]) -> dict[str, float | str]:
+        """A trial's values for a figure: numbers of ranges and intervals, and texts of choices, which have no scale."""
+        return {
+            key: override_text(value) if hasattr(self.keys[key], "choices") else value
+            for key, value in self.in_order(values).items()
+        }
+
+    def as_in(self, study: optuna.Study) -> SearchSpace:
+        """The same space with the choices of an existing study: all may be texts, and Optuna refuses changed ones."""
+        from optuna.distributions import CategoricalDistribution
+
+        known = {
+            key: distribution
+            for trial in study.get_trials(deepcopy=False)
+            for key, distribution in trial.distributions.items()
+            if isinstance(distribution, CategoricalDistribution)
+        }
+        return replace(self, keys={key: known.get(key, distribution) for key, distribution in self.keys.items()})
+
     def corners(self) -> list[list[str]]:
         """The overrides of the corners: each key at its lowest or highest value, or at one of its choices."""
         ends = {key: _ends(distribution) for key, distribution in self.keys.items()}
@@ -146,7 +168,8 @@ def read_space(loader: ConfigLoader, params: Mapping[str, str], arguments: Seque
     """Reads a search space from overrides in Hydra's grammar.
 
     ``choice(a,b)`` and ``a,b`` are one of the values; ``range(a,b,c)`` is a, a+c, ... below b; ``interval(a,b)`` is any
-    number in between, with the tag ``log`` on a logarithmic scale, with the tag ``int`` any integer.
+    number in between, with the tag ``log`` on a logarithmic scale; ``int(interval(a,b))`` and ``interval`` with the tag
+    ``int`` are any integer.
 
     Args:
         loader: Hydra's config loader, which knows the config groups.
@@ -168,7 +191,7 @@ def read_space(loader: ConfigLoader, params: Mapping[str, str], arguments: Seque
     searched = {key: each for key, each in named.items() if each.is_sweep_override()}
     if not searched:
         raise ConfigError(
-            "hydra/sweeper=optuna: no key to search over; give one several values, as in "
+            "hydra/sweeper=optuna: no key has several values; give one a range, as in "
             "'learning_rate=tag(log,interval(0.0001,0.01))'"
         )
     for key, override in searched.items():
@@ -180,23 +203,29 @@ def read_space(loader: ConfigLoader, params: Mapping[str, str], arguments: Seque
 def _check_key(key: str, override: Override) -> None:
     given = f"{key}={override.get_value_string()}"
     if key == "epochs":
-        raise ConfigError(f"{given}: all trials of a search are trained as long; give epochs one value")
+        raise ConfigError(f"{given}: all trials of a search have the same number of epochs; give one value")
     if key not in GROUPS and key not in known_result_keys():
         known = key in known_keys()
-        raise ConfigError(f"{given}: " + ("decides no result; give it one value" if known else "no such key"))
+        raise ConfigError(f"{given}: " + ("does not affect a result; give it one value" if known else "no such key"))
     value = override.value()
     kind = kind_of_key(key) if key in known_keys() and key not in GROUPS else "str"
     if isinstance(value, (IntervalSweep, RangeSweep)) and kind not in ("int", "float"):
-        raise ConfigError(f"{given}: {key} is no number; write choice(...)")
+        raise ConfigError(f"{given}: {key} is not a number; write choice(...)")
     tags = sorted(getattr(value, "tags", ()))
     if not isinstance(value, IntervalSweep):
         if tags:
-            raise ConfigError(f"{given}: tags are for intervals; leave {', '.join(tags)} out")
+            raise ConfigError(f"{given}: only intervals have tags; remove {', '.join(tags)}")
     elif not {"log", "int"}.issuperset(tags):
-        raise ConfigError(f"{given}: an interval can have the tags log and int, no others")
-    elif kind == "int" and "int" not in tags:
-        integers = f"tag({','.join(['int', *tags])},interval({value.start:g},{value.end:g}))"
+        raise ConfigError(f"{given}: the tags of an interval are log and int")
+    elif kind == "int" and not _of_integers(value):
+        integers = f"int(interval({value.start:g},{value.end:g}))"
+        integers = f"tag(log,{integers})" if "log" in tags else integers
         raise ConfigError(f"{given}: {key} is an integer; write {integers} or range(...)")
+
+
+def _of_integers(interval: IntervalSweep) -> bool:
+    """Whether an interval has integers only; Hydra's cast ``int(...)`` shows only in the type of its limits."""
+    return "int" in interval.tags or isinstance(interval.start, int)
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:
@@ -208,23 +237,30 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
         if isinstance(value, IntervalSweep):
             log = "log" in value.tags
             if value.start is None or value.end is None or value.start >= value.end:
-                raise ValueError("its first number must be less than its second")
+                raise ValueError("the first number must be less than the second")
             if log and value.start <= 0:
-                raise ValueError("its logarithm needs a first number above 0")
-            if "int" in value.tags:
+                raise ValueError("a logarithmic scale begins above 0")
+            if _of_integers(value):
                 return IntDistribution(math.ceil(value.start), math.floor(value.end), log=log)
             return FloatDistribution(float(value.start), float(value.end), log=log)
         if isinstance(value, RangeSweep):
             numbers = sorted(value.range())
             if not numbers:
-                raise ValueError("there is no number in it")
+                raise ValueError("contains no number")
             if all(isinstance(number, int) for number in numbers):
                 return IntDistribution(numbers[0], numbers[-1], step=abs(int(value.step)))
             low, step = Decimal(str(numbers[0])), abs(Decimal(str(value.step)))  # as decimals 0.1 + 2 x 0.1 is 0.3
             return FloatDistribution(float(low), float(low + (len(numbers) - 1) * step), step=float(step))
-        texts = list(dict.fromkeys(override.sweep_string_iterator()))
-        if not texts:
-            raise ValueError("there is no choice in it")
-        return CategoricalDistribution(texts)
+        choices = list(dict.fromkeys(map(_choice, override.sweep_iterator())))
+        if not choices:
+            raise ValueError("contains no choice")
+        return CategoricalDistribution(choices)
     except ValueError as error:
         raise ConfigError(f"{key}={override.get_value_string()}: {error}") from error
+
+
+def _choice(element: Any) -> float | bool | str | None:
+    """One choice for Optuna: a number, a boolean or null; or the text of anything else, as overrides have it."""
+    if element is None or isinstance(element, (bool, int, float)):
+        return element
+    return str(Transformer.encode(element))

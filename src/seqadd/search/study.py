@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seqadd.config.schema import Config
+from seqadd.config.schema import Config, override_text
 from seqadd.search.journal import FINAL, fail_trial
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.system import numeric_flags
@@ -66,7 +67,7 @@ class Search:
 
     def __init__(self, study: optuna.Study, space: SearchSpace, settings: SearchSettings) -> None:
         self.study = study
-        self.space = space
+        self.space = space.as_in(study)
         self.settings = settings
 
     @defer_signals()
@@ -86,6 +87,10 @@ class Search:
         for name, value in about.items():
             if self.study.user_attrs.get(name) != value:
                 self.study.set_user_attr(name, value)
+        if self.study.metric_names is None:  # the label of Optuna's plots
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self.study.set_metric_names([self.settings.metric])
         for trial in self._in("RUNNING"):
             if trial.params.keys() != self.space.keys.keys():  # the command was killed while it asked for the trial
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -171,5 +176,6 @@ class Search:
 def in_short(values: Mapping[str, Any]) -> str:
     """Values in short form for printing: ``learning_rate=0.00316 batch_size=64``."""
     return " ".join(
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={override_text(value)}"
+        for key, value in values.items()
     )

@@ -42,7 +42,9 @@ def open_trial(config: Config, store: Store) -> Iterator[Trial]:
     if config.tracking.search is not None and config.tracking.trial is not None:
         journal = search_directory(store, config.tracking.search).path / JOURNAL
         if not journal.exists():
-            raise ConfigError(f"tracking.search={config.tracking.search}: no such search is under way; leave it out")
+            raise ConfigError(
+                f"tracking.search={config.tracking.search}: no unfinished search has this id; leave it out"
+            )
         with defer_signals():
             trial = Trial(open_study(journal), config.tracking.trial, config.epochs)
     try:
@@ -152,7 +154,7 @@ class Trial(Listener):
     def _value(self, row: Mapping[str, float]) -> float:
         if self.metric not in row:
             there = ", ".join(name for name in row if name != "epoch")
-            raise ConfigError(f"hydra.sweeper.metric={self.metric}: this run has none; it has {there}")
+            raise ConfigError(f"hydra.sweeper.metric={self.metric}: this run lacks it; its metrics are {there}")
         return row[self.metric]
 
     def _beside_the_others(self, epoch: int) -> str:
@@ -164,4 +166,5 @@ class Trial(Listener):
         finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         others = [each.intermediate_values[epoch] for each in finished if epoch in each.intermediate_values]
         own = best(self._frozen().intermediate_values.values())
-        return f"{self.metric} {own:.4f} at best, beside {statistics.median(others):.4f}, the median of the others"
+        median = f"{statistics.median(others):.4f}, the median of the finished trials"
+        return f"best {self.metric} {own:.4f} is worse than {median}"

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,6 +153,12 @@ class Store:
             return []
         wanted = " AND ".join([_FINISHED, f"tags.{FLAGS} != ''", *_filters(self.run_filter)])
         return [_run_record(run) for run in self.search(wanted)]
+
+    def training_runs(self, params: Mapping[str, str] | None = None) -> list[ListedRun]:
+        """Returns all training runs with these parameters that match ``run_filter``, oldest first."""
+        equal = [f"params.`{key}` = {_quoted(value)}" for key, value in (params or {}).items()]
+        wanted = " AND ".join(["tags.condition_hash != ''", *equal, *_filters(self.run_filter)])
+        return [_listed_run(run) for run in self.search(wanted)]
 
     def finished_search(self, search: str) -> RunRecord | None:
         """Returns the newest finished record of a search, or None."""
@@ -306,6 +312,16 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class ListedRun:
+    """A run with its display name, its last epoch (0 before the first) and ``val_acc`` after it."""
+
+    record: RunRecord
+    name: str
+    last_epoch: int
+    val_acc: float | None
+
+
+@dataclass(frozen=True)
 class RunsByStatus:
     """All runs of a condition, each list oldest first.
 
@@ -325,6 +341,13 @@ class RunsByStatus:
 def _run_record(run: Run) -> RunRecord:
     data = run.data
     return RunRecord(run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), frozenset(data.metrics))
+
+
+def _listed_run(run: Run) -> ListedRun:
+    last = {metric.key: metric for metric in run.data.to_proto().metrics}  # with the epoch, unlike ``data.metrics``
+    val_acc = last["val_acc"].value if "val_acc" in last else None
+    epoch = max((int(last[name].step) for name in ("loss", "val_acc") if name in last), default=0)
+    return ListedRun(_run_record(run), str(run.info.run_name), epoch, val_acc)
 
 
 def _made_here(runs: Iterable[RunRecord]) -> list[RunRecord]:
