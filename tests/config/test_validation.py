@@ -122,7 +122,7 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert "cell: dense, gru, lstm, simple_rnn" in out
     assert out.count("\n  python -m seqadd.run") == 3
     for name, field in schema.described_keys():
-        if name not in ("tracking.parent_run_id", "tracking.search", "tracking.trial"):
+        if name not in schema.SET_BY_SWEEPS:
             assert any(line.split()[:1] == [name] for line in out.splitlines()), name
             assert field.metadata["meaning"].split()[0] in out
     assert max(map(len, out.splitlines())) <= 120

@@ -281,7 +281,7 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
     assert [trials[number].info.status for number in "01"] == ["FINISHED", "FINISHED"]  # the first two are not pruned
     assert all(run.info.status == "FINISHED" or "pruned" in run.data.tags for run in trials.values())
     finished = [run.data.metrics["val_acc"] for run in trials.values() if run.info.status == "FINISHED"]
-    assert parent.data.metrics["best_val_acc"] == max(finished)
+    assert parent.data.metrics["search/best_val_acc"] == max(finished)
     assert parent.info.status == "FINISHED"
 
     again = seqadd(tmp_path, *search)  # which has nothing left to try
