@@ -240,7 +240,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
     done = do(folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^longer +1 runs, 1 missing", done.stdout, re.MULTILINE)
-    assert "goes on from the end of run" in done.stdout
+    assert "continuing from the end of run" in done.stdout
     assert contents(folder / "experiments" / "small") == before
     runs = results.read_runs(folder / "experiments" / "longer")
     assert runs["first_losses"][0] == results.read_runs(folder / "experiments" / "small")["first_losses"][0]

@@ -138,7 +138,7 @@ def test_more_epochs_continue_the_finished_run_and_give_what_one_run_gives(call,
     code, out, err = call(run.main, *WITHOUT_XLA, "epochs=4")
     assert (code, err) == (0, "")
     said, *epochs, _, _, _ = out.splitlines()
-    assert said == f"simple_rnn seed 0  goes on from the end of run {first.info.run_id} of 2 epochs"
+    assert said == f"simple_rnn seed 0  continuing from the end of run {first.info.run_id} of 2 epochs"
     assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["3/4", "4/4"]
     call(run.main, *WITHOUT_XLA, "epochs=4", "tracking.experiment=uninterrupted")
 

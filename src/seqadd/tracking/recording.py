@@ -178,8 +178,8 @@ def record(
         retry(functools.partial(deliver, store, run_dir), SECONDS_BEFORE_ATTEMPTS)
     except STORE_ERRORS as error:
         raise DeliveryPending(
-            f"run {recorder.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; "
-            f"it waits in {run_dir.path}, the next command tells it"
+            f"run {recorder.run_id} is trained, but not all of it reached the store: {summarize_error(error)}; "
+            f"the rest is in {run_dir.path}, and the next command delivers it"
         ) from error
 
 
@@ -223,7 +223,7 @@ def _log_first_artifacts(
     except STORE_ERRORS as error:
         shutil.rmtree(run_dir.artifacts)
         raise ConfigError(
-            f"{store.description}: takes no artifacts of run {run_id}: {summarize_error(error)}"
+            f"{store.description}: does not accept artifacts of run {run_id}: {summarize_error(error)}"
         ) from error
 
 
@@ -292,13 +292,15 @@ class RunRecorder(Listener):
         except STORE_ERRORS as error:
             self._last_delivered = None  # the store may have received them despite the error
             if not self._pause:
-                how = "takes nothing" if is_refusal(error) else "does not answer"
-                self._notify(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
+                how = "refuses requests" if is_refusal(error) else "does not respond"
+                self._notify(
+                    with_log_path(f"the store {how}; training continues, metrics are queued: {summarize_error(error)}")
+                )
             self._pause = min(max(1.0, 2 * self._pause), MAX_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
         if self._pause:
-            self._notify(f"the store answers again, {len(self._waiting)} epochs delivered")
+            self._notify(f"the store responds again; {len(self._waiting)} epochs delivered")
         self._last_delivered = (
             max(self._last_delivered, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._last_delivered
         )

@@ -120,7 +120,7 @@ class RunDirectory:
         while not self._acquire():
             if not notified and time.monotonic() > began + _SAYS_AFTER:
                 notified = True
-                notify("waits: another process is at it")
+                notify("waiting: another process is training this run")
             time.sleep(_LOOKS_EVERY)
         try:
             with on_forced_exit(self._have_it_reconciled):

@@ -240,7 +240,7 @@ class Store:
         if self.database is not None:
             uri = self.client.get_run(run_id).info.artifact_uri
             if artifact_locations.is_moved(self.database, uri.removesuffix(f"/{run_id}/artifacts")):
-                raise StoreMoved(f"the store was moved, and remembers them at {uri}; python -m seqadd.run {RELOCATE}")
+                raise StoreMoved(f"the store was moved, and records them at {uri}; python -m seqadd.run {RELOCATE}")
         self.client.log_artifacts(run_id, str(folder), name)
 
     def _moved_artifacts(self, run_id: str) -> ArtifactRepository | None:
@@ -374,5 +374,5 @@ def _quoted(value: str) -> str:
     """Quotes a value for a filter; MLflow has no escape, so the value may not contain the quote around it."""
     quote = '"' if "'" in value else "'"
     if quote in value or value.endswith("\\"):
-        raise ValueError(f"{value!r} cannot be asked for")
+        raise ValueError(f"{value!r} cannot be part of a filter")
     return f"{quote}{value}{quote}"
