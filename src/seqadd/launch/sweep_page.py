@@ -84,7 +84,7 @@ def show_sweep(
     if parent.description is not None:
         parent.description.how = f"{len(rows)} jobs: {counted(rows)}."
         parent.description.below = best_first(rows, _SUMMARIZED, store.experiment_id)
-    with_curves = [row for row in rows if row.run_id and row.epoch]
+    with_curves = [row for row in rows if "val_acc" in row.metrics]
     if draws and 0 < len(with_curves) <= _CURVES:
         from seqadd.reporting.sweep_figure import sweep_curves
 

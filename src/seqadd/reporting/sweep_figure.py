@@ -16,6 +16,8 @@ _STYLES = ("-", "--")
 def sweep_curves(curves: Sequence[tuple[str, Mapping[int, float]]]) -> Figure:
     """``val_acc`` of each job over the epochs; of more than twelve jobs, all but the best twelve are grey.
 
+    Lines get thinner from the best to the worst, so that equal ones can be seen under each other.
+
     Args:
         curves: the name of each job, and its value after each epoch.
     """
@@ -27,8 +29,8 @@ def sweep_curves(curves: Sequence[tuple[str, Mapping[int, float]]]) -> Figure:
     for index, (label, history) in enumerate(best_first[:_NAMED]):
         axes.plot(
             list(history), list(history.values()), label=label, color=COLOURS[index % len(COLOURS)],
-            linestyle=_STYLES[index // len(COLOURS)], marker="o" if len(history) == 1 else None, linewidth=1.5,
-            zorder=2,
+            linestyle=_STYLES[index // len(COLOURS)], marker="o" if len(history) == 1 else None,
+            linewidth=3.5 - 0.2 * index, zorder=2,
         )  # fmt: skip
     others = len(best_first) - _NAMED
     if others > 0:
