@@ -17,6 +17,7 @@ from seqadd import reproduce
 from seqadd.claims import checks, committed_curves, loading, measurements, report, results
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
+from seqadd.tracking.metric_sections import from_mlflow
 
 COMMAND = [sys.executable, "-m", "seqadd.reproduce", "--experiments", "experiments"]
 
@@ -121,9 +122,10 @@ def test_the_curves_are_the_values_of_the_store(reproduced):
     of_run = loaded[(loaded["seed"] == 1) & (loaded["condition"] == "reverse=true")]
     assert set(of_run["code"]) == {run.data.tags["code"]}
     assert set(of_run["machine"]) == {run.data.tags["machine"]}
-    for metric in run.data.metrics.keys() - {"epoch_seconds"}:
+    for metric in run.data.metrics.keys() - {"timing/epoch_seconds", "timing/train_seconds"}:
         points = sorted(client_of(folder).get_metric_history(run.info.run_id, metric), key=lambda point: point.step)
-        assert of_run[metric].tolist() == pytest.approx([point.value for point in points], rel=1e-8), metric
+        expected = pytest.approx([point.value for point in points], rel=1e-8)
+        assert of_run[from_mlflow(metric)].tolist() == expected, metric
 
 
 def alone(folder: Path, reproduced: Path) -> Path:
@@ -238,7 +240,7 @@ def test_a_claim_that_shares_runs_trains_what_it_lacks_and_changes_nothing_of_th
     done = do(folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"^longer +1 runs, 1 missing", done.stdout, re.MULTILINE)
-    assert "goes on from the end of run" in done.stdout
+    assert "continuing from the end of run" in done.stdout
     assert contents(folder / "experiments" / "small") == before
     runs = results.read_runs(folder / "experiments" / "longer")
     assert runs["first_losses"][0] == results.read_runs(folder / "experiments" / "small")["first_losses"][0]

@@ -349,7 +349,7 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         (["--commit", "main"], "argument --commit: 'main': must be 4 to 40 hex digits, as in 4265967, or unknown"),
         (["--commit", "4265967%' OR"], "must be 4 to 40 hex digits"),
         (["--user", ""], "argument --user: '': must not be empty"),
-        (["--user", "a'\" b"], "a store cannot be asked for both kinds of quotes"),
+        (["--user", "a'\" b"], "a filter cannot contain both kinds of quotes"),
         (["--tag", "era"], "argument --tag: 'era': must be KEY=VALUE, as in era=keras3"),
         (["--tag", "a` = 'b' OR tags.`c=d"], "must be KEY=VALUE"),
         (["--latex", "none/t.tex"], "--latex none/t.tex: there is no folder "),

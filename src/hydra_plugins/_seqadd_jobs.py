@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
@@ -90,6 +91,17 @@ def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> lis
     return [" ".join(each for each in job if each not in shared and not is_private(each)) or "defaults" for job in jobs]
 
 
+def label_override(label: str) -> str:
+    """The override that tells a job what tells it apart; without quotes, which Hydra would read."""
+    return "tracking.label='{}'".format(re.sub(r"[\\'\"$]", "", label))
+
+
+def swept_first(arguments: Sequence[str], swept: Iterable[str]) -> list[str]:
+    """The overrides of a sweep for its name: those of the swept keys, then the others; none that is private."""
+    shown = [each for each in arguments if not is_private(each)]
+    return sorted(shown, key=lambda override: override.partition("=")[0].lstrip("+") not in swept)
+
+
 def is_private(override: str) -> bool:
     """Whether an override sets a ``tracking`` key, whose value may contain a password."""
     return override.lstrip("+~").startswith("tracking")
@@ -122,4 +134,5 @@ def check_no_run_twice(jobs: Sequence[Job]) -> None:
 
 def of_trial(suggested: SuggestedTrial, own: Sequence[str]) -> list[str]:
     """The overrides of a trial: the suggested ones, and ``own``, which assign the trial to its search."""
-    return [*suggested.overrides, *own, f"tracking.trial={suggested.number}"]
+    label = f"trial {suggested.number} {suggested.description}"
+    return [*suggested.overrides, *own, f"tracking.trial={suggested.number}", label_override(label)]

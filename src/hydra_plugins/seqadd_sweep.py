@@ -27,8 +27,10 @@ from hydra_plugins._seqadd_jobs import (
     check_program,
     compose_job,
     is_private,
+    label_override,
     labels,
     of_trial,
+    swept_first,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ class TrackedSweeper(BasicSweeper):
         from seqadd.config.composition import combinations
         from seqadd.errors import DeliveryPending, JobsFailed
         from seqadd.launch.sweep import run_sweep
+        from seqadd.tracking.artifacts import abbreviate
 
         overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
         jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
@@ -88,13 +91,17 @@ class TrackedSweeper(BasicSweeper):
         if isinstance(launcher, PreflightLauncher):
             launcher.check(overrides, configs)
 
+        names = labels(overrides, overrides)
+
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
-            own = f"tracking.parent_run_id={parent_run_id}"
+            parent = f"tracking.parent_run_id={parent_run_id}"
             results: list[JobReturn] = []
             failed: list[JobsFailed | DeliveryPending] = []
             for batch in self._batches(missing):
                 try:
-                    returned = launcher.launch([[*overrides[index], own] for index in batch], batch[0])
+                    returned = launcher.launch(
+                        [[*overrides[index], parent, label_override(names[index])] for index in batch], batch[0]
+                    )
                 except (JobsFailed, DeliveryPending) as error:  # the jobs of the other batches still run
                     failed.append(error)
                     continue
@@ -108,10 +115,16 @@ class TrackedSweeper(BasicSweeper):
 
         public = [each for each in arguments if not is_private(each)]
         typed = " ".join(public)
+        swept = {each.partition("=")[0] for name in names for each in name.split()}
         results = run_sweep(
-            f"sweep {typed}".rstrip(), typed, {"overrides": typed, "jobs": len(jobs)}, labels(overrides, overrides),
-            configs, launch, overrides=public,
-        )  # fmt: skip
+            f"sweep {abbreviate(swept_first(arguments, swept))}".rstrip(),
+            typed,
+            {"overrides": typed, "jobs": len(jobs)},
+            names,
+            configs,
+            launch,
+            overrides=public,
+        )
         returns = [
             jobs[index].returned(index, result) if isinstance(result, str) else result
             for index, result in enumerate(results)

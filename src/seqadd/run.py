@@ -74,6 +74,8 @@ def task_function(cfg: DictConfig) -> str:
     about = HydraConfig.get()
     try:
         config = from_hydra(cfg, about.runtime.choices)
+        if config.tracking.label is None:
+            config.tracking.label = " ".join(about.overrides.task)
         check_machine(config)
         return run_alone(config)
     except Exception as error:

@@ -18,9 +18,10 @@ from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
 from seqadd.tracking import connection, delivery, recording, resume
 from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS, run_name
+from seqadd.tracking.pages import where_to_look
 from seqadd.tracking.recording import RunRecorder
 from seqadd.tracking.run_directory import CheckpointWriter, RunDirectory
-from seqadd.tracking.store import PRUNED
+from seqadd.tracking.store import PRUNED, Store
 from seqadd.training import checkpoint, outcome
 from seqadd.training.dataset import make_dataset
 from seqadd.training.session import ProgressReporter, TrainingSession
@@ -52,7 +53,9 @@ def train_run(config: Config, notify: Notify) -> str:
         delivery.deliver(store, run_dir)  # again, under the lock: a job of a sweep has reconciled nothing
         finished = None if config.force else store.finished_run(config, data.digest)
         if finished is not None:
-            return resume.reuse(store, finished, config, run_dir, trial, message)
+            run_id = resume.reuse(store, finished, config, run_dir, trial, message)
+            _show_address(store, run_id, config, message)
+            return run_id
         start = resume.find_start(store, run_dir, config, data, message)
         with recording.record_training(store, run_dir, config, data, start, trial.tags, message) as recorder:
             trial.begin(recorder.run_id, trial.values(start.history))
@@ -65,7 +68,15 @@ def train_run(config: Config, notify: Notify) -> str:
                 session.fit([recorder, ProgressReporter(notify), snapshots, checkpoints, trial])
                 notify(Stage("recording the results"))
                 publish(session, recorder, message)
+    _show_address(store, recorder.run_id, config, message)
     return recorder.run_id
+
+
+def _show_address(store: Store, run_id: str, config: Config, notify: Callable[[str], None]) -> None:
+    """Reports where MLflow shows a run; for a job of a sweep, the sweep reports it."""
+    if config.tracking.parent_run_id is None:
+        for line in where_to_look(store, run_id):
+            notify(line)
 
 
 def check_process(config: Config) -> None:

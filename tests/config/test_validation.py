@@ -123,7 +123,7 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert out.count("\n  python -m seqadd.run") == 3
     defaults = make_config().flat()
     for name, field in schema.described_keys():
-        if name not in ("tracking.parent_run_id", "tracking.search", "tracking.trial"):
+        if name not in schema.SET_BY_SWEEPS:
             (line,) = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
             assert line[1] == schema.override_text(defaults[name])
             assert any(line.split()[:1] == [name] for line in out.splitlines()), name

@@ -181,7 +181,7 @@ def test_a_run_that_is_not_there(words, said, store):
 
 
 def test_a_store_that_is_not_there(in_empty_folder):
-    with pytest.raises(ConfigError, match=r"no store here; python -m seqadd.run makes one"):
+    with pytest.raises(ConfigError, match=r"no store here; python -m seqadd.run creates one"):
         run_selection.load_run("run=latest")
     assert list(in_empty_folder.iterdir()) == []
 

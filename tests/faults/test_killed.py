@@ -45,7 +45,7 @@ def test_a_killed_run_is_closed_by_the_next_command_and_goes_on_as_if_nothing_ha
     before = epochs_of(tmp_path, killed.info.run_id)
 
     out = output_of(tmp_path, *FAST, "epochs=6000")
-    first = int(out.partition("goes on after epoch ")[2].partition(",")[0])
+    first = int(out.partition("resuming after epoch ")[2].partition(",")[0])
     assert 0 < first <= len(before) < 6000  # 1 where the machine takes seconds to compile
     (resumed,) = runs_of(tmp_path)
     assert resumed.info.run_id == killed.info.run_id
@@ -88,7 +88,7 @@ def test_two_processes_that_want_the_same_run_train_it_once(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], outputs
     trained, waited = sorted((out for out, _ in outputs), key=lambda out: "finished already" in out)
     assert "epoch 3000/3000" in trained
-    assert "waits: another process is at it" in waited
+    assert "waiting: another process is training this run" in waited
     assert "epoch " not in waited
     assert len([each for each in runs_of(tmp_path) if each.data.params["seed"] == "0"]) == 1
 
@@ -100,7 +100,7 @@ def test_with_force_an_interrupted_run_begins_again_under_a_new_record(tmp_path)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     out = output_of(tmp_path, *FAST, "epochs=2000", "force=true")
-    assert "goes on" not in out
+    assert "resuming" not in out
     assert "epoch    1/2000" in out
     assert sorted(each.info.status for each in runs_of(tmp_path)) == ["FINISHED", "KILLED"]
 
@@ -111,7 +111,7 @@ def test_with_force_a_job_that_slurm_has_requeued_goes_on_with_itself_and_with_n
     process = start(tmp_path, *FAST, "epochs=6000", "force=true")
     killed_at_its_second_checkpoint(process, tmp_path)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert "goes on after epoch " in output_of(tmp_path, *FAST, "epochs=6000", "force=true")
+    assert "resuming after epoch " in output_of(tmp_path, *FAST, "epochs=6000", "force=true")
     first, again = runs_of(tmp_path)
     assert [first.info.status, again.info.status] == ["FINISHED", "FINISHED"]
     assert first.data.tags["weights_sha256"] == again.data.tags["weights_sha256"]

@@ -106,7 +106,7 @@ def test_a_server_that_goes_away_and_comes_back_gets_every_epoch_once_and_in_ord
     process = start(tmp_path, *FAST, "epochs=5000", f"tracking.uri={running_server.uri}")
     wait_for_lines(process, "epoch ", n=2)
     running_server.down()
-    wait_for_lines(process, "the store does not answer, goes on without it: ")
+    wait_for_lines(process, "the store does not respond; training continues, metrics are queued: ")
     wait_for_lines(process, "epoch ")
     running_server.up()
     out, err = process.communicate(timeout=120)
@@ -126,10 +126,10 @@ def test_a_server_that_never_comes_back_is_told_by_the_next_command(how, running
     running_server.down() if how == "gone" else running_server.signal(signal.SIGSTOP)
     _, err = process.communicate(timeout=300)  # three attempts of up to 30 seconds at the end
     assert process.returncode == 3
-    (run_id,) = re.findall("seqadd: run ([0-9a-f]{32}) is trained, but the store could not be told", err)
+    (run_id,) = re.findall("seqadd: run ([0-9a-f]{32}) is trained, but not all of it reached the store", err)
     assert run_id in before
     assert err.count("\n") == 1
-    assert f"it waits in {tmp_path}/unfinished/" in err
+    assert f"the rest is in {tmp_path}/unfinished/" in err
     running_server.up() if how == "gone" else running_server.signal(signal.SIGCONT)
     assert running_server.runs()[run_id][0] == "RUNNING"
 

@@ -210,4 +210,4 @@ def test_a_run_that_was_interrupted_by_ctrl_c_has_lost_no_epoch(tmp_path):
     (killed,) = runs_of(tmp_path)
     known = len(epochs_of(tmp_path, killed.info.run_id))
     out = output_of(tmp_path, *WITHOUT_XLA, "epochs=400")
-    assert f"goes on after epoch {known}, where it was interrupted" in out
+    assert f"resuming after epoch {known}, where it was interrupted" in out

@@ -353,7 +353,7 @@ def test_migrating_copies_the_database_and_leaves_what_was_recorded(in_empty_fol
     migrating = dataclasses.replace(HERE, migrate=True)
     store = open_store(migrating, notify=said.append)
     copy = in_empty_folder / "mlflow.db.before-migrate"
-    assert [line.endswith(f"as it was: {copy}") for line in said] == [True]
+    assert [line.endswith(f"copy of the old database: {copy}") for line in said] == [True]
     assert (read_schema(copy).revisions, read_schema(path).is_current) == ({BEFORE}, True)
     assert path.stat().st_mode & 0o777 == 0o640
     assert store.history("a" * 32, "loss") == {1: 0.5}
@@ -368,7 +368,7 @@ def test_a_database_that_mlflow_cannot_migrate_stays_as_it_was(in_empty_folder):
     path = in_empty_folder / "mlflow.db"
     old(path)  # whose tables are not those that its revision promises
     before = state_of(in_empty_folder)
-    with pytest.raises(ConfigError, match=r"MLflow cannot migrate .*mlflow\.db, which is as it was: ") as refused:
+    with pytest.raises(ConfigError, match=r"MLflow cannot migrate .*mlflow\.db, which is unchanged: ") as refused:
         open_store(dataclasses.replace(HERE, migrate=True))
     assert "\n" not in str(refused.value)
     (in_empty_folder / "mlflow.db.lock").unlink()
@@ -487,7 +487,7 @@ def test_a_run_whose_artifacts_can_go_nowhere_is_refused_before_it_is_trained(lo
     MlflowClient(sqlite_uri(in_empty_folder / "mlflow.db")).create_experiment("seqadd", location)
     code, out, err = call(run.main, "cell=gru")
     assert (code, out) == (2, "")
-    assert err.startswith("seqadd: tracking.experiment=seqadd: its artifacts are remembered at ")
+    assert err.startswith("seqadd: tracking.experiment=seqadd: its artifacts are recorded at ")
     assert "where nothing can be written (" in err
     assert "tracking.relocate=true copies the database and records in it that they lie beside it now" in err
     assert err.count("\n") == 1
@@ -507,7 +507,7 @@ def test_a_store_that_takes_no_artifacts_ends_a_run_before_anything_waits_for_it
 
     monkeypatch.setattr(recording, "SECONDS_BEFORE_ATTEMPTS", (0.0,))
     monkeypatch.setattr(store.client, "log_artifacts", full)
-    said = r"takes no artifacts of run \w{32}: \[Errno 28\] No space left on device"
+    said = r"does not accept artifacts of run \w{32}: \[Errno 28\] No space left on device"
     with pytest.raises(ConfigError, match=said), open_run(store, texts={"config.yaml": "a: 1"}):
         pytest.fail("has begun")
     (refused,) = store.client.search_runs([store.experiment_id])
@@ -553,7 +553,7 @@ def test_a_store_that_was_moved_is_read_and_nothing_is_written_where_it_was(move
         store.log_folder(run_id, folder / "mlruns", "more")
     with pytest.raises(ConfigError) as refused:
         open_store(HERE)
-    assert "which is not there, as if the store was moved; tracking.relocate=true copies" in str(refused.value)
+    assert "which does not exist; was the store moved? tracking.relocate=true copies" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -564,7 +564,7 @@ def test_a_relocated_store_is_written_and_mlflow_finds_what_was_there(moved, tmp
     relocating = dataclasses.replace(HERE, relocate=True)
     store = open_store(relocating, notify=said.append)
     copy = folder / "mlflow.db.before-relocate"
-    assert said == [f"the store knows now that its artifacts lie beside it; as it was: {copy}"]
+    assert said == [f"the store now records that its artifacts are beside it; copy of the old database: {copy}"]
     another = finished_run(store)
     client = MlflowClient(sqlite_uri(folder / "mlflow.db"))
     for each in (run_id, another):

@@ -68,7 +68,7 @@ def test_every_command_keeps_to_the_folder_that_it_runs_in(name, neighbour, tmp_
         done = command(folder, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         if "epochs=3" in arguments:
-            assert "goes on from the end of run" in done.stdout
+            assert "continuing from the end of run" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, neighbour])
     assert contents(tmp_path / neighbour) == before
 
@@ -92,8 +92,8 @@ def test_a_store_that_was_moved_is_read_and_goes_on_when_it_is_relocated(tmp_pat
     assert not made.exists()
     done = command(folder, *COMMAND, *FAST, "epochs=3", "tracking.relocate=true")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"as it was: {folder}/mlflow.db.before-relocate" in done.stdout
-    assert "goes on from the end of run" in done.stdout
+    assert f"copy of the old database: {folder}/mlflow.db.before-relocate" in done.stdout
+    assert "continuing from the end of run" in done.stdout
     for arguments in ([*COMMAND, *FAST, "epochs=4"], [*INSPECT, "run=latest"]):
         done = command(folder, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
@@ -115,7 +115,7 @@ def test_a_store_of_an_older_mlflow_is_migrated_where_that_is_asked_for_and_then
     assert contents(tmp_path) == before
     done = command(tmp_path, *COMMAND, *arguments, *small, "epochs=1", "tracking.migrate=true")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"as it was: {tmp_path}/mlflow.db.before-migrate" in done.stdout
+    assert f"copy of the old database: {tmp_path}/mlflow.db.before-migrate" in done.stdout
     assert {each.info.status for each in runs_of(tmp_path)} == {"FINISHED"}
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 FAST = [*SMALL, "cell=simple_rnn"]
 ARTIFACTS = {"config.yaml", "end.checkpoint", "history.json", "learning_curve.png", "model.weights.h5"}
-AWAY = "goes on without it: the server cannot use its database (503): that is gone, or full; the server's log says whi"
+AWAY = "metrics are queued: the server cannot use its database (503): that is gone, or full; the server's log says whi"
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,8 @@ def test_a_database_that_does_not_come_back_is_told_by_the_next_command(server, 
     _, err = process.communicate(timeout=120)
     assert process.returncode == 3
     assert err.count("\n") == 1
-    (run_id,) = re.findall("seqadd: run ([0-9a-f]{32}) is trained, but the store could not be told all of it: ", err)
-    assert f"it waits in {tmp_path}/unfinished/" in err
+    (run_id,) = re.findall("seqadd: run ([0-9a-f]{32}) is trained, but not all of it reached the store: ", err)
+    assert f"the rest is in {tmp_path}/unfinished/" in err
 
     refused = run(tmp_path, *FAST, f"tracking.uri={server.uri}")  # while it is away
     assert refused.returncode == 2

@@ -131,7 +131,7 @@ def test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ra
     assert weights(tmp_path) == undisturbed
     for job in (killed, told, displaced):
         assert log_of(tmp_path, job).count("Starting with JobEnvironment") >= 2, log_of(tmp_path, job)
-        assert re.search(r"goes on after epoch [1-9]", log_of(tmp_path, job))
+        assert re.search(r"resuming after epoch [1-9]", log_of(tmp_path, job))
 
     parent, children = of_a_sweep(tmp_path)
     assert parent.info.status == "FINISHED"
@@ -260,7 +260,7 @@ def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
     again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "seed=0  finished already" in again.stdout
-    assert re.search(r"seed=1 +goes on after epoch [1-9]", again.stdout)
+    assert re.search(r"seed=1 +resuming after epoch [1-9]", again.stdout)
     assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
 
 
@@ -281,7 +281,7 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
     assert [trials[number].info.status for number in "01"] == ["FINISHED", "FINISHED"]  # the first two are not pruned
     assert all(run.info.status == "FINISHED" or "pruned" in run.data.tags for run in trials.values())
     finished = [run.data.metrics["val_acc"] for run in trials.values() if run.info.status == "FINISHED"]
-    assert parent.data.metrics["best_val_acc"] == max(finished)
+    assert parent.data.metrics["search/best_val_acc"] == max(finished)
     assert parent.info.status == "FINISHED"
 
     again = seqadd(tmp_path, *search)  # which has nothing left to try

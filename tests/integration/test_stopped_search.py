@@ -57,5 +57,5 @@ def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_un
         )
     best = max((each for each in children if each.info.status == "FINISHED"), key=lambda r: r.data.metrics["val_acc"])
     assert parent.data.tags["best_run_id"] in out
-    assert parent.data.metrics["best_val_acc"] == best.data.metrics["val_acc"]
+    assert parent.data.metrics["search/best_val_acc"] == best.data.metrics["val_acc"]
     assert not (tmp_path / "unfinished").exists()

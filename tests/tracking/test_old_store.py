@@ -9,6 +9,7 @@ import pytest
 from conftest import client_of, epochs_of, make_config, output_of, runs_of
 from tracking.make_old_store import RUN
 
+from seqadd.tracking import connection
 from seqadd.training import checkpoint
 from seqadd.training.dataset import make_dataset
 from seqadd.training.fingerprint import fingerprint_of
@@ -47,6 +48,12 @@ def test_a_killed_run_is_resumed_under_its_own_record(store):
     run = client_of(folder).get_run(killed.info.run_id)
     assert (run.info.status, epochs_of(folder, run.info.run_id)) == ("FINISHED", [1, 2, 3, 4, 5])
     assert not bits or run.data.tags["weights_sha256"] == digests["killed"]
+    assert run.info.run_name == killed.info.run_name
+    # Its first epochs are recorded under the old names of metrics, the others under the names of today.
+    assert {"val_acc_position_1", "position/val_acc_1"} <= set(run.data.metrics)
+    store = connection.open_store(make_config(f"tracking.uri=sqlite:///{folder}/mlflow.db").tracking)
+    for metric in ("val_acc", "val_acc_position_1", "epoch_seconds"):
+        assert list(store.history(run.info.run_id, metric)) == [1, 2, 3, 4, 5]
 
 
 def test_a_finished_run_is_found_and_continued(store):

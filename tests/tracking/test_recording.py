@@ -130,7 +130,7 @@ def test_a_filter_finds_the_value_that_was_asked_for_and_no_other(store):
             assert [run.run_id for run in store.filtered(run_filter).condition_runs("ab")] == [recorded[name]], name
     assert len(store.condition_runs("ab")) == len(NAMES)
     for value in ("both ' and \"", "at the end \\"):
-        with pytest.raises(ValueError, match="cannot be asked for"):
+        with pytest.raises(ValueError, match="cannot be part of a filter"):
             store.filtered(RunFilter(user=value)).condition_runs("ab")
 
 
@@ -385,7 +385,7 @@ def test_a_record_of_which_the_store_loses_the_answer_is_found_again_and_not_mad
         run.log_epoch({"epoch": 1, "loss": 0.5})
     (run_filter,) = store.client.search_runs([store.experiment_id])
     assert (run_filter.info.run_id, run_filter.info.status) == (run.run_id, "FINISHED")
-    assert said == ["waits for the store: Read timed out"]
+    assert said == ["waiting for the store: Read timed out"]
 
 
 def test_a_record_that_the_store_makes_too_late_is_not_left_running(store, monkeypatch):

@@ -32,7 +32,7 @@ GROUPS = ("cell", "architecture", "loss", "era", "task")
 # Keys about where and how a run is recorded, which do not affect its numbers.
 _BOOKKEEPING = ("inspect", "tracking", "force")
 # Keys that sweeps and searches set, not users.
-SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial")
+SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial", "tracking.label")
 # Keys that may differ between runs of one condition: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -89,6 +89,7 @@ class Tracking:
     migrate: bool = _key("where the store is of an older MLflow, copy its database and migrate it to this one's schema")
     search: str | None = _key("search that this run is a trial of; set by searches")
     trial: int | None = _key("number of the trial; set by searches", low=0)
+    label: str | None = _key("overrides that the run's name begins with; set by commands")
 
 
 @dataclass

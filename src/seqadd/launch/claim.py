@@ -49,7 +49,7 @@ def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
     def launch(missing: list[int], parent_run_id: str) -> list[str]:
         chosen = []
         for n in missing:
-            tracking = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id)
+            tracking = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id, label=names[n])
             by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
             chosen.append(dataclasses.replace(configs[n], tracking=tracking, force=by_other_code))
         return run_all([names[n] for n in missing], chosen, at_once, ended)

@@ -12,9 +12,10 @@ from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
 from seqadd.errors import JobsFailed, redact_credentials
 from seqadd.launch.sweep import parent_run
+from seqadd.launch.sweep_page import FAILED, FINISHED, PRUNED, JobRow, best_first, counted, to_csv, to_markdown
 from seqadd.search.journal import ERROR, JOURNAL, RUN_ID, open_study, search_directory
 from seqadd.search.space import SearchSettings, SearchSpace
-from seqadd.search.study import SEEDS_OF_THE_BEST, Search, identity
+from seqadd.search.study import SEEDS_OF_THE_BEST, Search, identity, in_short
 from seqadd.system import numeric_flags, status_line
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
@@ -55,6 +56,7 @@ def run_search(
     status_line.show("importing MLflow")
     with defer_signals():  # imported only now: MLflow takes seconds, and a refused configuration must fail at once
         from seqadd.tracking import connection, delivery
+        from seqadd.tracking.artifacts import abbreviate
         from seqadd.tracking.store import SEARCH
 
     store = connection.connect(configs[0].tracking, print_line)
@@ -76,7 +78,13 @@ def run_search(
         params = _params(space, settings, configs[0])
         # Tags, not parameters, because they can differ when the same search is continued.
         tags = {SEARCH: name, "overrides": overrides, "trials": str(settings.trials)}
-        with parent_run(store, run_dir, f"search {overrides}", params, tags, go_on=go_on) as parent:
+        searched_first = sorted(overrides.split(), key=lambda override: override.partition("=")[0] not in space.keys)
+        what = (
+            f"Search over {', '.join(space.keys)} by Optuna's TPE: {settings.direction}s {settings.metric}, "
+            f"{settings.trials} trials, pruner {settings.pruner}."
+        )
+        title = f"search {abbreviate(searched_first)}"
+        with parent_run(store, run_dir, title, params, tags, go_on=go_on, what=what) as parent:
             search = Search(open_study(run_dir.path / JOURNAL, settings.direction), space, settings)
             search.begin(configs[0])
             numbers = search.missing()
@@ -95,6 +103,7 @@ def run_search(
             own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # unquoted, 1e5 is a number
             launch(search, numbers, own, ended)
             _record(search, parent, run_dir.path / JOURNAL)
+            _describe(search, parent, store.experiment_id, earlier)
             return _report(search)
 
 
@@ -157,6 +166,57 @@ def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
     )
     with atomic_write(parent.artifact("search.png")) as path:
         figure.savefig(path, dpi=120)
+
+
+def _describe(search: Search, parent: RunRecorder, experiment_id: str, earlier: RunRecord | None) -> None:
+    """Records what MLflow's page of the search shows: a table of the trials, and the best one, which it marks.
+
+    Args:
+        search: the search, after its last trial.
+        parent: its record.
+        experiment_id: MLflow's experiment of both.
+        earlier: the record of the search when it had fewer trials.
+    """
+    from seqadd.tracking.description import link
+
+    rows = trial_rows(search)
+    best, metric = search.best(), search.settings.metric
+    parent.log_text(to_csv(rows, [metric]), "table.csv")
+    parent.log_text(to_markdown(rows, [metric]), "table.md")
+    assert parent.description is not None
+    parent.description.how = f"{len(rows)} trials: {counted(rows)}."
+    if best is None:
+        return
+    to_search, run_id = link("this search", experiment_id, parent.run_id), str(best.user_attrs[RUN_ID])
+    to_best = link(f"trial {best.number}", experiment_id, run_id)
+    values = " ".join(search.space.own_overrides(best.params))
+    table = best_first(rows, [metric], experiment_id, least=search.settings.direction == "minimize")
+    parent.description.below = f"Best: {to_best}, `{metric}` {best.value:.4f}, with `{values}`.\n\n{table}"
+    parent.mark_best(run_id, f"Trial {best.number} of {to_search}, the best of {len(rows)}.")
+    if earlier is not None and earlier.tags.get("best_run_id", run_id) != run_id:
+        parent.mark_best(
+            earlier.tags["best_run_id"], f"Trial {earlier.tags['best_trial']} of {to_search}.", is_best=False
+        )
+
+
+def trial_rows(search: Search) -> list[JobRow]:
+    """Returns a row for each trial of a search, in their order; with the search's metric alone."""
+    states = {
+        FINISHED: search.finished(), PRUNED: search.pruned(), FAILED: [*search.diverged(), *search.lost()]
+    }  # fmt: skip
+    rows = [
+        JobRow(
+            f"trial {trial.number} {in_short(search.space.in_order(trial.params))}",
+            state,
+            str(trial.user_attrs.get(RUN_ID, "")),
+            str(max(trial.intermediate_values, default="")),
+            {} if trial.value is None else {search.settings.metric: trial.value},
+            {"trial": str(trial.number), **{k: str(v) for k, v in search.space.in_order(trial.params).items()}},
+        )
+        for state, trials in states.items()
+        for trial in trials
+    ]
+    return sorted(rows, key=lambda row: int(row.settings["trial"]))
 
 
 def _report(search: Search) -> str:

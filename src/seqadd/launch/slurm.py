@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,10 +204,28 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
         additional_parameters=wanted,
     )
     try:
-        with only_these_options(wanted), redirect_stderr(io.StringIO()):  # submitit repeats sbatch's output on stderr
+        with (
+            only_these_options(wanted),
+            _command_line_in_environment(),
+            redirect_stderr(io.StringIO()),
+        ):  # submitit repeats sbatch's output on stderr
             return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
+
+
+@contextmanager
+def _command_line_in_environment() -> Iterator[None]:
+    """Inside the ``with``, the environment that Slurm gives the jobs holds this command, for their records."""
+    from seqadd.tracking.provenance import COMMAND_LINE, command_line
+
+    before = dict(os.environ)
+    os.environ[COMMAND_LINE] = command_line()
+    try:
+        yield
+    finally:
+        os.environ.pop(COMMAND_LINE)
+        os.environ.update(before)
 
 
 def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:

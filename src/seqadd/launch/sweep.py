@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
 from seqadd.errors import JobsFailed
-from seqadd.launch import summary
+from seqadd.launch import summary, sweep_page
 from seqadd.system import numeric_flags, status_line
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -78,8 +78,10 @@ def run_sweep(
         else:
             numeric_flags.check_flags()
         go_on = not any(config.force for config in configs)
+        show = functools.partial(sweep_page.show_sweep, store, labels=labels, configs=configs, skipped=there)
+        what = f"Sweep of {len(configs)} jobs."
         try:
-            with parent_run(store, run_dir, name, params, go_on=go_on) as parent:
+            with parent_run(store, run_dir, name, params, go_on=go_on, what=what, show=show) as parent:
                 launched = launch(missing, parent.run_id) if missing else []
         except JobsFailed:
             _print_summary(store, labels, configs, parent.run_id, overrides)
@@ -113,16 +115,48 @@ def parent_run(
     tags: Mapping[str, str] | None = None,
     *,
     go_on: bool,
+    what: str,
+    show: Callable[..., None] = lambda parent, draws: None,
 ) -> Iterator[RunRecorder]:
-    """The parent run of a sweep or search, open while its jobs run; arguments and errors as of ``recording.record``."""
+    """The parent run of a sweep or search, open while its jobs run; further arguments as of ``recording.record``.
+
+    Args:
+        what: the first line of its description.
+        show: called at the end, also after an error, to record what its page shows; with the open parent run, and
+            ``draws`` false if the sweep was told to stop. It may fail without harm.
+    """
     from seqadd.tracking import delivery, provenance, recording
+    from seqadd.tracking.description import Description
+    from seqadd.tracking.pages import where_to_look
 
     all_tags = {**provenance.code_tags(), **(tags or {})}
-    with recording.record(store, run_dir, name, params=params, tags=all_tags, go_on=go_on, notify=print_line) as parent:
+    described = Description(what, f"Command: `{provenance.command_line()}`")
+    with recording.record(
+        store, run_dir, name, params=params, tags=all_tags, go_on=go_on, described=described, notify=print_line
+    ) as parent:
+        stopped = False
         try:
             yield parent
+        except BaseException as error:
+            stopped = not isinstance(error, Exception)
+            raise
         finally:
             delivery.reconcile(store)  # jobs that were killed could not close their runs themselves
+            _show(show, parent, draws=not stopped)
+            for line in where_to_look(store, parent.run_id, "search" if name.startswith("search") else "sweep"):
+                print_line(line)
+
+
+@defer_signals()
+def _show(show: Callable[..., None], parent: RunRecorder, *, draws: bool) -> None:
+    """Records what a sweep's page shows; an error is reported, as it must not hide how the sweep ended."""
+    from seqadd.tracking.retry import STORE_ERRORS, short_timeout, summarize_error
+
+    try:
+        with short_timeout():
+            show(parent=parent, draws=draws)
+    except STORE_ERRORS as error:
+        print_line(f"the sweep's page in MLflow lacks its table: {summarize_error(error)}")
 
 
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:

@@ -153,7 +153,7 @@ def relocate(database: Path) -> Path | None:
                             (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
                         )
     except sqlite3.Error as error:
-        raise ConfigError(f"tracking.relocate=true: {database} is as it was: {error}") from error
+        raise ConfigError(f"tracking.relocate=true: {database} is unchanged: {error}") from error
     return copy
 
 

@@ -102,13 +102,12 @@ def _prepare_database(path: Path, tracking: Tracking, notify: Callable[[str], No
     if schema is None:
         make_database(path)
     elif not schema.is_current and tracking.migrate is True:
-        notify(
-            f"the store is migrated to the schema of MLflow {version('mlflow')}; as it was: {database.migrate(path)}"
-        )
+        copy = database.migrate(path)
+        notify(f"migrated the store to the schema of MLflow {version('mlflow')}; copy of the old database: {copy}")
     if tracking.relocate is True:
-        copy = artifact_locations.relocate(path)
-        if copy is not None:
-            notify(f"the store knows now that its artifacts lie beside it; as it was: {copy}")
+        unchanged = artifact_locations.relocate(path)
+        if unchanged is not None:
+            notify(f"the store now records that its artifacts are beside it; copy of the old database: {unchanged}")
 
 
 def _check_tables(path: Path) -> None:
@@ -119,7 +118,7 @@ def _check_tables(path: Path) -> None:
     schema = database.read_schema(path)
     lacking = sorted(set(Base.metadata.tables) - schema.tables) if schema is not None else []
     if lacking:
-        raise ConfigError(f"{path} is damaged: it lacks MLflow's table {lacking[0]}; take a copy of before")
+        raise ConfigError(f"{path} is damaged: it lacks MLflow's table {lacking[0]}; restore a backup")
 
 
 def _check_server_database(uri: str, create: bool) -> None:
@@ -145,16 +144,16 @@ def _check_server_database(uri: str, create: bool) -> None:
     if schema.is_mlflows:
         database.check_schema("the database", redact_credentials(uri), schema, create=create, migrate=False)
     elif not create:
-        raise StoreNotFound(f"tracking.uri={redact_credentials(uri)}: no store here; python -m seqadd.run makes one")
+        raise StoreNotFound(f"tracking.uri={redact_credentials(uri)}: no store here; python -m seqadd.run creates one")
 
 
 def _check_location(client: MlflowClient, path: Path, experiment: Experiment) -> None:
     """Raises ConfigError if an experiment's artifacts cannot be written to the location that the store has recorded."""
     location = experiment.artifact_location
-    subject = f"tracking.experiment={experiment.name}: its artifacts are remembered at {location}"
+    subject = f"tracking.experiment={experiment.name}: its artifacts are recorded at {location}"
     elsewhere = artifact_locations.is_moved(path, location)
     if elsewhere and client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL, max_results=1):
-        raise ConfigError(f"{subject}, which is not there, as if the store was moved; {RELOCATE}")
+        raise ConfigError(f"{subject}, which does not exist; was the store moved? {RELOCATE}")
     try:
         artifact_locations.check_writable(location)
         if elsewhere:  # before the first run: after it, a missing folder would mean that the store was moved
@@ -178,7 +177,7 @@ def open_store_with_retry(tracking: Tracking, notify: Callable[[str], None]) -> 
             return open_store(tracking)
         except StoreUnavailable as error:
             if attempt == 0:
-                notify(with_log_path(f"waits for the store: {error}"))
+                notify(with_log_path(f"waiting for the store: {error}"))
         time.sleep(pause)
     return open_store(tracking)
 

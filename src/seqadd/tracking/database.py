@@ -217,7 +217,7 @@ def _check_file(path: Path, tracking: Tracking, *, create: bool) -> None:
         raise StoreUnavailable(f"there is no folder {path.parent}{hint}")
     schema = read_schema(path)
     if schema is None and not create:
-        raise StoreNotFound(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run makes one")
+        raise StoreNotFound(f"tracking.uri={tracking.uri}: no store here; python -m seqadd.run creates one")
     if schema is not None:
         check_schema(str(path), sqlite_uri(path), schema, create=create, migrate=tracking.migrate is True)
     # SQLite writes its rollback journal beside the file, so the folder must be writable too.
@@ -303,10 +303,10 @@ def migrate(path: Path) -> Path:
         if done.returncode != 0:
             error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             copy.unlink()
-            raise ConfigError(f"tracking.migrate=true: MLflow cannot migrate {path}, which is as it was: {error}")
+            raise ConfigError(f"tracking.migrate=true: MLflow cannot migrate {path}, which is unchanged: {error}")
         _copy(unfinished, path)
     except OSError as error:
-        raise CannotWrite(f"cannot write {path}, which is as it was: {error}") from error
+        raise CannotWrite(f"cannot write {path}, which is unchanged: {error}") from error
     finally:
         for leftover in path.parent.glob(f"{glob.escape(unfinished.name)}*"):
             leftover.unlink()

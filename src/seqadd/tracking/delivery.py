@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from seqadd.system.signals import defer_signals
+from seqadd.tracking import description
+from seqadd.tracking.metric_sections import TRAIN_SECONDS
 from seqadd.tracking.retry import STORE_ERRORS
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo, run_directories
-from seqadd.tracking.store import PRUNED, RunRecord, Store
+from seqadd.tracking.store import BEST_OF_SEARCH, PRUNED, RunRecord, Store
 from seqadd.training.checkpoint import Checkpoint
 
 
@@ -48,7 +52,8 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
     if ending is None:
         if run.info.status != "RUNNING":
             return
-        ending = _ending_of_lost_process(run_dir)
+        ending = _ending_of_lost_process(run_dir, run)
+    ending = dataclasses.replace(ending, tags=description.keep_edited(ending.tags, run.data.tags))
     run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
     if ending.status == "FINISHED":
         _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
@@ -63,10 +68,13 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
         run_dir.mark_delivered()
 
 
-def _ending_of_lost_process(run_dir: RunDirectory) -> PendingResult:
+def _ending_of_lost_process(run_dir: RunDirectory, run: Run) -> PendingResult:
     """Ends a run whose process is gone, as KILLED, with the epochs of its last checkpoint."""
     checkpoint = run_dir.latest_checkpoint(None, lambda text: None)
-    ending = PendingResult("KILLED", now_ms(), checkpoint.history if checkpoint is not None else [])
+    history = checkpoint.history if checkpoint is not None else []
+    history = with_train_seconds(history)
+    how = description.how_it_ended("KILLED", history[-1] if history else {}, "its process was killed")
+    ending = PendingResult("KILLED", now_ms(), history, tags=description.with_ending(run.data.tags, how))
     run_dir.end(ending)
     return ending
 
@@ -82,7 +90,16 @@ def _deliver_content(store: Store, run_id: str, run_dir: RunDirectory, ending: P
     if run_dir.artifacts.is_dir():
         store.log_folder(run_id, run_dir.artifacts)
     if ending.tags:
-        store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in ending.tags.items()])
+        _set_tags(store, run_id, ending.tags)
+    for trial, (is_best, line) in ending.best.items():
+        run = store.run(trial)  # None if a person has deleted it
+        if run is not None:
+            where = description.with_where(run.tags, line)
+            _set_tags(store, trial, {BEST_OF_SEARCH: "true" if is_best else "false", **where})
+
+
+def _set_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def reopen(store: Store, run_dir: RunDirectory, run: RunRecord) -> None:
@@ -115,6 +132,20 @@ def can_go_on(store: Store, run_dir: RunDirectory, checkpoint: Checkpoint | None
         return True
     begun = begun_run(store, run_dir)
     return begun is not None and store.last_epoch(begun.info.run_id) == 0
+
+
+def with_train_seconds(rows: Iterable[Mapping[str, float]], before: float = 0.0) -> list[dict[str, float]]:
+    """Returns epochs with the seconds of training so far.
+
+    Args:
+        rows: metrics of epochs in order; of those without ``epoch_seconds``, as a search has, nothing changes.
+        before: the seconds of earlier epochs.
+    """
+    timed = []
+    for row in rows:
+        before += row.get("epoch_seconds", 0.0)
+        timed.append({**row, TRAIN_SECONDS: before} if "epoch_seconds" in row else dict(row))
+    return timed
 
 
 # The elapsed time comes from the monotonic clock, which is never set back: no epoch may seem to end before it began.

@@ -6,13 +6,16 @@ import functools
 import getpass
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import seqadd
 from seqadd.config.schema import Config
+from seqadd.errors import redact_credentials
 from seqadd.system import numeric_flags
 from seqadd.system.hardware import instructions, processor_name, processors
 from seqadd.training.fingerprint import code_digest
@@ -104,6 +107,20 @@ def code_tags() -> dict[str, str]:
     }
 
 
+def command_line() -> str:
+    """Returns the command that this process, or the sweep that it is a job of, was started with.
+
+    Without the store's address, which may hold a password.
+    """
+    if COMMAND_LINE in os.environ:
+        return os.environ[COMMAND_LINE]
+    program, *arguments = sys.argv or [""]
+    path = Path(program)
+    start = f"python -m seqadd.{path.stem}" if path.parent.name == "seqadd" else path.name
+    shown = ["tracking.uri=..." if each.startswith("tracking.uri=") else each for each in arguments]
+    return redact_credentials(f"{start} {shlex.join(shown)}".strip())
+
+
 def user_name() -> str:
     """Returns the user who records runs: $USER, else the system's user name, else the user's number."""
     try:
@@ -111,6 +128,9 @@ def user_name() -> str:
     except (KeyError, OSError, ImportError):  # for example in containers whose user has no name
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
+
+#: The variable with the command of a sweep, for jobs that are not forked from it.
+COMMAND_LINE = "SEQADD_COMMAND_LINE"
 
 #: The tag with a run's numeric flags; a run without flags has no such tag.
 FLAGS = "flags"

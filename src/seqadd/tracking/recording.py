@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -17,22 +18,25 @@ from mlflow.entities import Param, Run, RunTag
 from mlflow.entities import RunInfo as MlflowRunInfo
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
     MLFLOW_SOURCE_NAME,
     MLFLOW_SOURCE_TYPE,
     MLFLOW_USER,
 )
 from omegaconf import OmegaConf
 
+from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
 from seqadd.data.addition import Dataset
 from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Pruned, redact_credentials
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path
 from seqadd.system.signals import defer_signals, interruption, on_forced_exit
-from seqadd.tracking.artifacts import run_name
-from seqadd.tracking.delivery import begun_run, deliver, now_ms
-from seqadd.tracking.provenance import run_tags, user_name
+from seqadd.tracking import description
+from seqadd.tracking.artifacts import display_name
+from seqadd.tracking.delivery import begun_run, deliver, now_ms, with_train_seconds
+from seqadd.tracking.description import RUNNING, Description, how_it_ended, of_training, where_it_belongs
+from seqadd.tracking.metric_sections import TRAIN_SECONDS
+from seqadd.tracking.provenance import command_line, run_tags, user_name
 from seqadd.tracking.retry import (
     MAX_SECONDS_BETWEEN_ATTEMPTS,
     SECONDS_BEFORE_ATTEMPTS,
@@ -67,17 +71,23 @@ def record_training(
     with record(
         store,
         run_dir,
-        run_name(config),
-        params=config.result_keys(),
+        display_name(config),
+        params=params_of(config),
         tags={**run_tags(config), "data_digest": digest, **start.tags, **trial_tags},
         texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
         parent_run_id=config.tracking.parent_run_id,
         go_on=start.same_run,
+        described=Description(of_training(config), where_it_belongs(config, store.experiment_id, command_line())),
         notify=notify,
     ) as recorder:
         recorder.log_dataset(config, data, digest)
         recorder.log_history(start.history)
         yield recorder
+
+
+def params_of(config: Config) -> dict[str, Any]:
+    """Returns the parameters of a run's record: the keys that its result depends on, but for those that are null."""
+    return {key: value for key, value in config.result_keys().items() if value is not None}
 
 
 @contextmanager
@@ -91,6 +101,7 @@ def record(
     texts: Mapping[str, str] | None = None,
     parent_run_id: str | None = None,
     go_on: bool = False,
+    described: Description | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[RunRecorder]:
     """A context manager that keeps a run open inside the ``with`` and ends it with the correct status.
@@ -101,13 +112,14 @@ def record(
 
     Args:
         run_dir: locked by this process; holds the updates that are not delivered yet.
-        name: the run's display name.
+        name: the run's display name; a run that goes on keeps the name that it has.
         params: its parameters.
         tags: its tags.
         texts: artifacts that are sent before the training, so that a store that takes none is noticed before hours are
             spent.
         parent_run_id: the parent run of its sweep.
         go_on: whether to reopen the run that began in ``run_dir``, if the store still has it.
+        described: its description, which gets a line about its end.
         notify: receives a message when the store stops responding, and when it responds again.
 
     Raises:
@@ -116,11 +128,11 @@ def record(
     """
     name = _shorten(name, _LONGEST_NAME)
     all_tags = {
-        MLFLOW_RUN_NAME: name,
         MLFLOW_USER: user_name(),
-        MLFLOW_SOURCE_NAME: "seqadd",
+        MLFLOW_SOURCE_NAME: command_line(),
         MLFLOW_SOURCE_TYPE: "LOCAL",
         **tags,
+        **(described.tags() if described is not None else {}),
     }
     if parent_run_id is not None:
         all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
@@ -135,7 +147,8 @@ def record(
                     run_dir.begin(about, keep_checkpoints=go_on)
                     all_tags[RECORDER] = about.recorder
                     begun = retry(functools.partial(_create, store, run_dir, name, all_tags), pauses, notify)
-                recorder = RunRecorder(store, begun.info, run_dir, notify)
+                recorder = RunRecorder(store, begun.info, run_dir, notify, described)
+                all_tags = description.keep_edited(all_tags, begun.data.tags)
                 retry(functools.partial(_describe, store, recorder.run_id, params, all_tags), pauses, notify)
             except STORE_ERRORS as error:
                 raise ConfigError(f"{store.description}: cannot begin a run: {summarize_error(error)}") from error
@@ -156,15 +169,17 @@ def record(
             killed = isinstance(error, (KeyboardInterrupt, Pruned)) or interruption(error) is not None
             with defer_signals(), suppress(*STORE_ERRORS):  # an error of the store must not hide this one
                 explained = killed or isinstance(error, ConfigError)  # no traceback needed: its message says it all
-                recorder.end("KILLED" if killed else "FAILED", None if explained else traceback.format_exc())
+                why = one_line(error) if isinstance(error, Exception) else str(error) or "Ctrl-C"
+                text = None if explained else traceback.format_exc()
+                recorder.end("KILLED" if killed else "FAILED", text, why)
                 deliver(store, run_dir)
         raise
     try:
         retry(functools.partial(deliver, store, run_dir), SECONDS_BEFORE_ATTEMPTS)
     except STORE_ERRORS as error:
         raise DeliveryPending(
-            f"run {recorder.run_id} is trained, but the store could not be told all of it: {summarize_error(error)}; "
-            f"it waits in {run_dir.path}, the next command tells it"
+            f"run {recorder.run_id} is trained, but not all of it reached the store: {summarize_error(error)}; "
+            f"the rest is in {run_dir.path}, and the next command delivers it"
         ) from error
 
 
@@ -208,15 +223,23 @@ def _log_first_artifacts(
     except STORE_ERRORS as error:
         shutil.rmtree(run_dir.artifacts)
         raise ConfigError(
-            f"{store.description}: takes no artifacts of run {run_id}: {summarize_error(error)}"
+            f"{store.description}: does not accept artifacts of run {run_id}: {summarize_error(error)}"
         ) from error
 
 
 class RunRecorder(Listener):
     """Records a run that is in progress; as a listener of a training it records each epoch."""
 
-    def __init__(self, store: Store, info: MlflowRunInfo, run_dir: RunDirectory, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        info: MlflowRunInfo,
+        run_dir: RunDirectory,
+        notify: Callable[[str], None],
+        described: Description | None = None,
+    ) -> None:
         self.run_id = str(info.run_id)
+        self.description = described
         self._store = store
         self._run_dir = run_dir
         self._notify = notify
@@ -224,6 +247,7 @@ class RunRecorder(Listener):
         self._times: list[int] = []
         self._dataset: dict[str, str] = {}
         self._tags: dict[str, str] = {}
+        self._best: dict[str, tuple[int, str]] = {}
         self._waiting: list[tuple[dict[str, float], int]] = []
         self._last_delivered: int | None = None  # the last epoch that the store has; None if it must be queried
         self._next_request = 0.0
@@ -237,6 +261,7 @@ class RunRecorder(Listener):
     def log_history(self, history: list[dict[str, float]]) -> None:
         """Records the metrics of many epochs, each with its ``epoch``, from 1."""
         now = now_ms()
+        history = with_train_seconds(history, self._history[-1].get(TRAIN_SECONDS, 0.0) if self._history else 0.0)
         self._history += history
         self._times += [now] * len(history)
         self._waiting += [(row, now) for row in history]
@@ -267,13 +292,15 @@ class RunRecorder(Listener):
         except STORE_ERRORS as error:
             self._last_delivered = None  # the store may have received them despite the error
             if not self._pause:
-                how = "takes nothing" if is_refusal(error) else "does not answer"
-                self._notify(with_log_path(f"the store {how}, goes on without it: {summarize_error(error)}"))
+                how = "refuses requests" if is_refusal(error) else "does not respond"
+                self._notify(
+                    with_log_path(f"the store {how}; training continues, metrics are queued: {summarize_error(error)}")
+                )
             self._pause = min(max(1.0, 2 * self._pause), MAX_SECONDS_BETWEEN_ATTEMPTS)
             self._next_request = time.monotonic() + self._pause
             return
         if self._pause:
-            self._notify(f"the store answers again, {len(self._waiting)} epochs delivered")
+            self._notify(f"the store responds again; {len(self._waiting)} epochs delivered")
         self._last_delivered = (
             max(self._last_delivered, int(self._waiting[-1][0]["epoch"])) if self._waiting else self._last_delivered
         )
@@ -284,6 +311,16 @@ class RunRecorder(Listener):
     def tag(self, name: str, value: str) -> None:
         """Sets a tag, which is delivered at the run's end."""
         self._tags[name] = value
+
+    def mark_best(self, run_id: str, line: str, *, is_best: bool = True) -> None:
+        """Marks a run as the best trial of this search, or no longer so; delivered at the search's end.
+
+        Args:
+            run_id: of the trial.
+            line: replaces the line of its description that names the search.
+            is_best: whether it is the best one.
+        """
+        self._best[run_id] = int(is_best), line
 
     @defer_signals()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
@@ -320,8 +357,13 @@ class RunRecorder(Listener):
         """
         write_file(self._run_dir.artifact(name), text)
 
-    def end(self, status: str, traceback_text: str | None = None) -> None:
+    def end(self, status: str, traceback_text: str | None = None, why: str = "") -> None:
         """Writes the run's ending to disk. From now on any process can deliver it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            traceback_text: kept as an artifact.
+            why: the reason of an early end, for the description.
 
         Raises:
             CannotWrite: when it cannot be written; the run is then set to FAILED, or KILLED, in the store directly.
@@ -329,7 +371,7 @@ class RunRecorder(Listener):
         try:
             if traceback_text is not None:
                 self.log_text(redact_credentials(traceback_text), "traceback.txt")
-            self._run_dir.end(self._ending(status))
+            self._run_dir.end(self._ending(status, why))
         except CannotWrite:
             with suppress(*STORE_ERRORS):
                 self._store.client.set_terminated(self.run_id, "KILLED" if status == "KILLED" else "FAILED", now_ms())
@@ -337,11 +379,17 @@ class RunRecorder(Listener):
 
     def end_now(self) -> None:
         """Writes a KILLED ending at a forced exit; to disk only, because the main thread is still computing."""
-        self._run_dir.end(self._ending("KILLED"))
+        self._run_dir.end(self._ending("KILLED", "forced to exit"))
 
-    def _ending(self, status: str) -> PendingResult:
+    def _ending(self, status: str, why: str) -> PendingResult:
         n = min(len(self._history), len(self._times))  # another thread may call this while an epoch is being logged
-        return PendingResult(status, now_ms(), self._history[:n], self._times[:n], dict(self._tags), self._dataset)
+        history, tags = self._history[:n], dict(self._tags)
+        if self.description is not None:
+            how = self.description.how
+            if how == RUNNING:
+                how = how_it_ended(status, history[-1] if history else {}, redact_credentials(why))
+            tags |= dataclasses.replace(self.description, how=how).tags()
+        return PendingResult(status, now_ms(), history, self._times[:n], tags, self._dataset, self._best)
 
 
 def _shorten(text: str, n: int) -> str:

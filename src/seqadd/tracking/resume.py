@@ -80,8 +80,8 @@ def find_start(
             if len(found.history) != epochs:
                 notify(f"{which} is not continued: its checkpoint has {len(found.history)} epochs")
                 continue
-            notify(f"goes on from the end of {which}")
+            notify(f"continuing from the end of {which}")
             return Start(fingerprint, found, same_run, {"continued_from": shorter.run_id})
     if own is not None and own.history:
-        notify(f"goes on after epoch {len(own.history)}, where it was interrupted")
+        notify(f"resuming after epoch {len(own.history)}, where it was interrupted")
     return Start(fingerprint, own, same_run)

@@ -70,7 +70,7 @@ def retry(do: Callable[[], _T], pauses: Iterable[float], notify: Callable[[str],
                 raise
             if not notified:
                 notified = True
-                notify(with_log_path(f"waits for the store: {summarize_error(error)}"))
+                notify(with_log_path(f"waiting for the store: {summarize_error(error)}"))
         time.sleep(pause)
     return do()
 

@@ -76,6 +76,7 @@ class PendingResult:
         times: when each epoch ended, milliseconds since 1970; empty if unknown.
         tags: tags set during the run.
         dataset: MLflow's fields that describe the data set.
+        best: the trials of a search, by run id: whether it is the best one, as 1 or 0, and a line for its description.
     """
 
     status: str
@@ -84,6 +85,7 @@ class PendingResult:
     times: list[int] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     dataset: dict[str, str] = field(default_factory=dict)
+    best: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class RunDirectory:
@@ -118,7 +120,7 @@ class RunDirectory:
         while not self._acquire():
             if not notified and time.monotonic() > began + _SAYS_AFTER:
                 notified = True
-                notify("waits: another process is at it")
+                notify("waiting: another process is training this run")
             time.sleep(_LOOKS_EVERY)
         try:
             with on_forced_exit(self._have_it_reconciled):

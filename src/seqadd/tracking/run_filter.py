@@ -45,16 +45,16 @@ ALL_RUNS = RunFilter()
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--user``, ``--commit`` and ``--tag``, which ``run_filter_from`` reads."""
-    group = parser.add_argument_group("whose runs count, in a store that many share (default: everybody's)")
-    group.add_argument("--user", type=_user, metavar="NAME", help="those that NAME recorded")
-    group.add_argument("--commit", type=_commit, metavar="HASH", help="those of the commit that begins with HASH")
+    group = parser.add_argument_group("filters for a store that many people share (default: all runs)")
+    group.add_argument("--user", type=_user, metavar="NAME", help="runs that NAME recorded")
+    group.add_argument("--commit", type=_commit, metavar="HASH", help="runs of the commit that begins with HASH")
     group.add_argument(
         "--tag",
         type=_tag,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="those with this tag; can be repeated",
+        help="runs with this tag; may be repeated",
     )
 
 
@@ -88,7 +88,7 @@ def _checked(value: str, text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r}: must not be empty")
     if ("'" in value and '"' in value) or value.endswith("\\") or not value.isprintable():
         raise argparse.ArgumentTypeError(
-            f"{text!r}: a store cannot be asked for both kinds of quotes, a backslash at the end, or what cannot be "
-            "printed"
+            f"{text!r}: a filter cannot contain both kinds of quotes, a backslash at the end, or characters that "
+            "cannot be printed"
         )
     return value

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from mlflow.entities import DatasetInput, Experiment, InputTag, Metric, Run, Vie
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.mlflow_tags import MLFLOW_USER
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_USER
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, Tracking
@@ -31,6 +31,7 @@ from seqadd.system.signals import defer_signals
 from seqadd.tracking import artifact_locations
 from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import sqlite_path
+from seqadd.tracking.metric_sections import TRAIN_SECONDS, from_mlflow, to_mlflow
 from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
@@ -53,6 +54,8 @@ _METRICS_PER_REQUEST = 1000  # MLflow's limit
 
 #: The tag with the epoch after which the pruner stopped a run.
 PRUNED = "pruned"
+#: The tag that tells whether a trial is the best one of its search.
+BEST_OF_SEARCH = "best_of_search"
 #: The tag that identifies the record of a search.
 SEARCH = "search"
 _Item = TypeVar("_Item")
@@ -65,6 +68,8 @@ class Store:
     Attributes:
         client: MLflow's own client of the store.
         experiment_id: of the experiment named in the configuration.
+        uri: as the configuration has it; may hold a password.
+        database: the file of a SQLite database; None for a server.
         run_filter: limits the runs that searches by configuration and ``newest_run`` find; see ``filtered``.
     """
 
@@ -75,7 +80,8 @@ class Store:
         self.experiment_id = str(experiment.experiment_id)
         self.experiment = tracking.experiment
         self.description = f"tracking.uri={redact_credentials(tracking.uri)}"
-        self._database = path = sqlite_path(tracking.uri)
+        self.uri = tracking.uri
+        self.database = path = sqlite_path(tracking.uri)
         self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
         self.name = str(path) if path is not None else redact_credentials(tracking.uri)
         if tracking.unfinished is not None:
@@ -96,7 +102,9 @@ class Store:
         request: list[Metric] = []
         for row, time_ms in rows:
             of_epoch = [
-                Metric(name, value, time_ms, int(row["epoch"])) for name, value in row.items() if name != "epoch"
+                Metric(to_mlflow(name), value, time_ms, int(row["epoch"]))
+                for name, value in row.items()
+                if name != "epoch"
             ]
             if len(request) + len(of_epoch) > _METRICS_PER_REQUEST:
                 self.client.log_batch(run_id, metrics=request)
@@ -165,6 +173,14 @@ class Store:
         found = self._tagged(SEARCH, search, _FINISHED)
         return found[-1] if found else None
 
+    def runs_of_sweep(self, parent_run_id: str, others: Sequence[str] = ()) -> list[RunRecord]:
+        """Returns the runs of a sweep's jobs, oldest first, after other runs of the experiment, given by their ids."""
+        ids = [_quoted(run_id) for run_id in others if re.fullmatch("[0-9a-f]{32}", run_id)]
+        pages = [ids[first : first + _PAGE] for first in range(0, len(ids), _PAGE)]
+        wanted = [f"attributes.run_id IN ({', '.join(page)})" for page in pages]
+        wanted.append(f"tags.`{MLFLOW_PARENT_RUN_ID}` = {_quoted(parent_run_id)}")
+        return [_run_record(run) for each in wanted for run in self.search(each)]
+
     @defer_signals()
     def run(self, run_id: str) -> RunRecord | None:
         """Returns the run with this ID, from any experiment; None if the store has no such run, or it was deleted."""
@@ -227,18 +243,18 @@ class Store:
             StoreMoved: when the artifacts would be written to the store's former folder.
             STORE_ERRORS: when the store does not accept them.
         """
-        if self._database is not None:
+        if self.database is not None:
             uri = self.client.get_run(run_id).info.artifact_uri
-            if artifact_locations.is_moved(self._database, uri.removesuffix(f"/{run_id}/artifacts")):
-                raise StoreMoved(f"the store was moved, and remembers them at {uri}; python -m seqadd.run {RELOCATE}")
+            if artifact_locations.is_moved(self.database, uri.removesuffix(f"/{run_id}/artifacts")):
+                raise StoreMoved(f"the store was moved, and records them at {uri}; python -m seqadd.run {RELOCATE}")
         self.client.log_artifacts(run_id, str(folder), name)
 
     def _moved_artifacts(self, run_id: str) -> ArtifactRepository | None:
         """Returns the artifacts of a run that were moved along with the store; None if MLflow's path is still right."""
-        if self._database is None:
+        if self.database is None:
             return None
         folder = artifact_locations.moved_artifacts(
-            self._database, run_id, self.client.get_run(run_id).info.artifact_uri
+            self.database, run_id, self.client.get_run(run_id).info.artifact_uri
         )
         return get_artifact_repository(folder.as_uri()) if folder is not None else None
 
@@ -269,7 +285,9 @@ class Store:
     @defer_signals()
     def history(self, run_id: str, metric: str) -> dict[int, float]:
         """Returns a metric's value after each epoch, in order; epochs count from 1."""
-        values = self.client.get_metric_history(run_id, metric)
+        values = list(self.client.get_metric_history(run_id, to_mlflow(metric)))
+        if to_mlflow(metric) != metric and not any(point.step == 1 for point in values):
+            values += self.client.get_metric_history(run_id, metric)  # the name that an earlier version wrote
         return {point.step: point.value for point in sorted(values, key=lambda point: point.step)}
 
     def histories(self, wanted: Sequence[tuple[str, str]]) -> list[dict[int, float]]:
@@ -279,7 +297,7 @@ class Store:
     @defer_signals()
     def each(self, ask: Callable[[_Item], _Answer], things: Iterable[_Item]) -> list[_Answer]:
         """Calls ``ask`` for each of many things; in parallel for a server, where network latency dominates."""
-        if self._database is not None:
+        if self.database is not None:
             return list(map(ask, things))
         with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
             return list(threads.map(ask, things))
@@ -293,7 +311,12 @@ class RunRecord:
     status: str
     params: dict[str, str]
     tags: dict[str, str]
-    metrics: frozenset[str] = frozenset()  # names of the recorded metrics
+    values: Mapping[str, float] = field(default_factory=dict)  # the last value of each metric
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The names of its metrics; without the training time, which follows from another metric."""
+        return frozenset(self.values) - {TRAIN_SECONDS}
 
     @property
     def is_whole(self) -> bool:
@@ -340,7 +363,8 @@ class RunsByStatus:
 
 def _run_record(run: Run) -> RunRecord:
     data = run.data
-    return RunRecord(run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), frozenset(data.metrics))
+    values = {from_mlflow(name): value for name, value in sorted(data.metrics.items(), key=lambda each: "/" in each[0])}
+    return RunRecord(run.info.run_id, str(run.info.status), dict(data.params), dict(data.tags), values)
 
 
 def _listed_run(run: Run) -> ListedRun:
@@ -373,5 +397,5 @@ def _quoted(value: str) -> str:
     """Quotes a value for a filter; MLflow has no escape, so the value may not contain the quote around it."""
     quote = '"' if "'" in value else "'"
     if quote in value or value.endswith("\\"):
-        raise ValueError(f"{value!r} cannot be asked for")
+        raise ValueError(f"{value!r} cannot be part of a filter")
     return f"{quote}{value}{quote}"
