@@ -34,7 +34,7 @@ def test_overrides_deletions_and_empty_values_are_words():
 @pytest.mark.parametrize("written", ["--cell gru", "--cell=gru"])
 def test_a_key_written_as_an_option_is_refused_with_its_right_form(written):
     option = written.split()[0]
-    assert words.as_option(option, ["-m", *written.split()]) == f"{option}: keys are no options; write cell=gru"
+    assert words.as_option(option, ["-m", *written.split()]) == f"{option}: keys are not options; write cell=gru"
     assert words.as_option("--sell", ["--sell", "gru"]) is None
 
 

@@ -234,9 +234,9 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
         ({"colour": "red"}, "has the parameter colour, unknown to this version of seqadd"),
         (
             {"cell": "lstm", "encoder_units": "-3"},
-            "its parameters are no valid configuration: encoder_units=-3: ",
+            "its parameters are not valid: encoder_units=-3: ",
         ),
-        ({"cell": "lstm", "epochs": "1 seed=3"}, "its parameters are no valid configuration"),
+        ({"cell": "lstm", "epochs": "1 seed=3"}, "its parameters are not valid"),
         ({"cell": "lstm", "tracking.uri": "x"}, "has the parameter tracking.uri, unknown to this version of seqadd"),
     ],
 )

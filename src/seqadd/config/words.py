@@ -42,7 +42,7 @@ def as_option(option: str, words: Sequence[str]) -> str | None:
         return None
     index = words.index(option)
     after = value if equals else " ".join(words[index + 1 : index + 2])
-    return f"{option}: keys are no options; write {key}={after or 'VALUE'}"
+    return f"{option}: keys are not options; write {key}={after or 'VALUE'}"
 
 
 def with_integers(words: Sequence[str]) -> list[str]:

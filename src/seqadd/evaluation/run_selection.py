@@ -273,7 +273,7 @@ def config_of(run: RunRecord) -> Config:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             config = compose_config(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
-        raise RunNotFound(f"run={run.run_id}: its parameters are no valid configuration: {one_line(error)}") from error
+        raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
     # A missing parameter is a key that did not exist yet: today's default is what the run did.
     written = {key: override_text(value) for key, value in config.result_keys().items()}
     wrong = sorted(key for key, text in run.params.items() if text != written[key])
