@@ -91,7 +91,7 @@ def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
     others = []
     for word in words:
         if word.startswith("question="):
-            questions += read_word(word)[1]
+            questions += read_word(word)[1] or [""]  # which is no sum
         else:
             others.append(word)
     return questions, others

@@ -83,6 +83,8 @@ def check_command_line() -> argparse.Namespace:
     add_version(parser, f", Hydra {version('hydra-core')}")
     options, unknown = parser.parse_known_args()
     if unknown:
+        if not unknown[0].startswith("-"):
+            raise ConfigError(f"{unknown[0]}: stands after an option; write options before KEY=VALUE")
         key_as_option = as_option(unknown[0], sys.argv[1:])
         raise ConfigError(key_as_option or f"{unknown[0]}: no such option; python -m seqadd.run --help lists all")
     check_words(options.overrides)

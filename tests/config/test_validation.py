@@ -51,6 +51,8 @@ REFUSALS = {
     "lr=0.1": "lr: no such key; did you mean learning_rate?",
     "cell gru": "cell gru: write cell=gru",
     "--cell gru": "--cell: keys are not options; write cell=gru",
+    "--sell gru": "--sell: no such option; python -m seqadd.run --help lists all",
+    "epochs=1 -m seed=0,1": "seed=0,1: stands after an option; write options before KEY=VALUE",
     "task.digit=2": "task.digit: no such key; did you mean task.digits?",
     "hydra.launcher.job=2": "hydra.launcher.job: no such key; did you mean hydra.launcher.jobs?",
     "+experimnt=cells": "experimnt: no such key; did you mean tracking.experiment?",

@@ -104,11 +104,11 @@ def test_a_file_that_one_of_ours_would_hide_is_refused(name, call, in_empty_fold
 
 
 WITHOUT_EFFECT = {
-    "-m hydra.sweep.dir=out seed=0,1": "hydra.sweep.dir=out: has no effect on these jobs",
-    "-m hydra.sweep.subdir=out seed=0,1": "hydra.sweep.subdir=out: has no effect on these jobs",
-    "-m hydra.run.dir=out seed=0,1": "hydra.run.dir=out: has no effect on these jobs",
-    "-m hydra.job.chdir=true seed=0,1": "hydra.job.chdir=true: has no effect on these jobs",
-    "-m hydra.output_subdir=out seed=0,1": "hydra.output_subdir=out: has no effect on these jobs",
+    "-m hydra.sweep.dir=out seed=0,1": "hydra.sweep.dir=out: has no effect on jobs",
+    "-m hydra.sweep.subdir=out seed=0,1": "hydra.sweep.subdir=out: has no effect on jobs",
+    "-m hydra.run.dir=out seed=0,1": "hydra.run.dir=out: has no effect on jobs",
+    "-m hydra.job.chdir=true seed=0,1": "hydra.job.chdir=true: has no effect on jobs",
+    "-m hydra.output_subdir=out seed=0,1": "hydra.output_subdir=out: has no effect on jobs",
     "-m hydra.verbose=true seed=0,1": "hydra.verbose=true: has no effect",
     "hydra.verbose=[hydra]": "hydra.verbose=['hydra']: has no effect",
     "hydra.sweep.dir=out": "hydra.sweep.dir=out: has no effect on a single run",
