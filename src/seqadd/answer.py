@@ -38,7 +38,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.answer",
         description="Asks a trained model to add. Prints its answer, which may be wrong, and its probability, one line "
-        "per sum. Input that is not a sum gets an empty line, a message on standard error, and exit code 2.",
+        "per sum.\nInput that is not a sum gets an empty line, a message on standard error, and exit code 2.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         epilog="which run: run=latest (default), run=ID, or a configuration, as for python -m seqadd.inspect\n"

@@ -48,8 +48,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line of ``python -m seqadd.inspect``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.inspect",
-        description="Shows the inside of a trained run: each layer's output for a sum, gates and states step by step, "
-        "weights, saturation, errors. Compares several runs, or several epochs of one, side by side.",
+        description="Shows the inside of a trained run: each layer's output for a sum, gates and states step by step,\n"
+        "weights, saturation, errors.\nCompares several runs, or several epochs of one, side by side.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         epilog="which run, one of:\n"
