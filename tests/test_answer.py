@@ -90,7 +90,7 @@ def test_what_is_no_sum_is_one_also_where_it_looks_like_something_else(asked):
 def test_a_model_that_is_not_there(asked):
     code, out, err = asked("run=nobody", "5+7")
     assert (code, out) == (2, "")
-    assert err.startswith("seqadd: run=nobody: there is no such run in this store")
+    assert err.startswith("seqadd: run=nobody: no such run in this store")
 
 
 def test_answers_are_those_of_the_model(folder, tmp_path):
@@ -131,7 +131,7 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     [
         ("--beam=0", "--beam=0: must be in 1..1000"),
         ("--beam=1000000000000", "--beam=1000000000000: must be in 1..1000"),
-        ("--max-length=1", "--max-length=1: must be in 2..40 (the longest answers of its task have 2)"),
+        ("--max-length=1", "--max-length=1: must be in 2..40 (its task has answers of 2 characters)"),
     ],
 )
 def test_ways_to_answer_that_are_none(free, call, monkeypatch, option, said):
@@ -143,12 +143,10 @@ def test_an_answer_that_could_not_have_all_its_characters_is_not_given(free, cal
     monkeypatch.chdir(free)
     code, out, err = call(answer.main, "5+7", "500+5", "--max-length=3")
     assert (code, len(out.splitlines()), out.splitlines()[1]) == (2, 2, "")
-    assert err == "seqadd: question=500+5: may need 4 characters, --max-length=3 allows less\n"
+    assert err == "seqadd: question=500+5: the answer may have 4 characters; raise --max-length=3\n"
 
 
 def test_a_model_that_says_all_characters_at_once_takes_no_beam(asked):
     code, out, err = asked("5+7", "--beam=3")
     assert (code, out) == (2, "")
-    assert err.startswith(
-        "seqadd: --beam=3: architecture=repeat_vector says all characters of its answer at once; only"
-    )
+    assert err.startswith("seqadd: --beam=3: architecture=repeat_vector predicts all characters at once; leave it out")

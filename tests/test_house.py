@@ -176,7 +176,9 @@ def test_an_installed_package_checks_a_claim_of_ones_own(installed_wheel, tmp_pa
     changed = reproduce("--check")
     module.write_text(before)
     assert changed.returncode == 1
-    assert f"small                runs.csv: 4 runs are by other code than this ({code_digest()})\n" in changed.stdout
+    assert (
+        f"small                runs.csv: 4 runs were made by other code than this ({code_digest()})\n" in changed.stdout
+    )
 
 
 def test_shell_completion_of_the_installed_command(tmp_path):

@@ -280,11 +280,11 @@ def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
         (["question=5"], "question=5: is no sum of two numbers"),
         (["question=793+716"], "question=793+716: 793 has 3 digits, the sums of this task at most 1 (run "),
         (["question="], "question=: is no sum of two numbers"),
-        (["run=nobody"], "run=nobody: there is no such run in this store"),
-        (["--errors", "-1"], "--errors -1: must be in 0..50; predictions.csv has all"),
+        (["run=nobody"], "run=nobody: no such run in this store"),
+        (["--errors", "-1"], "--errors -1: must be in 0..50; predictions.csv lists all"),
         (["--out", "mlflow.db/x"], "cannot write mlflow.db/x: "),
         (["epoch=ten"], "epoch=ten: must be integers of at least 0, or all"),
-        (["run=latest", "seed=3"], "run=latest seed=3: run= names a run, the other chooses one by its configuration"),
+        (["run=latest", "seed=3"], "run=latest seed=3: choose runs by run=ID or by their configuration"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(words, said, inspected, runs):

@@ -102,7 +102,7 @@ def test_other_seeds_are_a_first_impression_and_change_no_file(reproduced, again
     _, out, _ = again("--seeds", "1")
     assert "small                2 runs, 0 missing\n" in out
     assert "| reverse=true | 3 | `val_acc` | 0.4 |" in out
-    assert "what small holds was left as it is" in out
+    assert "runs; small is unchanged" in out
     assert contents(folder / "experiments") == before
 
 
@@ -163,7 +163,7 @@ def test_redraw_leaves_a_claim_as_it_is_of_which_runs_are_missing_and_names_it(r
     before = contents(small)
     code, out, _ = call(reproduce.main, "--experiments", "experiments", "--redraw")
     assert code == 0
-    assert "small                left as it is: curves.csv.gz has 2 of its 4 runs\n" in out
+    assert "small                unchanged: curves.csv.gz has 2 of 4 runs\n" in out
     assert contents(small) == before
 
 
@@ -200,11 +200,11 @@ def test_runs_of_another_machine_are_held_against_the_store_by_their_sums_alone(
     store = f"tracking.uri=sqlite:///{reproduced[0]}/mlflow.db"
     code, out, _ = call(reproduce.main, "small", "--experiments", "experiments", "--check", store)
     assert code == 1
-    assert "line 2: val_acc: the store has another for seed 1\n" in out.replace(";", "\n")
+    assert "line 2: val_acc: differs from the store for seed 1\n" in out.replace(";", "\n")
 
 
 def test_curves_that_are_not_there_are_named_with_the_command_that_makes_them(in_empty_folder):
-    with pytest.raises(ConfigError, match=r"curves\.csv\.gz: there is no such file; python -m seqadd.reproduce small"):
+    with pytest.raises(ConfigError, match=r"curves\.csv\.gz: no such file; python -m seqadd.reproduce small"):
         committed_curves.load_curves("small", in_empty_folder)
 
 
@@ -218,10 +218,10 @@ def test_runs_of_somebody_else_do_not_count_and_nothing_is_trained_in_their_plac
     code, theirs, err = again("--user", f"not {user}")
     assert (code, err) == (0, "")
     assert "small                4 runs, 4 missing\n" in theirs
-    assert f"in all               nothing is trained: only runs of user: not {user}\n" in theirs
-    assert "(0 runs; what small holds was left as it is)" in theirs
+    assert f"in all               training nothing: showing only runs of user: not {user}\n" in theirs
+    assert "(0 runs; small is unchanged)" in theirs
     _, checked, _ = again("--check", "small", "--user", f"not {user}")
-    assert "small                ok (0 of its 4 runs held against the store)\n" in checked
+    assert "small                ok (0 of 4 runs compared with the store)\n" in checked
     assert contents(folder / "experiments") == before
     assert len(runs_of(folder)) == n_runs
 
@@ -281,7 +281,7 @@ def test_check_is_content_with_what_reproduce_wrote_with_and_without_the_store(
     folder, _ = reproduced
     code, out, err = again("--check")
     assert (code, err) == (0, ""), out
-    assert "small                ok (4 of its 4 runs held against the store)\n" in out
+    assert "small                ok (4 of 4 runs compared with the store)\n" in out
     (tmp_path / "experiments").symlink_to(folder / "experiments")
     monkeypatch.chdir(tmp_path)
     code, out, err = again("--check")
@@ -323,8 +323,8 @@ def test_the_clones_own_results_by_changes_ask_for_a_commit_while_there_are_chan
     code, out, err = call(reproduce.main, "small", "--experiments", "experiments", "--check")
     if changed_here == "true":
         assert code == 1
-        assert "small                runs.csv: 4 runs are by code that no commit has: commit src, conf and" in out
-        assert err == "seqadd: what is said above is by code that is not committed; commit it and check again\n"
+        assert "small                runs.csv: 4 runs were made by uncommitted code; commit src, conf and" in out
+        assert err == "seqadd: results above were made by uncommitted code; commit it and check again\n"
     else:
         assert (code, err) == (0, ""), out
 
@@ -333,9 +333,12 @@ def test_check_says_which_command_brings_what_is_wrong_up_to_date(reproduced, ca
     small = alone(in_empty_folder, reproduced[0])
     (small / "table.md").unlink()
     check = "--experiments", "experiments", "--check", "small"
-    assert "; python -m seqadd.reproduce --experiments experiments brings it" in call(reproduce.main, *check)[2]
+    assert "; python -m seqadd.reproduce --experiments experiments updates them" in call(reproduce.main, *check)[2]
     monkeypatch.setattr(reproduce, "_is_packed", lambda experiments: True)
-    assert "copy experiments, and python -m seqadd.reproduce --experiments COPY" in call(reproduce.main, *check)[2]
+    assert (
+        "copy experiments, because the installed package is not changed; then python -m seqadd.reproduce "
+        "--experiments COPY updates the copy" in call(reproduce.main, *check)[2]
+    )
 
 
 def test_the_report_links_to_no_file_that_is_not_there(reproduced, call, in_empty_folder):
@@ -368,12 +371,12 @@ def other_curve(small: Path) -> None:
 
 
 SPOILED = {
-    "reproduced.csv is not what follows from the curves": lambda small: replace(
+    "reproduced.csv does not follow from the curves": lambda small: replace(
         small / "reproduced.csv", ",undecided,", ",reproduced,"
     ),
-    "line 2: val_acc: the store has another for seed 0": other_value,
-    "reproduced.csv is not what follows from the curves; table.md": other_curve,
-    "curves.csv.gz: 2 runs are not those that sweep.yaml and the defaults give now": lambda small: replace(
+    "line 2: val_acc: differs from the store for seed 0": other_value,
+    "reproduced.csv does not follow from the curves; table.md": other_curve,
+    "curves.csv.gz: 2 runs differ from sweep.yaml and the defaults": lambda small: replace(
         small / "sweep.yaml", "reverse: false,", "reverse: false, learning_rate: 0.5,"
     ),
     "curves.csv.gz: Not a gzipped file": lambda small: (small / committed_curves.NAME).write_bytes(b"junk"),
@@ -382,21 +385,21 @@ SPOILED = {
             gzip.decompress((small / committed_curves.NAME).read_bytes()).replace(b",machine,", b",x_machine,", 1)
         )
     ),
-    "README.md is not what follows": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
-    "table.md is not what follows": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
+    "README.md does not follow": lambda small: replace(small / "README.md", "4 runs", "5 runs"),
+    "table.md does not follow": lambda small: replace(small / "table.md", "| reverse=true |", "| it |"),
     "runs.csv lacks 1 runs of sweep.yaml and has 0 that are not in it": lambda small: (small / "runs.csv").write_text(
         "".join((small / "runs.csv").read_text().splitlines(keepends=True)[:-1])
     ),
-    "runs are by other code": lambda small: replace(
+    "runs were made by other code": lambda small: replace(
         small / "runs.csv", results.read_runs(small)["code"][0], "0123456789abcdef"
     ),
     "reproduced.csv has 3 statements, published.csv 4": lambda small: (small / "published.csv").write_text(
         PUBLISHED + "true,1,acc,,,,\n"
     ),
-    "table.md is not what follows from the curves": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
-    "curves.png is missing or shows something else": lambda small: (small / "curves.png").unlink(),
-    "curves.png is missing or shows": lambda small: Image.new("RGB", (600, 400)).save(small / "curves.png"),
-    "runs.csv: reverse=true seed 0: the store has other first_losses": lambda small: replace(
+    "table.md does not follow from the curves": lambda small: replace(small / "published.csv", "0.4,", "0.5,"),
+    "curves.png is missing, or shows other values": lambda small: (small / "curves.png").unlink(),
+    "curves.png is missing, or shows": lambda small: Image.new("RGB", (600, 400)).save(small / "curves.png"),
+    "runs.csv: reverse=true seed 0: differs from the store in first_losses": lambda small: replace(
         small / "runs.csv", results.read_runs(small)["first_losses"][0], "1.5 1.25"
     ),
     "reproduced.csv: line 2: has values for other seeds than sweep.yaml": lambda small: replace(
@@ -447,12 +450,16 @@ def test_a_dry_run_says_what_there_is_to_do_and_makes_nothing(call, in_empty_fol
 
 
 REFUSED = {
-    ("cell",): "cell: no such claim; there are small",
-    ("small", "epochs=5"): "epochs=5: a claim says itself what is run; only tracking.KEY=VALUE can be given",
+    ("cell",): "cell: no such claim; must be one of small",
+    ("small", "epochs=5"): "epochs=5: the claim decides all other keys; only tracking.KEY=VALUE is allowed",
     ("--seeds", "0"): "--seeds 0: must be at least 1",
     ("--jobs", "0"): "--jobs 0: must be at least 1",
-    ("--redraw", "--seeds", "2"): "--redraw: takes what the files say and trains nothing; leave all other options out",
-    ("--redraw", "--user", "ann"): "--redraw: takes what the files say and trains nothing",
+    (
+        "--redraw",
+        "--seeds",
+        "2",
+    ): "--redraw: trains nothing and reads committed files only; leave all",
+    ("--redraw", "--user", "ann"): "--redraw: trains nothing and reads committed files only",
     ("--check", "tracking.uri=sqlite:///nowhere.db"): "no store here",
 }
 
@@ -476,7 +483,7 @@ def test_an_option_is_not_guessed_from_its_beginning():
 
 def test_a_folder_without_claims_is_refused(call, in_empty_folder):
     code, _, err = call(reproduce.main, "--experiments", ".")
-    assert (code, err) == (2, "seqadd: --experiments .: no folder in it has a sweep.yaml\n")
+    assert (code, err) == (2, "seqadd: --experiments .: no folder in it has a file sweep.yaml\n")
 
 
 @pytest.mark.long

@@ -191,7 +191,7 @@ def test_a_run_whose_checkpoint_cannot_be_used_is_named_and_another_starts_afres
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     code, out, _ = call(run.main, *WITHOUT_XLA, "epochs=2")
     assert code == 0
-    assert "of 1 epochs is not continued: its checkpoint is damaged: the checksum does not fit\n" in out
+    assert "of 1 epochs is not continued: its checkpoint is damaged: the checksum does not match\n" in out
     assert "epoch 1/2" in out
 
 
@@ -203,8 +203,7 @@ def test_other_threads_than_tensorflow_computes_with_already_are_refused_before_
     code, out, err = call(run.main, *SMALL, "threads=2")
     assert (code, out) == (2, "")
     assert err == (
-        "seqadd: threads=2: TensorFlow has computed with others in this process already, and keeps to them; begin "
-        "another process for it\n"
+        "seqadd: threads=2: TensorFlow already uses another number in this process; start the run in another process\n"
     )
     assert list(in_empty_folder.iterdir()) == []
 
@@ -217,7 +216,7 @@ def test_a_learning_curve_that_cannot_be_drawn_fails_no_run(call, in_empty_folde
     monkeypatch.setattr(figures, "learning_curve", without_latex)
     code, out, err = call(run.main, *SMALL, "cell=simple_rnn", "epochs=1", "jit=false")
     assert (code, err) == (0, "")
-    assert "no learning curve: Failed to process string with tex because latex could not be found\n" in out
+    assert "cannot draw the learning curve: Failed to process string with tex because latex could not be found\n" in out
     (recorded,) = runs_of(in_empty_folder)
     assert recorded.info.status == "FINISHED"
 

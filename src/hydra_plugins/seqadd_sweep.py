@@ -206,7 +206,7 @@ class ProcessLauncher(PreflightLauncher):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         jobs = self.at_once
         if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
-            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one a core")
+            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one per core")
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd.config.validation import check_machine
@@ -215,8 +215,8 @@ class ProcessLauncher(PreflightLauncher):
 
         if multiprocessing.current_process().daemon:
             raise ConfigError(
-                "this process is a worker of multiprocessing.Pool, which may start none itself; begin the sweep in "
-                "another, as concurrent.futures.ProcessPoolExecutor has them (no job was started)"
+                "a worker of multiprocessing.Pool cannot start processes; start the sweep from a worker of "
+                "concurrent.futures.ProcessPoolExecutor (no job was started)"
             )
         for job, config in zip(sweep, configs, strict=True):
             try:
@@ -226,8 +226,8 @@ class ProcessLauncher(PreflightLauncher):
         most = max_parallel_jobs(configs)
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
-                f"hydra.launcher.jobs={self.at_once}: must be at most {most}, for which this machine has the "
-                "processors and the memory (no job was started)"
+                f"hydra.launcher.jobs={self.at_once}: must be at most {most}, the limit of this machine's "
+                "processors and memory (no job was started)"
             )
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
@@ -254,7 +254,7 @@ class SlurmLauncher(PreflightLauncher):
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         options = self._given.get("options") or {}
         if not isinstance(options, Mapping):
-            raise ConfigError(f"hydra.launcher.options={options}: must be options of sbatch, as {{nice: 100}}")
+            raise ConfigError(f"hydra.launcher.options={options}: must be options of sbatch, for example {{nice: 100}}")
         try:
             self.request = Request(**{**self._given, "options": dict(options)})
         except TypeError as error:

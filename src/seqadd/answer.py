@@ -44,12 +44,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line of ``python -m seqadd.answer``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.answer",
-        description="A trained model adds. One line for each line of input: the sum, whether the model is right, what "
-        "it says instead, and how probable it thinks its answer. What is no sum gets an empty line and is named on "
-        "standard error; the exit code is then 2.",
+        description="Asks a trained model to add. Prints one line per line of input: the sum, whether the model is "
+        "right, its\nanswer if it is wrong, and the probability of its answer. Input that is not a sum gets an empty "
+        "line, a\nmessage on standard error, and exit code 2.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        epilog="which run: run=latest (if nothing is said), run=ID, or a configuration, as for seqadd.inspect\n"
+        epilog="which run: run=latest (default), run=ID, or a configuration, as for python -m seqadd.inspect\n"
         "\nexamples:\n"
         "  python -m seqadd.answer run=latest 535+61 5+7\n"
         "  python -m seqadd.answer cell=lstm seed=0 < sums.txt\n"
@@ -59,20 +59,20 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "words",
         nargs="*",
         metavar="A+B | KEY=VALUE",
-        help="sums, and which run; without sums they are read from standard input, a line each, or asked for",
+        help="sums, and which run; without sums, they are read from standard input, one per line",
     )
     parser.add_argument(
         "--beam",
         type=int,
         metavar="N",
-        help="keep the N best beginnings of an answer, not the best alone; for a model that reads its own answer",
+        help="width of the beam search (default: 1, greedy); for a model that reads its own answer",
     )
     parser.add_argument(
         "--max-length",
         type=int,
         metavar="N",
-        help="characters of an answer at most; for a model that ends its answers itself (default: those that the "
-        "longest sum of the task has room for, or of as many digits as asked); an answer without an end has ... there",
+        help="most characters of an answer (default: as many as the longest sum can need); for a model that reads its "
+        "own answer; an answer that is cut ends in ...",
     )
     add_filter_options(parser)
     add_version(parser)
@@ -111,12 +111,12 @@ def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> 
     digits = addition.answer_length(config.longest)
     for option, value, low, high in (("--beam", beam, 1, _WIDEST), ("--max-length", max_length, digits, _LONGEST)):
         if value is not None and not low <= value <= high:
-            why = f" (the longest answers of its task have {digits})" if low > 1 else ""
+            why = f" (its task has answers of {digits} characters)" if low > 1 else ""
             raise ConfigError(f"{option}={value}: must be in {low}..{high}{why}")
         if value is not None and not config.ends_with_eos:
             raise ConfigError(
-                f"{option}={value}: architecture={config.architecture} says all characters of its answer at once; "
-                "only one that reads its own answer has a choice, as architecture=encoder_decoder"
+                f"{option}={value}: architecture={config.architecture} predicts all characters at once; leave it "
+                "out, or choose a run of architecture=encoder_decoder or attention"
             )
 
 
@@ -175,7 +175,7 @@ def lines_of(
             room = addition.answer_length(max(len(str(number)) for number in pair))
             if max_length is not None and max_length < room:
                 raise ValueError(
-                    f"question={question}: may need {room} characters, --max-length={max_length} allows less"
+                    f"question={question}: the answer may have {room} characters; raise --max-length={max_length}"
                 )
             good.append(pair)
         except ValueError as error:
@@ -196,7 +196,7 @@ def _read_questions(console: SafeConsole) -> Iterator[list[str]]:
     A file's empty lines are questions too, as line n answers line n.
     """
     if sys.stdin.isatty():
-        console.print("a sum a line, as 535+61; Ctrl-D ends", style="dim")
+        console.print("one sum per line, for example 535+61; Ctrl-D ends", style="dim")
         while True:
             try:
                 question = read_text(input("> "))

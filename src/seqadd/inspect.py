@@ -16,7 +16,7 @@ if not __package__:
     _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
     _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
     print(
-        f"seqadd: no file of this folder is run by its path; from another folder: python -m seqadd.{_command}",
+        f"seqadd: files of this folder cannot be run by path; in another folder, use: python -m seqadd.{_command}",
         file=sys.stderr,
     )
     sys.exit(2)
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, NoReturn
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.messages import one_line
+from seqadd.config.words import read_word
 from seqadd.errors import ConfigError, DeliveryPending
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
 
@@ -52,17 +53,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """Parses the command line of ``python -m seqadd.inspect``."""
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.inspect",
-        description="Look inside a trained run: what every layer puts out for a sum, gates and states step by step, "
-        "weights, saturation, what it gets wrong. Several runs, or several epochs of one, are set side by side.",
+        description="Shows the inside of a trained run: each layer's output for a sum, gates and states step by step,\n"
+        "weights, saturation, errors.\nCompares several runs, or several epochs of one, side by side.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         epilog="which run, one of:\n"
-        "  run=latest            the finished run that was begun last (if nothing is said)\n"
+        "  run=latest            the finished run that started last (default)\n"
         "  run=ID[,ID]           as python -m seqadd.run prints it\n"
-        "  cell=lstm seed=0 ...  by its configuration: overrides of python -m seqadd.run; of several, the longest\n"
+        "  cell=lstm seed=0 ...  by configuration, as for python -m seqadd.run; of several runs, the longest\n"
         "which sums, and when:\n"
         "  question=617+397,5+61\n"
-        "  epoch=10,50 or all    weights that were kept while it trained (python -m seqadd.run inspect.every=10)\n"
+        "  epoch=10,50 or all    weights saved during training (python -m seqadd.run inspect.every=10)\n"
         "\nexamples:\n"
         "  python -m seqadd.inspect run=latest question=617+397\n"
         "  python -m seqadd.inspect cell=lstm,gru,simple_rnn seed=0 --errors 3\n"
@@ -74,15 +75,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         type=int,
         default=0,
         metavar="N",
-        help="look at N held-out sums that it gets wrong too (of several runs: the last one)",
+        help="also show N held-out sums that the model gets wrong (of several runs, the last)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {FOLDER}/ and the run's id)"
+        "--out", type=Path, metavar="FOLDER", help=f"folder for the files (default: {FOLDER}/ and the run's ID)"
     )
     parser.add_argument(
         "--no-record",
         action="store_true",
-        help=f"do not put the files into the run's artifacts, {FOLDER}/ (of several runs: into none)",
+        help=f"do not add the files to the run's artifacts in {FOLDER}/ (a comparison is never added)",
     )
     add_filter_options(parser)
     add_version(parser)
@@ -94,9 +95,8 @@ def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
     questions: list[str] = []
     others = []
     for word in words:
-        key, _, value = word.partition("=")
-        if key == "question":
-            questions += [part.strip() for part in value.split(",")]
+        if word.startswith("question="):
+            questions += read_word(word)[1] or [""]  # which is no sum
         else:
             others.append(word)
     return questions, others
@@ -120,7 +120,7 @@ def main() -> None:
         questions, words = split_questions(options.words)
         if not 0 <= options.errors <= _MOST_ERRORS:
             raise ConfigError(
-                f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv has all of them"
+                f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv lists all errors"
             )
 
         status_line.show("importing MLflow")
@@ -131,7 +131,7 @@ def main() -> None:
             html_report.check_folder(options.out)
         choice = run_selection.read_choice(words)
         console = SafeConsole(highlight=False, soft_wrap=True)
-        with console.status("looking for the run") as status:
+        with console.status("loading the run") as status:
             store = run_selection.open_store_of(choice, run_filter_from(options))
             runs = run_selection.load_from(store, choice)
             name = name_for(runs)
@@ -141,7 +141,7 @@ def main() -> None:
             def drawing(picture: str) -> None:
                 status.update(f"drawing {picture}")
 
-            status.update("asking the model")
+            status.update("computing outputs")
             where = " ".join(word for word in words if word.startswith("tracking."))
             with tempfile.TemporaryDirectory() as gathered:
                 # Files are published only when all are complete, from a temporary folder that holds nothing else.
@@ -172,10 +172,10 @@ def _record(store: Store, run: TrainedRun, gathered: Path, name: str, console: S
     try:
         store.log_folder(run.run_id, gathered, artifact)
     except StoreMoved as error:
-        console.print(f"not put into the run's artifacts: {error}", markup=False)
+        console.print(f"cannot add the files to the run's artifacts: {error}", markup=False)
     except STORE_ERRORS as error:
         raise DeliveryPending(
-            f"run {run.run_id}: the files could not be put into its artifacts: {one_line(error)[:200]}"
+            f"run {run.run_id}: cannot add the files to its artifacts: {one_line(error)[:200]}"
         ) from error
 
 

@@ -60,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(
         prog="python -m seqadd.reproduce",
         allow_abbrev=False,  # else argparse reads --seed as --seeds, which starts hours of training
-        description="Brings the claims of the article up to date: trains what is missing, writes results and report.",
+        description="Reproduces the article's claims: trains missing runs, then writes results and report.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  python -m seqadd.reproduce\n  python -m seqadd.reproduce cells dense --dry-run\n"
         "  python -m seqadd.reproduce era --seeds 2\n  python -m seqadd.reproduce --check",
@@ -69,34 +69,34 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "claims",
         nargs="*",
         metavar="CLAIM",
-        help="folders of experiments/ (default: all); tracking.KEY=VALUE says where runs are recorded",
+        help="folders of experiments/ (default: all); tracking.KEY=VALUE sets where runs are recorded",
     )
     parser.add_argument(
         "--seeds",
         type=int,
         metavar="N",
-        help="seeds 0 to N-1 of each condition instead of the claim's own, for a first impression: the table is "
-        "printed and nothing written",
+        help="train seeds 0 to N-1 of each condition instead of the claim's own, for a first look: prints the table, "
+        "writes no results",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once (default: one a core)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="parallel runs (default: one per core)")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="train and write nothing; say what of the results does not follow from the code, the store or each other, "
-        "and exit 1 if anything",
+        help="train and write nothing; list results that do not follow from the code, the store or each other; exit "
+        "code 1 if there are any",
     )
     parser.add_argument(
         "--redraw",
         action="store_true",
-        help="train nothing; write pictures, tables and report again from the files of curves that are there",
+        help="train nothing; write figures, tables and report again from the committed curves",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be trained and what it would cost")
+    parser.add_argument("--dry-run", action="store_true", help="train nothing; list the missing runs and their cost")
     parser.add_argument(
         "--experiments",
         type=Path,
         default=resource_dir("experiments"),
         metavar="FOLDER",
-        help="where the claims are (default: those of the article)",
+        help="folder of the claims (default: the article's)",
     )
     add_filter_options(parser)
     add_version(parser)
@@ -115,17 +115,17 @@ def check_arguments(options: argparse.Namespace) -> None:
     known = loading.names(options.experiments)
     for name in options.claims:
         if name not in known:
-            raise ConfigError(f"{name}: no such claim; there are {', '.join(known)}")
+            raise ConfigError(f"{name}: no such claim; must be one of {', '.join(known)}")
     for override in options.overrides:
         key = override.partition("=")[0]
         if not key.startswith("tracking.") or key not in known_keys():
-            raise ConfigError(f"{override}: a claim says itself what is run; only tracking.KEY=VALUE can be given")
+            raise ConfigError(f"{override}: the claim decides all other keys; only tracking.KEY=VALUE is allowed")
     if options.check and (options.seeds is not None or options.dry_run):
-        raise ConfigError("--check: trains nothing and looks at all seeds; leave --seeds and --dry-run out")
+        raise ConfigError("--check: trains nothing and checks all seeds; leave --seeds and --dry-run out")
     if options.redraw and (
         options.check or options.dry_run or run_filter_from(options) or options.seeds or options.jobs
     ):
-        raise ConfigError("--redraw: takes what the files say and trains nothing; leave all other options out")
+        raise ConfigError("--redraw: trains nothing and reads committed files only; leave all other options out")
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConfigError(f"--{name} {getattr(options, name)}: must be at least 1")
@@ -164,7 +164,7 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         held = "no store here"
         if store is not None:
             of_store, n = check_store(store, claim)
-            problems, held = problems + of_store, f"{n} of its {len(claim.jobs)} runs held against the store"
+            problems, held = problems + of_store, f"{n} of {len(claim.jobs)} runs compared with the store"
         wrong += len(problems)
         changed = uncommitted(claim)
         without_commit += len(changed)
@@ -175,21 +175,21 @@ def _check(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         wrong += len(problems)
         print_line(f"{'report':<20} {'ok' if not problems else '; '.join(problems)}")
     if wrong:
-        raise NotReproduced(f"what is said above does not follow; {_remedy(options)}")
+        raise NotReproduced(f"the results listed above are wrong; {_remedy(options)}")
     if without_commit:  # an error of its own, because its remedy is a commit, not another run of reproduce
-        raise NotReproduced("what is said above is by code that is not committed; commit it and check again")
+        raise NotReproduced("results above were made by uncommitted code; commit it and check again")
 
 
 def _remedy(options: argparse.Namespace) -> str:
     """Returns the remedy for results that a check has found wrong."""
     if _is_packed(options.experiments):
         return (
-            f"what an installed package holds stays as it is: copy {options.experiments}, and python -m "
-            "seqadd.reproduce --experiments COPY brings the copy up to date"
+            f"copy {options.experiments}, because the installed package is not changed; then python -m "
+            "seqadd.reproduce --experiments COPY updates the copy"
         )
     own = options.experiments.resolve() != resource_dir("experiments")
     where = f" --experiments {shlex.quote(str(options.experiments))}" if own else ""
-    return f"python -m seqadd.reproduce{where} brings it up to date"
+    return f"python -m seqadd.reproduce{where} updates them"
 
 
 def _store_that_is_there(where: Tracking, *, named: bool = False) -> Store | None:
@@ -218,7 +218,7 @@ def _redraw(options: argparse.Namespace, chosen: Sequence[Claim]) -> None:
         epochs = counting(claim, committed_curves.read(claim.folder / committed_curves.NAME), by_any_code=True)
         n = len(runs_in(claim, epochs))
         if n < len(claim.jobs):
-            print_line(f"{claim.name:<20} left as it is: {committed_curves.NAME} has {n} of its {len(claim.jobs)} runs")
+            print_line(f"{claim.name:<20} unchanged: {committed_curves.NAME} has {n} of {len(claim.jobs)} runs")
             continue
         print_line(f"{claim.name:<20} {tables.in_words(write(claim, epochs, read_ceilings(claim)))}")
     for path in report.write(options.experiments):
@@ -230,8 +230,8 @@ def _check_writable(options: argparse.Namespace, chosen: Sequence[Claim]) -> Non
     for claim in chosen:
         packed = _is_packed(options.experiments)
         if packed or not os.access(claim.folder, os.W_OK):
-            why = "belongs to the installed package" if packed else "cannot be written"
-            raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent} and name the copy with --experiments")
+            why = "belongs to the installed package" if packed else "no permission to write"
+            raise CannotWrite(f"{claim.folder}: {why}; copy {claim.folder.parent}, and add --experiments COPY")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,7 +321,7 @@ def _runs_at_once(jobs: int | None, configs: Sequence[Config]) -> int:
     """Returns how many runs are trained at once; raises ConfigError for more than processors and memory allow."""
     most = max_parallel_jobs(configs)
     if jobs is not None and jobs > most:
-        raise ConfigError(f"--jobs {jobs}: must be at most {most}, for which there are processors and memory")
+        raise ConfigError(f"--jobs {jobs}: must be at most {most}, the limit of processors and memory")
     return jobs or most
 
 
@@ -347,10 +347,10 @@ def _print_plan(plan: _Plan) -> None:
         lacking = f"{cost.missing} missing" if plan.run_filter else str(cost)
         print_line(f"{claim.name:<20} {len(claim.jobs)} runs, {lacking}")
     if plan.run_filter:
-        print_line(f"{'in all':<20} nothing is trained: only runs of {plan.run_filter}")
+        print_line(f"{'in all':<20} training nothing: showing only runs of {plan.run_filter}")
     else:
         whole, at_once = tables.duration(sum(cost.seconds for cost in plan.costs.values())), plan.at_once
-        print_line(f"{'in all':<20} about {whole} of one processor, {at_once} run{'s' * (at_once > 1)} at once")
+        print_line(f"{'in all':<20} about {whole} of one processor, {at_once} parallel run{'s' * (at_once > 1)}")
     n = _runs_left_out(plan)
     if n:
         print_line(f"{'left out':<20} {n} run{'s' * (n > 1)} made with flags that can alter numbers (tag flags)")
@@ -366,7 +366,7 @@ def _runs_left_out(plan: _Plan) -> int:
 def _check_flags(plan: _Plan) -> None:
     """Raises ConfigError if runs must be trained and this environment has flags that can alter their numbers."""
     if any(cost.seconds for cost in plan.costs.values()) and not plan.run_filter and numeric_flags.flags():
-        raise ConfigError(f"{numeric_flags.flags()}: a claim's runs are made without flags that can alter numbers")
+        raise ConfigError(f"{numeric_flags.flags()}: these flags can alter numbers; unset them to train a claim's runs")
 
 
 def _seconds_left(plan: _Plan, position: int) -> float:
@@ -382,7 +382,7 @@ def _write_results(plan: _Plan, runs: Collection) -> tuple[pd.DataFrame, str]:
     read = measured(claim, runs.rows)
     verdicts = results.results(claim, values_of(claim, read.curves), read.runs)
     print_line(tables.table(claim, verdicts))
-    return verdicts, f" ({len(read.runs)} runs; what {claim.folder.name} holds was left as it is)"
+    return verdicts, f" ({len(read.runs)} runs; {claim.folder.name} is unchanged)"
 
 
 def program() -> NoReturn:

@@ -34,6 +34,7 @@ from seqadd.config.composition import from_hydra
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
+from seqadd.config.words import as_option, check_words, with_integers
 from seqadd.errors import ConfigError, Pruned, redact_credentials
 from seqadd.launch import summary
 from seqadd.system.files import resource_dir
@@ -93,15 +94,21 @@ def check_command_line() -> argparse.Namespace:
     """
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; options come before KEY=VALUE, see python -m seqadd.run --help")
+        raise ConfigError(f"{message}; python -m seqadd.run --help lists all options")
 
     # Hydra's own parser, except for --version, which would print only Hydra's version.
     parser = argparse.ArgumentParser(parents=[get_args_parser()], conflict_handler="resolve", add_help=False)
     parser.error = refuse  # type: ignore[method-assign]
     add_version(parser, f", Hydra {version('hydra-core')}")
-    options = parser.parse_args()
+    options, unknown = parser.parse_known_args()
+    if unknown:
+        if not unknown[0].startswith("-"):
+            raise ConfigError(f"{unknown[0]}: stands after an option; write options before KEY=VALUE")
+        key_as_option = as_option(unknown[0], sys.argv[1:])
+        raise ConfigError(key_as_option or f"{unknown[0]}: no such option; python -m seqadd.run --help lists all")
+    check_words(options.overrides)
     if options.experimental_rerun is not None:
-        raise ConfigError("--experimental-rerun: reads a pickle, which may hold code; write the overrides instead")
+        raise ConfigError("--experimental-rerun: not supported, a pickle can run code; use overrides instead")
     if options.config_dir is not None:
         hydra_setup.check_hidden_files(Path(options.config_dir))
     return options
@@ -115,10 +122,11 @@ def main() -> None:
         # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         arguments = check_command_line()
+        sys.argv[1:] = with_integers(sys.argv[1:])
         if GlobalHydra.instance().is_initialized():
             raise ConfigError(
-                "Hydra is in use in this process already, by hydra.initialize or by another run; a run beside it needs "
-                "a process of its own"
+                "Hydra is already initialized in this process, by hydra.initialize or another run; start the run in "
+                "another process"
             )
         if sys.argv[1:] in (["--help"], ["-h"]):
             print(help_text.help_text(), end="")

@@ -90,8 +90,8 @@ def check_process(config: Config) -> None:
         tensorflow_setup.use_threads(config.threads)
     except RuntimeError as error:
         raise ConfigError(
-            f"threads={config.threads}: TensorFlow has computed with others in this process already, and keeps to "
-            "them; begin another process for it"
+            f"threads={config.threads}: TensorFlow already uses another number in this process; start the "
+            "run in another process"
         ) from error
 
 
@@ -138,7 +138,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
         with atomic_write(recorder.artifact("learning_curve.png")) as path:
             figures.learning_curve(session.history, title=run_name(session.config)).savefig(path)
     except (RuntimeError, ValueError) as error:  # for example from a matplotlibrc that needs a missing program
-        notify(f"no learning curve: {one_line(error)}")
+        notify(f"cannot draw the learning curve: {one_line(error)}")
     with atomic_write(recorder.artifact(WEIGHTS)) as path:
         state.save_weights(session.model, path)
     checkpoint.save(recorder.artifact(CHECKPOINT), session.take_checkpoint())

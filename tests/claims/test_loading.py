@@ -39,25 +39,23 @@ WRONG = {
     "line 2: could not convert string to float: 'x'": {"published": PUBLISHED.replace("0.4", "x")},
     "line 2: value=0.4: needs a relation": {"published": PUBLISHED.replace("equal", "")},
     "line 2: relation=equal: needs a value or a than": {"published": PUBLISHED.replace("0.4", "")},
-    "line 2: has both a value and a than": {"published": PUBLISHED.replace("0.4,", "0.4,reverse=false")},
-    "line 3: relation=equal: two conditions are above or below one another": {
+    "line 2: has both value and than; leave one of them empty": {
+        "published": PUBLISHED.replace("0.4,", "0.4,reverse=false")
+    },
+    "line 3: relation=equal: must be above or below, to compare two conditions": {
         "published": PUBLISHED.replace("above", "equal")
     },
-    "line 2: epochs=4: must be in 1..3, which is as long as its runs are": {
+    "line 2: epochs=4: must be in 1..3, the epochs of its runs": {
         "published": PUBLISHED.replace("true,3,val", "true,4,val")
     },
     "line 3: epochs=3: must be in 1..2": {"published": PUBLISHED.replace("reverse=false", "reverse=false epochs=3")},
-    "line 2: : 2 conditions of sweep.yaml have these values, must be one": {
-        "published": PUBLISHED.replace("true,3,val", ",3,val")
-    },
+    "line 2: : 2 conditions of sweep.yaml match; must be one": {"published": PUBLISHED.replace("true,3,val", ",3,val")},
     "line 3: reverse=maybe: 0 conditions of sweep.yaml": {"published": PUBLISHED.replace("=false", "=maybe")},
-    "published.csv: has no statement": {"published": PUBLISHED.partition("\n")[0] + "\n"},
-    "line 2: metric=val_accuracy: runs have no such metric": {
-        "published": PUBLISHED.replace("val_acc", "val_accuracy")
-    },
+    "published.csv: must have at least one statement": {"published": PUBLISHED.partition("\n")[0] + "\n"},
+    "line 2: metric=val_accuracy: no such metric": {"published": PUBLISHED.replace("val_acc", "val_accuracy")},
     "line 2: value=40: must be a number, and at most 1 for val_acc": {"published": PUBLISHED.replace("0.4", "40")},
     "line 2: value=nan: must be a number": {"published": PUBLISHED.replace("0.4", "nan")},
-    "line 3: than=reverse=false epochs=two: epochs must be an integer": {
+    "line 3: than=reverse=false epochs=two: its epochs must be an integer": {
         "published": PUBLISHED.replace("reverse=false", "reverse=false epochs=two")
     },
     "claim.yaml: figure: no such key": {"claim": SETTINGS.replace("figures", "figure")},
@@ -73,22 +71,22 @@ WRONG = {
     "claim.yaml: curves.png: a figure of kind against needs key, metric, at": {
         "claim": SETTINGS.replace("kind: curves", "kind: against")
     },
-    "claim.yaml: curves.png: accuracy: runs have no such metric": {"claim": SETTINGS.replace("val_acc", "accuracy")},
+    "claim.yaml: curves.png: accuracy: no such metric": {"claim": SETTINGS.replace("val_acc", "accuracy")},
     "claim.yaml: reader=half: must be one of one_character, characters_so_far, whole_question": {
         "claim": SETTINGS + "ceilings: [{reader: half, overrides: []}]\n"
     },
     "claim.yaml: ": {"claim": "- a list\n"},
     "claim.yaml: while parsing": {"claim": "figures: {\n"},
-    "README.md: must begin with a heading and have once each": {"readme": "# small: a claim\n"},
+    "README.md: must begin with a heading, and have": {"readme": "# small: a claim\n"},
     "README.md: must begin with a heading": {"readme": f"# small\n{END}\n{BEGIN}\n"},
     "sweep.yaml: while parsing": {"sweep": "epochs: {\n"},
-    "sweep.yaml: hydra.sweeper gives no job": {"sweep": SWEEP.replace("range(2)", "range(0)")},
-    "sweep.yaml: task.digits=4: the ceiling of an aligned model can be computed for 3 digits at most": {
+    "sweep.yaml: hydra.sweeper names no job": {"sweep": SWEEP.replace("range(2)", "range(0)")},
+    "sweep.yaml: task.digits=4: must be at most 3, to compute the ceiling of an aligned model": {
         "sweep": SWEEP.replace("digits: 1", "digits: 4").replace("decoder_units: 5", "decoder_units: null")
         + "architecture: aligned\n"
     },
     "sweep.yaml: batch_size=200: must be at most 44": {"sweep": SWEEP.replace("20\n", "200\n")},
-    "sweep.yaml: simple_rnn: has a seed twice, with different numbers of epochs": {
+    "sweep.yaml: simple_rnn: a seed occurs twice, with different epochs; name it once": {
         "sweep": SWEEP.replace("reverse: false,", "reverse: true,")
     },
     "sweep.yaml: cell=cnn: must be one of lstm, gru, simple_rnn, dense": {"sweep": SWEEP.replace("simple_rnn", "cnn")},

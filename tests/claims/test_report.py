@@ -35,7 +35,7 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
     assert "<img" not in page
     assert not [link for link in re.findall(r'href="([^"]*)"', page) if "javascript" in link]
     (folder / "secret.txt").write_text("secret")
-    with pytest.raises(ConfigError, match=r"secret.txt: is shown, and is none of the pictures that belong here"):
+    with pytest.raises(ConfigError, match=r"secret.txt: not a picture of this page"):
         markup.page("![x](secret.txt)", "", folder, {folder / "curves.png"}, {})
 
 

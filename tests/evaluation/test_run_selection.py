@@ -78,12 +78,12 @@ def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_f
     assert run_selection.load_run("run=latest").run_id == ids["ben"]
     assert run_selection.load_run("run=latest", run_filter=anna).run_id == ids["anna"]
     assert run_selection.load_run(*SMALL_GRU, "seed=0", run_filter=anna).run_id == ids["anna"]
-    with pytest.raises(RunNotFound, match="run=latest --user carl: no run is finished in this experiment yet"):
+    with pytest.raises(RunNotFound, match="run=latest --user carl: no finished run in this experiment"):
         run_selection.load_run("run=latest", run_filter=carl)
-    with pytest.raises(RunNotFound, match="seed=0: no such run is finished in this store") as refused:
+    with pytest.raises(RunNotFound, match="seed=0: no finished run in this store") as refused:
         run_selection.load_run(*SMALL_GRU, "seed=0", run_filter=carl)
     assert "--user carl" in str(refused.value)
-    with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: run= names a run; leave the other out"):
+    with pytest.raises(ConfigError, match=f"run={ids['ben']} --user anna: a run ID needs no filter; leave it out"):
         run_selection.load_run(f"run={ids['ben']}", run_filter=anna)
 
 
@@ -112,7 +112,7 @@ def test_weights_by_other_code_or_of_other_sums_are_not_those_of_the_same_traini
     monkeypatch.chdir(tmp_path)
     record_run(tmp_path, "cell=gru", "epochs=2", code="another")
     longer = record_run(tmp_path, "cell=gru", "epochs=4")
-    with pytest.raises(RunNotFound, match=f"epoch=2: run {longer} keeps no weights of it, but of 4; "):
+    with pytest.raises(RunNotFound, match=f"epoch=2: run {longer} has weights of epochs 4 only; "):
         run_selection.load_run(f"run={longer}", "epoch=2")
 
 
@@ -147,13 +147,13 @@ def test_whether_a_sum_was_trained_on(store):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run="], "run=: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
-        (["lstm"], "lstm: write KEY=VALUE, as in run=latest or cell=lstm seed=0"),
+        (["run="], "run=: must be KEY=VALUE, for example run=latest"),
+        (["lstm"], "lstm: must be KEY=VALUE, for example cell=lstm"),
         (["epoch=-1"], "epoch=-1: must be integers of at least 0, or all"),
         (["epochs=all"], "epochs=all: must be integers of at least 1"),
-        (["run=latest", "cell=gru"], "run=latest cell=gru: run= names a run, the other chooses one by its"),
+        (["run=latest", "cell=gru"], "run=latest cell=gru: choose runs by run=ID or by their"),
         (["cell=tree"], "cell=tree: must be one of dense, gru, lstm, simple_rnn"),
-        ([*SMALL_GRU, "seed=0,5"], "chooses 2 runs, not one"),
+        ([*SMALL_GRU, "seed=0,5"], "matches 2 runs; must be one"),
     ],
 )
 def test_words_that_choose_nothing(words, said, store):
@@ -165,11 +165,11 @@ def test_words_that_choose_nothing(words, said, store):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([f"run={MISSING}"], f"run={MISSING}: there is no such run in this store; "),
-        (["cell=gru"], "cell=gru: no such run is finished in this store; python -m seqadd.run cell=gru makes one"),
-        ([*SMALL_GRU, "seed=7"], "seed=7: no such run is finished in this store; there are seed=0 epochs=2, "),
+        ([f"run={MISSING}"], f"run={MISSING}: no such run in this store; "),
+        (["cell=gru"], "cell=gru: no finished run in this store; python -m seqadd.run cell=gru trains one"),
+        ([*SMALL_GRU, "seed=7"], "seed=7: no finished run in this store; finished are seed=0 epochs=2, "),
         (["run={lstm}", "epoch=4"], "epoch=4: run {lstm} has 3 epochs"),
-        (["run={short}", "epoch=1"], "epoch=1: run {short} keeps no weights of it, but of 2; inspect.every=N"),
+        (["run={short}", "epoch=1"], "epoch=1: run {short} has weights of epochs 2 only; to save more"),
     ],
 )
 def test_a_run_that_is_not_there(words, said, store):
@@ -197,7 +197,7 @@ def test_weights_that_cannot_be_used_are_told_apart(tmp_path, monkeypatch):
     others = {
         "does not fit": broken(tmp_path, model=of_other_widths),
         "checksum": broken(tmp_path, weights_sha256="0" * 64),
-        "it learnt others": broken(tmp_path, data_digest="0123456789abcdef"),
+        "was trained on other sums": broken(tmp_path, data_digest="0123456789abcdef"),
         "damaged": broken(tmp_path),
         "has no weights": broken(tmp_path),
     }
@@ -218,23 +218,26 @@ def test_a_run_that_is_not_finished_or_no_model(tmp_path, monkeypatch):
     run_id = broken(tmp_path)
     store = connection.open_store(make_config().tracking)
     store.client.set_terminated(run_id, "KILLED")
-    with pytest.raises(RunNotFound, match=f"run={run_id}: is KILLED, not FINISHED; the command that trains it, again"):
+    with pytest.raises(RunNotFound, match=f"run={run_id}: is KILLED, not FINISHED; repeat its command"):
         run_selection.load_run(f"run={run_id}")
-    with pytest.raises(RunNotFound, match="run=latest: no run is finished in this experiment yet"):
+    with pytest.raises(RunNotFound, match="run=latest: no finished run in this experiment"):
         run_selection.load_run("run=latest")
     sweep = store.client.create_run(store.experiment_id).info.run_id
     store.client.set_terminated(sweep, "FINISHED")
-    with pytest.raises(RunNotFound, match=f"run={sweep}: is a sweep, or not a run of seqadd's"):
+    with pytest.raises(RunNotFound, match=f"run={sweep}: has no model: it is a sweep"):
         run_selection.load_run(f"run={sweep}")
 
 
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"colour": "red"}, "has the parameter colour, of which this seqadd knows nothing"),
-        ({"cell": "lstm", "encoder_units": "-3"}, "its parameters are no configuration: encoder_units=-3: must be"),
-        ({"cell": "lstm", "epochs": "1 seed=3"}, "its parameters are no configuration"),
-        ({"cell": "lstm", "tracking.uri": "x"}, "has the parameter tracking.uri, of which this seqadd knows nothing"),
+        ({"colour": "red"}, "has the parameter colour, unknown to this version of seqadd"),
+        (
+            {"cell": "lstm", "encoder_units": "-3"},
+            "its parameters are not valid: encoder_units=-3: ",
+        ),
+        ({"cell": "lstm", "epochs": "1 seed=3"}, "its parameters are not valid"),
+        ({"cell": "lstm", "tracking.uri": "x"}, "has the parameter tracking.uri, unknown to this version of seqadd"),
     ],
 )
 def test_parameters_that_somebody_else_wrote(params, said):

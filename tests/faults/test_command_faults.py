@@ -41,25 +41,25 @@ FILES = {
     "task/cluster": "defaults: [override /hydra/launcher: slurm]\ntask: {digits: 3, n_questions: 2000, held_out: 0.1}",
     "architecture/mine": "defaults: [override /cell: gru]\narchitecture: aligned",
 }
-NO_SLURM = "hydra/launcher=slurm: there is no sbatch on this machine"
-ONE_RUN = "has no effect on one run; add -m for a sweep"
+NO_SLURM = "hydra/launcher=slurm: sbatch not found"
+ONE_RUN = "has no effect on a single run; add -m for a sweep"
 CHOICES = {
     "-m +experiment=slurm seed=0,1": NO_SLURM,
     "-m task=cluster seed=0,1": NO_SLURM,
     "--config-name mine seed=0,1": NO_SLURM,
     "+experiment=slurm": f"hydra/launcher=slurm: {ONE_RUN}",
-    "-m +experiment=slurm,plain": "hydra/launcher=slurm: is one for the whole sweep, processes; say it on the",
-    "-m task=cluster,three_digits": "hydra/launcher=slurm: is one for the whole sweep, processes; say it on the",
+    "-m +experiment=slurm,plain": "hydra/launcher=slurm: differs from the sweep's processes; all jobs",
+    "-m task=cluster,three_digits": "hydra/launcher=slurm: differs from the sweep's processes; all jobs",
     "-m +experiment=node": "hydra.launcher.jobs=1000: must be at most ",
     "+experiment=node": f"hydra.launcher.jobs=1000: {ONE_RUN}",
-    "-m +experiment=node,plain": "hydra.launcher.jobs=1000: is one for the whole sweep, null; say it on the command",
+    "-m +experiment=node,plain": "hydra.launcher.jobs=1000: differs from the sweep's null; all jobs need",
     "-m +experiment=search seed=0,1": "hydra.sweeper.trials=0: must be an integer of at least 1",
     "+experiment=search": f"hydra/sweeper=optuna: {ONE_RUN}",
     "-m +experiment=batches": "hydra.sweeper.max_batch_size=0: must be an integer of at least 1, or null",
     "+experiment=log": "hydra.job_logging, hydra.hydra_logging: must be none",
-    "-m +experiment=log,plain": "hydra/job_logging=default: is one for the whole sweep, none; say it",
-    "+experiment=verbose": "hydra.verbose=true: has no effect; HYDRA_FULL_ERROR=1 shows a traceback",
-    "-m +experiment=gone": "hydra.launcher._target_=hydra_plugins.joblib.JoblibLauncher: no such launcher of Hydra is",
+    "-m +experiment=log,plain": "hydra/job_logging=default: differs from the sweep's none; all",
+    "+experiment=verbose": "hydra.verbose=true: has no effect; HYDRA_FULL_ERROR=1 shows tracebacks",
+    "-m +experiment=gone": "hydra.launcher._target_=hydra_plugins.joblib.JoblibLauncher: no such launcher is installed",
     "+experiment=multirun": "epochs=0: must be at least 1 (passes over the training set) (job epochs=0 ",
     "-m architecture=mine": "architecture/mine.yaml: cannot choose cell, which is composed later; choose it on the",
 }
@@ -99,19 +99,19 @@ def test_a_file_that_one_of_ours_would_hide_is_refused(name, call, in_empty_fold
     assert call(run.main, "--config-dir", "theirs", "--cfg", "job")[0] == 0  # which says the same
     path.write_text("epochs: 7\n")
     code, _, err = call(run.main, "--config-dir", "theirs", "--cfg", "job")
-    wanted = f"seqadd: theirs/{name}: is not read, for seqadd has a file {name} of its own; give it another name\n"
+    wanted = f"seqadd: theirs/{name}: is not read, because seqadd has its own {name}; rename the file\n"
     assert (code, err) == (2, wanted)
 
 
 WITHOUT_EFFECT = {
-    "-m hydra.sweep.dir=out seed=0,1": "hydra.sweep.dir=out: has no effect on these jobs",
-    "-m hydra.sweep.subdir=out seed=0,1": "hydra.sweep.subdir=out: has no effect on these jobs",
-    "-m hydra.run.dir=out seed=0,1": "hydra.run.dir=out: has no effect on these jobs",
-    "-m hydra.job.chdir=true seed=0,1": "hydra.job.chdir=true: has no effect on these jobs",
-    "-m hydra.output_subdir=out seed=0,1": "hydra.output_subdir=out: has no effect on these jobs",
+    "-m hydra.sweep.dir=out seed=0,1": "hydra.sweep.dir=out: has no effect on jobs",
+    "-m hydra.sweep.subdir=out seed=0,1": "hydra.sweep.subdir=out: has no effect on jobs",
+    "-m hydra.run.dir=out seed=0,1": "hydra.run.dir=out: has no effect on jobs",
+    "-m hydra.job.chdir=true seed=0,1": "hydra.job.chdir=true: has no effect on jobs",
+    "-m hydra.output_subdir=out seed=0,1": "hydra.output_subdir=out: has no effect on jobs",
     "-m hydra.verbose=true seed=0,1": "hydra.verbose=true: has no effect",
     "hydra.verbose=[hydra]": "hydra.verbose=['hydra']: has no effect",
-    "hydra.sweep.dir=out": "hydra.sweep.dir=out: has no effect on one run",
+    "hydra.sweep.dir=out": "hydra.sweep.dir=out: has no effect on a single run",
     "hydra.launcher.jobs=1": f"hydra.launcher.jobs=1: {ONE_RUN}",
     "hydra/launcher=slurm": f"hydra/launcher=slurm: {ONE_RUN}",
     "+hydra.sweeper.params.seed=1": f"hydra.sweeper.params.seed=1: {ONE_RUN}",
@@ -124,8 +124,8 @@ WITHOUT_EFFECT = {
     "-m epochs=1 tracking.experiment=a,a": "epochs=1 tracking.experiment=a: two jobs of the sweep are the same run",
     "-m hydra.launcher._target_=hydra_plugins.none.It": "hydra.launcher._target_=hydra_plugins.none.It: no such",
     "-m hydra.launcher._target_=hydra_plugins.seqadd_sweep.TrackedSweeper": "hydra.launcher._target_=hydra_plugins.",
-    "-m hydra.sweeper._target_=os.mkdir": "hydra.sweeper._target_=os.mkdir: no such sweeper of Hydra is installed",
-    "-m hydra.launcher=null": "hydra.launcher=null: no such launcher of Hydra is installed; choose hydra/launcher, one",
+    "-m hydra.sweeper._target_=os.mkdir": "hydra.sweeper._target_=os.mkdir: no such sweeper is installed",
+    "-m hydra.launcher=null": "hydra.launcher=null: no such launcher is installed; hydra/launcher must be one",
     "-m hydra/launcher=joblib": "hydra/launcher=joblib: must be one of basic, processes, slurm",
     "-m hydra/launcher=slurm +hydra.launcher.node=1": "hydra.launcher: Request.__init__() got an unexpected keyword",
     "-m hydra/sweeper=optuna +hydra.sweeper.n=1 seed=0,1": "hydra.sweeper: SearchSettings.__init__() got an unexpected",
@@ -220,7 +220,7 @@ def test_another_program_that_uses_our_plugins_is_told_whose_they_are(plugin, tm
     )
     assert (done.returncode, done.stdout) == (1, "")
     name = plugin.partition("=")[2]
-    assert done.stderr.splitlines()[0] == f"{name} is seqadd's, and runs nothing but seqadd.run"
+    assert done.stderr.splitlines()[0] == f"{name} runs nothing but seqadd.run"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_file_that_is_run_by_its_path_names_the_command_instead(file, command,
     done = subprocess.run([sys.executable, path, "epochs=0"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"seqadd: no file of this folder is run by its path; from another folder: python -m seqadd.{command}\n"
+        f"seqadd: files of this folder cannot be run by path; in another folder, use: python -m seqadd.{command}\n"
     )
 
 
@@ -244,7 +244,7 @@ def test_a_command_in_the_folder_of_the_files_is_told_to_go_elsewhere():
     folder = Path(run.__file__).parent
     done = subprocess.run([sys.executable, "-m", "run"], cwd=folder, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.endswith("from another folder: python -m seqadd.run\n")
+    assert done.stderr.endswith("in another folder, use: python -m seqadd.run\n")
 
 
 def in_shell(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
@@ -312,7 +312,7 @@ def test_a_pickle_is_not_run_again(call, in_empty_folder):
     (in_empty_folder / "config.pickle").write_bytes(pickle.dumps({"it": "could be anything"}))
     code, _, err = call(run.main, "--experimental-rerun", "config.pickle")
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("seqadd: --experimental-rerun: reads a pickle, which may hold code")
+    assert err.startswith("seqadd: --experimental-rerun: not supported, a pickle can run code")
 
 
 def test_a_job_does_not_run_the_script_that_starts_it(monkeypatch):
@@ -341,7 +341,7 @@ def test_a_run_inside_another_use_of_hydra_is_told_so(call, in_empty_folder):
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         code, _, err = call(run.main, "epochs=1")
     assert code == 2
-    assert err.startswith("seqadd: Hydra is in use in this process already, by hydra.initialize or by another run")
+    assert err.startswith("seqadd: Hydra is already initialized in this process, by hydra.initialize or another run")
     assert list(in_empty_folder.iterdir()) == []
 
 
@@ -349,7 +349,7 @@ def test_a_sweep_in_a_worker_of_a_pool_is_told_why_not(call, in_empty_folder, mo
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
     code, _, err = call(run.main, "-m", "seed=0,1")
     assert code == 2
-    assert err.startswith("seqadd: this process is a worker of multiprocessing.Pool, which may start none itself")
+    assert err.startswith("seqadd: a worker of multiprocessing.Pool cannot start processes")
     assert list(in_empty_folder.iterdir()) == []
 
 

@@ -128,7 +128,7 @@ def test_a_run_whose_checkpoints_are_all_torn_starts_afresh_says_so_and_leaves_n
     for path in torn:
         path.write_bytes(path.read_bytes()[:-1])
     out = output_of(tmp_path, *FAST, "epochs=2000")
-    assert out.count("is not used: its checkpoint is damaged: the checksum does not fit") == len(torn)
+    assert out.count("is not used: its checkpoint is damaged: the checksum does not match") == len(torn)
     assert "epoch    1/2000" in out
     for each in runs_of(tmp_path):
         known = epochs_of(tmp_path, each.info.run_id)

@@ -89,7 +89,7 @@ def test_as_much_as_a_refusal_asks_for_is_enough(limit, arguments, tmp_path):
         )  # fmt: skip
 
     refused = run_within(700_000_000)
-    asked = re.search(r"this one needs ([0-9.]+) GB", refused.stderr)
+    asked = re.search(r"this process needs ([0-9.]+) GB", refused.stderr)
     assert (refused.returncode, list(tmp_path.iterdir())) == (2, [])
     assert asked, refused.stderr
     done = run_within(int(1e9 * (float(asked[1]) + 0.05)))  # it was rounded

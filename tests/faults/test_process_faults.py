@@ -204,7 +204,7 @@ def sweep(labels):
 """
 
 
-WITHOUT_A_WORD = "is gone without a word, and so is the process that it was forked from"
+WITHOUT_A_WORD = "disappeared together with the process that forked it"
 
 
 def start_sweep(
@@ -260,8 +260,8 @@ def test_a_process_that_is_killed_whenever_it_imports_libraries_is_named_in_one_
     out, err = start_sweep(tmp_path, "one", "two", preloaded="killed").communicate(timeout=60)
     assert "outcome" not in out
     assert err == (
-        "seqadd: no job could be started: the process that imports TensorFlow for all jobs was killed, 2 times; "
-        "is there memory enough?\n"
+        "seqadd: no job could be started: the process that imports TensorFlow for all jobs was killed 2 times; "
+        "make sure that memory suffices\n"
     )
 
 
@@ -269,7 +269,7 @@ def test_where_an_import_starts_a_thread_jobs_are_not_forked(tmp_path):
     program = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
     (tmp_path / "thread.py").write_text(program)
     out, err = start_sweep(tmp_path, "one", "two", preloaded="thread").communicate(timeout=60)
-    assert "the process that jobs are forked from has 2 threads, so each job imports TensorFlow by itself" in out
+    assert "the process that forks jobs has 2 threads, so each job imports TensorFlow itself" in out
     assert out.count("outcome") == out.count(": finished, run 1") == 2
     assert err == ""
 
@@ -411,11 +411,11 @@ def test_a_database_of_the_longest_name_works(database, in_empty_folder):
 @pytest.mark.parametrize(
     ("limit", "n_bytes", "said"),
     [
-        (resource.RLIMIT_AS, 3_000_000 * 1024, "ulimit -v 3000000: a process may have 3.1 GB of address space, "),
+        (resource.RLIMIT_AS, 3_000_000 * 1024, "ulimit -v 3000000: allows 3.1 GB of address space, "),
         (
             resource.RLIMIT_DATA,
             500_000 * 1024,
-            "ulimit -d 500000: a process may have 0.5 GB of memory to write to, and ",
+            "ulimit -d 500000: allows 0.5 GB of writable memory, ",
         ),
     ],
 )

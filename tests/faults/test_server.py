@@ -151,7 +151,7 @@ def test_a_sweep_whose_server_goes_away_trains_all_its_jobs_and_the_next_command
     running_server.down()
     _, err = process.communicate(timeout=180)
     assert process.returncode == 3, err
-    assert err.startswith("seqadd: 2 of 2 jobs wait for the store: ")
+    assert err.startswith("seqadd: 2 of 2 jobs are not delivered to the store: ")
     running_server.up()
     before = running_server.runs()
     done = run(tmp_path, *sweep)

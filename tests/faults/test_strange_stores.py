@@ -86,7 +86,7 @@ def test_a_store_that_was_moved_is_read_and_goes_on_when_it_is_relocated(tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     done = command(folder, *INSPECT, "run=latest")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "not put into the run's artifacts: the store was moved" in done.stdout
+    assert "cannot add the files to the run's artifacts: the store was moved" in done.stdout
     assert "tracking.relocate=true" in one_line(command(folder, *COMMAND, *FAST, "epochs=3"))
     assert "tracking.relocate=true" in one_line(command(folder, *COMMAND, "-m", *FAST, "epochs=3", "seed=0,1"))
     assert not made.exists()

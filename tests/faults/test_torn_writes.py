@@ -126,7 +126,7 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     found = run_dir.latest_checkpoint(FINGERPRINT, said.append)
     assert found is not None
     assert len(found.history) == 2
-    assert said == [f"{latest} is not used: its checkpoint is damaged: the checksum does not fit"]
+    assert said == [f"{latest} is not used: its checkpoint is damaged: the checksum does not match"]
 
 
 def test_two_torn_checkpoints_are_both_named_and_none_is_used(tmp_path):
@@ -144,7 +144,7 @@ def test_a_foreign_checkpoint_is_named_and_not_used(tmp_path):
     run_dir = place_with(tmp_path, epochs=1)
     said: list[str] = []
     assert run_dir.latest_checkpoint({"configuration": "cd"}, said.append) is None
-    assert said[0].endswith("its configuration is ab, that of this run cd")
+    assert said[0].endswith("its configuration is ab, this run's is cd")
 
 
 def test_whoever_reads_a_file_that_is_being_replaced_reads_it_whole(tmp_path):

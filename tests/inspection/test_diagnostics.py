@@ -37,13 +37,13 @@ def test_gates_that_have_decided_are_no_fault():
 @pytest.mark.parametrize(
     ("part", "units", "warning"),
     [
-        ("state", [(0, 0, True)] * 9 + [(0, 0, False)], "lstm_1, state: 1 of 10 units never move, whatever the sum"),
+        ("state", [(0, 0, True)] * 9 + [(0, 0, False)], "lstm_1, state: 1 of 10 units are constant for all sums"),
         (
             "input_gate",
             [(0, 1, True)] * 5 + [(0, 0, True)] * 5,
-            "lstm_1, input_gate: 5 of 10 units are near the same limit whatever is read: they decide nothing",
+            "lstm_1, input_gate: 5 of 10 units are saturated at one limit for all sums",
         ),
-        ("state", [(0.5, 0.4, True)] * 10, "lstm_1, state: 90 % of the values are near their limits"),
+        ("state", [(0.5, 0.4, True)] * 10, "lstm_1, state: 90 % of the values are saturated"),
     ],
 )
 def test_units_that_are_stuck_still_or_saturated(part, units, warning):
@@ -61,19 +61,22 @@ def test_weights_that_are_no_numbers():
 
 
 def test_a_model_that_says_the_same_to_everything():
-    no_better = "0.33 of the characters right; the most frequent one at each place would have 0.33"
-    assert warnings(guesses=vocabulary.encode(["12", "12", "12"] * 1000)) == [no_better, "the same answer to every sum"]
+    no_better = "accuracy 0.33 is hardly above 0.33, that of the most frequent character per position"
+    assert warnings(guesses=vocabulary.encode(["12", "12", "12"] * 1000)) == [
+        no_better,
+        "the answer is the same for every sum",
+    ]
     assert warnings(guesses=vocabulary.encode(["12", "34", "52"] * 1000)) == []
     assert warnings(guesses=vocabulary.encode(["1 ", "3 ", "5 "] * 1000)) == [
-        "the same character for every sum at place 2 (' ')"
+        "the character is the same for every sum at position 2 (' ')"
     ]
 
 
 def test_sums_learnt_by_heart_and_training_that_ended_early():
     by_heart = {"acc": {20: 0.8}, "val_acc": {20: 0.7}}
-    assert warnings(history=by_heart) == ["acc is 0.10 above val_acc: sums are learnt by heart"]
+    assert warnings(history=by_heart) == ["acc is 0.10 above val_acc: overfitting"]
     early = {"acc": {18: 0.5, 20: 0.6}, "val_acc": {18: 0.5, 20: 0.6}}
-    assert warnings(history=early) == ["val_acc rose by 0.10 in the last 2 epochs: it had more to learn"]
+    assert warnings(history=early) == ["val_acc rose by 0.10 in the last 2 epochs: not converged"]
 
 
 def test_the_summary_counts_units():
@@ -90,8 +93,8 @@ def test_what_does_not_count_says_nothing_of_a_model_that_ends_its_answers():
     said = diagnostics.warnings(saturation_of("state", [(0.0, 0.0, True)]), {}, guesses, answers, FINE, counts)
     # Of 8 characters that count 2 + 2 + 0 are right; the most frequent ones at each place are 1 + 1 + 2.
     assert said == [
-        "0.50 of the characters right; the most frequent one at each place would have 0.50",
-        "the same character for every sum at place 2 ('8')",
+        "accuracy 0.50 is hardly above 0.50, that of the most frequent character per position",
+        "the character is the same for every sum at position 2 ('8')",
     ]
 
 

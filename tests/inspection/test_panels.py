@@ -82,7 +82,7 @@ def test_after_the_end_of_an_answer_nothing_is_shown():
 def test_a_pooled_models_alignment_is_one_row():
     _, traced = seen_by("architecture=pooled", question="5+61")
     panel = panels_of(traced)["alignment_1"]
-    assert (panel.values.shape, panel.rows) == ((1, 7), ["every place"])
+    assert (panel.values.shape, panel.rows) == ((1, 7), ["all positions"])
     assert panel.values.sum() == pytest.approx(1, rel=1e-5)
 
 

@@ -194,11 +194,11 @@ def test_who_watches_may_go_and_the_same_command_watches_on(tmp_path: Path, undi
     first.send_signal(signal.SIGTERM)
     said, _ = first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
-    assert f"The jobs go on without being watched: {array}_0 to {array}_1" in said
+    assert f"The jobs continue, but are no longer watched: {array}_0 to {array}_1" in said
 
     again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"with Slurm already: {array}_" in again.stdout
+    assert f"in Slurm already: {array}_" in again.stdout
     assert first_array(tmp_path) == array  # no other was submitted
     assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
     parent, children = of_a_sweep(tmp_path)
@@ -237,8 +237,8 @@ def test_more_jobs_than_an_array_may_have_are_two_arrays_and_another_experiments
         assert "with Slurm already" not in leave(other)
 
         again = begin(tmp_path, *sweep)
-        wait_for_lines(again, "22 of 22 jobs are with Slurm already")
-        wait_for_lines(again, "seed=21  waits in Slurm's queue: JobHeldUser")
+        wait_for_lines(again, "22 of 22 jobs are in Slurm already")
+        wait_for_lines(again, "seed=21  waiting in Slurm's queue: JobHeldUser")
         leave(again)
         assert len(waiting()) == 44
     finally:
@@ -254,7 +254,7 @@ def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
     slurm_says("scancel", f"{array}_1")
     said, _ = sweep.communicate(timeout=120)
     assert sweep.returncode == 1
-    assert f"1 of 2 jobs failed: seed=1: Slurm ended job {array}_1 before it was done" in said
+    assert f"1 of 2 jobs failed: seed=1: Slurm ended job {array}_1 too early" in said
     assert set(weights(tmp_path)) == {"0"}
 
     again = seqadd(tmp_path, *ON_SLURM, *SWEEP, "seed=range(2)")
@@ -297,8 +297,8 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
         (["hydra.launcher.memory_gb=900"], "Requested node configuration is not available"),
         (["hydra.launcher.partition=urgent", "hydra.launcher.minutes=600"], "time limit"),
         (["+hydra.launcher.options.bogus=1"], "unrecognized option '--bogus=1'"),
-        (["+hydra.launcher.options.time=5"], "hydra.launcher.options.time: write hydra.launcher.minutes"),
-        (["+hydra.launcher.options.signal=B:10"], "hydra.launcher.options.signal: is set by the launcher"),
+        (["+hydra.launcher.options.time=5"], "hydra.launcher.options.time: use hydra.launcher.minutes"),
+        (["+hydra.launcher.options.signal=B:10"], "hydra.launcher.options.signal: the launcher sets it"),
         (["hydra.launcher.minutes=0"], "hydra.launcher.minutes=0: must be at least 1, or null"),
         (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot be made"),
     ],

@@ -35,7 +35,7 @@ def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_un
     assert 3 <= len(over) < 8
 
     out = output_of(tmp_path, *SEARCH)
-    assert f"goes on with {len(over)} of 8 trials behind it" in out
+    assert f"resuming the search after {len(over)} of 8 trials" in out
     trained_now = {line.split()[1] for line in out.splitlines() if line.startswith("trial ") and " epoch " in line}
     assert not over & trained_now
     lines = out.splitlines()

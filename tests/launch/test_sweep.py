@@ -153,6 +153,6 @@ def test_without_slurms_commands_one_line_says_where_they_are(call, in_empty_fol
     code, _, err = call(run.main, "-m", "hydra/launcher=slurm", *LONG, "seed=0,1")
     assert code == 2
     assert err == (
-        "seqadd: hydra/launcher=slurm: there is no sbatch on this machine; Slurm's are on the cluster's "
-        "login node: run it there, or without hydra/launcher=slurm\n"
+        "seqadd: hydra/launcher=slurm: sbatch not found; run this on the cluster's login node, "
+        "or without hydra/launcher=slurm\n"
     )

@@ -343,14 +343,14 @@ def test_skipped_blanks_have_no_gradient(name):
     [
         (
             ["decoder_units=32"],
-            "decoder_units=32: architecture=encoder_decoder hands the encoder's states to its decoder",
+            "decoder_units=32: must equal encoder_units=64, because architecture=encoder_decoder copies the encoder's",
         ),
         (["cell=dense"], "cell=dense architecture=encoder_decoder: a dense cell has no memory"),
-        (["score=dot"], "score=dot: architecture=encoder_decoder has no use for it; leave it null"),
-        (["architecture=attention", "score=null"], "score=null: architecture=attention needs it; leave score out"),
+        (["score=dot"], "score=dot: architecture=encoder_decoder does not use it; leave it null"),
+        (["architecture=attention", "score=null"], "score=null: architecture=attention needs a value; leave score out"),
         (["architecture=attention", "score=cosine"], "score=cosine: must be one of additive, dot"),
-        (["architecture=repeat_vector", "peek=true"], "peek=true: architecture=repeat_vector has no use for it"),
-        (["architecture=readout", "teacher_forcing=never"], "teacher_forcing=never: architecture=readout has no use"),
+        (["architecture=repeat_vector", "peek=true"], "peek=true: architecture=repeat_vector does not use it"),
+        (["architecture=readout", "teacher_forcing=never"], "teacher_forcing=never: architecture=readout does not use"),
         (["teacher_forcing=sometimes"], "teacher_forcing=sometimes: must be one of always, scheduled, never"),
     ],
 )

@@ -252,7 +252,7 @@ def test_a_search_shows_its_best_after_each_trial_and_keeps_a_picture_and_its_st
 
 def test_a_trial_that_failed_is_named_and_tried_again_by_the_same_command(in_folder_with_store):
     first, second = Launcher(fails=frozenset({2})), Launcher()
-    with pytest.raises(JobsFailed, match="1 of 6 trials failed: trial 2: no room on the disk; the same command tries"):
+    with pytest.raises(JobsFailed, match="1 of 6 trials failed: trial 2: no room on the disk; repeat the command"):
         searching(first)
     searching(second)
     assert second.asked == [(6, first.asked[2][1])]

@@ -45,13 +45,13 @@ def test_flipped_bytes_and_truncations_are_noticed_all_over_the_file(saved):
 
 def test_the_checkpoint_of_another_training_is_refused(saved):
     path, _ = saved
-    with pytest.raises(CheckpointError, match="its data is cd, that of this run ef"):
+    with pytest.raises(CheckpointError, match="its data is cd, this run's is ef"):
         checkpoint.load(path, {"configuration": "ab", "data": "ef"})
 
 
 def test_a_file_that_is_none_and_no_file_are_named(tmp_path):
     (tmp_path / "note").write_text("hello")
-    with pytest.raises(CheckpointError, match="no file of this format"):
+    with pytest.raises(CheckpointError, match="has another format"):
         checkpoint.load(tmp_path / "note", None)
     with pytest.raises(CheckpointError, match="cannot be read"):
         checkpoint.load(tmp_path / "missing", None)
@@ -61,7 +61,7 @@ def test_a_whole_file_with_something_else_in_it_is_refused(tmp_path):
     for content in b"", b"no archive", b"PK\x05\x06" + bytes(18):
         checksum = hashlib.sha256(content).hexdigest().encode()
         (tmp_path / "odd").write_bytes(b"seqadd checkpoint 1\n" + checksum + b"\n" + content)
-        with pytest.raises(CheckpointError, match="not what it should be"):
+        with pytest.raises(CheckpointError, match="unexpected content"):
             checkpoint.load(tmp_path / "odd", None)
 
 
@@ -88,7 +88,7 @@ def test_the_fingerprint_changes_with_all_that_numbers_follow_from_and_not_with_
 def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_code_does_not(tmp_path, monkeypatch):
     path = tmp_path / "a.checkpoint"
     checkpoint.save(path, Checkpoint({**FINGERPRINT, "code": "old"}, HISTORY, {}))
-    with pytest.raises(CheckpointError, match="its code is old, that of this run new"):
+    with pytest.raises(CheckpointError, match="its code is old, this run's is new"):
         checkpoint.load(path, {**FINGERPRINT, "code": "new"})
     monkeypatch.setattr(checkpoint, "equivalent_codes", lambda code: {code, "old"})
     assert checkpoint.load(path, {**FINGERPRINT, "code": "new"}).history == HISTORY
@@ -97,9 +97,9 @@ def test_code_that_gives_the_same_numbers_goes_on_with_a_checkpoint_and_other_co
 def test_what_only_one_fingerprint_has_is_compared_with_nothing(saved):
     path, _ = saved
     assert checkpoint.load(path, {**FINGERPRINT, "flags": NOTHING}).history == HISTORY
-    with pytest.raises(CheckpointError, match="its flags is none, that of this run --fast"):
+    with pytest.raises(CheckpointError, match="its flags is none, this run's is --fast"):
         checkpoint.load(path, {**FINGERPRINT, "flags": "--fast"})
-    with pytest.raises(CheckpointError, match="its data is cd, that of this run none"):
+    with pytest.raises(CheckpointError, match="its data is cd, this run's is none"):
         checkpoint.load(path, {"configuration": "ab"})
 
 

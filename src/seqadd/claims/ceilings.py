@@ -46,7 +46,7 @@ def draw_distribution(digits: int) -> Distribution:
         ValueError: for more than three digits.
     """
     if digits > MOST_DIGITS:
-        raise ValueError(f"digits={digits}: must be at most {MOST_DIGITS}, or all pairs would not fit into memory")
+        raise ValueError(f"digits={digits}: must be at most {MOST_DIGITS}, so that all pairs fit into memory")
     numbers = np.arange(10**digits)
     # The generator draws a length first, then the digits: 7 is "7", "07" or "007".
     of_number = np.mean([(numbers < 10**length) / 10**length for length in range(1, digits + 1)], axis=0)

@@ -34,9 +34,7 @@ def check_folder(claim: Claim) -> list[str]:
     problems = _check_runs(claim, runs)
     others = len(every.drop_duplicates(["condition", "seed"])) - len(runs_in(claim, epochs))
     if others:
-        problems.append(
-            f"{committed_curves.NAME}: {others} runs are not those that sweep.yaml and the defaults give now"
-        )
+        problems.append(f"{committed_curves.NAME}: {others} runs differ from sweep.yaml and the defaults")
     if len(rows) != len(claim.statements):
         return [*problems, f"reproduced.csv has {len(rows)} statements, published.csv {len(claim.statements)}"]
     values = [results.written_values(text) for text in rows["values"]]
@@ -61,9 +59,8 @@ def _check_runs(claim: Claim, runs: pd.DataFrame) -> list[str]:
         problems.append(f"runs.csv lacks {absent} runs of sweep.yaml and has {surplus} that are not in it")
     codes = sorted(set(runs["code"]) - equivalent_codes())
     if codes:
-        problems.append(
-            f"runs.csv: {len(runs[runs['code'].isin(codes)])} runs are by other code than this ({', '.join(codes)})"
-        )
+        others = len(runs[runs["code"].isin(codes)])
+        problems.append(f"runs.csv: {others} runs were made by other code than this ({', '.join(codes)})")
     return problems
 
 
@@ -89,10 +86,10 @@ def _check_outputs(claim: Claim, again: dict[str, str], epochs: pd.DataFrame | N
     for name, text in again.items():
         path = claim.folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            problems.append(f"{name} is not what follows from {'values and runs' if epochs is None else 'the curves'}")
+            problems.append(f"{name} does not follow from {'values and runs' if epochs is None else 'the curves'}")
     for name in claim.settings.figures:
         if shown_by(claim.folder / name) != what_is_shown(claim, name, again, epochs):
-            problems.append(f"{name} is missing or shows something else")
+            problems.append(f"{name} is missing, or shows other values")
     return problems
 
 
@@ -107,7 +104,7 @@ def uncommitted(claim: Claim) -> list[str]:
         changed = results.read_runs(claim.folder)["commit"].str.endswith("with changes").sum()
     except ConfigError:
         return []  # check_folder reports it
-    problems = f"runs.csv: {changed} runs are by code that no commit has: commit src, conf and pyproject.toml"
+    problems = f"runs.csv: {changed} runs were made by uncommitted code; commit src, conf and pyproject.toml"
     return [problems] if changed else []
 
 
@@ -132,7 +129,7 @@ def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
             same.add(where)
         other = [name for name in (OF_THE_NUMBERS if where in same else OF_THE_SUMS) if row[name] != now[name]]
         if other:
-            problems.append(f"runs.csv: {where[0]} seed {where[1]}: the store has other {', '.join(other)}")
+            problems.append(f"runs.csv: {where[0]} seed {where[1]}: differs from the store in {', '.join(other)}")
     for line, (statement, values, text) in enumerate(
         zip(claim.statements, values_of(claim, read.curves), rows["values"], strict=False), start=2
     ):
@@ -146,6 +143,6 @@ def check_store(store: Store, claim: Claim) -> tuple[list[str], int]:
         ]
         if seeds:
             problems.append(
-                f"reproduced.csv: line {line}: {statement.metric}: the store has another for seed {', '.join(seeds)}"
+                f"reproduced.csv: line {line}: {statement.metric}: differs from the store for seed {', '.join(seeds)}"
             )
     return problems, len(same)

@@ -55,7 +55,7 @@ def load_curves(claim: str, experiments: Path | None = None) -> pd.DataFrame:
     """
     path = (experiments or resource_dir("experiments")) / claim / NAME
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file; python -m seqadd.reproduce {claim} makes it")
+        raise ConfigError(f"{path}: no such file; python -m seqadd.reproduce {claim} creates it")
     return read(path)
 
 

@@ -40,7 +40,7 @@ from seqadd.claims.claim import (
     is_fraction,
 )
 from seqadd.config.composition import Composer, combinations
-from seqadd.config.messages import one_line
+from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.config.validation import validate
 from seqadd.errors import ConfigError
@@ -59,7 +59,7 @@ def names(experiments: Path) -> list[str]:
     """
     found = sorted(path.parent.name for path in experiments.glob("*/sweep.yaml"))
     if not found:
-        raise ConfigError(f"--experiments {experiments}: no folder in it has a sweep.yaml")
+        raise ConfigError(f"--experiments {experiments}: no folder in it has a file sweep.yaml")
     return found
 
 
@@ -96,18 +96,18 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
         raise ConfigError(f"{folder / 'README.md'}: cannot read it: {one_line(error)}") from error
     marked = readme.count(BEGIN) == readme.count(END) == 1 and readme.index(BEGIN) < readme.index(END)
     if not readme.startswith("# ") or not marked:
-        raise ConfigError(f"{folder / 'README.md'}: must begin with a heading and have once each {BEGIN} and {END}")
+        raise ConfigError(f"{folder / 'README.md'}: must begin with a heading, and have {BEGIN} and {END} once each")
     for condition in conditions:
         digits = condition.config.task.digits
         if visible_context(condition.config) is not None and digits > MOST_DIGITS:
             raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.digits={digits}: the ceiling of an aligned model can be computed for "
-                f"{MOST_DIGITS} digits at most"
+                f"{folder / 'sweep.yaml'}: task.digits={digits}: must be at most {MOST_DIGITS}, to "
+                "compute the ceiling of an aligned model"
             )
         if visible_context(condition.config) is not None and condition.config.task.equal_lengths:
             raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: the ceiling of an aligned model can be "
-                "computed for addends of any lengths only"
+                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: must be null, to compute the ceiling of "
+                "an aligned model"
             )
     return Claim(
         folder,
@@ -128,7 +128,7 @@ def _settings(path: Path) -> ClaimSettings:
         raise ConfigError(f"{path}: fewest_seeds={settings.fewest_seeds}: must be at least 2")
     for key in (settings.columns, *(key for shown in settings.figures.values() for key in _keys_of(shown))):
         if key not in (None, *known_keys()):
-            raise ConfigError(f"{path}: {key}: no such key; keys are {', '.join(known_keys())}")
+            raise ConfigError(f"{path}: {no_such_key(key)}")
     for name, shown in settings.figures.items():
         _check_figure(name, shown, f"{path}: {name}")
     for each in settings.ceilings:
@@ -151,10 +151,10 @@ def _check_figure(name: str, shown: FigureSettings, where: str) -> None:
         raise ConfigError(f"{where}: a figure of kind {shown.kind.name} needs {', '.join(missing)}")
     for metric in shown.all_metrics():
         if not is_metric(metric):
-            raise ConfigError(f"{where}: {metric}: runs have no such metric")
+            raise ConfigError(f"{where}: {metric}: no such metric")
     for moment in shown.at:
         if len(moment) != 1 or not moment.keys() <= {"epochs", "updates"}:
-            raise ConfigError(f"{where}: at: {moment}: must be epochs: N or updates: N")
+            raise ConfigError(f"{where}: at: {moment}: must be 'epochs: N' or 'updates: N'")
 
 
 def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
@@ -182,12 +182,12 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
     except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not jobs:
-        raise ConfigError(f"{path}: hydra.sweeper gives no job")
+        raise ConfigError(f"{path}: hydra.sweeper names no job")
     labels = condition_labels([of_condition[0] for of_condition in jobs.values()])
     conditions = [Condition(label, list(each)) for label, each in zip(labels, jobs.values(), strict=True)]
     for condition in conditions:
         if len({job.seed for job in condition.jobs}) < len(condition.jobs):
-            raise ConfigError(f"{path}: {condition.label}: has a seed twice, with different numbers of epochs")
+            raise ConfigError(f"{path}: {condition.label}: a seed occurs twice, with different epochs; name it once")
     return conditions
 
 
@@ -204,10 +204,10 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
         raise ConfigError(
             f"{path}: lacks the column {', '.join(sorted(missing))}"
             if missing
-            else f"{path}: no key is called {', '.join(sorted(strange))}"
+            else f"{path}: no such key: {', '.join(sorted(strange))}"
         )
     if rows.empty:
-        raise ConfigError(f"{path}: has no statement")
+        raise ConfigError(f"{path}: must have at least one statement")
     return [
         _statement({str(key): value for key, value in row.items()}, conditions, f"{path}: line {line}")
         for line, row in enumerate(rows.to_dict("records"), start=2)
@@ -219,7 +219,7 @@ def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: s
     _check_comparison(fields["relation"], fields["value"], fields["than"], where)
     metric = fields["metric"]
     if not is_metric(base_metric(metric)):
-        raise ConfigError(f"{where}: metric={metric}: runs have no such metric")
+        raise ConfigError(f"{where}: metric={metric}: no such metric")
     try:
         epochs, number = int(fields["epochs"]), _number(fields["value"], metric)
     except ValueError as error:
@@ -234,13 +234,13 @@ def _check_comparison(relation: str, value: str, than: str, where: str) -> None:
     if relation not in ("", *verdicts.RELATIONS):
         raise ConfigError(f"{where}: relation={relation}: must be empty or one of {', '.join(verdicts.RELATIONS)}")
     if value != "" and than != "":
-        raise ConfigError(f"{where}: has both a value and a than; only one can be compared with")
+        raise ConfigError(f"{where}: has both value and than; leave one of them empty")
     if value != "" and relation == "":
         raise ConfigError(f"{where}: value={value}: needs a relation")
     if relation != "" and value == "" and than == "":
         raise ConfigError(f"{where}: relation={relation}: needs a value or a than")
     if than != "" and relation == "equal":
-        raise ConfigError(f"{where}: relation=equal: two conditions are above or below one another")
+        raise ConfigError(f"{where}: relation=equal: must be above or below, to compare two conditions")
 
 
 def _number(value: str, metric: str) -> float | None:
@@ -262,7 +262,7 @@ def _find_other(
     changed = dict(each.partition("=")[::2] for each in than.split())
     written = changed.pop("epochs", str(epochs))
     if not written.isdecimal():
-        raise ConfigError(f"{where}: than={than}: epochs must be an integer")
+        raise ConfigError(f"{where}: than={than}: its epochs must be an integer")
     other_epochs = int(written)
     return _find(conditions, keys | changed, other_epochs, where), other_epochs
 
@@ -276,8 +276,8 @@ def _find(conditions: Sequence[Condition], keys: dict[str, str], epochs: int, wh
     ]
     if len(found) != 1:
         named = " ".join(f"{key}={value}" for key, value in keys.items())
-        raise ConfigError(f"{where}: {named}: {len(found)} conditions of sweep.yaml have these values, must be one")
+        raise ConfigError(f"{where}: {named}: {len(found)} conditions of sweep.yaml match; must be one")
     longest = conditions[found[0]].config.epochs
     if not 1 <= epochs <= longest:
-        raise ConfigError(f"{where}: epochs={epochs}: must be in 1..{longest}, which is as long as its runs are")
+        raise ConfigError(f"{where}: epochs={epochs}: must be in 1..{longest}, the epochs of its runs")
     return found[0]

@@ -81,7 +81,7 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     import pandas as pd
 
     if not done:
-        raise ConfigError("no claim has results yet; python -m seqadd.reproduce makes them")
+        raise ConfigError("no claim has results yet; python -m seqadd.reproduce creates them")
     every = pd.concat(runs.values())
     theirs = pd.concat([rows[claim.name] for claim in done if not claim.settings.ours] or rows.values())
     numbers, directions = theirs[theirs["relation"] == "equal"], theirs[theirs["relation"] != "equal"]
@@ -139,7 +139,7 @@ def check(experiments: Path, chosen: Sequence[Claim]) -> list[str]:
         return [str(error)]
     paths = [report_folder(experiments) / name for name in _NAMES]
     return [
-        f"{path.name} is not what the folders say"
+        f"{path.name} does not follow from the claims' folders"
         for path, text in zip(paths, texts, strict=True)
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]

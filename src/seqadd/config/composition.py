@@ -21,6 +21,7 @@ from seqadd.config import hydra_setup
 from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text
 from seqadd.config.validation import validate
+from seqadd.config.words import check_words, with_integers
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
@@ -105,9 +106,10 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
     choices: list[list[tuple[str, str, bool]]] = []
     columns = []
     composer = Composer()
+    check_words(overrides)
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        for override in parser.parse_overrides(list(overrides)):
+        for override in parser.parse_overrides(with_integers(overrides)):
             key, values = override.get_key_element(), override_values(override)
             if key == "epochs":
                 numbers = ",".join(values)
@@ -150,6 +152,7 @@ class Composer:
     def compose(self, overrides: Sequence[str]) -> Config:
         """Composes a checked configuration; raises Hydra's errors, and those of ``from_hydra``."""
         loader = GlobalHydra.instance().config_loader()
+        overrides = with_integers(overrides)
         of_values = set(known_keys()).difference(GROUPS)
         values = [
             override

@@ -68,16 +68,16 @@ def check_hydra_keys(config: DictConfig) -> None:
     refuse_logging(config.hydra.job_logging)
     for key in ("callbacks", "job.env_set"):
         for name in OmegaConf.select(config.hydra, key) or {}:
-            raise ConfigError(f"hydra.{key}.{name}: a configuration can name no code and set no environment")
+            raise ConfigError(f"hydra.{key}.{name}: must not be set; a configuration must not run code")
     if config.hydra.verbose is not False:
         raise ConfigError(
-            f"hydra.verbose={override_text(given['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows a traceback"
+            f"hydra.verbose={override_text(given['verbose'])}: has no effect; HYDRA_FULL_ERROR=1 shows tracebacks"
         )
     if config.hydra.mode is RunMode.RUN:
         for part in ("launcher", "sweeper"):
             for changed in _changed(config, part):
-                raise ConfigError(f"{changed}: has no effect on one run; add -m for a sweep")
-        _refuse_folders(given, ("sweep.dir", "sweep.subdir"), "one run: hydra.run.dir is its folder")
+                raise ConfigError(f"{changed}: has no effect on a single run; add -m for a sweep")
+        _refuse_folders(given, ("sweep.dir", "sweep.subdir"), "a single run, whose folder is hydra.run.dir")
     else:
         for part in ("launcher", "sweeper"):
             _check_plugin(config, part)
@@ -86,14 +86,12 @@ def check_hydra_keys(config: DictConfig) -> None:
 def refuse_logging(log_config: DictConfig | None) -> None:
     """Raises ConfigError for a configured log: a configuration could name any class as its handler."""
     if log_config is None or log_config.root is not None:
-        raise ConfigError("hydra.job_logging, hydra.hydra_logging: must be none; a configuration can name no code")
+        raise ConfigError("hydra.job_logging, hydra.hydra_logging: must be none; a configuration must not name code")
 
 
 def check_folders(config: DictConfig) -> None:
     """Raises ConfigError if a configuration sets Hydra's folders: the jobs of a sweep have no folders."""
-    _refuse_folders(
-        _hydra_keys_of(config), _FOLDERS, "these jobs: their results are in the store, where tracking.uri says"
-    )
+    _refuse_folders(_hydra_keys_of(config), _FOLDERS, "jobs, whose results are in the store tracking.uri")
 
 
 def check_job(sweep: DictConfig, job: DictConfig) -> None:
@@ -114,8 +112,8 @@ def check_job(sweep: DictConfig, job: DictConfig) -> None:
         if mine != all_have:
             name = f"hydra.{key}".removeprefix("hydra.runtime.choices.")
             raise ConfigError(
-                f"{name}={override_text(mine)}: is one for the whole sweep, {override_text(all_have)}; say it on the "
-                "command line, or in a file that is not swept over"
+                f"{name}={override_text(mine)}: differs from the sweep's {override_text(all_have)}; all jobs need the "
+                "same value: set it on the command line"
             )
 
 
@@ -125,7 +123,7 @@ def check_hidden_files(folder: Path) -> None:
     for path in sorted(folder.rglob("*.yaml")) if folder.is_dir() else []:
         name = path.relative_to(folder)
         if (ours / name).is_file() and path.read_bytes() != (ours / name).read_bytes():
-            raise ConfigError(f"{path}: is not read, for seqadd has a file {name} of its own; give it another name")
+            raise ConfigError(f"{path}: is not read, because seqadd has its own {name}; rename the file")
 
 
 def _hydra_keys_of(config: DictConfig) -> dict[str, Any]:
@@ -179,7 +177,7 @@ def _check_plugin(config: DictConfig, part: str) -> None:
     if target not in {f"{each.__module__}.{each.__name__}" for each in Plugins.instance().discover(kind)}:
         installed = ", ".join(path.stem for path in sorted((resource_dir("conf") / "hydra" / part).glob("*.yaml")))
         choice = f"hydra.{part}={override_text(node)}" if target is None else f"hydra.{part}._target_={target}"
-        raise ConfigError(f"{choice}: no such {part} of Hydra is installed; choose hydra/{part}, one of {installed}")
+        raise ConfigError(f"{choice}: no such {part} is installed; hydra/{part} must be one of {installed}")
 
 
 def replace_internals(*, hydra_help: bool = False) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
-from seqadd.config.schema import GROUPS, known_keys
+from seqadd.config.schema import GROUPS, described_keys, known_keys
+from seqadd.config.validation import range_in_words
 from seqadd.errors import ConfigError, SeqaddError, redact_credentials
 from seqadd.system.files import resource_dir
 
@@ -87,14 +90,14 @@ def _chosen_too_early(error: Exception, cause: Exception) -> str | None:
     if in_a_file and in_a_file[2] in GROUPS:
         return (
             f"{in_a_file[1]}.yaml: cannot choose {in_a_file[2]}, which is composed later; choose it on the command "
-            "line, or in a file of a group of your own, +experiment=NAME"
+            "line, or in a group of your own: +experiment=NAME"
         )
     return None
 
 
 def _unreadable_override(error: Exception, cause: Exception) -> str | None:
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override!r}, write KEY=VALUE: {_first_line(error)}"
+        return f"cannot read the override {error.override!r}; write KEY=VALUE, with special characters 'KEY=\"VALUE\"'"
     return None
 
 
@@ -118,7 +121,24 @@ def _wrong_value(error: Exception, cause: Exception) -> str | None:
     message = str(getattr(cause, "msg", cause)).partition("\n")[0]
     if message.endswith("is not Optional"):
         return f"{cause.full_key}: must not be null"
-    return f"{cause.full_key}: {message[0].lower()}{message[1:]}"
+    field = dict(described_keys()).get(cause.full_key)
+    value = re.match(r"Value '(.*)' (of type|is not)", message)
+    if field is None or value is None:
+        return f"{cause.full_key}: {message[0].lower()}{message[1:]}"
+    message = f"{cause.full_key}={value[1]}: must be {_in_words(field)}"
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", value[1])
+    return f"{message}; to sweep, write -m {cause.full_key}=range({ends[1]},{int(ends[2]) + 1})" if ends else message
+
+
+def _in_words(field: dataclasses.Field[Any]) -> str:
+    """The values of a key in words: ``an integer, at least 1``."""
+    kind, _, null = str(field.type).partition(" ")
+    bounded = field.metadata["low"] is not None or field.metadata["high"] is not None
+    return (
+        {"int": "an integer", "float": "a number", "bool": "true or false"}.get(kind, "text")
+        + (f", {range_in_words(field)}" if bounded else "")
+        + (", or null" if null else "")
+    )
 
 
 # Each function takes an error and its original cause, and returns a reworded message, or None for other kinds of error.
@@ -138,8 +158,20 @@ _EXPLANATIONS = (
 def no_such_key(key: str) -> str:
     part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # this project has its own launchers and sweepers
     before, known = (part[0], _plugin_keys(part[1])) if part else ("", known_keys())
-    near = difflib.get_close_matches(key.removeprefix(before), known, n=1)
-    return f"{key}: no such key; " + (f"did you mean {before}{near[0]}?" if near else f"keys are {', '.join(known)}")
+    near = [before + each for each in _meant(key.removeprefix(before), known)]
+    if near:
+        return f"{key}: no such key; did you mean {' or '.join(near)}?"
+    return f"{key}: no such key; " + (
+        f"keys are {', '.join(known)}" if part else "python -m seqadd.run --help lists all keys"
+    )
+
+
+def _meant(key: str, known: list[str]) -> list[str]:
+    """The keys that a wrong one may stand for: ``lr`` and ``rate`` for learning_rate, ``question`` inspect.question."""
+    words = {name: name.rpartition(".")[2].split("_") for name in known}
+    whole = [name for name in known if name.rpartition(".")[2] == key]
+    parts = [name for name, of in words.items() if len(of) > 1 and key in (*of, "".join(word[0] for word in of))]
+    return whole or parts or difflib.get_close_matches(key, known, n=1)
 
 
 def _plugin_keys(part: str) -> list[str]:

@@ -56,21 +56,21 @@ def _key(
 class Task:
     """The sums to be learnt."""
 
-    digits: int = _key("digits of the longer addends", low=1, high=9)
+    digits: int = _key("most digits of an addend", low=1, high=9)
     n_questions: int = _key("distinct sums to draw", low=2)
-    equal_lengths: bool | None = _key("both addends have as many digits; null: each has its own number of them")
+    equal_lengths: bool | None = _key("both addends have the same number of digits; null: independent numbers")
     longest: int | None = _key(
-        "digits that there is room for, to be tested with longer sums than are learnt; null: task.digits", low=1, high=9
+        "digits that inputs are padded for, to test on longer sums than in training; null: task.digits", low=1, high=9
     )
-    held_out: float = _key("share of the sums kept for validation", low=0, high=1, open_ends=True)
+    held_out: float = _key("share of the sums held out for validation", low=0, high=1, open_ends=True)
 
 
 @dataclass
 class Inspect:
     """The snapshots that a run saves while it trains, for ``python -m seqadd.inspect``."""
 
-    every: int | None = _key("keep weights and heatmaps every so many epochs; null: of none", low=1)
-    question: str | None = _key("sum that the heatmaps are of, as 535+61; null: the first one held out")
+    every: int | None = _key("save weights and heatmaps every N epochs; null: never", low=1)
+    question: str | None = _key("sum in these heatmaps, for example 535+61; null: the first held-out sum")
 
 
 @dataclass
@@ -79,15 +79,13 @@ class Tracking:
 
     uri: str = _key("MLflow tracking URI")
     experiment: str = _key("MLflow experiment")
-    parent_run_id: str | None = _key("run id of the sweep that this run belongs to; set by sweeps")
+    parent_run_id: str | None = _key("run ID of the sweep that this run belongs to; set by sweeps")
     unfinished: str | None = _key(
-        "folder for checkpoints and what a server was not told yet; null: unfinished, beside the database or here"
+        "folder of checkpoints and undelivered updates; null: unfinished, beside the database or here"
     )
-    relocate: bool = _key(
-        "where the store was moved, copy its database and record in it that its artifacts lie beside it now"
-    )
-    migrate: bool = _key("where the store is of an older MLflow, copy its database and migrate it to this one's schema")
-    search: str | None = _key("search that this run is a trial of; set by searches")
+    relocate: bool = _key("if the store was moved: back up its database, then record its artifacts' new location")
+    migrate: bool = _key("if the store is of an older MLflow: back up its database, then migrate it to this MLflow")
+    search: str | None = _key("search that this run's trial belongs to; set by searches")
     trial: int | None = _key("number of the trial; set by searches", low=0)
     label: str | None = _key("overrides that the run's name begins with; set by commands")
 
@@ -96,32 +94,30 @@ class Tracking:
 class Config:
     """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups."""
 
-    cell: str = _key("recurrent cell", choices=CELLS)
-    architecture: str = _key("how cells are wired", choices=ARCHITECTURES)
-    encoder_units: int = _key("width of the encoder; of the only layer when architecture=aligned", low=1)
-    decoder_units: int | None = _key("width of the decoder; null when architecture=aligned", low=1)
-    peek: bool | None = _key("the decoder reads the encoder's last output at every step; architecture=encoder_decoder")
-    score: str | None = _key("how attention compares; architecture=attention", choices=SCORES)
+    cell: str = _key("kind of cell", choices=CELLS)
+    architecture: str = _key("how the cells are connected", choices=ARCHITECTURES)
+    encoder_units: int = _key("units of the encoder; with architecture=aligned, of the only layer", low=1)
+    decoder_units: int | None = _key("units of the decoder; null with architecture=aligned", low=1)
+    peek: bool | None = _key("whether each decoder step reads the encoder's output; architecture=encoder_decoder")
+    score: str | None = _key("score function of the attention; architecture=attention", choices=SCORES)
     teacher_forcing: str | None = _key(
-        "when a decoder that reads characters is given the right ones in training; null for others",
+        "when training gives the decoder the right previous character; architecture=encoder_decoder or attention",
         choices=TEACHER_FORCING,
     )
     loss: str = _key("cross-entropy over characters", choices=LOSSES)
-    era: str = _key("whose defaults the recurrent layers follow", choices=ERAS)
+    era: str = _key("Keras version whose defaults the recurrent layers have", choices=ERAS)
     task: Task = dataclasses.field(default_factory=Task)
     epochs: int = _key("passes over the training set", low=1)
-    batch_size: int = _key("sums in a training step; at most the training set", low=1)
+    batch_size: int = _key("sums per training step; at most the size of the training set", low=1)
     learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
-    reverse: bool = _key("write the questions back to front")
-    shuffle: str = _key("when the training set is shuffled: for every epoch anew, or once for all", choices=SHUFFLES)
-    curriculum: str | None = _key(
-        "which lengths an epoch takes its sums from; null: all of them once", choices=CURRICULA
-    )
-    seed: int = _key("decides the sums, the first weights and the order of every epoch", low=0, high=2**32 - 1)
-    threads: int = _key("processor threads of a run", low=1)
-    jit: bool = _key("compile an epoch with XLA")
+    reverse: bool = _key("whether the question's characters are reversed")
+    shuffle: str = _key("whether the training set is shuffled in each epoch, or once", choices=SHUFFLES)
+    curriculum: str | None = _key("which lengths of sums an epoch draws; null: every sum once", choices=CURRICULA)
+    seed: int = _key("seed of the sums, the initial weights and the order of each epoch", low=0, high=2**32 - 1)
+    threads: int = _key("processor threads per run", low=1)
+    jit: bool = _key("whether epochs are compiled with XLA")
     inspect: Inspect = dataclasses.field(default_factory=Inspect)
-    force: bool = _key("train again from the first epoch what is finished or interrupted")
+    force: bool = _key("train a finished or interrupted run again from the first epoch")
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
 
     @property

@@ -18,7 +18,7 @@ from seqadd.system.hardware import can_have_threads, limits, memory, processors
 # What a process needs, without and with XLA, in addition to the memory that it fills and to two threads per processor.
 # ulimit -v counts the address space, in which libraries and thread stacks are reserved; -d counts the writable part.
 # Totals measured on two processors, without and with XLA: 2.3 and 3.4 GB, 0.6 and 1.1 GB, 6 and 22 threads.
-_LIMITED = {"-v": "address space", "-d": "memory to write to"}
+_LIMITED = {"-v": "address space", "-d": "writable memory"}
 _RESERVED = {False: {"-v": 1.6e9, "-d": 0.1e9}, True: {"-v": 2.6e9, "-d": 0.3e9}}
 _THREADS = {False: 6, True: 20}
 
@@ -39,8 +39,8 @@ def _check_architecture(config: Config) -> None:
     """Raises ConfigError for a cell, or a number of units, that the architecture does not support."""
     if config.cell == "dense" and config.architecture != "aligned":
         raise ConfigError(
-            f"cell=dense architecture={config.architecture}: a dense cell has no memory to carry the question to the "
-            "answer; use architecture=aligned, or a recurrent cell"
+            f"cell=dense architecture={config.architecture}: a dense cell has no memory; use "
+            "architecture=aligned, or a recurrent cell"
         )
     if config.architecture == "aligned" and config.decoder_units is not None:
         raise ConfigError(f"decoder_units={config.decoder_units}: architecture=aligned has no decoder; leave it null")
@@ -52,8 +52,7 @@ def _check_learning_rate(config: Config) -> None:
     least, most = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
     if not least <= config.learning_rate <= most:
         raise ConfigError(
-            f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}; as a float32, as the "
-            "weights are, it would be 0 or infinite"
+            f"learning_rate={config.learning_rate}: must be in {least:.2g}..{most:.2g}, the range of float32"
         )
 
 
@@ -67,15 +66,15 @@ def _check_decoder(config: Config) -> None:
     for key, has in wanted.items():
         value = getattr(config, key)
         if has and value is None:
-            raise ConfigError(f"{key}=null: architecture={config.architecture} needs it; leave {key} out")
+            raise ConfigError(f"{key}=null: architecture={config.architecture} needs a value; leave {key} out")
         if not has and value is not None:
             raise ConfigError(
-                f"{key}={override_text(value)}: architecture={config.architecture} has no use for it; leave it null"
+                f"{key}={override_text(value)}: architecture={config.architecture} does not use it; leave it null"
             )
     if config.ends_with_eos and config.decoder_units != config.encoder_units:
         raise ConfigError(
-            f"decoder_units={config.decoder_units}: architecture={config.architecture} hands the encoder's states to "
-            f"its decoder, which must be as wide; set it to encoder_units={config.encoder_units}"
+            f"decoder_units={config.decoder_units}: must equal encoder_units={config.encoder_units}, because "
+            f"architecture={config.architecture} copies the encoder's states to the decoder"
         )
 
 
@@ -92,11 +91,11 @@ def _check_task(config: Config) -> None:
 def _check_curriculum(config: Config) -> None:
     if config.curriculum is not None and config.shuffle == "once":
         raise ConfigError(
-            f"shuffle=once: curriculum={config.curriculum} draws the sums of each epoch anew; leave shuffle out"
+            f"shuffle=once: curriculum={config.curriculum} draws new sums for each epoch; leave shuffle out"
         )
     if config.curriculum is not None and config.task.digits == 1:
         raise ConfigError(
-            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; take task.digits of at least 2"
+            f"curriculum={config.curriculum}: sums of task.digits=1 have one length; task.digits must be at least 2"
         )
 
 
@@ -106,8 +105,8 @@ def _check_split(config: Config) -> None:
     n_train = task.n_questions - config.n_held_out
     if config.n_held_out < 1 or n_train < 1:
         raise ConfigError(
-            f"task.held_out={task.held_out}: leaves {n_train} sums to train on and {config.n_held_out} to validate "
-            f"with, of task.n_questions={task.n_questions}; both must be at least 1"
+            f"task.held_out={task.held_out}: leaves {n_train} sums for training and {config.n_held_out} for "
+            f"validation, of task.n_questions={task.n_questions}; both must be at least 1"
         )
     if config.batch_size > n_train:
         raise ConfigError(f"batch_size={config.batch_size}: must be at most {n_train}, the size of the training set")
@@ -115,9 +114,7 @@ def _check_split(config: Config) -> None:
 
 def _check_inspection(config: Config) -> None:
     if config.inspect.every is not None and config.inspect.every > config.epochs:
-        raise ConfigError(
-            f"inspect.every={config.inspect.every}: must be at most {config.epochs}, the epochs there are"
-        )
+        raise ConfigError(f"inspect.every={config.inspect.every}: must be at most epochs={config.epochs}")
     if config.inspect.question is not None:
         try:
             read_question(config.inspect.question, config.longest)
@@ -148,7 +145,7 @@ def check_machine(config: Config) -> None:
             f"machine has {_gigabytes(there)}; lower {key}"
         )
     if config.threads > processors():
-        raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the processors it may use here")
+        raise ConfigError(f"threads={config.threads}: must be at most {processors()}, the available processors")
     check_limits(sum(needed.values()), jit=config.jit)
 
 
@@ -164,8 +161,8 @@ def check_limits(n_bytes: float = LIBRARIES, *, jit: bool = False) -> None:
         if needed > there:
             enough_without = jit and n_bytes + _RESERVED[False][option] <= there
             raise ConfigError(
-                f"ulimit {option} {there // 1024}: a process may have {_gigabytes(there)} of {_LIMITED[option]}, and "
-                f"this one needs {_gigabytes(needed)}; raise the limit{', or say jit=false' * enough_without}"
+                f"ulimit {option} {there // 1024}: allows {_gigabytes(there)} of {_LIMITED[option]}, this process "
+                f"needs {_gigabytes(needed)}; raise the limit{', or set jit=false' * enough_without}"
             )
     n_threads = _THREADS[jit] + 2 * processors()
     if not can_have_threads(n_threads):

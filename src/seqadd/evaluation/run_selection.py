@@ -22,6 +22,7 @@ from seqadd.config.composition import compose_config, compose_selection
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, Tracking, known_result_keys, override_text
 from seqadd.config.validation import check_limits
+from seqadd.config.words import check_words, read_word, with_integers
 from seqadd.data import vocabulary
 from seqadd.data.addition import Dataset
 from seqadd.errors import ConfigError, RunNotFound
@@ -72,15 +73,15 @@ def read_choice(words: Sequence[str]) -> Choice:
     epochs: tuple[int, ...] = ()
     at: tuple[int, ...] | None = ()
     overrides = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        values = tuple(part.strip() for part in value.split(",") if part.strip())
-        if not equals or not values:
-            raise ConfigError(f"{word}: write KEY=VALUE, as in run=latest or cell=lstm seed=0")
+    check_words(words)
+    for word in with_integers(words):
+        key, values = read_word(word)
+        if not values:
+            raise ConfigError(f"{word}: must be KEY=VALUE, for example run=latest")
         if key == "run":
-            runs = values
+            runs = tuple(values)
         elif key == "epoch":
-            at = None if values == (_ALL,) else _numbers(key, values, least=0)
+            at = None if values == [_ALL] else _numbers(key, values, least=0)
         elif key == "epochs":
             epochs = _numbers(key, values, least=1)
         else:
@@ -88,15 +89,15 @@ def read_choice(words: Sequence[str]) -> Choice:
     ours = [word for word in overrides if not word.startswith("tracking.")]
     if runs and (ours or epochs):
         raise ConfigError(
-            f"run={','.join(runs)} {(ours or ['epochs=' + ','.join(map(str, epochs))])[0]}: run= names a run, the "
-            "other chooses one by its configuration; give one of them"
+            f"run={','.join(runs)} {(ours or ['epochs=' + ','.join(map(str, epochs))])[0]}: choose runs by "
+            "run=ID or by their configuration, not by both"
         )
     if not (runs or ours or epochs):
         runs = ("latest",)
     return Choice(runs, tuple(overrides), epochs, at)
 
 
-def _numbers(key: str, values: tuple[str, ...], least: int) -> tuple[int, ...]:
+def _numbers(key: str, values: Sequence[str], least: int) -> tuple[int, ...]:
     if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= least for value in values):
         more = f", or {_ALL}" if key == "epoch" else ""
         raise ConfigError(f"{key}={','.join(values)}: must be integers of at least {least}{more}")
@@ -120,7 +121,7 @@ def load_run(
     """
     found = load_runs(choice, run_filter, notify)
     if len(found) > 1:
-        raise ConfigError(f"{' '.join(choice)}: chooses {len(found)} runs, not one")
+        raise ConfigError(f"{' '.join(choice)}: matches {len(found)} runs; must be one")
     return found[0]
 
 
@@ -154,7 +155,7 @@ def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store:
     """
     named = [run for run in choice.runs if run != "latest"]
     if named and run_filter:
-        raise ConfigError(f"run={named[0]} {run_filter.as_options()}: run= names a run; leave the other out")
+        raise ConfigError(f"run={named[0]} {run_filter.as_options()}: a run ID needs no filter; leave it out")
     tracking_words = [word for word in choice.overrides if word.startswith("tracking.")]
     chosen = compose_selection(tracking_words if choice.runs else choice.overrides)
     where = _one_tracking([column.config.tracking for column in chosen.columns])
@@ -167,7 +168,7 @@ def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store:
 def _one_tracking(each: list[Tracking]) -> Tracking:
     for other in each[1:]:
         if other != each[0]:
-            raise ConfigError(f"tracking.uri={each[0].uri},{other.uri}: runs are looked at in one store at a time")
+            raise ConfigError(f"tracking.uri={each[0].uri},{other.uri}: must be one store")
     return each[0]
 
 
@@ -187,8 +188,8 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
             data[run.run_id] = make_dataset(config)
             if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
                 raise RunNotFound(
-                    f"run={run.run_id}: its data_digest is {run.tags['data_digest']}, that of the sums drawn here "
-                    f"{data[run.run_id].digest()}: it learnt others"
+                    f"run={run.run_id}: was trained on other sums: its data_digest is "
+                    f"{run.tags['data_digest']}, here {data[run.run_id].digest()}"
                 )
         model = _load_model(store, run, config, epoch, weights_run, name)
         history = {
@@ -232,13 +233,13 @@ def _words(store: Store) -> list[str]:
 def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None, runs: list[RunRecord]) -> str:
     wanted = [*overrides]
     wanted += [f"seed={seed}"] * (seed is not None) + [f"epochs={epochs}"] * (epochs is not None)
-    message = f"{' '.join(wanted)}: no such run is finished in this store"
+    message = f"{' '.join(wanted)}: no finished run in this store"
     there = sorted({(int(run.params["seed"]), int(run.params["epochs"])) for run in runs})
     if there:
         listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
-        return f"{message}; there are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
+        return f"{message}; finished are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
     words = [word for word in wanted if not word.startswith(("tracking.", "--"))]
-    return f"{message}; python -m seqadd.run {' '.join(words)} makes one"
+    return f"{message}; python -m seqadd.run {' '.join(words)} trains one"
 
 
 def _by_id(store: Store, run_id: str) -> RunRecord:
@@ -246,17 +247,15 @@ def _by_id(store: Store, run_id: str) -> RunRecord:
         newest = store.newest_run()
         if newest is None:
             wanted = " ".join([f"run={run_id}", *_words(store)])
-            raise RunNotFound(f"{wanted}: no run is finished in this experiment yet; python -m seqadd.run makes one")
+            raise RunNotFound(f"{wanted}: no finished run in this experiment; python -m seqadd.run trains one")
         return newest
     run = store.run(run_id)
     if run is None:
-        raise RunNotFound(f"run={run_id}: there is no such run in this store; python -m seqadd.run prints a run's id")
+        raise RunNotFound(f"run={run_id}: no such run in this store; python -m seqadd.run prints the ID of its run")
     if "config_hash" not in run.tags:
-        raise RunNotFound(f"run={run_id}: is a sweep, or not a run of seqadd's; name one of the runs of a model")
+        raise RunNotFound(f"run={run_id}: has no model: it is a sweep, or another program's; name a single run")
     if run.status != "FINISHED":
-        raise RunNotFound(
-            f"run={run_id}: is {run.status}, not FINISHED; the command that trains it, again, finishes it"
-        )
+        raise RunNotFound(f"run={run_id}: is {run.status}, not FINISHED; repeat its command to finish it")
     return run
 
 
@@ -268,18 +267,18 @@ def config_of(run: RunRecord) -> Config:
     """
     strange = sorted(set(run.params) - set(known_result_keys()))
     if strange:
-        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, of which this seqadd knows nothing")
+        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, unknown to this version of seqadd")
     overrides = [f"{key}={value}" for key, value in run.params.items()]
     try:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             config = compose_config(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
-        raise RunNotFound(f"run={run.run_id}: its parameters are no configuration: {one_line(error)}") from error
+        raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
     # A missing parameter is a key that did not exist yet: today's default is what the run did.
     written = {key: override_text(value) for key, value in config.result_keys().items()}
     wrong = sorted(key for key, text in run.params.items() if text != written[key])
     if wrong:
-        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is no value of this key")
+        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is not a valid value")
     return dataclasses.replace(config, force=False)
 
 
@@ -288,7 +287,7 @@ def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, 
         return sorted({*_kept_by(store, run), config.epochs})
     for epoch in wanted:
         if epoch > config.epochs:
-            raise RunNotFound(f"epoch={epoch}: run {run.run_id} has {config.epochs} epochs")
+            raise RunNotFound(f"epoch={epoch}: run {run.run_id} has only {config.epochs} epochs")
     return list(dict.fromkeys(wanted)) or [config.epochs]
 
 
@@ -321,8 +320,8 @@ def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tup
     if epoch not in kept:
         there = ", ".join(map(str, [*kept, config.epochs]))
         raise RunNotFound(
-            f"epoch={epoch}: run {run.run_id} keeps no weights of it, but of {there}; inspect.every=N with force=true "
-            "trains it again and keeps them every N epochs"
+            f"epoch={epoch}: run {run.run_id} has weights of epochs {there} only; to save more, train it again with "
+            "inspect.every=N force=true"
         )
     return kept[epoch]
 
@@ -348,7 +347,7 @@ def _load_model(store: Store, run: RunRecord, config: Config, epoch: int, from_r
             ) from error
     expected = run.tags.get("weights_sha256")
     if epoch == config.epochs and expected is not None and state.weights_digest(model) != expected:
-        raise RunNotFound(f"run={run.run_id}: {name} is not what it ended with: the checksum weights_sha256 differs")
+        raise RunNotFound(f"run={run.run_id}: {name} is damaged: its checksum differs from the tag weights_sha256")
     return model
 
 

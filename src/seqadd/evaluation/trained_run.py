@@ -59,11 +59,11 @@ class TrainedRun:
             commit = sanitize(self.tags.get("git_commit", "unknown"))[:12]
             changed = " with changes" if self.tags.get("git_dirty") == "true" else ""
             notes.append(
-                f"its weights are computed by other code than that which trained them: code {code_digest()} here, code "
-                f"{sanitize(code)} of commit {commit}{changed} there"
+                f"it was trained by other code, so results may differ: code {sanitize(code)} of commit "
+                f"{commit}{changed}, here code {code_digest()}"
             )
         if self.tags.get("flags", "") != numeric_flags.flags():
-            notes.append("its weights are computed with other flags than they were trained with: see its tag flags")
+            notes.append("it was trained with other flags (its tag flags), so results may differ")
         return notes
 
     def write(self, questions: Sequence[str]) -> Ids:
@@ -80,7 +80,7 @@ class TrainedRun:
         """
         texts = [questions] if isinstance(questions, str) else questions
         if not len(texts):
-            raise ValueError("questions: must be at least one, as 535+61")
+            raise ValueError("questions: must be at least one, for example 535+61")
         return np.stack([encode_question(self.config, question).ids for question in texts])
 
     def read(self, questions: Ids) -> list[str]:

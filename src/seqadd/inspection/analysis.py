@@ -195,7 +195,7 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
     found = [held_out(run) for run in runs]
     chosen = choose_questions(found[-1], questions, errors, min(run.config.task.digits for run in runs))
     if not chosen:
-        raise ConfigError("question=: no held-out sum of the last run is short enough for all of them; ask for one")
+        raise ConfigError("question: no held-out sum of the last run is short enough for all runs; add question=A+B")
     by_run = [trace(run.model, ask_all(run, chosen)) for run in runs]
     saturation: list[pd.DataFrame] = []
     warnings: list[list[str]] = []
@@ -239,7 +239,7 @@ def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str
         lines.append([label, *("" if value is None else f"{value:.4f}" for value in values)])
     return [
         "",
-        *(f"place {position}" for position in positions),
+        *(f"position {position}" for position in positions),
         *(f"{n} carries" for n in carries),
         "all right",
     ], lines

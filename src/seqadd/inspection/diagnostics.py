@@ -82,14 +82,11 @@ def warnings(
     for row in summary(saturation).to_dict("records"):
         what = f"{row['layer']}, {row['part']}"
         if row["part"] in ("state", "output") and row["still"]:
-            warnings.append(f"{what}: {row['still']} of {row['units']} units never move, whatever the sum")
+            warnings.append(f"{what}: {row['still']} of {row['units']} units are constant for all sums")
         if row["stuck"] > _MANY_STUCK * row["units"]:
-            warnings.append(
-                f"{what}: {row['stuck']} of {row['units']} units are near the same limit whatever is read: they decide "
-                "nothing"
-            )
+            warnings.append(f"{what}: {row['stuck']} of {row['units']} units are saturated at one limit for all sums")
         if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
-            warnings.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are near their limits")
+            warnings.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are saturated")
     return [*warnings, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
 
 
@@ -102,7 +99,7 @@ def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> l
     by_frequency = float(np.sum(most_frequent) / counted.sum())
     if right < by_frequency + _NO_BETTER:
         warnings.append(
-            f"{right:.2f} of the characters right; the most frequent one at each place would have {by_frequency:.2f}"
+            f"accuracy {right:.2f} is hardly above {by_frequency:.2f}, that of the most frequent character per position"
         )
     return warnings + _always_the_same(guesses, answers, counted)
 
@@ -118,9 +115,9 @@ def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_])
     if not same:
         return []
     if len(same) == counted.any(axis=0).sum():
-        return ["the same answer to every sum"]
+        return ["the answer is the same for every sum"]
     listed = ", ".join(f"{position + 1} ({character!r})" for position, character in same.items())
-    return [f"the same character for every sum at place {listed}"]
+    return [f"the character is the same for every sum at position {listed}"]
 
 
 def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:
@@ -134,9 +131,9 @@ def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]
     warnings = []
     if acc[last] - teacher_forced[last] > max(_OVERFIT, noise):
         name = "val_acc" if teacher_forced is val_acc else "val_acc_teacher_forced"
-        warnings.append(f"acc is {acc[last] - teacher_forced[last]:.2f} above {name}: sums are learnt by heart")
+        warnings.append(f"acc is {acc[last] - teacher_forced[last]:.2f} above {name}: overfitting")
     before = last - last // 10
     if before in val_acc and val_acc[last] - val_acc[before] > max(_STILL_RISING, noise):
         rose = val_acc[last] - val_acc[before]
-        warnings.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: it had more to learn")
+        warnings.append(f"val_acc rose by {rose:.2f} in the last {last - before} epochs: not converged")
     return warnings

@@ -82,8 +82,8 @@ def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, outpu
     difference = float(np.max(np.abs(computed - output), initial=0.0))
     if not difference <= _ROUNDING:
         raise ArithmeticError(
-            f"{layer.name}: the state computed from its weights differs from its output by {difference:.2g}, which is "
-            f"more than {_ROUNDING} for rounding; its gates are not what is thought here"
+            f"{layer.name}: the state computed from its weights differs from its output by {difference:.2g}; rounding "
+            f"allows {_ROUNDING}, so its gates cannot be shown"
         )
     return result
 

@@ -38,7 +38,7 @@ def check_folder(path: Path) -> None:
     """Raises CannotWrite, in one line, for a folder that cannot be created or written to; creates nothing."""
     there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not there.is_dir():
-        raise CannotWrite(f"cannot write {path}: {there} is no folder")
+        raise CannotWrite(f"cannot write {path}: {there} is not a folder")
     if not os.access(there, os.W_OK):
         raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
 
@@ -63,7 +63,7 @@ def write_inspection(
         The questions on the page, those of the earlier report last.
     """
     folder, run, found = ReportFolder(path, notify), inspection.run, inspection.held_out
-    text = f"# {markup.sanitize(run.name)}, from inside\n\n{_about(run, found)}\n"
+    text = f"# {markup.sanitize(run.name)}: inspection\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
         text += folder.question(traced.question.text, [run], _question(folder, traced, seen_in_training))
@@ -71,7 +71,7 @@ def write_inspection(
     text += _answers(folder, run, found)
     text += _weights(folder, inspection)
     text += _again([run], folder.questions, store)
-    folder.page(text, f"{run.name}, from inside")
+    folder.page(text, f"{run.name}: inspection")
     return folder.questions
 
 
@@ -101,8 +101,8 @@ def _about(run: TrainedRun, found: HeldOut) -> str:
 
 def _health(inspection: Inspection) -> str:
     if not inspection.warnings:
-        return "Nothing looks unhealthy.\n\n"
-    return "Looks unhealthy:\n\n" + "".join(f"- {warning}\n" for warning in inspection.warnings) + "\n"
+        return "No warnings.\n\n"
+    return "Warnings:\n\n" + "".join(f"- {warning}\n" for warning in inspection.warnings) + "\n"
 
 
 def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str:
@@ -116,34 +116,34 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
     text += markup.table(CHARACTERS_HEADER, lines)
     panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
     sheet = heatmaps.sheet(panels, caption)
-    text += "\n" + folder.picture(sheet, f"{name}/layers", f"what every layer puts out for {traced.question.text}")
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {traced.question.text}")
     for layer in traced.gates:
         steps = heatmaps.sheet(step_heatmaps(traced, layer), f"{traced.question.text}: {layer}, step by step")
-        text += f"### {layer}, step by step\n\nComputed from its weights, and held against what it puts out.\n\n"
+        text += f"### {layer}, step by step\n\nComputed from the layer's weights, and checked against its output.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
     folder.table(error_analysis.by_character(traced.question.answer, traced.probabilities), f"{name}/answer")
     return text
 
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:
-    text = "## What it gets wrong\n\n"
+    text = "## Errors\n\n"
     shown = figures.accuracies(found.by_position, found.by_carries, f"{run.name}: held-out sums")
-    text += folder.picture(shown, "accuracies", "accuracy at each place of the answer and by the number of carries")
+    text += folder.picture(shown, "accuracies", "accuracy by position in the answer, and by number of carries")
     text += folder.picture(
-        heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: characters that stood for others"),
-        "confusion", "how often which character stood for which",
+        heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: confused characters"),
+        "confusion", "how often each character was predicted for another",
     )  # fmt: skip
     hardest = error_analysis.hardest(found.sums, _HARDEST)
-    text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers it thinks least probable.\n\n"
+    text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers have the lowest probability.\n\n"
     text += markup.table(
-        ["question", "right is", "p", "says", "p", "", "least sure at place", "carries"],
+        ["question", "answer", "p", "predicted", "p", "", "least certain position", "carries"],
         [
             [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
              "**right**" if row['right'] else "**wrong**", str(row['place']), str(row['carries'])]
             for row in hardest.to_dict("records")
         ],
     )  # fmt: skip
-    text += "\nAll of them are in `predictions.csv`.\n\n"
+    text += "\nAll held-out sums are in `predictions.csv`.\n\n"
     folder.table(found.sums, "predictions")
     folder.table(hardest, "hardest")
     folder.table(found.by_position, "by_place")
@@ -163,13 +163,13 @@ def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
     most = max(float(np.nanmax(counts, initial=0.0)), 1.0)
     return Heatmap(
         name="confusion",
-        title="grey: right",
+        title="confused characters (grey: right)",
         values=counts,
         limits=(0.0, most),
         rows=VISIBLE,
         columns=VISIBLE,
         row_axis="right",
-        column_axis="guessed instead",
+        column_axis="predicted",
         scale="characters",
         written=".0f",
     )
@@ -210,28 +210,29 @@ def _weights(folder: ReportFolder, inspection: Inspection) -> str:
             for row in table.to_dict("records")
         ],
     )
-    text += "\nTheir values, as the article prints them, are in `weights.txt`.\n\n"
+    text += "\nAll values are in `weights.txt`, in the article's format.\n\n"
     drawn = figures.histograms(inspection.weights, f"{inspection.run.name}: weights")
-    text += folder.picture(drawn, "weights", "how the values of each array of weights are spread")
+    text += folder.picture(drawn, "weights", "histogram of each array of weights")
     if inspection.saturation.empty:
         return text
     summary = diagnostics.summary(inspection.saturation)
     folder.table(inspection.saturation, "saturation")
     text += (
-        "## Saturation\n\nThe share of values near their limits, over the held-out sums and all steps: gates below "
-        "0.1 and above 0.9, states and candidates beyond -0.9 and 0.9. A unit is *stuck* that is beyond the same limit "
-        "in more than 99 of 100 steps; it *never moves* where its values differ by less than 0.01.\n\n"
+        "## Saturation\n\nThe share of saturated values, over all steps of the held-out sums. A gate saturates below "
+        "0.1 and above 0.9, a state or candidate below -0.9 and above 0.9.\n\n"
+        "A *stuck* unit is saturated at one limit in more than 99 % of steps. A *constant* unit varies by less than "
+        "0.01.\n\n"
     )
     text += markup.table(
-        ["layer", "of its", "units", "near the lower", "near the upper", "stuck", "never move"],
+        ["layer", "part", "units", "at the lower limit", "at the upper limit", "stuck", "constant"],
         [
             [row["layer"], row["part"], str(row["units"]), f"{row['low']:.3f}", f"{row['high']:.3f}",
              str(row["stuck"]), str(row["still"])]
             for row in summary.to_dict("records")
         ],
     )  # fmt: skip
-    shown = figures.saturation(inspection.saturation, f"{inspection.run.name}: a mark for each unit")
-    return text + "\n" + folder.picture(shown, "saturation", "how often each unit is near its limits")
+    shown = figures.saturation(inspection.saturation, f"{inspection.run.name}: one mark per unit")
+    return text + "\n" + folder.picture(shown, "saturation", "share of saturated values of each unit")
 
 
 def write_comparison(
@@ -257,12 +258,12 @@ def write_comparison(
     for each in comparison.traces:
         text += folder.question(each[0].question.text, comparison.runs, _side_by_side(folder, comparison, each))
     text += folder.earlier(published, comparison.runs)
-    text += "\n## What they get wrong\n\n"
-    text += "Characters right at each place of the answer, sums right by the number of carries, and of all.\n\n"
+    text += "\n## Errors\n\n"
+    text += "Shares of right characters by position in the answer; of right sums by number of carries, and overall.\n\n"
     header, lines = accuracies(comparison.labels, comparison.held_out)
     text += markup.table(header, lines) + "\n## Saturation\n\n"
     folder.table(pd.DataFrame(lines, columns=["of", *header[1:]]), "accuracies")
-    text += "The share of values near their limits, and units that are stuck, over the held-out sums.\n\n"
+    text += "The share of saturated values, and the number of stuck units, over the held-out sums.\n\n"
     text += _saturations(folder, comparison)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
         text += "".join(f"\n- {label}: {warning}" for warning in warnings)
@@ -296,8 +297,8 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
         verdict = "**right**" if traced.right else "**wrong**"
         lines.append([label, traced.guess.strip(), verdict, p_answer, run.seen_in_training(question)])
     (answer,) = decode_answers(each[0].question.answer[None])
-    text = f"\n## {question.replace('+', ' + ')}\n\nThe answer is {answer}.\n\n"
-    text += markup.table(["", "says", "", "p of the right answer", "the sum was"], lines) + "\n"
+    text = f"\n## {question.replace('+', ' + ')}\n\nThe right answer is {answer}.\n\n"
+    text += markup.table(["", "predicted", "", "p of the right answer", "in training"], lines) + "\n"
 
     # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
     names = [
@@ -310,9 +311,9 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
         columns = [[question_heatmap(each[at]), *panels[at]] for at in shown]
         grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
         file = f"{name}/side_by_side" + (f"_{number}" if number > 1 else "")
-        text += folder.picture(grid, file, f"what every layer puts out for {question}, side by side")
+        text += folder.picture(grid, file, f"output of each layer for {question}, side by side")
     if sum(map(len, grids)) < len(each):
-        text += f"{sum(map(len, grids))} of the {len(each)} epochs; all of them one after another:\n\n"
+        text += f"{sum(map(len, grids))} of the {len(each)} epochs are shown; the animation shows all:\n\n"
     folder.table(pd.concat(answers), f"{name}/answer")
     if comparison.of_one_run:
         text += _animation(folder, comparison, each, panels, f"{name}/learning.gif")
@@ -337,7 +338,7 @@ def _animation(
         duration=[pause] * (len(frames) - 1) + [4 * pause],
     )  # fmt: skip
     folder.pictures.append(name)
-    return f"![the same, epoch by epoch]({name})\n"
+    return f"![output of each layer, epoch by epoch]({name})\n"
 
 
 def _saturations(folder: ReportFolder, comparison: Comparison) -> str:
@@ -345,7 +346,7 @@ def _saturations(folder: ReportFolder, comparison: Comparison) -> str:
     every = pd.concat(each)[["of", "layer", "part", "units", "low", "high", "stuck", "still"]]
     folder.table(every, "saturation")
     return markup.table(
-        ["", "layer", "of its", "near a limit", "stuck", "never move"],
+        ["", "layer", "part", "saturated", "stuck", "constant"],
         [
             [row["of"], row["layer"], row["part"], f"{row['low'] + row['high']:.3f}",
              f"{row['stuck']} of {row['units']}", str(row["still"])]

@@ -41,7 +41,7 @@ def trace_line(traced: Trace, seen_in_training: str) -> str:
 
 
 #: Columns of ``character_rows``.
-CHARACTERS_HEADER = ("place", "says", "p", "runner-up", "p", "right is", "p")
+CHARACTERS_HEADER = ("position", "predicted", "p", "runner-up", "p", "answer", "p")
 
 
 def character_rows(traced: Trace, encoding: str = "utf-8") -> list[list[str]]:
@@ -80,25 +80,25 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     notify(f"{run.name}, run {run.run_id}")
     for note in run.notes:
         console.print(note, style="yellow", markup=False)
-    notify(f"of {len(found.sums)} held-out sums {100 * found.exact_match:.1f} % right")
+    notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right")
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
         notify()
         notify(trace_line(traced, seen_in_training))
         lines = character_rows(traced, encoding)
         _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
     notify()
-    notify("held out, the first of them:")
+    notify("first held-out sums:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
         notify(example)
     notify()
     _print_accuracies(console, ["right"], [found])
     notify()
     if inspection.warnings:
-        notify("looks unhealthy:")
+        notify("warnings:")
         for warning in inspection.warnings:
             console.print(f"  {warning}", style="yellow", markup=False)
     else:
-        notify("nothing looks unhealthy")
+        notify("no warnings")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -187,7 +187,7 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
     if failed:
         message = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
         if all(outcome.waits for outcome in failed.values()):
-            raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs wait for the store: {message}")
+            raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs are not delivered to the store: {message}")
         raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {message}")
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
@@ -254,7 +254,7 @@ def _conclude(running: _Running) -> JobSucceeded | JobFailed:
     if job.outcome is None:
         code = running.process.exitcode
         if code is None or code == _LOST_EXIT_CODE:
-            how = "is gone without a word, and so is the process that it was forked from"
+            how = "disappeared together with the process that forked it"
         elif code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
         else:

@@ -80,7 +80,7 @@ def process_context(notify: Callable[[str], None]) -> Context:
         raise JobsFailed(f"no job could be started: {one_line(error)}") from error
     if n_threads == 1:
         return context
-    notify(f"the process that jobs are forked from has {n_threads} threads, so each job imports TensorFlow by itself")
+    notify(f"the process that forks jobs has {n_threads} threads, so each job imports TensorFlow itself")
     return spawn
 
 
@@ -122,7 +122,7 @@ def start_process(
         finally:
             theirs.close()  # so that the pipe ends when the process ends
     raise OSError(
-        f"the process that imports TensorFlow for all jobs was killed, {_ATTEMPTS} times; is there memory enough?"
+        f"the process that imports TensorFlow for all jobs was killed {_ATTEMPTS} times; make sure that memory suffices"
     )
 
 

@@ -90,11 +90,11 @@ def run_search(
             numbers = search.missing()
             begun = len(search.over())
             if begun:
-                print_line(f"goes on with {begun} of {settings.trials} trials behind it")
+                print_line(f"resuming the search after {begun} of {settings.trials} trials")
 
             last = [begun]
 
-            def ended(number: int, error: str = "its process was ended", *, final: bool = False) -> None:
+            def ended(number: int, error: str = "its process was killed", *, final: bool = False) -> None:
                 search.ended(number, error, final=final)
                 if len(search.over()) > last[-1]:
                     last.append(len(search.over()))
@@ -129,7 +129,7 @@ def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:
             with atomic_write(journal) as copy:
                 shutil.copyfile(path, copy)
     except FileNotFoundError as error:
-        print_line(f"search {run.run_id} is not continued: {error}")
+        print_line(f"cannot resume search {run.run_id}: {error}")
         return False
     return True
 
@@ -229,7 +229,7 @@ def _report(search: Search) -> str:
     counted = {"finished": search.finished(), "pruned": search.pruned(), "diverged": search.diverged(), "failed": lost}
     summary = ", ".join(f"{len(trials)} {state}" for state, trials in counted.items() if trials)
     print_line(f"{sum(map(len, counted.values()))} trials: {summary}")
-    again = "; the same command tries them again"
+    again = "; repeat the command to try again"
     why = "; ".join(
         f"trial {trial.number}: {trial.user_attrs.get(ERROR, 'killed')}" for trial in lost or search.diverged()
     )

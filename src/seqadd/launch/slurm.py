@@ -68,8 +68,8 @@ def check(request: Request, configs: Sequence[Config]) -> None:
     for program in ("sbatch", "squeue", "srun"):
         if shutil.which(program) is None:
             raise ConfigError(
-                f"hydra/launcher=slurm: there is no {program} on this machine; Slurm's are on the "
-                "cluster's login node: run it there, or without hydra/launcher=slurm"
+                f"hydra/launcher=slurm: {program} not found; run this on the cluster's login "
+                "node, or without hydra/launcher=slurm"
             )
     folder = Path(request.folder).absolute()
     missing = len(configs) - len(_still_there(folder, configs))
@@ -82,16 +82,16 @@ def check(request: Request, configs: Sequence[Config]) -> None:
         done = _slurm("sbatch", "--test-only", *options, "--wrap=true") if missing else None
     if done is not None and done.returncode != 0:
         raise ConfigError(
-            f"hydra/launcher=slurm: Slurm refuses the jobs: {_last_error(done)}; asked for {' '.join(options)}"
+            f"hydra/launcher=slurm: Slurm refused the jobs: {_last_error(done)}; options were {' '.join(options)}"
             + _partitions_there(request)
             + " (no job was submitted)"
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its files may contain an address with a password
     except OSError as error:
-        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be made: {one_line(error)}") from error
+        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot create it: {one_line(error)}") from error
     if not os.access(folder, os.W_OK):
-        raise ConfigError(f"hydra.launcher.folder={request.folder}: cannot be written; name a folder of your own")
+        raise ConfigError(f"hydra.launcher.folder={request.folder}: no permission to write in it; name another folder")
 
 
 def _longest_array() -> int:
@@ -112,7 +112,7 @@ def _slurm(*command: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not answer")
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not respond")
 
 
 def _last_error(done: subprocess.CompletedProcess[str]) -> str:
@@ -132,7 +132,7 @@ class _Work:
             return outcome
         except Interrupted as stopped:  # the job has no result: Slurm may have requeued it
             # Slurm does not requeue a job that ends by itself during the grace time of a preemption.
-            print(f"{label}  told to stop, waits for Slurm to end it", flush=True)
+            print(f"{label}  stopping: Slurm has not ended the job yet", flush=True)
             time.sleep(_SECONDS_TO_BE_KILLED)
             sys.exit(stopped.exit_code)
 
@@ -162,9 +162,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     there = _still_there(folder, configs)
     missing = [index for index in range(len(configs)) if index not in there]
     if there:
-        console.print(
-            f"{len(there)} of {len(configs)} jobs are with Slurm already: {_ids(there.values())}", markup=False
-        )
+        console.print(f"{len(there)} of {len(configs)} jobs are in Slurm already: {_ids(there.values())}", markup=False)
     if missing:
         at_once = _longest_array()
         for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
@@ -174,7 +172,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
                 there |= dict(zip(some, new, strict=True))
                 _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
             console.print(
-                f"{len(some)} jobs submitted to Slurm: {_ids(new)}, of each {request.minutes_for(configs)} min and "
+                f"{len(some)} jobs submitted to Slurm: {_ids(new)}, each with {request.minutes_for(configs)} min and "
                 f"{request.memory_for(configs):g} GB; logs in {request.folder}",
                 markup=False,
             )
@@ -182,7 +180,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
         outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, console)
     except Interrupted:
         console.print(
-            f"The jobs go on without being watched: {_ids(there.values())}. The same command watches them again; "
+            f"The jobs continue, but are no longer watched: {_ids(there.values())}. The same command watches them; "
             f"scancel {' '.join(sorted({job.job_id.partition('_')[0] for job in there.values()}))} ends them.",
             markup=False,
         )
@@ -323,7 +321,7 @@ def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
         watched.state = state
         kind, _, why = state.partition(" ")
         if kind == "PENDING" and why not in _WILL_PASS:
-            console.print(f"{watched.label}  waits in Slurm's queue: {why}", markup=False)
+            console.print(f"{watched.label}  waiting in Slurm's queue: {why}", markup=False)
     if not state.startswith("PENDING"):
         for line in _new_lines(watched):
             console.print(line, markup=False)
@@ -336,11 +334,11 @@ def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:
         job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
         if job.exception() is not None:
-            return JobFailed(f"could not be run; its log, {job.paths.stdout}, says why")
+            return JobFailed(f"could not be run; see its log {job.paths.stdout}")
         result: JobSucceeded | JobFailed = job.result()
         return result
     if time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
-        return JobFailed(f"Slurm ended job {job.job_id} before it was done (last seen {watched.state}); its log is "
+        return JobFailed(f"Slurm ended job {job.job_id} too early (last state {watched.state}); see its log "
                       f"{job.paths.stdout}")  # fmt: skip
     return None
 

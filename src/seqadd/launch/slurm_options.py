@@ -67,9 +67,9 @@ class Request:
                 raise ConfigError(f"hydra.launcher.{key}={value}: must be at least {low}, or null")
         for name in self.options:
             if name in _ASKED_BY_KEY and self.options[name] is not None:
-                raise ConfigError(f"hydra.launcher.options.{name}: write hydra.launcher.{_ASKED_BY_KEY[name]}")
+                raise ConfigError(f"hydra.launcher.options.{name}: use hydra.launcher.{_ASKED_BY_KEY[name]}")
             if name in _ITS_OWN:
-                raise ConfigError(f"hydra.launcher.options.{name}: is set by the launcher; leave it out")
+                raise ConfigError(f"hydra.launcher.options.{name}: the launcher sets it; leave it out")
 
     def minutes_for(self, configs: Sequence[Config]) -> int:
         """The time limit of each of these jobs."""

@@ -92,5 +92,5 @@ def _without_tags(text: str) -> str:
 def _embedded(path: Path, pictures: set[Path]) -> str:
     """A picture as a data URL."""
     if path not in pictures:
-        raise ConfigError(f"{path}: is shown, and is none of the pictures that belong here")
+        raise ConfigError(f"{path}: not a picture of this page")
     return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -125,14 +125,14 @@ def _try(given: str) -> None:
             timeout=_SECONDS_TO_TRY,
         )
     except subprocess.TimeoutExpired:
-        message = f"nothing in {_SECONDS_TO_TRY:.0f} seconds"
+        message = f"no response in {_SECONDS_TO_TRY:.0f} seconds"
     else:
         if done.returncode == 0:
             return
-        lines = done.stderr.strip().splitlines() or [f"nothing, and ends with exit code {done.returncode}"]
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         fatal = [line for line in lines if re.match(r"F\d{4} ", line)] or lines[-1:]
         message = re.sub(r"^F\d{4} [^]]*\] ", "", fatal[0]).strip()[:_MOST_CHARACTERS]
-    raise ConfigError(f"{given[:_MOST_CHARACTERS]}: TensorFlow does not run so, it says: {message}; take it out")
+    raise ConfigError(f"{given[:_MOST_CHARACTERS]}: TensorFlow does not start with it: {message}; unset it")
 
 
 def check_libraries() -> None:
@@ -162,6 +162,6 @@ def check_libraries() -> None:
     for what, value, expected in found:
         if value != expected:
             raise ConfigError(
-                f"{what} is {value!r} in this process: runs are computed with {expected!r}; set it back, or use a "
-                "process of its own"
+                f"{what} is {value!r} in this process, runs need {expected!r}; reset it, or start the run in "
+                "another process"
             )

@@ -100,17 +100,17 @@ def load(path: Path, expected: Mapping[str, str] | None) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"its checkpoint cannot be read: {error}") from error
     if not written.startswith(_FORMAT):
-        raise CheckpointError("its checkpoint is no file of this format")
+        raise CheckpointError("its checkpoint has another format")
     checksum, _, content = written[len(_FORMAT) :].partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != checksum:
-        raise CheckpointError("its checkpoint is damaged: the checksum does not fit")
+        raise CheckpointError("its checkpoint is damaged: the checksum does not match")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}  # numpy gives other entries as bytes
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         found = Checkpoint(dict(about["fingerprint"]), about["history"], arrays)
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"its checkpoint is not what it should be: {one_line(error)}") from error
+        raise CheckpointError(f"its checkpoint has unexpected content: {one_line(error)}") from error
     if expected is not None:
         _check_fingerprint(found.fingerprint, expected)
     return found
@@ -123,4 +123,4 @@ def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) ->
             continue  # earlier checkpoints do not contain them
         theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
         if theirs != ours and not (key == "code" and theirs in equivalent_codes(ours)):
-            raise CheckpointError(f"its {key} is {theirs}, that of this run {ours}")
+            raise CheckpointError(f"its {key} is {theirs}, this run's is {ours}")

@@ -1,0 +1,86 @@
+"""The words ``KEY=VALUE`` of a command line: their form, their values, and numbers such as ``1e3`` for integers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString, Transformer
+from hydra.errors import HydraException
+
+from seqadd.config.messages import one_line
+from seqadd.config.schema import described_keys, known_keys
+from seqadd.errors import ConfigError
+
+_SCIENTIFIC = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[eE]\+?\d{1,2}(?![\w.])")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raises ConfigError for a word without ``=``; the message corrects ``cell gru`` and ``cell = gru``."""
+    for index, word in enumerate(words):
+        if "=" in word.lstrip("=") or word.startswith("~"):
+            continue
+        after = [each for each in words[index + 1 : index + 3] if each != "="]
+        if word in known_keys() and after and "=" not in after[0]:
+            raise ConfigError(f"{' '.join(words[index : index + 2])}: write {word}={after[0]}")
+        keys = [name for name, field in described_keys() if word in (field.metadata["choices"] or ())]
+        example = f"{keys[0]}={word}" if keys else "cell=gru"
+        raise ConfigError(f"{word}: must be KEY=VALUE, for example {example}")
+
+
+def as_option(option: str, words: Sequence[str]) -> str | None:
+    """Returns the message for a key that was written as an option, ``--cell gru`` or ``--cell=gru``; else None.
+
+    Args:
+        option: the unknown option.
+        words: the whole command line.
+    """
+    key, equals, value = option.lstrip("-").partition("=")
+    if key not in known_keys():
+        return None
+    index = words.index(option)
+    after = value if equals else " ".join(words[index + 1 : index + 2])
+    return f"{option}: keys are not options; write {key}={after or 'VALUE'}"
+
+
+def with_integers(words: Sequence[str]) -> list[str]:
+    """Writes whole numbers such as ``1e3`` as integers in the words of keys that are integers."""
+    integers = {name for name, field in described_keys() if str(field.type).startswith("int")}
+    written = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        is_integer = key.lstrip("+") in integers
+        written.append(f"{key}={_SCIENTIFIC.sub(_integer, value)}" if equals and is_integer else word)
+    return written
+
+
+def _integer(found: re.Match[str]) -> str:
+    number = Decimal(found[0])
+    return str(int(number)) if number == int(number) else found[0]
+
+
+def read_word(word: str) -> tuple[str, list[str]]:
+    """Returns the key of a word and its values as texts, read with Hydra's grammar.
+
+    Plain values are returned as they are written: the ID ``12e4`` of a run must not become a number.
+
+    Example:
+        >>> read_word('question="793+716",5+7'), read_word("epoch=range(0,30,10)")
+        (('question', ['793+716', '5+7']), ('epoch', ['0', '10', '20']))
+
+    Raises:
+        ConfigError: for a word that Hydra cannot read.
+    """
+    check_words([word])
+    key, _, value = word.partition("=")
+    if not re.search(r"[\"'()\[\]{}$\\]", value):
+        return key, [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        (override,) = OverridesParser.create().parse_overrides([word])
+        several = override.is_sweep_override()
+        values = list(override.sweep_iterator(Transformer.identity)) if several else [override.value()]
+    except HydraException as error:
+        raise ConfigError(one_line(error)) from error
+    return key, [each.text if isinstance(each, QuotedString) else str(each) for each in values]
