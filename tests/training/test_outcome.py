@@ -51,7 +51,7 @@ def test_a_training_stuck_at_chance_says_so():
     chance = outcome.chance_accuracy(DATA, ends_with_eos=False)
     (said,) = outcome.warnings(CONFIG, DATA, history(*[(2.4, chance)] * 6))
     assert said == (
-        f"val_acc {chance:.4f} at best is chance: the most frequent characters alone give {chance:.4f}; raise "
-        "epochs=6, or try another learning_rate than 0.001"
+        f"val_acc is {chance:.4f} at best, no better than chance: the most frequent characters alone "
+        f"give {chance:.4f}; raise epochs=6, or try another learning_rate than 0.001"
     )
     assert outcome.warnings(CONFIG, DATA, history(*[(2.4, chance + 0.02)] * 6)) == []

@@ -75,8 +75,12 @@ class _Job:
 
     @property
     def left(self) -> float | None:
-        """The seconds until the job's end; None before an epoch was timed."""
-        return None if self.seconds_per_epoch is None else (self.epochs - self.epoch) * self.seconds_per_epoch
+        """The seconds until the job's end; None before an epoch was timed, and outside the epochs."""
+        return (
+            None
+            if self.seconds_per_epoch is None or self.stage
+            else (self.epochs - self.epoch) * self.seconds_per_epoch
+        )
 
     @property
     def progress(self) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from seqadd.cli.layout import metric_text
 from seqadd.config.schema import Config
 from seqadd.errors import CheckpointError
 from seqadd.reporting.markup import sanitize
@@ -50,6 +51,9 @@ def reuse(
     """Reuses a finished run instead of training it again; returns its ID."""
     run_dir.discard()
     notify(already_finished(finished, config))
+    reached = store.history(finished.run_id, "val_acc")
+    if reached:
+        notify(f"val_acc {metric_text(reached[max(reached)])} after {max(reached)} epochs")
     trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
     return finished.run_id
 

@@ -48,8 +48,8 @@ def warnings(config: Config, data: Dataset, history: Sequence[Mapping[str, float
         chance, best = chance_accuracy(data, ends_with_eos=config.ends_with_eos), max(row["val_acc"] for row in history)
         if best < chance + _ABOVE_CHANCE:
             found.append(
-                f"val_acc {metric_text(best)} at best is chance: the most frequent characters alone give "
-                f"{metric_text(chance)}; raise epochs={config.epochs}, or try another learning_rate than "
+                f"val_acc is {metric_text(best)} at best, no better than chance: the most frequent characters alone "
+                f"give {metric_text(chance)}; raise epochs={config.epochs}, or try another learning_rate than "
                 f"{config.learning_rate:g}"
             )
     return found
