@@ -190,8 +190,9 @@ def _describe(search: Search, parent: RunRecorder, experiment_id: str, earlier: 
     to_search, run_id = link("this search", experiment_id, parent.run_id), str(best.user_attrs[RUN_ID])
     to_best = link(f"trial {best.number}", experiment_id, run_id)
     values = " ".join(search.space.own_overrides(best.params))
-    table = best_first(rows, [metric], experiment_id, least=search.settings.direction == "minimize")
-    parent.description.below = f"Best: {to_best}, `{metric}` {best.value:.4f}, with `{values}`.\n\n{table}"
+    parent.description.how += f" Best: {to_best}, `{metric}` {best.value:.4f}, with `{values}`."
+    least = search.settings.direction == "minimize"
+    parent.description.below = best_first(rows, [metric], experiment_id, least=least)
     parent.mark_best(run_id, f"Trial {best.number} of {to_search}, the best of {len(rows)}.")
     if earlier is not None and earlier.tags.get("best_run_id", run_id) != run_id:
         parent.mark_best(

@@ -1,8 +1,8 @@
 """The names of metrics in MLflow, whose page shows each prefix before a slash as a section of charts.
 
 The metrics that most readers want (``acc``, ``val_acc``, ``loss``, ``val_loss``, ``val_exact_match``) have no
-prefix and so a section of their own, the first. Only the store uses these names; code, files and commands use
-seqadd's own.
+prefix, and so share a section with no others. Only the store uses these names; code, files and commands use seqadd's
+own.
 """
 
 from __future__ import annotations
