@@ -66,13 +66,14 @@ def _seed_of(override: str) -> int:
 
 
 def _merged(sweeps: Sequence[_Sweep]) -> list[_Sweep]:
-    """Merges sweeps that differ in one key only, as far as possible; the jobs stay the same."""
+    """Merges sweeps that differ in one key only, the last keys first; the jobs stay the same."""
     merged = list(sweeps)
-    for one, other in itertools.combinations(merged, 2):
-        differing = [index for index, (own, its) in enumerate(zip(one, other, strict=True)) if own != its]
-        if len(differing) == 1 and set(one[differing[0]]).isdisjoint(other[differing[0]]):
-            both = (*one[: differing[0]], one[differing[0]] + other[differing[0]], *one[differing[0] + 1 :])
-            return _merged([both if sweep == one else sweep for sweep in merged if sweep != other])
+    for at in reversed(range(len(merged[0]))):
+        values: dict[tuple[_Sweep, _Sweep], tuple[str, ...]] = {}
+        for sweep in merged:
+            others = (sweep[:at], sweep[at + 1 :])
+            values[others] = values.get(others, ()) + sweep[at]
+        merged = [(*before, each, *after) for (before, after), each in values.items()]
     return merged
 
 
