@@ -93,7 +93,16 @@ class Tracking:
 
 @dataclass
 class Config:
-    """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups."""
+    """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups.
+
+    ``load_config`` makes it; docs/configuration.md has meaning, range and default of each key.
+
+    Example:
+        >>> from seqadd import load_config
+        >>> short, long = load_config("epochs=10"), load_config("epochs=200")
+        >>> short.config_hash() == long.config_hash(), short.condition_hash() == long.condition_hash()
+        (False, True)
+    """
 
     cell: str = _key("recurrent cell", choices=CELLS)
     architecture: str = _key("how cells are wired", choices=ARCHITECTURES)
@@ -135,7 +144,7 @@ class Config:
 
     @property
     def answer_length(self) -> int:
-        """Characters in an answer: the question's length if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
+        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
         if self.architecture == "aligned":
             return self.question_length
         return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)
