@@ -92,8 +92,8 @@ def dataset_distribution(digits: int, n_questions: int) -> Distribution:
 
     Example:
         >>> shares = dataset_distribution(2, n_questions=1000).weights.reshape(100, 100)
-        >>> round(float(shares[7, 8] / shares[42, 43]), 1)  # in one draw 121 times as likely, in a set at most once
-        12.5
+        >>> round(float(shares[7, 8] / shares[42, 43]), 1)  # in one draw it is 121
+        11.1
     """
     draws = draw_distribution(digits)
     a, b = draws.addends.T
