@@ -3,15 +3,17 @@
 # make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make wheel   sets up; builds the wheel in dist/
-# make check   sets up; lint, format, types, imports, workflows and forms, known vulnerabilities of what is pinned
+# make docs    sets up .venv-docs; builds the documentation as a site, build/site/index.html; a broken link is an error
+# make check   sets up; lint, format, types, imports, workflows and forms, known vulnerabilities of what is pinned, docs
 #
-# The environment is made in .venv the first time, and again only when what it is made from has changed.
+# The environments are made in .venv and .venv-docs the first time, and again only when what they are made from has changed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+DOCS_READY := .venv-docs/ready
 
-.PHONY: table test faults integration check wheel format lock
+.PHONY: table test faults integration check wheel docs format lock
 
 table: $(READY)
 	$(BIN)/python -m seqadd.run -m cell=lstm,gru,simple_rnn epochs=200
@@ -27,7 +29,7 @@ faults: $(READY)
 integration: $(READY)
 	$(BIN)/python -m pytest -m integration -n 0 --new-processes tests/integration
 
-check: $(READY)
+check: $(READY) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -40,21 +42,38 @@ check: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 
+# Everything is made again each time: a page that has not changed would report its broken links only once.
+docs: $(DOCS_READY)
+	rm -rf build/site build/doctrees
+	.venv-docs/bin/python -m sphinx --fail-on-warning --quiet -c docs -d build/doctrees . build/site
+	.venv-docs/bin/python scripts/links.py docs/report.html build/site
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+SUPPORTED := import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else \
+  f"seqadd needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12")
+
 $(READY): pyproject.toml requirements.lock
-	@$(PYTHON) -c 'import sys; v = sys.version_info; ok = (3, 11) <= v[:2] <= (3, 13); \
-	  sys.exit(None if ok else f"seqadd needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12")'
+	@$(PYTHON) -c '$(SUPPORTED)'
 	@echo "Setting up .venv (about 1 GB to download, some minutes)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(READY)
 
+$(DOCS_READY): docs/requirements.lock
+	@$(PYTHON) -c '$(SUPPORTED)'
+	@echo "Setting up .venv-docs (about 40 MB to download)"
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $(DOCS_READY)
+
 # Needs uv on the PATH. python-dateutil is held below 3 because newer ones drag graphene, a part of MLflow, back.
 lock:
 	echo 'python-dateutil<3' | uv pip compile pyproject.toml --extra dev --extra slurm --extra search --extra server \
 	  --universal --python-version 3.11 \
 	  --constraint - --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	uv pip compile --group docs --universal --python-version 3.11 --fork-strategy fewest \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file docs/requirements.lock

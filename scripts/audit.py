@@ -1,4 +1,4 @@
-"""Asks the package index for known vulnerabilities of the packages in requirements.lock; exit code 1 if there are any.
+"""Asks the package index for known vulnerabilities of the packages in the lock files; exit code 1 if there are any.
 
 If the index cannot be reached or does not know, the script reports that and does not fail.
 """
@@ -13,13 +13,15 @@ from pathlib import Path
 # Vulnerabilities that do not affect seqadd: id -> reason.
 EXCEPTIONS: dict[str, str] = {}
 
-LOCK = Path(__file__).parents[1] / "requirements.lock"
+CLONE = Path(__file__).parents[1]
+LOCKS = (CLONE / "requirements.lock", CLONE / "docs" / "requirements.lock")
 
 
 def main() -> int:
     asked = subprocess.run(
         [
-            *(sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--format", "json"),
+            *(sys.executable, "-m", "pip_audit", "--format", "json"),
+            *(word for lock in LOCKS for word in ("--requirement", str(lock))),
             *("--no-deps", "--disable-pip", "--progress-spinner", "off"),
         ],
         capture_output=True,

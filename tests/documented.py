@@ -24,6 +24,7 @@ _BEGINNINGS = (
 NOT_RUN = {
     "make PYTHON=python3.12 table": "sets up a second environment: a gigabyte from the package index",
     "make check": "CI runs it; it asks the package index about vulnerabilities",
+    "make docs": "make check runs it; it sets up an environment from the package index",
     "make lock": "needs uv, and asks the package index for what is newest",
     "apt install slurm-wlm munge": "changes the machine, as root",
     "apt install postgresql": "changes the machine, as root",

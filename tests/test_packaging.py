@@ -39,11 +39,16 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     assert imported() >= OPTIONAL
 
 
-PINS = dict(
-    line.removesuffix("\\").partition(";")[0].strip().split("==")
-    for line in reversed((CLONE / "requirements.lock").read_text().splitlines())
-    if "==" in line and not line.startswith(" ")
-)
+def pins_of(lock: str) -> dict[str, str]:
+    """Returns the version of each package that a lock file names; the first one, if there are several."""
+    return dict(
+        line.removesuffix("\\").partition(";")[0].strip().split("==")
+        for line in reversed((CLONE / lock).read_text().splitlines())
+        if "==" in line and not line.startswith(" ")
+    )
+
+
+PINS = pins_of("requirements.lock")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +65,16 @@ PINS = dict(
 )
 def test_the_lock_file_has_what_is_declared_in_a_version_that_is_allowed(requirement):
     assert requirement.specifier.contains(PINS[requirement.name])
+
+
+def test_documentation_has_an_environment_of_its_own():
+    """``make table`` installs none of it."""
+    groups = tomllib.loads((CLONE / "pyproject.toml").read_text())["dependency-groups"]
+    pins = pins_of("docs/requirements.lock")
+    for requirement in map(Requirement, groups["docs"]):
+        assert requirement.specifier.contains(pins[requirement.name])
+    assert not PINS.keys() & {"sphinx", "furo", "myst-parser"}
+    assert not pins.keys() & {"tensorflow", "keras", "mlflow"}
 
 
 def test_the_version_is_the_same_wherever_it_is_said():

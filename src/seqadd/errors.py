@@ -17,13 +17,22 @@ class SeqaddError(Exception):
 
     Attributes:
         exit_code: exit code of the command: 1 failed, 2 refused before work began, 3 done but not recorded.
+
+    Example:
+        >>> str(SeqaddError("epochs=0: must be at least 1")), SeqaddError.exit_code
+        ('epochs=0: must be at least 1', 1)
     """
 
     exit_code = 1
 
 
 class ConfigError(SeqaddError, ValueError):
-    """A configuration cannot be run; the message gives key, value, limit and, if there is one, the remedy."""
+    """A configuration cannot be run; the message gives key, value, limit and, if there is one, the remedy.
+
+    Example:
+        >>> isinstance(ConfigError("epochs=0: must be at least 1"), ValueError), ConfigError.exit_code
+        (True, 2)
+    """
 
     exit_code = 2
 
@@ -37,7 +46,12 @@ class StoreUnavailable(ConfigError):
 
 
 class RunNotFound(ConfigError):
-    """The run does not exist, or has nothing to inspect."""
+    """The run does not exist, or has nothing to inspect.
+
+    Example:
+        >>> issubclass(RunNotFound, ConfigError)
+        True
+    """
 
 
 class CannotWrite(SeqaddError, OSError):

@@ -43,36 +43,36 @@ def test_an_interval_is_cut_at_what_is_possible_and_one_value_says_nothing():
 
 
 def test_a_number_inside_is_reproduced_and_outside_not():
-    assert verdicts.of_number(FIVE, 0.53) == REPRODUCED
-    assert verdicts.of_number(FIVE, 0.5305) == NOT_REPRODUCED
-    assert verdicts.of_number(FIVE, 0.4695) == NOT_REPRODUCED
+    assert verdicts.number_verdict(FIVE, 0.53) == REPRODUCED
+    assert verdicts.number_verdict(FIVE, 0.5305) == NOT_REPRODUCED
+    assert verdicts.number_verdict(FIVE, 0.4695) == NOT_REPRODUCED
 
 
 def test_a_published_number_is_rounded_to_four_digits():
     alike = [0.25, 0.25, 0.25, 0.25, 0.25]
-    assert verdicts.of_number(alike, 0.25004) == REPRODUCED
-    assert verdicts.of_number(alike, 0.25006) == NOT_REPRODUCED
+    assert verdicts.number_verdict(alike, 0.25004) == REPRODUCED
+    assert verdicts.number_verdict(alike, 0.25006) == NOT_REPRODUCED
 
 
 def test_an_interval_wider_than_a_fifth_decides_only_what_is_outside():
     wide = [0.3, 0.4, 0.5, 0.6, 0.7]  # its interval is .019 to .981
-    assert verdicts.of_number(wide, 0.5) == UNDECIDED
-    assert verdicts.of_number(wide, 0.99) == NOT_REPRODUCED
+    assert verdicts.number_verdict(wide, 0.5) == UNDECIDED
+    assert verdicts.number_verdict(wide, 0.99) == NOT_REPRODUCED
 
 
 def test_fewer_seeds_than_five_or_than_asked_for_decide_nothing():
-    assert verdicts.of_number(FIVE[:4], 0.5) == UNDECIDED
-    assert verdicts.of_number(FIVE, 0.5, fewest=10) == UNDECIDED
-    assert verdicts.of_difference([0.1, 0.1, 0.11, 0.1], "above") == UNDECIDED
+    assert verdicts.number_verdict(FIVE[:4], 0.5) == UNDECIDED
+    assert verdicts.number_verdict(FIVE, 0.5, fewest=10) == UNDECIDED
+    assert verdicts.difference_verdict([0.1, 0.1, 0.11, 0.1], "above") == UNDECIDED
 
 
 def test_a_limit_is_passed_by_the_whole_interval_by_none_of_it_or_by_some():
-    assert [verdicts.of_number(FIVE, limit, "above") for limit in (0.46, 0.5, 0.54)] == [
+    assert [verdicts.number_verdict(FIVE, limit, "above") for limit in (0.46, 0.5, 0.54)] == [
         REPRODUCED,
         UNDECIDED,
         NOT_REPRODUCED,
     ]
-    assert [verdicts.of_number(FIVE, limit, "below") for limit in (0.46, 0.5, 0.54)] == [
+    assert [verdicts.number_verdict(FIVE, limit, "below") for limit in (0.46, 0.5, 0.54)] == [
         NOT_REPRODUCED,
         UNDECIDED,
         REPRODUCED,
@@ -94,23 +94,28 @@ TINY = [0.001, -0.002, 0.002, -0.001, 0.0]
     ],
 )
 def test_a_direction_is_that_of_the_whole_interval(relation, up, down, neither, tiny):
-    assert [verdicts.of_difference(each, relation) for each in (UP, DOWN, NEITHER, TINY)] == [up, down, neither, tiny]
+    assert [verdicts.difference_verdict(each, relation) for each in (UP, DOWN, NEITHER, TINY)] == [
+        up,
+        down,
+        neither,
+        tiny,
+    ]
 
 
 def test_a_difference_that_is_sure_but_below_a_hundredth_is_none():
-    assert verdicts.of_difference(SURE_BUT_SMALL, "not above") == REPRODUCED
-    assert verdicts.of_difference([5 * each for each in SURE_BUT_SMALL], "not above") == NOT_REPRODUCED
-    assert verdicts.of_difference([3 * each for each in SURE_BUT_SMALL], "not above") == UNDECIDED
-    assert verdicts.of_difference(SURE_BUT_SMALL, "above") == REPRODUCED
+    assert verdicts.difference_verdict(SURE_BUT_SMALL, "not above") == REPRODUCED
+    assert verdicts.difference_verdict([5 * each for each in SURE_BUT_SMALL], "not above") == NOT_REPRODUCED
+    assert verdicts.difference_verdict([3 * each for each in SURE_BUT_SMALL], "not above") == UNDECIDED
+    assert verdicts.difference_verdict(SURE_BUT_SMALL, "above") == REPRODUCED
 
 
 def test_numbers_that_are_no_fractions_are_judged_by_their_own_size():
     losses = [1.2, 1.3, 1.25, 1.22, 1.28]  # its interval is 1.12 to 1.38, which is wider than a fifth of its mean
-    assert verdicts.of_number(losses, 1.25, fraction=False) == UNDECIDED
-    assert verdicts.of_number(losses, 1.39, fraction=False) == NOT_REPRODUCED
+    assert verdicts.number_verdict(losses, 1.25, fraction=False) == UNDECIDED
+    assert verdicts.number_verdict(losses, 1.39, fraction=False) == NOT_REPRODUCED
     epochs = [300.0, 305.0, 310.0, 302.0, 308.0]
-    assert verdicts.of_number(epochs, 305, fraction=False) == REPRODUCED
-    assert verdicts.of_number(epochs, 325, fraction=False) == NOT_REPRODUCED
+    assert verdicts.number_verdict(epochs, 305, fraction=False) == REPRODUCED
+    assert verdicts.number_verdict(epochs, 325, fraction=False) == NOT_REPRODUCED
 
 
 def test_the_effect_is_the_mean_difference_in_standard_deviations():

@@ -31,8 +31,13 @@ class Distribution:
     """Pairs of addends with the probability of each, before any reversal of the question.
 
     Attributes:
-        addends: ordered pairs, shape ``(n, 2)``.
-        weights: the probability of each pair, shape ``(n,)``, sum 1.
+        addends: ordered pairs of integers, 0 to ``10 ** digits - 1``; shape ``(n, 2)``.
+        weights: the probability of each pair, 0..1, shape ``(n,)``, sum 1.
+
+    Example:
+        >>> import numpy as np
+        >>> Distribution(np.array([[1, 2], [3, 4]]), np.array([0.5, 0.5])).addends.sum(axis=1)
+        array([3, 7])
     """
 
     addends: npt.NDArray[np.int64]
@@ -40,10 +45,23 @@ class Distribution:
 
 
 def draw_distribution(digits: int) -> Distribution:
-    """Returns all 10 ** (2 * digits) ordered pairs, each with its probability in one draw of the generator.
+    """Returns all ``10 ** (2 * digits)`` ordered pairs, each with its probability in one draw of the generator.
+
+    The generator is that of the article's script: it draws a number's length, then its digits.
+
+    Args:
+        digits: of the longest addends, 1 to 3.
 
     Raises:
         ValueError: for more than three digits.
+
+    Example:
+        >>> distribution = draw_distribution(2)
+        >>> distribution.addends.shape
+        (10000, 2)
+        >>> numbers = distribution.weights.reshape(100, 100).sum(axis=1)  # a number below 10 is drawn more often
+        >>> round(float(numbers[7]), 4), round(float(numbers[42]), 4)
+        (0.055, 0.005)
     """
     if digits > MOST_DIGITS:
         raise ValueError(f"digits={digits}: must be at most {MOST_DIGITS}, so that all pairs fit into memory")
@@ -61,6 +79,21 @@ def dataset_distribution(digits: int, n_questions: int) -> Distribution:
     probability p per draw is in the set after t draws with probability 1 - (1 - p) ** t; t is chosen so that these
     probabilities add up to ``n_questions``. (t is the mean; for 50,000 three-digit sums it varies by half a percent.)
     (a, b) and (b, a) are the same sum, written in the order in which it was first drawn.
+
+    Args:
+        digits: of the longest addends, 1 to 3.
+        n_questions: distinct sums in a set, at least 1.
+
+    Returns:
+        All ``10 ** (2 * digits)`` ordered pairs, each with its expected share of the set.
+
+    Raises:
+        ValueError: for more than three digits.
+
+    Example:
+        >>> shares = dataset_distribution(2, n_questions=1000).weights.reshape(100, 100)
+        >>> round(float(shares[7, 8] / shares[42, 43]), 1)  # in one draw it is 121
+        11.1
     """
     draws = draw_distribution(digits)
     a, b = draws.addends.T
@@ -155,12 +188,52 @@ def visible_context(config: Config) -> str | None:
 
 
 def distribution_ceiling(distribution: Distribution, reader: str, config: Config) -> float:
-    """Returns the ceiling of a reader for a distribution; ``config`` says how questions are written."""
+    """Returns the ceiling of a reader for a distribution: the best accuracy of any function of what the reader sees.
+
+    Args:
+        distribution: of the addends.
+        reader: what is visible at each position of the answer: ``one_character`` (of the question, at this step),
+            ``characters_so_far`` (of the question, up to this step) or ``whole_question``, without the position.
+        config: says how long questions and answers are, and whether questions are reversed.
+
+    Returns:
+        A share of characters, 0..1.
+
+    Raises:
+        KeyError: for a reader of another name.
+
+    Source: the article's "Dense only" never passes 0.5714, the ceiling of ``one_character``; see docs/verdicts.md.
+
+    Example:
+        >>> from seqadd import load_config
+        >>> config = load_config("architecture=aligned", "cell=dense", "task.digits=2", "task.n_questions=1000")
+        >>> round(distribution_ceiling(draw_distribution(2), "one_character", config), 4)
+        0.615
+    """
     questions = addition.write_questions(distribution.addends, config.longest, config.reverse)
     answers = addition.write_answers(distribution.addends, config.answer_length)
     return ceiling(READERS[reader](questions, config.answer_length), answers, distribution.weights)
 
 
 def dataset_ceiling(questions: Ids, answers: Ids, reader: str) -> float:
-    """Returns the ceiling of a reader on one data set: a model that overfits this set perfectly cannot exceed it."""
+    """Returns the ceiling of a reader on one data set: a model that overfits this set perfectly cannot exceed it.
+
+    Args:
+        questions: ids of characters, shape ``(n, question_length)``, as ``TrainedRun.data`` has them.
+        answers: ids of the right characters, shape ``(n, answer_length)``.
+        reader: see ``distribution_ceiling``.
+
+    Returns:
+        A share of characters, 0..1.
+
+    Raises:
+        KeyError: for a reader of another name.
+
+    Example:
+        >>> import numpy as np
+        >>> questions = np.array([[1, 2], [1, 3]])
+        >>> answers = np.array([[4, 5], [6, 5]])  # after the character 1 comes 4 or 6: one of them cannot be guessed
+        >>> dataset_ceiling(questions, answers, "characters_so_far")
+        0.75
+    """
     return ceiling(READERS[reader](questions, answers.shape[1]), answers, np.ones(len(answers)))

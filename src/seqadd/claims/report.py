@@ -25,8 +25,11 @@ _MARKED = {verdicts.REPRODUCED: "good", verdicts.NOT_REPRODUCED: "bad", verdicts
 
 _TOP = """# The article's claims, run again
 
-Every number of the 2018 article "Seq2Seq 모델 디버깅" (likejazz), which teaches a Keras
-model to add three-digit numbers, and of the Keras example that it builds on, beside a distribution over seeds.
+Every number of the 2018 article [Seq2Seq 모델 디버깅](https://likejazz.com/seq2seq/) (likejazz), which teaches a Keras
+model to add three-digit numbers, and of the Keras example [addition_rnn](https://keras.io/examples/nlp/addition_rnn/),
+on which it builds, beside a distribution over seeds. The article's text is `_posts/2018-06-20-seq2seq.md` in
+[likejazz.github.io](https://github.com/likejazz/likejazz.github.io). Its two scripts are in
+[jupyter-notebooks](https://github.com/likejazz/jupyter-notebooks), folder `deep-learning`.
 
 **{verdicts}.** {runs} runs, {cost} of one processor, commit {commits}.
 

@@ -115,9 +115,9 @@ def _verdict(statement: Statement, numbers: list[float], fewest: int) -> str:
     if statement.relation == "":
         return ""
     if statement.than is not None:
-        return verdicts.of_difference(numbers, statement.relation, fewest)
+        return verdicts.difference_verdict(numbers, statement.relation, fewest)
     assert statement.value is not None
-    return verdicts.of_number(numbers, statement.value, statement.relation, fewest, is_fraction(statement.metric))
+    return verdicts.number_verdict(numbers, statement.value, statement.relation, fewest, is_fraction(statement.metric))
 
 
 def _number(value: float | Decimal) -> str:

@@ -29,7 +29,16 @@ RELATIONS = ("equal", "above", "below", "not above", "not below")
 
 @dataclass(frozen=True)
 class Interval:
-    """Both ends of a 95 % interval; fewer than two values give the widest possible one, as their spread is unknown."""
+    """Both ends of a 95 % interval; fewer than two values give the widest possible one, as their spread is unknown.
+
+    Attributes:
+        low: the lower end, in the unit of the values; ``-inf`` if nothing limits it.
+        high: the upper end; ``inf`` if nothing limits it.
+
+    Example:
+        >>> Interval(0.25, 0.5).width
+        0.25
+    """
 
     low: float
     high: float
@@ -43,9 +52,23 @@ class Interval:
 def prediction_interval(values: Sequence[float], least: float = 0.0, most: float = 1.0) -> Interval:
     """Returns the 95 % prediction interval of one more run: mean ± t * s * sqrt(1 + 1/n), Student's t, n - 1 degrees.
 
+    The formula assumes that the values of single runs are normally distributed. Source: Student (1908).
+    docs/verdicts.md says what the interval means here.
+
     Args:
-        values: one for each seed.
-        least, most: the range of possible values; the interval is clipped to it.
+        values: one for each seed, in any unit; fewer than two give ``Interval(least, most)``.
+        least: the smallest possible value; the interval is clipped to it. 0 by default, as for shares.
+        most: the largest possible value; 1 by default.
+
+    Returns:
+        The interval, in the unit of the values.
+
+    Example:
+        >>> interval = prediction_interval([0.50, 0.51, 0.49, 0.50, 0.50])
+        >>> round(interval.low, 4), round(interval.high, 4)
+        (0.4785, 0.5215)
+        >>> prediction_interval([0.5])
+        Interval(low=0.0, high=1.0)
     """
     n = len(values)
     if n < 2:
@@ -55,7 +78,21 @@ def prediction_interval(values: Sequence[float], least: float = 0.0, most: float
 
 
 def mean_interval(differences: Sequence[float]) -> Interval:
-    """Returns the 95 % confidence interval of the mean: mean ± t * s / sqrt(n), Student's t, n - 1 degrees."""
+    """Returns the 95 % confidence interval of the mean: mean ± t * s / sqrt(n), Student's t, n - 1 degrees.
+
+    Source: Student (1908).
+
+    Args:
+        differences: of two conditions, one for each seed; fewer than two give ``Interval(-inf, inf)``.
+
+    Returns:
+        The interval, in the unit of the differences. It is not clipped.
+
+    Example:
+        >>> interval = mean_interval([0.01, 0.02, 0.03, 0.02, 0.02])
+        >>> round(interval.low, 4), round(interval.high, 4)
+        (0.0112, 0.0288)
+    """
     n = len(differences)
     if n < 2:
         return Interval(-np.inf, np.inf)
@@ -76,7 +113,7 @@ def standardized(differences: Sequence[float]) -> float:
     return float(np.mean(differences)) / spread if spread > 0 else float("nan")
 
 
-def of_number(
+def number_verdict(
     values: Sequence[float],
     published: float,
     relation: str = "equal",
@@ -86,15 +123,27 @@ def of_number(
     """Returns the verdict on a published number.
 
     ``equal``: reproduced if the number is inside the prediction interval, not reproduced if it is outside, undecided
-    if it is inside an interval wider than ``WIDEST``. ``above`` and ``below`` (the number is a limit for the values):
-    reproduced if the whole interval is on the claimed side, not reproduced if none of it is, else undecided.
+    if it is inside an interval wider than 0.2 (``WIDEST``). ``above`` and ``below`` (the number is a limit for the
+    values): reproduced if the whole interval is on the claimed side, not reproduced if none of it is, else undecided.
 
     Args:
         values: one for each seed.
-        published: the number.
-        relation: of the measured to the published number, see ``RELATIONS``.
-        fewest: with fewer values than this the verdict is undecided.
+        published: the number, in the unit of the values; it counts as rounded to four decimals.
+        relation: of the measured to the published number: ``equal``, ``above`` or ``below``.
+        fewest: with fewer values than this, 5 by default, the verdict is undecided.
         fraction: whether values are in 0..1; else they are at least 0.
+
+    Returns:
+        ``reproduced``, ``not reproduced`` or ``undecided``.
+
+    Example:
+        >>> values = [0.50, 0.51, 0.49, 0.50, 0.50]  # the 95 % prediction interval is 0.4785 to 0.5215
+        >>> number_verdict(values, 0.52), number_verdict(values, 0.53)
+        ('reproduced', 'not reproduced')
+        >>> number_verdict(values[:4], 0.5)
+        'undecided'
+        >>> number_verdict(values, 0.45, "above")
+        'reproduced'
     """
     if len(values) < fewest:
         return UNDECIDED
@@ -106,12 +155,27 @@ def of_number(
     return _of_direction(Interval(interval.low - published, interval.high - published), relation, 0.0)
 
 
-def of_difference(differences: Sequence[float], relation: str, fewest: int = FEWEST_SEEDS) -> str:
+def difference_verdict(differences: Sequence[float], relation: str, fewest: int = FEWEST_SEEDS) -> str:
     """Returns the verdict on a claim that one condition is above another, from their differences over the same seeds.
 
     ``above`` and ``below``: reproduced if the whole interval of the mean difference has that sign, not reproduced if
     it has the other sign, else undecided. ``not above`` and ``not below`` ("does not help"): reproduced if no part of
-    the interval exceeds ``NEGLIGIBLE`` on that side, not reproduced if all of it does, else undecided.
+    the interval exceeds 0.01 (``NEGLIGIBLE``) on that side, not reproduced if all of it does, else undecided.
+
+    Args:
+        differences: of accuracy, in -1..1, one for each seed: the first condition minus the second.
+        relation: of the first condition to the second: ``above``, ``below``, ``not above`` or ``not below``.
+        fewest: with fewer values than this, 5 by default, the verdict is undecided.
+
+    Returns:
+        ``reproduced``, ``not reproduced`` or ``undecided``.
+
+    Example:
+        >>> differences = [0.01, 0.02, 0.03, 0.02, 0.02]
+        >>> difference_verdict(differences, "above"), difference_verdict(differences, "below")
+        ('reproduced', 'not reproduced')
+        >>> difference_verdict([0.0, 0.001, -0.001, 0.0, 0.0], "not above")
+        'reproduced'
     """
     if len(differences) < fewest:
         return UNDECIDED

@@ -14,6 +14,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -126,6 +127,37 @@ def compose_selection(overrides: Sequence[str]) -> Selection:
             swept = {key: value for key, value, is_swept in combination if is_swept}
             columns.append(Column(tuple(own), config, swept))
     return Selection(columns, seeds)
+
+
+def load_config(*overrides: str) -> Config:
+    """Composes the checked configuration of one run, as ``python -m seqadd.run`` does; trains nothing.
+
+    Args:
+        overrides: ``KEY=VALUE`` as on the command line; without any, the defaults in ``conf/``. docs/configuration.md
+            lists the keys with their ranges.
+
+    Returns:
+        The configuration. Its ``question_length`` and ``answer_length`` are in characters.
+
+    Raises:
+        ConfigError: for an unknown key, a value out of its range, keys that exclude each other, or several values; the
+            message gives the key, the value, the limit and the remedy.
+
+    Example:
+        >>> config = load_config("cell=gru", "epochs=200")
+        >>> config.cell, config.epochs, config.batch_size
+        ('gru', 200, 512)
+        >>> config.question_length, config.answer_length  # "535+61 " and "596 "
+        (7, 4)
+        >>> load_config("epochs=0")
+        Traceback (most recent call last):
+        seqadd.errors.ConfigError: epochs=0: must be at least 1 (passes over the training set)
+    """
+    try:
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            return compose_config(list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
 
 
 def compose_config(overrides: list[str]) -> Config:

@@ -92,7 +92,16 @@ class Tracking:
 
 @dataclass
 class Config:
-    """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups."""
+    """One run. The keys ``cell``, ``architecture``, ``loss``, ``era`` and ``task`` are also config groups.
+
+    ``load_config`` makes it; docs/configuration.md has meaning, range and default of each key.
+
+    Example:
+        >>> from seqadd import load_config
+        >>> short, long = load_config("epochs=10"), load_config("epochs=200")
+        >>> short.config_hash() == long.config_hash(), short.condition_hash() == long.condition_hash()
+        (False, True)
+    """
 
     cell: str = _key("kind of cell", choices=CELLS)
     architecture: str = _key("how the cells are connected", choices=ARCHITECTURES)
@@ -132,7 +141,7 @@ class Config:
 
     @property
     def answer_length(self) -> int:
-        """Characters in an answer: the question's length if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
+        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
         if self.architecture == "aligned":
             return self.question_length
         return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)

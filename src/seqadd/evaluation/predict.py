@@ -24,7 +24,24 @@ _AT_ONCE = 1000
 def probabilities(model: keras.Model, questions: Ids) -> Array:
     """Returns the probability of each character at each position of the answer.
 
-    Shapes: ``(n, question_length) -> (n, length, 12)``. A model that reads its own answer decodes greedily.
+    A model that reads its own answer decodes greedily: each character depends on the likeliest ones before it.
+
+    Args:
+        model: of a ``TrainedRun``, or as ``models.architectures.build_model`` makes it.
+        questions: ids of characters as the model reads them, shape ``(n, question_length)``.
+
+    Returns:
+        Probabilities in 0..1, shape ``(n, answer_length, 12)``; the last axis adds up to 1. Its order is that of
+        ``data.vocabulary.CHARACTERS``.
+
+    Raises:
+        ValueError: when questions are not such ids.
+
+    Example:
+        >>> from seqadd import load_run
+        >>> run = load_run("run=latest")
+        >>> probabilities(run.model, run.write(["535+61"])).shape  # the main model, three-digit sums
+        (1, 4, 12)
     """
     if not reads_answer(model):
         return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]

@@ -107,17 +107,27 @@ def _numbers(key: str, values: Sequence[str], least: int) -> tuple[int, ...]:
 def load_run(
     *choice: str, run_filter: RunFilter = ALL_RUNS, notify: Callable[[str], None] = warnings.warn
 ) -> TrainedRun:
-    """Loads a run: ``load_run("run=latest")``, ``load_run("cell=lstm", "seed=0")``, ``load_run("run=ID", "epoch=50")``.
-
-    In a shared store: ``load_run("run=latest", run_filter=RunFilter(user="anna"))``.
+    """Loads a finished run: its model with the weights, its data set, its history. Trains nothing.
 
     Args:
-        choice: the words that choose it.
-        run_filter: which runs count.
-        notify: receives the run's ``notes``.
+        choice: words ``KEY=VALUE`` that choose one run: ``run=latest`` (the default), ``run=ID``, or its configuration,
+            ``cell=lstm seed=0``. ``epoch=50`` takes the weights after that epoch, if the run keeps them.
+            ``tracking.uri=...`` names another store than that of the current folder.
+        run_filter: which runs count in a shared store: ``RunFilter(user="anna")``.
+        notify: receives a line for each reason why the weights may give other numbers here than in training.
 
     Raises:
-        ConfigError, RunNotFound: as ``load_runs``; also when several runs are chosen.
+        ConfigError: for invalid words, several runs, a missing store, or libraries and flags of this process that would
+            change a run's numbers.
+        RunNotFound: for a run that does not exist, is not finished, or has no weights that fit its configuration.
+
+    Example:
+        >>> run = load_run("run=latest")
+        >>> questions = run.write(["535+61"])
+        >>> questions.shape  # of three-digit sums
+        (1, 7)
+        >>> sorted(run.history["val_acc"]) == list(range(1, run.epoch + 1))
+        True
     """
     found = load_runs(choice, run_filter, notify)
     if len(found) > 1:

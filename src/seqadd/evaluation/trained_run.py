@@ -33,7 +33,14 @@ class TrainedRun:
         epoch: the epoch whose weights the model has; 0 for the weights before the first epoch.
         model: see ``models.architectures.build_model``; ``evaluation.predict.probabilities`` accepts any of them.
         data: the sums that it was trained on, and the held-out sums.
-        history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``.
+        history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``. Accuracies are
+            shares in 0..1, losses are in nats.
+
+    Example:
+        >>> from seqadd import load_run
+        >>> run = load_run("run=latest")
+        >>> run.read(run.write(["535+61", "7 + 8"]))
+        ['535+61', '7+8']
     """
 
     run_id: str

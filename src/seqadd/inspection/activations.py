@@ -27,9 +27,18 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
         ValueError: when questions are not such ids.
 
     Returns:
-        An array for each layer by its name, in the layers' order. The first axis is the questions: ``(n, units)`` for
-        an encoder, ``(n, steps, units)`` for a layer with an output at every step. If a layer has several outputs, the
-        names are its ``output_names``, or ``name``, ``name/1``, ``name/2`` and so on.
+        An array for each layer by its name, in the layers' order. The first axis is the questions, so that an encoder
+        has ``(n, units)`` and a layer with an output at every step ``(n, steps, units)``. If a layer has several
+        outputs, the names are its ``output_names``, or ``name``, ``name/1``, ``name/2`` and so on.
+
+    Source: the figures of the article, which draw every layer's output for one sum.
+
+    Example:
+        >>> from seqadd import load_run
+        >>> run = load_run("run=latest")
+        >>> outputs = activations(run.model, run.write(["535+61"]))  # the main model, cell=lstm
+        >>> outputs["lstm_1"].shape, outputs["lstm_2"].shape
+        ((1, 64), (1, 4, 32))
     """
     outputs: dict[str, keras.KerasTensor] = {}
     for layer in model.layers:
@@ -53,7 +62,20 @@ def character_layers(model: keras.Model) -> list[str]:
 
 
 def weights(model: keras.Model) -> dict[str, Array]:
-    """Returns every array of weights by layer and name, ``lstm_1/kernel``, in the layers' order."""
+    """Returns every array of weights by layer and name, ``lstm_1/kernel``, in the layers' order.
+
+    Args:
+        model: of a ``TrainedRun``, or any other Keras model.
+
+    Returns:
+        Copies, in the shapes and the order of gates that Keras has. An LSTM's kernel is ``(features, 4 * units)``.
+
+    Example:
+        >>> from seqadd import load_run
+        >>> run = load_run("run=latest")
+        >>> weights(run.model)["lstm_1/kernel"].shape  # cell=lstm, 64 units
+        (12, 256)
+    """
     found = {}
     for layer in model.layers:
         for variable in layer.weights:

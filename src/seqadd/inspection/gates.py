@@ -28,7 +28,7 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Returns:
-        For each recurrent layer, by its name, arrays of shape ``(n, steps, units)``:
+        Arrays of shape ``(n, steps, units)`` for each recurrent layer, by its name.
 
         - LSTM: ``input_gate``, ``forget_gate``, ``output_gate`` (0..1), ``candidate`` (-1..1), ``cell_state`` (without
           limits), ``state`` (-1..1), which is its output.
@@ -39,6 +39,18 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
 
     Raises:
         ArithmeticError: when the computed state differs from the layer's output.
+        ValueError: when questions are not such ids.
+
+    Source: the equations of ``keras.layers.LSTM``, ``GRU`` and ``SimpleRNN``; every state is compared with the layer's.
+
+    Example:
+        >>> from seqadd import load_run
+        >>> run = load_run("run=latest")
+        >>> found = gates(run.model, run.write(["535+61"]))  # the main model, cell=lstm
+        >>> list(found["lstm_1"])
+        ['input_gate', 'forget_gate', 'output_gate', 'candidate', 'cell_state', 'state']
+        >>> found["lstm_1"]["forget_gate"].shape, found["lstm_2"]["forget_gate"].shape
+        ((1, 7, 64), (1, 4, 32))
     """
     layers = {layer.name: (layer, layer.input, layer.output) for layer in model.layers if _inside_of(layer) is not None}
     layers |= getattr(model, "inside", {})  # recurrent layers within other layers

@@ -19,6 +19,10 @@ class RunFilter:
         user: the user who recorded the run.
         commit: the first 4 to 40 hex digits of the commit of the run's code; ``unknown`` for code outside a clone.
         tags: keys and values that the run has.
+
+    Example:
+        >>> str(RunFilter(user="anna", tags=(("era", "keras3"),)))
+        'user: anna; tag: era=keras3'
     """
 
     user: str | None = None
