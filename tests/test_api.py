@@ -97,7 +97,7 @@ def test_an_example_with_a_run_is_true(name, folder_of_a_run, monkeypatch):
     [
         ("cel=gru", "cel: no such key; did you mean cell?"),
         ("cell=lstm,gru", "cell=lstm,gru: several values; sweep over them with -m cell=lstm,gru"),
-        ("epochs=ten", "epochs: value 'ten' of type 'str' could not be converted to Integer"),
+        ("epochs=ten", "epochs=ten: must be an integer, at least 1"),
     ],
 )
 def test_load_config_refuses_what_a_run_refuses_with_the_same_words(override, said):

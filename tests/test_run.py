@@ -47,7 +47,7 @@ def test_a_run_shows_every_epoch_and_its_id(single_run):
     done, folder = single_run
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    *epochs, all_runs, own_page, reached, recorded_as, look, ask = done.stdout.splitlines()
+    *epochs, reached, recorded_as, all_runs, own_page, look, ask = done.stdout.splitlines()
     assert [line.split("epoch ")[1].split()[0] for line in epochs] == ["1/3", "2/3", "3/3"]
     assert "loss " in epochs[0]
     assert "val_acc " in epochs[0]

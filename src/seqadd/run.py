@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seqadd.cli.entry import add_version, as_program, command, fail
-from seqadd.cli.progress import Display, EpochDone, Notify, Report, Stage
+from seqadd.cli.progress import Display, EpochDone, Notify, Pages, Report, Stage
 from seqadd.config import help_text, hydra_setup
 from seqadd.config.composition import from_hydra
 from seqadd.config.messages import one_line
@@ -46,9 +46,13 @@ def run_alone(config: Config) -> str:
     """Trains one run with its progress on the terminal; returns the run's ID."""
     check_database(config.tracking)
     reached: dict[str, float] = {}
+    pages: list[str] = []
     with Display([f"{config.cell} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
 
         def notify(report: Report) -> None:
+            if isinstance(report, Pages):
+                pages.extend(report.lines)
+                return
             if isinstance(report, EpochDone):
                 reached.update(report.metrics)
             display.receive(0, report)
@@ -59,7 +63,7 @@ def run_alone(config: Config) -> str:
         except Pruned as pruned:
             run_id = pruned.run_id
             display.notify(str(pruned))
-    summary.print_run(config, run_id, reached)
+    summary.print_run(config, run_id, reached, pages)
     return run_id
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from seqadd.cli.progress import Notify, Stage, as_messages
+from seqadd.cli.progress import Notify, Pages, Stage, as_messages
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import CannotWrite, ConfigError, Interrupted, Pruned, TrainingDiverged
@@ -54,7 +54,7 @@ def train_run(config: Config, notify: Notify) -> str:
         finished = None if config.force else store.finished_run(config, data.digest)
         if finished is not None:
             run_id = resume.reuse(store, finished, config, run_dir, trial, message)
-            _show_address(store, run_id, config, message)
+            _report_pages(store, run_id, config, notify)
             return run_id
         start = resume.find_start(store, run_dir, config, data, message)
         with recording.record_training(store, run_dir, config, data, start, trial.tags, message) as recorder:
@@ -68,15 +68,14 @@ def train_run(config: Config, notify: Notify) -> str:
                 session.fit([recorder, ProgressReporter(notify), snapshots, checkpoints, trial])
                 notify(Stage("recording the results"))
                 publish(session, recorder, message)
-    _show_address(store, recorder.run_id, config, message)
+    _report_pages(store, recorder.run_id, config, notify)
     return recorder.run_id
 
 
-def _show_address(store: Store, run_id: str, config: Config, notify: Callable[[str], None]) -> None:
+def _report_pages(store: Store, run_id: str, config: Config, notify: Notify) -> None:
     """Reports where MLflow shows a run; for a job of a sweep, the sweep reports it."""
     if config.tracking.parent_run_id is None:
-        for line in where_to_look(store, run_id):
-            notify(line)
+        notify(Pages(tuple(where_to_look(store, run_id))))
 
 
 def check_process(config: Config) -> None:

@@ -32,7 +32,7 @@ def test_a_claims_statements_are_the_rows_of_published(tmp_path):
 
 WRONG = {
     "published.csv: lacks the column than": {"published": "epochs,metric,relation,value,source\n3,acc,equal,0.4,x\n"},
-    "published.csv: no key is called colour": {"published": PUBLISHED.replace("reverse,", "colour,")},
+    "published.csv: no such key: colour": {"published": PUBLISHED.replace("reverse,", "colour,")},
     "line 2: relation=near: must be empty or one of equal, above, below, not above, not below": {
         "published": PUBLISHED.replace("equal", "near")
     },

@@ -72,7 +72,10 @@ def test_whole_numbers_in_scientific_notation_are_integers_where_keys_are():
 
 def test_a_table_reads_1e2_as_100():
     columns = composition.compose_selection(["batch_size=1e2,64"]).columns
-    assert [(column.label, column.config.batch_size) for column in columns] == [("100", 100), ("64", 64)]
+    assert [(column.label, column.config.batch_size) for column in columns] == [
+        ("batch_size 100", 100),
+        ("batch_size 64", 64),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_words_that_choose_nothing(words, said, store):
         ([f"run={MISSING}"], f"run={MISSING}: no such run in this store; "),
         (["cell=gru"], "cell=gru: no finished run in this store; python -m seqadd.run cell=gru trains one"),
         ([*SMALL_GRU, "seed=7"], "seed=7: no finished run in this store; finished are seed=0 epochs=2, "),
-        (["run={lstm}", "epoch=4"], "epoch=4: run {lstm} has 3 epochs"),
+        (["run={lstm}", "epoch=4"], "epoch=4: run {lstm} has only 3 epochs"),
         (["run={short}", "epoch=1"], "epoch=1: run {short} has weights of epochs 2 only; to save more"),
     ],
 )

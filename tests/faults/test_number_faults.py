@@ -488,5 +488,7 @@ def test_a_run_whose_model_fails_says_so_in_one_line(call, monkeypatch):
 
 @pytest.mark.parametrize("rate", ["1e39", "1e308", "5e-324", "1e-39"])
 def test_a_learning_rate_that_is_none_in_float32_is_refused(rate):
-    with pytest.raises(ConfigError, match=r"learning_rate=\d.*: must be in 1\.2e-38\.\.3\.4e\+38; as a float32"):
+    with pytest.raises(
+        ConfigError, match=r"learning_rate=\d.*: must be in 1\.2e-38\.\.3\.4e\+38, the range of float32"
+    ):
         make_config(f"learning_rate={rate}")

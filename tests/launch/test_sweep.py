@@ -63,7 +63,7 @@ def test_at_its_end_a_sweep_shows_the_accuracy_of_each_job_and_the_commands_that
     (dense,) = [each for each in runs_of(folder) if each.data.params.get("learning_rate") == "0.001"
                 and each.data.params["cell"] == "dense"]  # fmt: skip
     assert rows["cell=dense learning_rate=0.001"][2] == f"{dense.data.metrics['val_acc']:.4f}"
-    assert rows["cell=dense learning_rate=1e38"] == ["failed"]
+    assert rows["cell=dense learning_rate=1e+38"] == ["failed"]
     (parent,) = [each for each in runs_of(folder) if "mlflow.parentRunId" not in each.data.tags]
     assert table[5] == f"sweep {parent.info.run_id}, experiment seqadd"
     assert table[6].startswith("as a table: python -m seqadd.table task.digits=1 ")

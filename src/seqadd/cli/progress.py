@@ -45,8 +45,15 @@ class Stage:
     text: str
 
 
+@dataclass(frozen=True)
+class Pages:
+    """Where MLflow shows a run that is recorded: lines for the end of the command."""
+
+    lines: tuple[str, ...]
+
+
 #: A report of a run.
-Report = EpochDone | Message | Stage
+Report = EpochDone | Message | Stage | Pages
 
 #: A function that receives the reports of a run.
 Notify = Callable[[Report], None]
@@ -124,6 +131,7 @@ class Display:
     def __enter__(self) -> Display:
         if self.console.is_terminal:
             self._live.start(refresh=True)
+        # rich is Python alone, so another thread may call it while TensorFlow computes.
         self._stack.enter_context(on_forced_exit(self._stopped))
         return self
 

@@ -170,14 +170,16 @@ def _number(number: float, sign: str) -> str:
     return format(number, f"{sign}.4f" if abs(number) < 1000 else f"{sign}.4g")
 
 
-def _in_one_line(lines: list[list[str]]) -> list[list[str]]:
+def _without_newlines(lines: list[list[str]]) -> list[list[str]]:
     return [[cell.replace("\n", ", ") for cell in line] for line in lines]
 
 
 def to_markdown(lines: list[list[str]], below: Sequence[str]) -> str:
     """Returns a table in Markdown, with notes below it; the first line is the header."""
     # Escaped, because other users of the store may have written HTML, which Markdown passes through.
-    escaped = [[html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in _in_one_line(lines)]
+    escaped = [
+        [html.escape(cell, quote=False).replace("|", "\\|") for cell in line] for line in _without_newlines(lines)
+    ]
     listed = "".join(f"- {html.escape(line, quote=False)}\n" for line in below)
     return markup.table(escaped[0], escaped[1:]) + "\n" + listed
 
@@ -187,7 +189,7 @@ def to_latex(lines: list[list[str]], below: Sequence[str]) -> str:
     import pandas as pd
 
     # pandas needs Jinja2 for this, which Flask requires, and MLflow requires Flask.
-    header, *body = _in_one_line(lines)
+    header, *body = _without_newlines(lines)
     text = str(pd.DataFrame(body).to_latex(index=False, header=header, escape=True)).replace("±", r"$\pm$")
     return "".join(f"% {line}\n" for line in below) + text
 

@@ -12,7 +12,7 @@ from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
 from seqadd.errors import JobsFailed, redact_credentials
 from seqadd.launch.sweep import parent_run
-from seqadd.launch.sweep_page import FAILED, FINISHED, PRUNED, JobRow, best_first, counted, to_csv, to_markdown
+from seqadd.launch.sweep_page import FAILED, FINISHED, PRUNED, JobRow, best_first, state_counts, to_csv, to_markdown
 from seqadd.search.journal import ERROR, JOURNAL, RUN_ID, open_study, search_directory
 from seqadd.search.space import SearchSettings, SearchSpace
 from seqadd.search.study import SEEDS_OF_THE_BEST, Search, identity, in_short
@@ -184,7 +184,7 @@ def _describe(search: Search, parent: RunRecorder, experiment_id: str, earlier: 
     parent.log_text(to_csv(rows, [metric]), "table.csv")
     parent.log_text(to_markdown(rows, [metric]), "table.md")
     assert parent.description is not None
-    parent.description.how = f"{len(rows)} trials: {counted(rows)}."
+    parent.description.how = f"{len(rows)} trials: {state_counts(rows)}."
     if best is None:
         return
     to_search, run_id = link("this search", experiment_id, parent.run_id), str(best.user_attrs[RUN_ID])

@@ -23,18 +23,21 @@ MOST_ROWS = 40
 _METRICS = {"loss": "loss", "acc": "acc", "val_acc": "val_acc", "val_exact_match": "exact match"}
 
 
-def print_run(config: Config, run_id: str, reached: Mapping[str, float]) -> None:
+def print_run(config: Config, run_id: str, reached: Mapping[str, float], pages: Sequence[str]) -> None:
     """Prints what a run has reached, where it is recorded and the commands that show it.
 
     Args:
         config: of the run.
         run_id: its ID.
         reached: the metrics after its last epoch; empty if it was finished already.
+        pages: lines with the addresses of its pages in MLflow.
     """
     if "val_exact_match" in reached:
         reached_texts = (f"{name} {metric_text(reached[name])}" for name in ("val_acc", "val_exact_match"))
         print_line(f"held-out sums: {', '.join(reached_texts)}")
     _print_place(f"run {run_id}", config.tracking)
+    for line in pages:
+        print_line(line)
     words = _words(f"run={run_id}", tracking=config.tracking)
     _print_commands(
         {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words} 12+7"}
@@ -102,7 +105,6 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 def _print_place(what: str, tracking: Tracking) -> None:
     """Prints where a run is recorded."""
     print_line(f"{what}, experiment {tracking.experiment}")
-    # The place for the address of its page in MLflow.
 
 
 def _print_commands(commands: Mapping[str, str]) -> None:

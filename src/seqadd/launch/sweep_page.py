@@ -82,7 +82,7 @@ def show_sweep(
     if summary := summarized(rows):
         parent.log_epoch({"epoch": float(sum(row.counts for row in rows)), **summary})
     if parent.description is not None:
-        parent.description.how = f"{len(rows)} jobs: {counted(rows)}."
+        parent.description.how = f"{len(rows)} jobs: {state_counts(rows)}."
         parent.description.below = best_first(rows, _SUMMARIZED, store.experiment_id)
     with_curves = [row for row in rows if "val_acc" in row.metrics]
     if draws and 0 < len(with_curves) <= _CURVES:
@@ -123,7 +123,7 @@ def _state(run: RunRecord) -> str:
     return {"FINISHED": FINISHED, "FAILED": FAILED}.get(run.status, STOPPED)
 
 
-def counted(rows: Sequence[JobRow]) -> str:
+def state_counts(rows: Sequence[JobRow]) -> str:
     """Returns how many jobs are in each state: ``3 finished, 1 failed``."""
     n = Counter(row.state for row in rows)
     words = {SKIPPED: "skipped, as they were finished before"}

@@ -36,7 +36,7 @@ _STYLE = """
 body { font: 1rem/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 img { max-width: 100%; height: auto; } pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); }
-code { font-size: .9em; } .wide { overflow-x: auto; }
+code { font-size: .9em; overflow-wrap: break-word; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: left; vertical-align: top; }
 .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--open); }

@@ -212,9 +212,9 @@ def _end_in_time(reader: int, over: threading.Event, notify: Callable[[str], Non
 
 
 def _run_forced_exit_callbacks() -> None:
-    for words in list(_on_forced_exit):
+    for callback in reversed(_on_forced_exit):  # the innermost first: what is recorded comes before what is shown
         with suppress(Exception):  # the other callbacks still run
-            words()
+            callback()
 
 
 def _try(do: Callable[[], None], seconds: float) -> None:

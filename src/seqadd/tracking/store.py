@@ -44,8 +44,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # MLflow would block for minutes while it retries a server that is down. ``tracking.retry`` retries instead.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-
-# MLflow would print its log, SQL included; unconfigured, the log goes to the file of ``system.library_log``.
+# MLflow would print its log with SQL; unconfigured, it goes to the file of ``system.library_log``.
 os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
 
 _PAGE = 100  # runs with all their data per request: a busy server must respond within the timeout of ``retry``
