@@ -39,10 +39,11 @@ class Store:
 
 
 def test_a_run_names_its_accuracy_its_place_and_the_commands_that_show_more(capsys):
-    summary.print_run(config(1), "12ab", METRICS)
+    summary.print_run(config(1), "12ab", METRICS, ["this run: http://127.0.0.1:5000/#/experiments/1/runs/12ab"])
     assert capsys.readouterr().out.splitlines() == [
         "held-out sums: val_acc 0.4375, val_exact_match 0.0000",
         "run 12ab, experiment seqadd",
+        "this run: http://127.0.0.1:5000/#/experiments/1/runs/12ab",
         "look inside: python -m seqadd.inspect run=12ab",
         "ask it:      python -m seqadd.answer run=12ab 12+7",
     ]
@@ -50,13 +51,13 @@ def test_a_run_names_its_accuracy_its_place_and_the_commands_that_show_more(caps
 
 def test_commands_name_a_store_that_is_not_the_default_one_without_its_password(capsys, monkeypatch):
     there = Tracking("http://ann:secret@host", "my runs", None, None, False, False, None, None)
-    summary.print_run(config(1, there), "12ab", {})
+    summary.print_run(config(1, there), "12ab", {}, [])
     out = capsys.readouterr().out
     words = "run=12ab 'tracking.uri=http://***@host' 'tracking.experiment=my runs'"
     assert f"python -m seqadd.inspect {words}\n" in out
     monkeypatch.setenv("MLFLOW_TRACKING_URI", there.uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", there.experiment)
-    summary.print_run(config(1, there), "12ab", {})
+    summary.print_run(config(1, there), "12ab", {}, [])
     assert "python -m seqadd.inspect run=12ab\n" in capsys.readouterr().out
 
 
