@@ -202,13 +202,13 @@ class Display:
         job.is_running, job.stage, self._stage = True, "starting", ""
 
     def receive(self, index: int, message: Report) -> None:
-        """Receives a report of job ``index``."""
+        """Receives a report of job ``index``; ``Pages`` are for the end of the command."""
         job = self._jobs[index]
         if isinstance(message, Message):
             self.notify(f"{job.label.ljust(self._width)}  {message.text}")
         elif isinstance(message, Stage):
             job.stage = message.text
-        else:
+        elif isinstance(message, EpochDone):
             self._receive_epoch(job, message)
 
     def _receive_epoch(self, job: _Job, done: EpochDone) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from seqadd.cli.entry import end
-from seqadd.cli.progress import Display, EpochDone, Message, Report, Stage
+from seqadd.cli.progress import Display, EpochDone, Message, Pages, Report, Stage
 from seqadd.config import cost
 from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
@@ -240,7 +240,7 @@ def _receive(job: _Job, connection: Connection, display: Display) -> bool:
         message: Report | JobSucceeded | JobFailed = connection.recv()
     except (EOFError, OSError):  # OSError if the job was killed in the middle of a message
         return False
-    if isinstance(message, (EpochDone, Message, Stage)):
+    if isinstance(message, EpochDone | Message | Stage | Pages):
         display.receive(job.index, message)
     else:
         job.outcome = message
