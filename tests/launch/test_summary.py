@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from seqadd.config.schema import Tracking
-from seqadd.launch import summary
+from seqadd.launch import summary, sweep_page
 
 HERE = Tracking("sqlite:///mlflow.db", "seqadd", None, None, False, False, None, None)
 METRICS = {"loss": 9.1e31, "acc": 0.5, "val_acc": 0.4375, "val_exact_match": 0.0}
@@ -21,21 +21,8 @@ def config(number: int, tracking: Tracking = HERE, epochs: int = 50) -> SimpleNa
     return SimpleNamespace(config_hash=lambda: f"{number:x}", tracking=tracking, epochs=epochs)
 
 
-def a_run(number: int, status: str = "FINISHED", **metrics: float) -> SimpleNamespace:
-    return SimpleNamespace(
-        info=SimpleNamespace(run_id=f"{number:032x}", status=status), data=SimpleNamespace(metrics=METRICS | metrics)
-    )
-
-
-class Store:
-    """Answers the question for the newest run of a configuration."""
-
-    def __init__(self, runs: list[SimpleNamespace | None]) -> None:
-        self._runs = {f"tags.config_hash = '{number:x}'": run for number, run in enumerate(runs)}
-
-    def search(self, wanted: str, *, newest: bool) -> list[SimpleNamespace]:
-        assert newest
-        return [run for run in [self._runs[wanted]] if run is not None]
+def a_job(label: str, number: int, state: str = sweep_page.FINISHED, **metrics: float) -> sweep_page.JobRow:
+    return sweep_page.JobRow(label, state, f"{number:032x}", metrics=METRICS | metrics)
 
 
 def test_a_run_names_its_accuracy_its_place_and_the_commands_that_show_more(capsys):
@@ -62,16 +49,20 @@ def test_commands_name_a_store_that_is_not_the_default_one_without_its_password(
 
 
 def test_a_sweep_ends_with_a_table_of_its_jobs_and_names_the_best(capsys):
-    store = Store([a_run(0), a_run(1, val_acc=0.9), a_run(2, "FAILED"), None])
+    jobs = [
+        a_job("cell=lstm seed=0", 0, sweep_page.SKIPPED),
+        a_job("cell=lstm seed=1", 1, val_acc=0.9),
+        a_job("cell=gru seed=0", 2, sweep_page.FAILED, val_acc=0.95),
+        sweep_page.JobRow("cell=gru seed=1", sweep_page.UNKNOWN),
+    ]
     overrides = ["cell=lstm,gru", "seed=range(2)", "epochs=50", "hydra.launcher.jobs=2"]
-    jobs = [f"cell={cell} seed={seed}" for cell in ("lstm", "gru") for seed in (0, 1)]
-    summary.print_sweep(store, jobs, [config(n) for n in range(4)], "5c", overrides)
+    summary.print_sweep(jobs, [config(n) for n in range(4)], "5c", overrides)
     assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()] == [
         "job loss acc val_acc exact match",
         "cell=lstm seed=0 9e+31 0.5000 0.4375 0.0000",
         "cell=lstm seed=1 9e+31 0.5000 0.9000 0.0000",
         "cell=gru seed=0 failed",
-        "cell=gru seed=1 not recorded here",
+        "cell=gru seed=1 not begun",
         "sweep 5c, experiment seqadd",
         "as a table: python -m seqadd.table cell=lstm,gru 'seed=range(2)' --epochs 50",
         f"the best: python -m seqadd.inspect run={1:032x}",
@@ -80,8 +71,8 @@ def test_a_sweep_ends_with_a_table_of_its_jobs_and_names_the_best(capsys):
 
 def test_of_very_many_jobs_the_best_are_shown(capsys, monkeypatch):
     monkeypatch.setattr(summary, "MOST_ROWS", 2)
-    store = Store([a_run(n, val_acc=n / 10) for n in (3, 1, 2)])
-    summary.print_sweep(store, ["a", "b", "c"], [config(n) for n in range(3)], None, [])
+    jobs = [a_job(label, n, val_acc=n / 10) for label, n in (("a", 3), ("b", 1), ("c", 2))]
+    summary.print_sweep(jobs, [config(n) for n in range(3)], None, [])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["job", "a", "c"]
-    assert lines[3] == "and 1 jobs with a lower val_acc"
+    assert lines[3] == "and 1 other job"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -13,11 +12,9 @@ from seqadd.cli.console import SafeConsole, print_line
 from seqadd.cli.layout import metric_text
 from seqadd.config.schema import GROUPS, Config, Tracking, known_result_keys
 from seqadd.errors import redact_credentials
+from seqadd.launch.sweep_page import JobRow
 
-if TYPE_CHECKING:
-    from seqadd.tracking.store import Store
-
-#: The most jobs in the table of a sweep; of more, those with the greatest val_acc.
+#: The most jobs in the table of a sweep; of more, those that have not finished, and those with the greatest val_acc.
 MOST_ROWS = 40
 # The columns of that table.
 _METRICS = {"loss": "loss", "acc": "acc", "val_acc": "val_acc", "val_exact_match": "exact match"}
@@ -45,47 +42,35 @@ def print_run(config: Config, run_id: str, reached: Mapping[str, float], pages: 
 
 
 def print_sweep(
-    store: Store, labels: Sequence[str], configs: Sequence[Config], parent_run_id: str | None, overrides: Sequence[str]
+    rows: Sequence[JobRow], configs: Sequence[Config], parent_run_id: str | None, overrides: Sequence[str]
 ) -> None:
     """Prints the accuracy of each job of a sweep, where it is recorded and the commands that show it.
 
     Args:
-        store: has the runs.
-        labels: the name of each job.
+        rows: the jobs, see ``sweep_page.job_rows``.
         configs: the configuration of each job.
         parent_run_id: the sweep's own run; None if all jobs were finished already.
         overrides: of the whole sweep, as the user typed them.
     """
     tracking = configs[0].tracking
-    runs = [_newest(store, config) for config in configs]
-    reached = {n: run.data.metrics for n, run in enumerate(runs) if run is not None and run.info.status == "FINISHED"}
-    order = sorted(range(len(labels)), key=lambda n: -reached.get(n, {}).get("val_acc", -1.0))[:MOST_ROWS]
-    rows = [
-        [labels[n], *(metric_text(reached[n][name]) if name in reached.get(n, {}) else "" for name in _METRICS),
-         _state(runs[n])]
-        for n in sorted(order)
-    ]  # fmt: skip
-    _print_table(rows)
-    if len(rows) < len(labels):
-        print_line(f"and {len(labels) - len(rows)} jobs with a lower val_acc")
+    finished = (row for row in rows if row.counts and "val_acc" in row.metrics)
+    best = sorted(finished, key=lambda row: -row.metrics["val_acc"])
+    left_out = {id(row) for row in best[MOST_ROWS:]}
+    shown = [row for row in rows if id(row) not in left_out][:MOST_ROWS]
+    _print_table([[row.label, *_values(row), "" if row.counts else row.state] for row in shown])
+    if len(shown) < len(rows):
+        n = len(rows) - len(shown)
+        print_line(f"and {n} other job{'s' * (n > 1)}")
     if parent_run_id is not None:
         _print_place(f"sweep {parent_run_id}", tracking)
     commands = {"as a table": f"python -m seqadd.table {_table_words(configs, overrides)}".rstrip()}
-    if order and order[0] in reached:
-        best = _words(f"run={runs[order[0]].info.run_id}", tracking=tracking)
-        commands |= {"the best": f"python -m seqadd.inspect {best}"}
+    if best:
+        commands |= {"the best": f"python -m seqadd.inspect {_words(f'run={best[0].run_id}', tracking=tracking)}"}
     _print_commands(commands)
 
 
-def _newest(store: Store, config: Config) -> Any:
-    """Returns the run of a configuration that began last, as MLflow's Run; None if the store has none."""
-    return next(iter(store.search(f"tags.config_hash = '{config.config_hash()}'", newest=True)), None)
-
-
-def _state(run: Any) -> str:
-    if run is None:
-        return "not recorded here"
-    return "" if run.info.status == "FINISHED" else str(run.info.status).lower()
+def _values(row: JobRow) -> list[str]:
+    return [metric_text(row.metrics[name]) if row.counts and name in row.metrics else "" for name in _METRICS]
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

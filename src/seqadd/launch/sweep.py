@@ -73,7 +73,7 @@ def run_sweep(
         if not missing:
             print_line(f"all {len(configs)} jobs are finished already; force=true trains them again")
             if run_dir.about() is None:  # no parent run is open, so there is none to close
-                _print_summary(store, labels, configs, None, overrides)
+                _print_summary(store, labels, configs, there, None, overrides)
                 return [there[index] for index in range(len(configs))]
         else:
             numeric_flags.check_flags()
@@ -84,9 +84,9 @@ def run_sweep(
             with parent_run(store, run_dir, name, params, go_on=go_on, what=what, show=show) as parent:
                 launched = launch(missing, parent.run_id) if missing else []
         except JobsFailed:
-            _print_summary(store, labels, configs, parent.run_id, overrides)
+            _print_summary(store, labels, configs, there, parent.run_id, overrides)
             raise
-        _print_summary(store, labels, configs, parent.run_id, overrides)
+        _print_summary(store, labels, configs, there, parent.run_id, overrides)
     results: dict[int, str | T] = {**there, **dict(zip(missing, launched, strict=True))}
     return [results[index] for index in range(len(configs))]
 
@@ -95,6 +95,7 @@ def _print_summary(
     store: Store,
     labels: Sequence[str],
     configs: Sequence[Config],
+    there: Mapping[int, str],
     parent_run_id: str | None,
     overrides: Sequence[str] | None,
 ) -> None:
@@ -103,7 +104,9 @@ def _print_summary(
 
     if overrides is not None:
         with suppress(*STORE_ERRORS):
-            summary.print_sweep(store, labels, configs, parent_run_id, overrides)
+            runs = store.runs_of_sweep(parent_run_id, sorted(there.values()))
+            rows = sweep_page.job_rows(labels, configs, there, runs)
+            summary.print_sweep(rows, configs, parent_run_id, overrides)
 
 
 @contextmanager

@@ -172,12 +172,12 @@ class Store:
         found = self._tagged(SEARCH, search, _FINISHED)
         return found[-1] if found else None
 
-    def runs_of_sweep(self, parent_run_id: str, others: Sequence[str] = ()) -> list[RunRecord]:
+    def runs_of_sweep(self, parent_run_id: str | None, others: Sequence[str] = ()) -> list[RunRecord]:
         """Returns the runs of a sweep's jobs, oldest first, after other runs of the experiment, given by their ids."""
         ids = [_quoted(run_id) for run_id in others if re.fullmatch("[0-9a-f]{32}", run_id)]
         pages = [ids[first : first + _PAGE] for first in range(0, len(ids), _PAGE)]
         wanted = [f"attributes.run_id IN ({', '.join(page)})" for page in pages]
-        wanted.append(f"tags.`{MLFLOW_PARENT_RUN_ID}` = {_quoted(parent_run_id)}")
+        wanted += [f"tags.`{MLFLOW_PARENT_RUN_ID}` = {_quoted(parent_run_id)}"] if parent_run_id else []
         return [_run_record(run) for each in wanted for run in self.search(each)]
 
     @defer_signals()
