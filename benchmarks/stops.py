@@ -196,7 +196,7 @@ def stop(n: int, pair: Pair, folder: Path, seconds_to_first_epoch: float) -> dic
         faults.append("the heap is not checked as it should be")
     before = folder / f"stop-{n - 1}.out"
     both_trained = all(path.exists() and re.search(_EPOCH, path.read_text()) for path in (before, said))
-    if both_trained and "goes on after epoch" not in said.read_text():
+    if both_trained and "resuming after epoch" not in said.read_text():
         faults.append("does not go on")
     if pair.moment == "end":
         faults += _finished(n, pair, folder)
