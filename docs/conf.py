@@ -86,6 +86,7 @@ docs/verdicts
 
 docs/api
 docs/code
+docs/messages
 CONTRIBUTING
 CHANGELOG
 ```
