@@ -56,10 +56,7 @@ _PLACEHOLDERS = {
     "https://mlflow.example.org": "http://127.0.0.1:5000",
 }
 # Overrides for a training of seconds; they do not change where and how it runs. The last value of a key counts.
-_SMALL = (
-    "task.digits=3 task.n_questions=60 task.held_out=0.2 batch_size=20 encoder_units=6 decoder_units=6 epochs=10 "
-    "jit=false"
-)
+_SMALL = "task.digits=3 task.n_questions=60 task.held_out=0.2 batch_size=20 encoder_units=6 decoder_units=6 jit=false"
 
 
 def commands_of(document: Path) -> list[str]:
@@ -106,7 +103,8 @@ def made_small(command: str) -> str:
     if "seqadd.run " in command and not command.endswith(("--help", "task.digits=2")):
         sweep = "run -m " in command or "--config-name" in command
         trials = " hydra.sweeper.trials=2" if "optuna" in command else ""
-        small = _SMALL if "optuna" not in command else "task.digits=3 task.n_questions=500 epochs=1 jit=false"
+        search = "task.digits=3 task.n_questions=500 epochs=1 jit=false"
+        small = f"{_SMALL} epochs=10" if "optuna" not in command else search
         return f"{command} {small}{' seed=0' if sweep and not trials else ''}{trials}"
     if re.search(r"seqadd\.(table|inspect) .*(cell|era)=", command):
         return f"{command} {_SMALL}"
@@ -121,11 +119,10 @@ def made_small(command: str) -> str:
         options = "--no-index --no-deps --no-build-isolation --ignore-installed --prefix installed"
         return f"python -m pip install {options} {where}"
     if command == "make table":
-        return f"{command} --file {CLONE}/Makefile READY={CLONE}/Makefile BIN=small"
-    if command.startswith("make "):  # targets that run tests only collect them here
-        return (
-            f"PYTEST_ADDOPTS='--collect-only -qq -p no:cacheprovider' {command} -C {CLONE} READY=Makefile BIN=$PWD/bin"
-        )
+        return f"{command} --file {CLONE}/Makefile READY={CLONE}/Makefile -o {CLONE}/Makefile BIN=small"
+    if command.startswith("make "):  # targets that run tests only collect them here; the mutations are not tried out
+        settings = f"-C {CLONE} READY=Makefile -o Makefile BIN=$PWD/bin {'-n' if command == 'make faults' else ''}"
+        return f"PYTEST_ADDOPTS='--collect-only -qq -p no:cacheprovider' {command} {settings}"
     if command.startswith("source "):
         return f"python -m venv --without-pip .venv && {command} && test $(which python) = $PWD/.venv/bin/python"
     return command
@@ -134,7 +131,9 @@ def made_small(command: str) -> str:
 def run_in(folder: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a command in a shell in which ``python`` is this Python, and ``small/python`` runs small trainings."""
     programs = folder / "bin"
-    for name, script in (("bin", f'exec {sys.executable} "$@"'), ("small", f'exec {sys.executable} "$@" {_SMALL}')):
+    # Only a run takes epochs as a key.
+    small = f'test "$2" = seqadd.run && set -- "$@" epochs=10\nexec {sys.executable} "$@" {_SMALL}'
+    for name, script in (("bin", f'exec {sys.executable} "$@"'), ("small", small)):
         if not (folder / name).exists():
             (folder / name).mkdir()
             (folder / name / "python").write_text(f"#!/bin/sh\n{script}\n")
