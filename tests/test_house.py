@@ -29,7 +29,8 @@ WITH_TENSORFLOW = ("models", "training.loop", "training.state", "launch.preload"
 def test_the_top_has_few_modules_and_no_module_is_long():
     """So that a tree of the packages shows the architecture, and a module reads in one sitting."""
     assert len([name for name in SOURCES if "." not in name]) <= 12
-    assert {name for name, path in SOURCES.items() if len(path.read_text().splitlines()) > 400} == set()
+    every = (CLONE / "src").rglob("*.py")
+    assert [path.name for path in every if len(path.read_text().splitlines()) > 400] == []
 
 
 def names_of(node: ast.Import | ast.ImportFrom) -> set[str]:
@@ -74,7 +75,7 @@ def test_no_configuration_names_code_but_hydras_own_plugins():
     for path in (CLONE / "conf").rglob("*.yaml"):
         content = yaml.safe_load(path.read_text()) or {}
         if "_target_" in content:
-            assert content["_target_"].startswith("hydra_plugins.seqadd_sweep."), path
+            assert content["_target_"].startswith("hydra_plugins.seqadd_"), path
 
 
 def test_every_default_is_given_once():

@@ -81,8 +81,8 @@ def check_program(config: DictConfig, plugin: object) -> None:
     """
     of = OmegaConf.get_type(config)
     if of is None or f"{of.__module__}.{of.__qualname__}" != "seqadd.config.schema.Config":
-        name = type(plugin).__name__
-        raise CompactHydraException(f"hydra_plugins.seqadd_sweep.{name} runs nothing but seqadd.run")
+        name = f"{type(plugin).__module__}.{type(plugin).__name__}"
+        raise CompactHydraException(f"{name} runs nothing but seqadd.run")
 
 
 def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:

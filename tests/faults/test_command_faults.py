@@ -206,7 +206,7 @@ def test_a_failed_batch_leaves_the_others_running_and_its_jobs_are_named_at_the_
         for each in (
             "launcher._target_=hydra_plugins.seqadd_sweep.SlurmLauncher",
             "sweeper._target_=hydra_plugins.seqadd_sweep.TrackedSweeper",
-            "sweeper._target_=hydra_plugins.seqadd_sweep.SearchSweeper",
+            "sweeper._target_=hydra_plugins.seqadd_search.SearchSweeper",
         )
     ],
 )
