@@ -1,16 +1,16 @@
 """What MLflow's pages show: names that tell runs apart, descriptions, sections of metrics, a sweep's table."""
 
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import open_runs
 import pytest
 from conftest import make_config, quick_database
 from mlflow.entities import Metric
+from open_runs import HERE
 
-from seqadd.config.schema import Tracking, override_text
+from seqadd.config.schema import override_text
 from seqadd.errors import Interrupted, Pruned, TrainingDiverged
 from seqadd.evaluation import run_selection
 from seqadd.launch import sweep_page
@@ -22,7 +22,6 @@ from seqadd.tracking.metric_sections import from_mlflow, to_mlflow
 from seqadd.tracking.store import RunRecord, Store
 from seqadd.training.checkpoint import Checkpoint
 
-HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None, label=None)
 NOTE = "mlflow.note.content"
 
 
@@ -32,16 +31,10 @@ def store(in_empty_folder: Path) -> Store:
     return connection.open_store(HERE)
 
 
-@contextmanager
-def open_run(
-    store: Store, name: str = "name", *, key: str | None = None, **settings: Any
-) -> Iterator[recording.RunRecorder]:
+def open_run(store: Store, name: str = "name", **settings: Any) -> AbstractContextManager[recording.RunRecorder]:
+    """Opens a run with a description."""
     described = Description("An lstm.", "Command: `train`")
-    with (
-        store.run_directory(key or uuid.uuid4().hex).lock(print) as run_dir,
-        recording.record(store, run_dir, name, **{"params": {}, "tags": {}, "described": described, **settings}) as run,
-    ):
-        yield run
+    return open_runs.open_run(store, name, **{"described": described, **settings})
 
 
 def note_of(store: Store, run_id: str) -> list[str]:

@@ -5,11 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import fork_server
 import pytest
@@ -17,6 +14,7 @@ from conftest import make_config, quick_database
 from mlflow import MlflowClient
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
+from open_runs import HERE, open_run
 
 import seqadd
 from seqadd.config.schema import Tracking
@@ -30,25 +28,11 @@ from seqadd.tracking.store import Store
 from seqadd.training.checkpoint import Checkpoint
 from seqadd.training.fingerprint import code_digest
 
-HERE = Tracking(uri="sqlite:///mlflow.db", experiment="seqadd", parent_run_id=None, unfinished=None)
-
 
 @pytest.fixture
 def store(in_empty_folder: Path) -> Store:
     quick_database(in_empty_folder)
     return connection.open_store(HERE)
-
-
-@contextmanager
-def open_run(
-    store: Store, name: str = "name", *, key: str | None = None, **settings: Any
-) -> Iterator[recording.RunRecorder]:
-    """A run of its own, or the one that the key stands for."""
-    with (
-        store.run_directory(key or uuid.uuid4().hex).lock(print) as run_dir,
-        recording.record(store, run_dir, name, **{"params": {}, "tags": {}, **settings}) as run,
-    ):
-        yield run
 
 
 def status_of(store: Store, run_id: str) -> str:
