@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from seqadd import __version__
+from seqadd.cli.entry import command
+from seqadd.errors import ConfigError
 
 #: The commands, each with what it does.
 COMMANDS = {
@@ -19,14 +21,14 @@ COMMANDS = {
 def main() -> None:
     """Command line of ``python -m seqadd``; any argument is refused, because each command is a module of its own."""
     words = sys.argv[1:]
-    if words == ["--version"]:
-        print(f"seqadd {__version__}")
-    elif words in ([], ["-h"], ["--help"]):
-        print("\n".join(_lines()))
-    else:
-        command = words[0] if words[0] in COMMANDS else "COMMAND"
-        print(f"seqadd: {words[0]}: write python -m seqadd.{command}; python -m seqadd lists them", file=sys.stderr)
-        sys.exit(2)
+    with command(prints=True):
+        if words == ["--version"]:
+            print(f"seqadd {__version__}")
+        elif words in ([], ["-h"], ["--help"]):
+            print("\n".join(_lines()))
+        else:
+            right = f"write python -m seqadd.{words[0]}" if words[0] in COMMANDS else "no such command"
+            raise ConfigError(f"{words[0]}: {right}; python -m seqadd lists all")
 
 
 def _lines() -> list[str]:

@@ -18,4 +18,4 @@ def test_each_command_is_listed_in_a_line_and_exists(call):
 def test_a_command_after_a_blank_is_refused_with_the_right_form(call):
     code, out, err = call(__main__.main, "run", "cell=gru")
     assert (code, out) == (2, "")
-    assert err == "seqadd: run: write python -m seqadd.run; python -m seqadd lists them\n"
+    assert err == "seqadd: run: write python -m seqadd.run; python -m seqadd lists all\n"

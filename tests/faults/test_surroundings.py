@@ -190,7 +190,7 @@ def test_a_run_goes_on_when_nobody_reads_what_it_prints(sweep, folder_with_a_run
     assert {each.info.status for each in runs} == {"FINISHED"}
 
 
-@pytest.mark.parametrize("arguments", ["seqadd.table", "seqadd.run --cfg job", "seqadd.run --help"])
+@pytest.mark.parametrize("arguments", ["seqadd", "seqadd.table", "seqadd.run --cfg job", "seqadd.run --help"])
 def test_what_is_only_printed_ends_quietly_when_nobody_reads_it(arguments, folder_with_a_run):
     process = fork_server.start([sys.executable, "-m", *arguments.split()], cwd=folder_with_a_run)
     process.stdout.close()
