@@ -529,3 +529,9 @@ def test_the_list_of_runs_is_sorted_by_accuracy(call, in_empty_folder):
     assert out == "no run matches; python -m seqadd.run trains one\n"
     code, _, err = call(table_command.main, "--runs", "force=true")
     assert (code, err) == (2, "seqadd: force=true: runs do not record force; leave it out\n")
+
+
+def test_a_table_without_rows_can_be_written_in_latex():
+    text = table.to_latex([["name", "val_acc"]], ["no run"])
+    assert text.startswith("% no run\n")
+    assert "name & val_acc" in text

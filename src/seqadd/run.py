@@ -32,7 +32,7 @@ from seqadd.cli.progress import Display, EpochDone, Notify, Pages, Report, Stage
 from seqadd.config import help_text, hydra_setup
 from seqadd.config.composition import from_hydra
 from seqadd.config.messages import one_line
-from seqadd.config.schema import Config
+from seqadd.config.schema import GROUPS, Config, known_result_keys
 from seqadd.config.validation import check_machine
 from seqadd.config.words import as_option, check_words, with_integers
 from seqadd.errors import ConfigError, Pruned, redact_credentials
@@ -80,7 +80,9 @@ def task_function(cfg: DictConfig) -> str:
     try:
         config = from_hydra(cfg, about.runtime.choices)
         if config.tracking.label is None:
-            config.tracking.label = " ".join(about.overrides.task)
+            keys = {*known_result_keys(), *GROUPS}
+            words = (word for word in about.overrides.task if word.lstrip("+").partition("=")[0] in keys)
+            config.tracking.label = " ".join(words)
         check_machine(config)
         return run_alone(config)
     except Exception as error:

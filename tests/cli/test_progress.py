@@ -145,3 +145,18 @@ def test_after_ctrl_c_a_line_says_that_the_same_command_resumes(clock, resumes, 
     bar, _, last = output.getvalue().rpartition("\x1b[2K")
     assert bar
     assert last == f"gru  epoch 2/4  loss 1.2500  acc 0.5000  val_acc 0.4375\n{said}\n"
+
+
+def test_a_number_that_is_rounded_up_stays_as_narrow():
+    assert [metric_text(each) for each in (9.99996, 99.9996, 999.96)] == ["10.000", "100.00", "999.96"]
+
+
+def test_the_time_left_of_a_sweep_stands_below_that_of_its_jobs():
+    columns = choose_layout(120, ["seed=0", "sweep"], len("12/200"))
+    metrics = {"loss": 1.0, "acc": 0.5, "val_acc": 0.5}
+    rows = [
+        Row("seed=0", 0.5, "12/200", metrics, left="1:16 left"),
+        Row("sweep", 0.5, "2/4", text="jobs", left="1:16 left"),
+    ]
+    job, sweep = (line(row, columns, 120).plain for row in rows)
+    assert job.index("1:16 left") == sweep.index("1:16 left")

@@ -10,6 +10,7 @@ from seqadd.errors import ConfigError
     ("wrong", "message"),
     [
         ("cell gru", "cell gru: write cell=gru"),
+        ("task two_digits", "task two_digits: write task=two_digits"),
         ("learning_rate = 0.1", "learning_rate =: write learning_rate=0.1"),
         ("seed=1 lstm", "lstm: must be KEY=VALUE, for example cell=lstm"),
         ("cell cell=gru", "cell: must be KEY=VALUE, for example cell=gru"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import pwd
@@ -23,6 +24,7 @@ from shared_server import Postgres, Server, services, services_folder
 from seqadd.config.schema import Tracking
 from seqadd.errors import ConfigError
 from seqadd.tracking import connection, recording
+from seqadd.tracking.metric_sections import to_mlflow
 
 pytestmark = pytest.mark.integration
 
@@ -68,14 +70,21 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def assert_all_of_it_is_there(server: Server, run_id: str, epochs: int, tmp_path: Path) -> None:
-    """Status, artifacts, and every value of the history that the run itself has written down, each once."""
+    """Status, artifacts, and every value of the history that the run itself has written down, each once.
+
+    ``train_seconds`` is the sum of the seconds so far, which the store alone has.
+    """
     assert server.client.get_run(run_id).info.status == "FINISHED"
     assert {each.path for each in server.client.list_artifacts(run_id)} == ARTIFACTS
     history = json.loads(Path(server.client.download_artifacts(run_id, "history.json", str(tmp_path))).read_text())
     assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
     metrics = history[0].keys() - {"epoch"}
     assert {"loss", "acc", "val_acc", "val_exact_match", "epoch_seconds"} <= metrics
-    assert server.values_of(run_id) == {name: [(row["epoch"], row[name]) for row in history] for name in metrics}
+    in_the_database = server.values_of(run_id)
+    steps, so_far = zip(*in_the_database.pop("timing/train_seconds"), strict=True)
+    assert steps == tuple(range(1, epochs + 1))
+    assert so_far == pytest.approx(tuple(itertools.accumulate(row["epoch_seconds"] for row in history)))
+    assert in_the_database == {to_mlflow(name): [(row["epoch"], row[name]) for row in history] for name in metrics}
 
 
 def test_a_run_is_recorded_with_every_value_and_its_artifacts_are_served(server, tmp_path):
@@ -314,7 +323,9 @@ def test_32_writers_at_once_of_50_epochs_each_have_all_their_values_there(server
     for each in runs:
         assert each.info.status == "FINISHED"
         number = int(each.data.params["writer"])
-        assert server.values_of(each.info.run_id) == {
-            name: [(epoch, number + epoch / 100 + n / 10000) for epoch in range(1, EPOCHS + 1)]
+        values = server.values_of(each.info.run_id)
+        assert [step for step, _ in values.pop("timing/train_seconds")] == list(range(1, EPOCHS + 1))
+        assert values == {
+            to_mlflow(name): [(epoch, number + epoch / 100 + n / 10000) for epoch in range(1, EPOCHS + 1)]
             for n, name in enumerate(METRICS)
         }

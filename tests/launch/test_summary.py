@@ -18,7 +18,7 @@ def no_store_in_the_environment(monkeypatch):
 
 
 def config(number: int, tracking: Tracking = HERE, epochs: int = 50) -> SimpleNamespace:
-    return SimpleNamespace(config_hash=lambda: f"{number:x}", tracking=tracking, epochs=epochs)
+    return SimpleNamespace(config_hash=lambda: f"{number:x}", tracking=tracking, epochs=epochs, cell="gru")
 
 
 def a_job(label: str, number: int, state: str = sweep_page.FINISHED, **metrics: float) -> sweep_page.JobRow:
@@ -62,7 +62,7 @@ def test_a_sweep_ends_with_a_table_of_its_jobs_and_names_the_best(capsys):
         "cell=lstm seed=0 9e+31 0.5000 0.4375 0.0000",
         "cell=lstm seed=1 9e+31 0.5000 0.9000 0.0000",
         "cell=gru seed=0 failed",
-        "cell=gru seed=1 not begun",
+        "cell=gru seed=1 no run",
         "sweep 5c, experiment seqadd",
         "as a table: python -m seqadd.table cell=lstm,gru 'seed=range(2)' --epochs 50",
         f"the best: python -m seqadd.inspect run={1:032x}",
@@ -76,3 +76,16 @@ def test_of_very_many_jobs_the_best_are_shown(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["job", "a", "c"]
     assert lines[3] == "and 1 other job"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "table"),
+    [
+        (["batch_size=64,128"], ["as a table: python -m seqadd.table cell=gru batch_size=64,128 --epochs 50"]),
+        (["hydra.sweeper.sweeps=[{seed: 1}]"], []),  # of which the table's command would know nothing
+    ],
+)
+def test_the_table_of_a_sweep_has_its_cells_alone(overrides, table, capsys):
+    summary.print_sweep([a_job("a", 1)], [config(1)], None, overrides)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "seqadd.table" in line] == table

@@ -16,7 +16,7 @@ from seqadd.evaluation import run_selection
 from seqadd.launch import sweep_page
 from seqadd.launch.sweep import parent_run
 from seqadd.tracking import connection, delivery, description, pages, provenance, recording
-from seqadd.tracking.artifacts import display_name
+from seqadd.tracking.artifacts import abbreviate, display_name
 from seqadd.tracking.description import Description
 from seqadd.tracking.metric_sections import from_mlflow, to_mlflow
 from seqadd.tracking.store import RunRecord, Store
@@ -218,7 +218,7 @@ def test_a_sweep_shows_a_table_its_best_and_mean_results_and_its_curves(store, i
     }  # fmt: skip
     what, counts, command, table = note_of(store, parent.run_id)
     assert (what, command) == ("Sweep of 4 jobs.", f"Command: `{provenance.command_line()}`")
-    assert counts == "4 jobs: 1 finished, 1 skipped, as they were finished before, 1 failed, 1 not begun."
+    assert counts == "4 jobs: 1 finished, 1 skipped, as they were finished before, 1 failed, 1 no run."
     first = f"| learning_rate=0.01 | finished | 1 | 0.7500 | 0.2500 | [{best[:8]}](#/experiments/1/runs/{best}?"
     assert table.splitlines()[2].startswith(first)
     (artifacts,) = in_empty_folder.glob(f"mlruns/*/{parent.run_id}/artifacts")
@@ -226,7 +226,7 @@ def test_a_sweep_shows_a_table_its_best_and_mean_results_and_its_curves(store, i
     header, *rows = (artifacts / "table.csv").read_text().splitlines()
     assert header == "learning_rate,state,epoch,val_acc,val_exact_match,acc,loss,val_loss,run_id"
     assert rows[0] == f"0.001,skipped,1,0.5,0.25,,1.0,,{there[0]}"
-    assert rows[3] == "1.0,not begun,,,,,,,"
+    assert rows[3] == "1.0,no run,,,,,,,"
 
 
 def test_a_store_that_cannot_be_read_does_not_stop_a_sweep(store, capfd):
@@ -273,3 +273,21 @@ def test_a_run_says_of_which_sweep_search_or_command_it_is():
     }
     for overrides, line in said.items():
         assert description.where_it_belongs(make_config(*overrides), "1", "train").startswith(line)
+
+
+def test_a_search_that_is_stopped_counts_its_trials_not_as_epochs():
+    assert description.how_it_ended("KILLED", {"epoch": 5.0, "sweep_best_val_acc": 0.5}) == (
+        "Stopped. The same command resumes it."
+    )
+
+
+def test_a_job_in_another_experiment_shows_no_run_of_this_one(store):
+    here, there = make_config("seed=1"), make_config("seed=1", "tracking.experiment=other")
+    run = RunRecord("12ab", "FINISHED", {}, {"config_hash": here.config_hash()}, values={"val_acc": 0.5})
+    rows = sweep_page.job_rows(["here", "there"], [here, there], {}, [run])
+    assert [(row.state, row.run_id) for row in rows] == [("finished", "12ab"), ("recorded elsewhere", "")]
+    assert sweep_page.state_counts(rows) == "1 finished, 1 recorded elsewhere"
+
+
+def test_whole_numbers_of_a_name_are_not_shortened():
+    assert abbreviate(["seed=1234567", "learning_rate=0.00412387219"]) == "seed 1234567 lr=0.004124"

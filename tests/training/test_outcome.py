@@ -18,7 +18,8 @@ DATA = dataclasses.replace(
 
 
 def history(*values: tuple[float, float]) -> list[dict[str, float]]:
-    return [{"epoch": n, "loss": loss, "val_acc": val_acc} for n, (loss, val_acc) in enumerate(values, start=1)]
+    rows = enumerate(values, start=1)
+    return [{"epoch": n, "loss": loss, "acc": val_acc, "val_acc": val_acc} for n, (loss, val_acc) in rows]
 
 
 def test_chance_is_what_the_most_frequent_characters_give():
@@ -55,3 +56,20 @@ def test_a_training_stuck_at_chance_says_so():
         f"give {chance:.4f}; raise epochs=6, or try another learning_rate than 0.001"
     )
     assert outcome.warnings(CONFIG, DATA, history(*[(2.4, chance + 0.02)] * 6)) == []
+
+
+def test_a_training_that_knows_its_own_sums_alone_is_told_to_have_more_of_them():
+    chance = outcome.chance_accuracy(DATA, ends_with_eos=False)
+    (said,) = outcome.warnings(CONFIG, DATA, [{**row, "acc": 1.0} for row in history(*[(0.1, chance)] * 6)])
+    assert said.endswith("acc is 1.0000, so it overfits: raise task.n_questions=55")
+
+
+def test_guessing_has_the_loss_that_keras_gives_it():
+    import keras
+
+    right, guess = np.eye(12, dtype=np.float32)[:1], np.full((1, 12), 1 / 12, dtype=np.float32)
+    for loss, of_keras in (
+        ("categorical", keras.losses.categorical_crossentropy),
+        ("binary", keras.losses.binary_crossentropy),
+    ):
+        assert outcome.guessing_loss(loss) == pytest.approx(float(of_keras(right, guess)[0]), rel=1e-5)

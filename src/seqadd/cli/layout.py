@@ -61,13 +61,17 @@ def metric_text(value: float) -> str:
     """
     if not abs(value) < 999.995:
         return f"{value:.0e}"
-    whole = len(str(int(abs(value))))
+    whole = min(3, len(str(int(float(f"{abs(value):.5g}")))))  # 9.99996 is written as 10.000
     return f"{value:.{5 - whole}f}"
 
 
 def metrics_text(metrics: Mapping[str, float], names: Sequence[str] = METRICS) -> str:
     """Formats metrics: ``loss 1.2500  acc 0.5000``; leaves out those that are not there."""
     return _GAP.join(f"{name} {metric_text(metrics[name]):<{_VALUE}}" for name in names if name in metrics).rstrip()
+
+
+def _metrics_width(names: Sequence[str]) -> int:
+    return sum(len(name) + 1 + _VALUE for name in names) + len(_GAP) * (len(names) - 1)
 
 
 def choose_layout(width: int, labels: Sequence[str], epochs: int) -> Layout:
@@ -80,7 +84,7 @@ def choose_layout(width: int, labels: Sequence[str], epochs: int) -> Layout:
     """
     room, label = width - _SPARE, max(map(len, labels))
     for metrics, bar, with_left in _CHOICES:
-        wide = sum(len(name) + 1 + _VALUE for name in metrics) + len(_GAP) * (len(metrics) - 1)
+        wide = _metrics_width(metrics)
         columns = [label, epochs, wide, *([bar] if bar else []), *([_LEFT] if with_left else [])]
         needed = sum(columns) + len(_GAP) * (len(columns) - 1)
         if needed <= room:
@@ -112,10 +116,11 @@ def line(row: Row, layout: Layout, width: int, *, ascii_only: bool = False) -> T
         n = min(layout.bar, int(layout.bar * row.share))
         parts += [(_GAP, ""), (done * n, "green"), (rest * (layout.bar - n), "dim")]
     parts.append((f"{_GAP}{row.epochs:>{layout.epochs}}{_GAP}", ""))
+    wide = _metrics_width(layout.metrics)
     if row.text:
-        parts.append((row.text, "italic"))
+        parts.append((row.text.ljust(wide), "italic"))
     else:
-        parts.append((metrics_text(row.metrics, layout.metrics), ""))
+        parts.append((metrics_text(row.metrics, layout.metrics).ljust(wide), ""))
     if layout.left and row.left:
         parts.append((f"{_GAP}{row.left}", "cyan"))
     text = Text.assemble(*parts, no_wrap=True, overflow="ellipsis")

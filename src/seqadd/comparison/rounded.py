@@ -32,7 +32,11 @@ def find_rounded(
         typed = {key: written[key] for key in floats if key in written}
         if here.runs.finished or not typed:
             continue
-        candidates = _candidates(here, column.config, typed)
+        candidates = [
+            each
+            for each in _candidates(here, column.config, typed)
+            if here.store.of_condition(_with(column, each).config.condition_hash()).finished
+        ]
         if len(candidates) > 1:
             raise ConfigError(_ambiguous(typed, candidates))
         if candidates:

@@ -190,7 +190,9 @@ def to_latex(lines: list[list[str]], below: Sequence[str]) -> str:
 
     # pandas needs Jinja2 for this, which Flask requires, and MLflow requires Flask.
     header, *body = _without_newlines(lines)
-    text = str(pd.DataFrame(body).to_latex(index=False, header=header, escape=True)).replace("±", r"$\pm$")
+    text = str(
+        pd.DataFrame(body, columns=range(len(header))).to_latex(index=False, header=header, escape=True)
+    ).replace("±", r"$\pm$")
     return "".join(f"% {line}\n" for line in below) + text
 
 

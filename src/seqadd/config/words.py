@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import QuotedString, Transformer
 from hydra.errors import HydraException
 
 from seqadd.config.messages import one_line
-from seqadd.config.schema import described_keys, known_keys
+from seqadd.config.schema import GROUPS, described_keys, known_keys
 from seqadd.errors import ConfigError
 
 _SCIENTIFIC = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[eE]\+?\d{1,2}(?![\w.])")
@@ -23,7 +23,7 @@ def check_words(words: Sequence[str]) -> None:
         if "=" in word.lstrip("=") or word.startswith("~"):
             continue
         after = [each for each in words[index + 1 : index + 3] if each != "="]
-        if word in known_keys() and after and "=" not in after[0]:
+        if word in {*known_keys(), *GROUPS} and after and "=" not in after[0]:
             raise ConfigError(f"{' '.join(words[index : index + 2])}: write {word}={after[0]}")
         keys = [name for name, field in described_keys() if word in (field.metadata["choices"] or ())]
         example = f"{keys[0]}={word}" if keys else "cell=gru"
@@ -38,7 +38,7 @@ def as_option(option: str, words: Sequence[str]) -> str | None:
         words: the whole command line.
     """
     key, equals, value = option.lstrip("-").partition("=")
-    if key not in known_keys():
+    if key not in {*known_keys(), *GROUPS}:
         return None
     index = words.index(option)
     after = value if equals else " ".join(words[index + 1 : index + 2])
@@ -73,7 +73,6 @@ def read_word(word: str) -> tuple[str, list[str]]:
     Raises:
         ConfigError: for a word that Hydra cannot read.
     """
-    check_words([word])
     key, _, value = word.partition("=")
     if not re.search(r"[\"'()\[\]{}$\\]", value):
         return key, [part.strip() for part in value.split(",") if part.strip()]

@@ -75,17 +75,19 @@ def read_choice(words: Sequence[str]) -> Choice:
     overrides = []
     check_words(words)
     for word in with_integers(words):
-        key, values = read_word(word)
-        if not values:
+        key, _, value = word.partition("=")
+        if not value.strip(", "):
             raise ConfigError(f"{word}: must be KEY=VALUE, for example run=latest")
+        if key not in ("run", "epoch", "epochs"):  # the configuration's own parser reads it
+            overrides.append(word)
+            continue
+        _, values = read_word(word)
         if key == "run":
             runs = tuple(values)
         elif key == "epoch":
             at = None if values == [_ALL] else _numbers(key, values, least=0)
-        elif key == "epochs":
-            epochs = _numbers(key, values, least=1)
         else:
-            overrides.append(word)
+            epochs = _numbers(key, values, least=1)
     ours = [word for word in overrides if not word.startswith("tracking.")]
     if runs and (ours or epochs):
         raise ConfigError(

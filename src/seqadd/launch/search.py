@@ -85,6 +85,7 @@ def run_search(
         )
         title = f"search {abbreviate(searched_first)}"
         with parent_run(store, run_dir, title, params, tags, go_on=go_on, what=what) as parent:
+            before = store.run(parent.run_id)
             search = Search(open_study(run_dir.path / JOURNAL, settings.direction), space, settings)
             search.begin(configs[0])
             numbers = search.missing()
@@ -103,7 +104,7 @@ def run_search(
             own = [f"tracking.parent_run_id={parent.run_id}", f"tracking.search='{name}'"]  # unquoted, 1e5 is a number
             launch(search, numbers, own, ended)
             _record(search, parent, run_dir.path / JOURNAL)
-            _describe(search, parent, store.experiment_id, earlier)
+            _describe(search, parent, store.experiment_id, before)
             return _report(search)
 
 
@@ -168,14 +169,14 @@ def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
         figure.savefig(path, dpi=120)
 
 
-def _describe(search: Search, parent: RunRecorder, experiment_id: str, earlier: RunRecord | None) -> None:
+def _describe(search: Search, parent: RunRecorder, experiment_id: str, before: RunRecord | None) -> None:
     """Records what MLflow's page of the search shows: a table of the trials, and the best one, which it marks.
 
     Args:
         search: the search, after its last trial.
         parent: its record.
         experiment_id: MLflow's experiment of both.
-        earlier: the record of the search when it had fewer trials.
+        before: the record as an earlier command of the same search left it.
     """
     from seqadd.tracking.description import link
 
@@ -194,9 +195,9 @@ def _describe(search: Search, parent: RunRecorder, experiment_id: str, earlier: 
     least = search.settings.direction == "minimize"
     parent.description.below = best_first(rows, [metric], experiment_id, least=least)
     parent.mark_best(run_id, f"Trial {best.number} of {to_search}, the best of {len(rows)}.")
-    if earlier is not None and earlier.tags.get("best_run_id", run_id) != run_id:
+    if before is not None and before.tags.get("best_run_id", run_id) != run_id:
         parent.mark_best(
-            earlier.tags["best_run_id"], f"Trial {earlier.tags['best_trial']} of {to_search}.", is_best=False
+            before.tags["best_run_id"], f"Trial {before.tags['best_trial']} of {to_search}.", is_best=False
         )
 
 

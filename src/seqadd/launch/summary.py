@@ -63,7 +63,9 @@ def print_sweep(
         print_line(f"and {n} other job{'s' * (n > 1)}")
     if parent_run_id is not None:
         _print_place(f"sweep {parent_run_id}", tracking)
-    commands = {"as a table": f"python -m seqadd.table {_table_words(configs, overrides)}".rstrip()}
+    commands = {}
+    if not any(each.startswith("hydra.sweeper.") for each in overrides):  # the table has no such keys
+        commands = {"as a table": f"python -m seqadd.table {_table_words(configs, overrides)}"}
     if best:
         commands |= {"the best": f"python -m seqadd.inspect {_words(f'run={best[0].run_id}', tracking=tracking)}"}
     _print_commands(commands)
@@ -93,7 +95,7 @@ def _print_place(what: str, tracking: Tracking) -> None:
 
 
 def _print_commands(commands: Mapping[str, str]) -> None:
-    width = max(map(len, commands)) + 1
+    width = max(map(len, commands), default=0) + 1
     for name, command in commands.items():
         print_line(f"{f'{name}:':<{width}} {command}")
 
@@ -103,6 +105,8 @@ def _table_words(configs: Sequence[Config], overrides: Sequence[str]) -> str:
     keys = {*known_result_keys(), *GROUPS} - {"epochs"}
     epochs = sorted({config.epochs for config in configs})
     chosen = [each for each in overrides if each.partition("=")[0] in keys]
+    if not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
+        chosen.insert(0, "cell=" + ",".join(dict.fromkeys(config.cell for config in configs)))
     return _words(*chosen, "--epochs", ",".join(map(str, epochs)), tracking=configs[0].tracking)
 
 

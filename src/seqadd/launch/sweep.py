@@ -100,10 +100,10 @@ def _print_summary(
     overrides: Sequence[str] | None,
 ) -> None:
     """Prints the accuracy of each job, unless the store does not respond."""
-    from seqadd.tracking.retry import STORE_ERRORS
+    from seqadd.tracking.retry import STORE_ERRORS, short_timeout
 
     if overrides is not None:
-        with suppress(*STORE_ERRORS):
+        with suppress(*STORE_ERRORS), short_timeout():
             runs = store.runs_of_sweep(parent_run_id, sorted(there.values()))
             rows = sweep_page.job_rows(labels, configs, there, runs)
             summary.print_sweep(rows, configs, parent_run_id, overrides)

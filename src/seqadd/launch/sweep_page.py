@@ -24,7 +24,8 @@ _SUMMARIZED = ("val_acc", "val_exact_match")
 _ROWS_IN_DESCRIPTION = 20  # MLflow limits a description's length
 _CURVES = 200  # of more jobs no picture is drawn
 
-FINISHED, SKIPPED, PRUNED, FAILED, STOPPED, UNKNOWN = "finished", "skipped", "pruned", "failed", "stopped", "not begun"
+FINISHED, SKIPPED, PRUNED, FAILED, STOPPED, UNKNOWN = "finished", "skipped", "pruned", "failed", "stopped", "no run"
+ELSEWHERE = "recorded elsewhere"  # in another store or experiment than the sweep
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,13 @@ def job_rows(
     varied = [key for key in flat[0] if len({each[key] for each in flat}) > 1]
     by_hash = {run.tags.get("config_hash"): run for run in runs}
     by_id = {run.run_id: run for run in runs}
+    first = configs[0].tracking
     rows = []
     for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
         settings = {key: flat[index][key] for key in varied}
+        if (config.tracking.uri, config.tracking.experiment) != (first.uri, first.experiment):
+            rows.append(JobRow(label, ELSEWHERE, settings=settings))
+            continue
         run = by_id.get(skipped[index]) if index in skipped else by_hash.get(config.config_hash())
         state = SKIPPED if index in skipped else UNKNOWN if run is None else _state(run)
         if run is None:
@@ -127,7 +132,7 @@ def state_counts(rows: Sequence[JobRow]) -> str:
     """Returns how many jobs are in each state: ``3 finished, 1 failed``."""
     n = Counter(row.state for row in rows)
     words = {SKIPPED: "skipped, as they were finished before"}
-    states = (FINISHED, SKIPPED, PRUNED, FAILED, STOPPED, UNKNOWN)
+    states = (FINISHED, SKIPPED, PRUNED, FAILED, STOPPED, UNKNOWN, ELSEWHERE)
     return ", ".join(f"{n[state]} {words.get(state, state)}" for state in states if n[state])
 
 

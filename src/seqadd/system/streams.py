@@ -14,6 +14,7 @@ from seqadd.system import status_line
 def print_error(text: str) -> None:
     """Prints a line to stderr; a stream that cannot be written is ignored."""
     with suppress(OSError):  # stderr is closed, or its reader is gone
+        status_line.clear()
         print(text, file=sys.stderr, flush=True)
 
 

@@ -84,7 +84,7 @@ def _abbreviate(override: str) -> str:
         return value
     if key not in known_result_keys() or key in ("threads", "jit"):
         return ""
-    if re.fullmatch(r"[0-9.]{7,}(e[+-]?[0-9]+)?", value):
+    if re.fullmatch(r"(?=.{7,})[0-9]*\.[0-9]+(e[+-]?[0-9]+)?", value):
         value = f"{float(value):.4g}"
     words = {"seed": f"seed {value}", "epochs": f"{value} epochs"}
     return words.get(key, f"{_SHORT_KEYS.get(key, key.rpartition('.')[2])}={value}")

@@ -74,7 +74,7 @@ def how_it_ended(status: str, last: Mapping[str, float], why: str = "") -> str:
         last: the metrics of its last epoch, with the ``epoch`` itself; empty before the first.
         why: the reason of an early end.
     """
-    when = f" after epoch {int(last['epoch'])}" if last else ""
+    when = f" after epoch {int(last['epoch'])}" if "loss" in last else ""  # a search counts its trials as epochs
     if status == "FINISHED":
         metrics = ", ".join(f"`{name}` {last[name]:.4f}" for name in _SHOWN if name in last)
         return f"Finished{when}: {metrics}." if metrics else f"Finished{when}."

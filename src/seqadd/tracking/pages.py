@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -40,4 +41,4 @@ def _address(store: Store) -> tuple[str, str]:
         return _LOCAL, f", after `mlflow ui --backend-store-uri {redact_credentials(store.uri)}` (port 5000)"
     if store.database == Path.cwd() / "mlflow.db":
         return _LOCAL, ", after `mlflow ui` in this folder (port 5000)"
-    return _LOCAL, f", after `mlflow ui --backend-store-uri sqlite:///{store.database}` (port 5000)"
+    return _LOCAL, f", after `mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{store.database}')}` (port 5000)"

@@ -136,6 +136,7 @@ def record(
     }
     if parent_run_id is not None:
         all_tags[MLFLOW_PARENT_RUN_ID] = parent_run_id
+    all_tags = {key: _shorten(value, _LONGEST_TAG) for key, value in all_tags.items()}
     recorder: RunRecorder | None = None
     try:
         with defer_signals():
@@ -199,7 +200,7 @@ def _describe(store: Store, run_id: str, params: dict[str, Any], tags: dict[str,
     store.client.log_batch(
         run_id,
         params=[Param(name, _shorten(override_text(value), _LONGEST_PARAM)) for name, value in params.items()],
-        tags=[RunTag(name, _shorten(value, _LONGEST_TAG)) for name, value in tags.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
     )
 
 

@@ -51,9 +51,8 @@ def reuse(
     """Reuses a finished run instead of training it again; returns its ID."""
     run_dir.discard()
     notify(already_finished(finished, config))
-    reached = store.history(finished.run_id, "val_acc")
-    if reached:
-        notify(f"val_acc {metric_text(reached[max(reached)])} after {max(reached)} epochs")
+    if "val_acc" in finished.values:
+        notify(f"val_acc {metric_text(finished.values['val_acc'])} after {config.epochs} epochs")
     trial.begin(finished.run_id, store.history(finished.run_id, trial.metric) if trial.metric else {})
     return finished.run_id
 

@@ -13,11 +13,11 @@ from seqadd.data import vocabulary
 from seqadd.data.addition import Dataset
 from seqadd.training.metrics import character_accuracy
 
-# The loss of a model that gives all characters the same probability.
-_LOSS_OF_GUESSING = math.log(len(vocabulary.CHARACTERS))
 _RISE = 1000
 # A val_acc less than this above chance is not learning, and so many epochs are enough to see it.
 _ABOVE_CHANCE, _EPOCHS = 0.01, 5
+# An acc that is this much above val_acc is learning, of the training set alone.
+_OVERFIT = 0.1
 
 
 def chance_accuracy(data: Dataset, *, ends_with_eos: bool) -> float:
@@ -35,21 +35,36 @@ def chance_accuracy(data: Dataset, *, ends_with_eos: bool) -> float:
     return character_accuracy(guesses, data.val_answers, counts)
 
 
+def guessing_loss(loss: str) -> float:
+    """Returns the loss of a model that gives all characters the same probability.
+
+    Args:
+        loss: ``categorical``, or ``binary``: Keras' mean over the outputs.
+    """
+    n = len(vocabulary.CHARACTERS)
+    return math.log(n) if loss == "categorical" else math.log(n) - (n - 1) / n * math.log(n - 1)
+
+
 def warnings(config: Config, data: Dataset, history: Sequence[Mapping[str, float]]) -> list[str]:
-    """Returns a line for each sign that a finished training went wrong: its loss rose, or it has learnt nothing."""
+    """Returns a line for each sign that a finished training went wrong: its loss rose, or val_acc did not."""
     found = []
-    last, lowest = history[-1], min(row["loss"] for row in history)
-    if last["loss"] > max(_RISE * min(lowest, _LOSS_OF_GUESSING), _LOSS_OF_GUESSING):
+    last, lowest, guessing = history[-1], min(row["loss"] for row in history), guessing_loss(config.loss)
+    if last["loss"] > max(_RISE * min(lowest, guessing), guessing):
         found.append(
-            f"loss has risen to {metric_text(last['loss'])}, where guessing gives {metric_text(_LOSS_OF_GUESSING)}: "
+            f"loss has risen to {metric_text(last['loss'])}, where guessing gives {metric_text(guessing)}: "
             f"the training is unstable; lower learning_rate={config.learning_rate:g}"
         )
     if len(history) >= _EPOCHS:
         chance, best = chance_accuracy(data, ends_with_eos=config.ends_with_eos), max(row["val_acc"] for row in history)
         if best < chance + _ABOVE_CHANCE:
+            overfits = last["acc"] > best + _OVERFIT
+            remedy = (
+                f"acc is {metric_text(last['acc'])}, so it overfits: raise task.n_questions={config.task.n_questions}"
+                if overfits
+                else f"raise epochs={config.epochs}, or try another learning_rate than {config.learning_rate:g}"
+            )
             found.append(
                 f"val_acc is {metric_text(best)} at best, no better than chance: the most frequent characters alone "
-                f"give {metric_text(chance)}; raise epochs={config.epochs}, or try another learning_rate than "
-                f"{config.learning_rate:g}"
+                f"give {metric_text(chance)}; {remedy}"
             )
     return found
