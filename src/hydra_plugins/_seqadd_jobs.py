@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from seqadd.config.schema import Config
     from seqadd.search.study import SuggestedTrial
 
+_TRIAL = "tracking.trial="  # how the override that gives a trial its number begins
+
 
 class Job(NamedTuple):  # not a dataclass, which needs its module in sys.modules; Hydra has not added it yet
     """One job of a sweep: its overrides, the configuration that Hydra composes from them, and the checked Config."""
@@ -86,9 +88,17 @@ def check_program(config: DictConfig, plugin: object) -> None:
 
 
 def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> list[str]:
-    """The label of each job: its overrides that not all jobs of the sweep share; all overrides if there is one job."""
+    """The label of each job: ``trial 3`` in a search, else its overrides that not all jobs of the sweep share.
+
+    The label of a single job has all its overrides.
+    """
     shared = set.intersection(*map(set, among)) if len(among) > 1 else set()
-    return [" ".join(each for each in job if each not in shared and not is_private(each)) or "defaults" for job in jobs]
+    found = []
+    for job in jobs:
+        trial = next((each.removeprefix(_TRIAL) for each in job if each.startswith(_TRIAL)), None)
+        varied = " ".join(each for each in job if each not in shared and not is_private(each))
+        found.append(varied or "defaults" if trial is None else f"trial {trial}")
+    return found
 
 
 def label_override(label: str) -> str:
@@ -135,4 +145,4 @@ def check_no_run_twice(jobs: Sequence[Job]) -> None:
 def of_trial(suggested: SuggestedTrial, own: Sequence[str]) -> list[str]:
     """The overrides of a trial: the suggested ones, and ``own``, which assign the trial to its search."""
     label = f"trial {suggested.number} {suggested.description}"
-    return [*suggested.overrides, *own, f"tracking.trial={suggested.number}", label_override(label)]
+    return [*suggested.overrides, *own, f"{_TRIAL}{suggested.number}", label_override(label)]

@@ -15,7 +15,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from hydra_plugins._seqadd_jobs import check_batch_size, check_program, compose_job, is_private, of_trial
-from hydra_plugins.seqadd_sweep import PreflightLauncher, ProcessLauncher
 
 if TYPE_CHECKING:
     from seqadd.config.schema import Config
@@ -71,6 +70,9 @@ class SearchSweeper(BasicSweeper):
         launcher = self.launcher
         assert launcher is not None
 
+        # Imported at the module's top these would be other classes: Hydra executes seqadd_sweep after this module,
+        # also when it is imported already.
+        from hydra_plugins.seqadd_sweep import PreflightLauncher, ProcessLauncher
         from seqadd.launch.search import run_search
         from seqadd.search.space import read_space
 

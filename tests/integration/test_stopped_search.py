@@ -26,7 +26,7 @@ SEARCH = [
 
 def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_under_one_parent(tmp_path):
     process = start(tmp_path, *SEARCH)
-    wait_for_lines(process, ", run ", n=3)  # so many have ended, in whatever way
+    wait_for_lines(process, " run ", n=3)  # so many have ended, in whatever way
     wait_for_lines(process, "epoch ")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -40,7 +40,7 @@ def test_a_search_stopped_in_the_middle_and_continued_has_all_its_trials_once_un
     assert not over & trained_now
     lines = out.splitlines()
     chosen = [n for n, line in enumerate(lines) if line.startswith("trial ") and "learning_rate=" in line]
-    first_end = next(n for n, line in enumerate(lines) if line.startswith("trial ") and ", run " in line)
+    first_end = next(n for n, line in enumerate(lines) if line.startswith("trial ") and " run " in line)
     assert all(n > first_end for n in chosen[2:])  # two at once: who is third is chosen knowing how the first ended
 
     runs = runs_of(tmp_path)

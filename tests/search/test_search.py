@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SMALL, client_of, make_config, quick_database, runs_of
+from conftest import SMALL, client_of, make_config, output_of, quick_database, runs_of
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -384,6 +384,22 @@ def test_a_trial_that_diverges_has_failed_for_good(in_empty_folder):
     assert trial.state is TrialState.FAIL
     assert trial.user_attrs["final"] is True
     assert trial.user_attrs["error"] == "loss is nan after epoch 1; lower learning_rate=1e+38"
+
+
+@pytest.mark.parametrize(
+    ("batch", "order"),
+    [
+        ([], ["chosen 0", "ended 0", "chosen 1", "ended 1"]),
+        (["hydra.sweeper.max_batch_size=2"], ["chosen 0", "chosen 1", "ended 0", "ended 1"]),
+    ],
+)
+def test_each_trial_is_chosen_when_it_can_start_unless_they_are_chosen_in_batches(batch, order, in_empty_folder):
+    quick_database(in_empty_folder)
+    search = [*SEARCH, *SMALL, "cell=dense", "decoder_units=null", "epochs=1", "jit=false", "learning_rate=0.1,0.2"]
+    lines = output_of(in_empty_folder, *search, "hydra.sweeper.trials=2", "hydra.launcher.jobs=1", *batch).splitlines()
+    words = {"learning_rate": "chosen", "val_acc": "ended"}
+    found = [re.match(r"trial (\d)  (learning_rate|val_acc)\b", line) for line in lines]
+    assert [f"{words[event[2]]} {event[1]}" for event in found if event] == order, lines
 
 
 def test_a_metric_that_the_runs_turn_out_not_to_have_is_named(in_empty_folder):
