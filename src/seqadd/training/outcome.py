@@ -27,11 +27,10 @@ def chance_accuracy(data: Dataset, *, ends_with_eos: bool) -> float:
         data: its training set says which characters are frequent.
         ends_with_eos: whether the padding after the end of an answer does not count, see ``Config.ends_with_eos``.
     """
-    from seqadd.models.encoder_decoder import until_eos_mask
-
     n_characters = len(vocabulary.CHARACTERS)
     frequent = np.array([np.bincount(each, minlength=n_characters).argmax() for each in data.train_answers.T])
-    counts = until_eos_mask(data.val_answers).numpy() > 0.5 if ends_with_eos else None
+    blanks = data.val_answers == vocabulary.BLANK
+    counts = np.cumsum(blanks, axis=1) - blanks == 0 if ends_with_eos else None
     guesses = np.broadcast_to(frequent.astype(data.val_answers.dtype), data.val_answers.shape)
     return character_accuracy(guesses, data.val_answers, counts)
 
