@@ -303,6 +303,17 @@ def test_what_hydra_offers_is_not_refused(option, call, in_empty_folder):
     assert list(in_empty_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--cfg job", "--cfg=job", "--cf job", "-c job", "-cjob", "--info config", "--inf=config", "-i config"],
+)
+def test_a_configuration_is_shown_without_its_password_however_the_option_is_written(option, call):
+    code, out, err = call(run.main, *option.split(), "tracking.uri=postgresql://anna:hunter2@localhost/store")
+    assert (code, err) == (0, "")
+    assert "@localhost/store" in out
+    assert "hunter2" not in out
+
+
 @pytest.mark.parametrize("command", [table, answer, inspect, reproduce])
 def test_every_command_says_its_version(command, call):
     assert call(command.main, "--version") == (0, f"seqadd {version('seqadd')}\n", "")
