@@ -15,14 +15,28 @@ PAGE = report.report_folder(resource_dir("experiments")) / "report.html"
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="no browser")
-@pytest.mark.parametrize("width", [360, 1200])
-def test_on_a_phone_and_on_a_desk_nothing_is_cut_off_and_every_picture_and_link_is_there(width, tmp_path):
-    seen = browser.look(PAGE, width, tmp_path)
-    assert seen["width"] <= width
-    assert seen["images"]
-    assert all(pixels > 500 for pixels in seen["images"])
-    assert seen["dead"] == []
-    assert len(set(seen["colours"].values())) == len(seen["colours"]) >= 2  # a colour for each verdict
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_and_on_a_desk_nothing_is_cut_off_and_every_picture_and_link_is_there(dark, tmp_path):
+    widths = [390, 1400]
+    for width, seen in zip(widths, browser.look(PAGE, widths, tmp_path, dark=dark), strict=True):
+        assert seen["dark"] == dark
+        assert seen["width"] <= width
+        assert seen["cut"] == []
+        assert seen["unreadable"] == []
+        assert seen["images"]
+        assert all(pixels > 500 for pixels in seen["images"])
+        assert seen["dead"] == []
+        assert len(set(seen["colours"].values())) == len(seen["colours"]) >= 2  # a colour for each verdict
+        assert seen["contents"] > len(our_claims())  # and the top
+        assert seen["back"] == 1  # the list of sections, or the link to it, stays in sight
+
+
+def test_no_link_of_the_page_opens_the_text_of_a_page_or_of_code():
+    links = re.findall(r'href="([^"]+)"', PAGE.read_text(encoding="utf-8"))
+    assert len(links) > 80
+    assert [link for link in links if not link.startswith("https:") and re.search(r"\.(md|py|yaml)\b", link)] == []
+    assert links.count("#verdicts") > 10
+    assert links.count("#cells-the-articles-table") > 5
 
 
 def test_what_a_store_says_cannot_act_in_the_page(tmp_path):

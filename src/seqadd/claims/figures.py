@@ -81,7 +81,9 @@ def _curves(
     words = dict(zip(metrics, style.in_words_of_all(metrics), strict=True))
     panels = []
     for value in dict.fromkeys(panel_of.values()):
-        lines, published, highest = [], [], {}
+        lines: list[Line] = []
+        published: list[tuple[float, float, str]] = []
+        highest: dict[str, float] = {}
         for index in (each for each in shown if panel_of[each] == value):
             for metric in metrics:
                 by_seed = _by_seed(claim.conditions[index], index, metric, settings.over, curves)

@@ -16,6 +16,7 @@ from seqadd.reporting.style import Look
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # In inches: the widest figure that a page shows in its full size, and the height of a plot.
@@ -184,7 +185,7 @@ def _draw_published(axes: Axes, panel: Panel) -> None:
     for (x, y), colours in edges.items():
         edge = colours.pop() if len(colours) == 1 else "black"
         axes.scatter(
-            [x], [y], color=style.PUBLISHED, marker="D", edgecolor=edge, linewidth=1.8, s=44, zorder=4, clip_on=False
+            [x], [y], color=style.PUBLISHED, marker="D", edgecolor=edge, linewidth=1.6, s=64, zorder=4, clip_on=False
         )
 
 
@@ -221,13 +222,13 @@ def _set_x_axis(axes: Axes, panel: Panel, *, logarithmic: bool) -> None:
 
 def _draw_legend(figure: Figure, every: Sequence[Axes], shown: Sequence[Panel], n_seeds: int | None) -> None:
     """Draws one legend below all plots, where it covers no data."""
-    handles = {}
+    handles: dict[str, Artist] = {}
     for axes in every:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if any(panel.published for panel in shown):
         handles["published"] = every[0].scatter(
-            [], [], color=style.PUBLISHED, marker="D", edgecolor="black", linewidth=1.2, s=44
+            [], [], color=style.PUBLISHED, marker="D", edgecolor="black", linewidth=1.2, s=64
         )
     incomplete = any(not mean_line(line.by_seed)[2].all() for panel in shown for line in panel.lines)
     if incomplete:
