@@ -6,7 +6,7 @@ import browser
 import pytest
 from conftest import our_claims
 
-from seqadd.claims import report
+from seqadd.claims import report, results, tables
 from seqadd.errors import ConfigError
 from seqadd.reporting import markup
 from seqadd.system.files import resource_dir
@@ -51,6 +51,16 @@ def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
     (folder / "secret.txt").write_text("secret")
     with pytest.raises(ConfigError, match=r"secret.txt: not a picture of this page"):
         markup.page("![x](secret.txt)", "", folder, {folder / "curves.png"}, {})
+
+
+def test_a_limit_of_our_own_is_not_called_published_and_an_interval_holds_possible_values_only():
+    (claim,) = (each for each in our_claims() if each.name == "architectures")
+    shown = tables.table(claim, results.read_rows(claim.folder))
+    assert "above 0.99" in shown
+    assert "published" not in shown
+    assert "| limit |" in shown
+    numbers = [float(number) for number in re.findall(r"[+-]\d+\.\d{4}", shown)]
+    assert (min(numbers), max(numbers)) == (-1, 0.8715)  # of shares; by the formula alone it began at -1.46
 
 
 def test_the_report_counts_what_was_claimed_and_not_what_was_asked_here():

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from seqadd.claims import figures as claim_figures
 from seqadd.config import schema
-from seqadd.reporting import curves, style
+from seqadd.reporting import curves, figures, style
 from seqadd.reporting.curves import Line, Panel
 from seqadd.reporting.sweep_figure import sweep_curves
 
@@ -156,3 +156,12 @@ def test_metrics_have_names_in_words():
     assert style.in_words_of_all(["val_exact_match_carries_0", "val_exact_match_carries_1"]) == ["0 carries", "1 carry"]
     known = ["loss", "acc", "val_loss", "val_acc", "val_exact_match", "val_acc_teacher_forced", "binary_accuracy"]
     assert all("_" not in style.in_words(metric) for metric in known)
+
+
+def test_ticks_of_a_searched_key_are_whole_numbers_that_were_tried():
+    tried = [figures.Tried(n, 0.5, n == 3, {"encoder_units": 17 + 9 * n}) for n in range(9)]
+    found = figures.search(tried, "val_acc", "", least=False, logarithmic=[])
+    of_search, of_key = found.axes
+    assert set(of_key.get_xticks()) <= {17 + 9 * n for n in range(9)}
+    assert set(of_search.get_xticks()) <= set(range(9))
+    assert not of_search.get_legend()  # it stands below all plots
