@@ -91,7 +91,9 @@ def show_sweep(
         from seqadd.reporting.sweep_figure import sweep_curves
 
         histories = store.histories([(row.run_id, "val_acc") for row in with_curves])
-        figure = sweep_curves([(row.label, history) for row, history in zip(with_curves, histories, strict=True)])
+        values = [row.settings or {"cell": configs[0].cell} for row in with_curves]
+        labels = [row.label for row in with_curves]
+        figure = sweep_curves(list(zip(labels, values, histories, strict=True)))
         # A matplotlibrc may need a program that is missing.
         with suppress(RuntimeError, ValueError), atomic_write(parent.artifact("curves.png")) as path:
             figure.savefig(path, dpi=120)
