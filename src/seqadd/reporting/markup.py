@@ -43,7 +43,7 @@ figure { margin: 1.5rem 0; } figcaption { font-size: .85rem; }
 code { font-size: .9em; overflow-wrap: anywhere; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .6rem .25rem 0; text-align: left; vertical-align: top; }
-td:first-child { overflow-wrap: anywhere; min-width: 4.5rem; } td code { font-size: .85em; }
+td code { font-size: .85em; overflow-wrap: normal; }
 .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--open); }
 .good::before { content: "\\2713\\00a0"; } .bad::before { content: "\\2717\\00a0"; }
 .open::before { content: "?\\00a0"; }
@@ -130,7 +130,8 @@ def _with_labels(table: str) -> str:
             name = next(names, "")
             return f'<td data-label="{html.escape(name)}">' if name else "<td>"
 
-        return re.sub(r"<td>", cell, found[0])
+        # Long names break after "_" and "=", and nowhere else.
+        return re.sub(r"([_=])(?=\w)(?![^<>]*>)", r"\1<wbr>", re.sub(r"<td>", cell, found[0]))
 
     return re.sub(r"<tr>.*?</tr>", row, table, flags=re.S)
 
