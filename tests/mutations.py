@@ -970,12 +970,28 @@ MUTATIONS = [
         "finished-before-its-artifacts",
         "tracking/delivery.py",
         """        _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
+        lineage.deliver_model(store, run, run_dir.model, about.recorder, ending)
         store.client.set_terminated(run_id, ending.status, end_time)
 """,  # noqa: E501
         """        store.client.set_terminated(run_id, ending.status, end_time)
         _deliver_content(store, run_id, run_dir, ending)
+        lineage.deliver_model(store, run, run_dir.model, about.recorder, ending)
 """,
         "tracking/test_recording.py::test_a_run_that_is_killed_between_two_words_to_the_store_is_told_again_and_nothing_twice",
+    ),
+    Mutation(
+        "model-recorded-twice",
+        "tracking/lineage.py",
+        "model = _model_of(store, run, recorder) or _create_model(",
+        "model = _create_model(",
+        "tracking/test_lineage.py::test_a_model_that_did_not_reach_the_store_is_delivered_once_by_the_next_command",
+    ),
+    Mutation(
+        "model-with-code",
+        "tracking/lineage.py",
+        "        _check_no_code(path)",
+        "        pass",
+        "tracking/test_lineage.py::test_a_model_that_could_be_saved_only_with_code_is_not_written",
     ),
     Mutation(
         "persons-description-overwritten",

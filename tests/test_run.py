@@ -85,6 +85,10 @@ def test_a_runs_record_is_whole(single_run):
     (dataset,) = recorded.inputs.dataset_inputs
     assert dataset.dataset.digest == tags["data_digest"]
     assert json.loads(dataset.dataset.profile) == {"train": 44, "val": 11}
+    (model,) = client_of(folder).search_logged_models([recorded.info.experiment_id])
+    assert (str(model.status), model.source_run_id) == ("READY", recorded.info.run_id)
+    assert model.tags["weights_sha256"] == tags["weights_sha256"]
+    assert {metric.key: metric.value for metric in model.metrics}["val_acc"] == recorded.data.metrics["val_acc"]
 
 
 def test_a_runs_metrics_are_one_value_an_epoch_from_one(single_run):

@@ -16,7 +16,7 @@ from seqadd.search.trial import Trial, open_trial
 from seqadd.system import numeric_flags, tensorflow_setup
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
-from seqadd.tracking import connection, delivery, recording, resume
+from seqadd.tracking import connection, delivery, lineage, recording, resume
 from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS, run_name
 from seqadd.tracking.pages import where_to_look
 from seqadd.tracking.recording import RunRecorder
@@ -119,7 +119,7 @@ def honest_ending(
 
 @defer_signals()
 def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[str], None]) -> None:
-    """Records the results of a finished run: digest, history, learning curve, weights, a checkpoint to extend.
+    """Records the results of a finished run: digest, history, learning curve, weights, checkpoint, model.
 
     Says so if the training went wrong.
 
@@ -141,3 +141,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     with atomic_write(recorder.artifact(WEIGHTS)) as path:
         state.save_weights(session.model, path)
     checkpoint.save(recorder.artifact(CHECKPOINT), session.take_checkpoint())
+    try:
+        lineage.write_model(recorder.model_folder, session.model, session.data, recorder.run_id)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:  # Keras cannot save it without code
+        notify(f"the model is not recorded under MLflow's Models: {one_line(error)}")

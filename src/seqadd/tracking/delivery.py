@@ -11,7 +11,7 @@ from mlflow.entities import Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from seqadd.system.signals import defer_signals
-from seqadd.tracking import description
+from seqadd.tracking import description, lineage
 from seqadd.tracking.metric_sections import TRAIN_SECONDS
 from seqadd.tracking.retry import STORE_ERRORS
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo, run_directories
@@ -57,6 +57,7 @@ def deliver(store: Store, run_dir: RunDirectory) -> None:
     run_id, end_time = run.info.run_id, max(ending.end_time, run.info.start_time)
     if ending.status == "FINISHED":
         _deliver_content(store, run_id, run_dir, ending)  # before the status: a finished run promises to have it
+        lineage.deliver_model(store, run, run_dir.model, about.recorder, ending)
         store.client.set_terminated(run_id, ending.status, end_time)
         run_dir.discard()
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import shutil
 import time
 import traceback
@@ -35,6 +34,7 @@ from seqadd.tracking import description
 from seqadd.tracking.artifacts import display_name
 from seqadd.tracking.delivery import begun_run, deliver, now_ms, with_train_seconds
 from seqadd.tracking.description import RUNNING, Description, how_it_ended, of_training, where_it_belongs
+from seqadd.tracking.lineage import dataset_fields
 from seqadd.tracking.metric_sections import TRAIN_SECONDS
 from seqadd.tracking.provenance import command_line, run_tags, user_name
 from seqadd.tracking.retry import (
@@ -329,19 +329,18 @@ class RunRecorder(Listener):
     @defer_signals()
     def log_dataset(self, config: Config, data: Dataset, digest: str) -> None:
         """Records the data set as an input of the run; at the run's end if the store does not respond now."""
-        self._dataset = {
-            "name": f"{config.task.digits}-digit sums",
-            "digest": digest,
-            "source_type": "code",
-            "source": json.dumps({"function": "seqadd.data.addition.make_dataset", "seed": config.seed}),
-            "profile": json.dumps({"train": len(data.train_questions), "val": len(data.val_questions)}),
-        }
+        self._dataset = dataset_fields(config, data, digest)
         with suppress(*STORE_ERRORS):
             self._store.log_dataset(self.run_id, self._dataset)
 
     def artifact(self, name: str) -> Path:
         """Returns the path to write the artifact ``name`` to; it is delivered at the run's end."""
         return self._run_dir.artifact(name)
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder to write the run's model to; MLflow shows it under "Models" when the run has finished."""
+        return self._run_dir.model
 
     @defer_signals()
     def show_image(self, image: Image, name: str, epoch: int) -> None:

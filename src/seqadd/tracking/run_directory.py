@@ -7,7 +7,7 @@ In the folder of a run:
 
 - ``about.json``: names the store and the record that it belongs to.
 - ``checkpoint`` and the previous one, ``checkpoint.before``.
-- ``ending.json`` and ``artifacts``: the updates for the run's end, until they are delivered.
+- ``ending.json``, ``artifacts`` and ``model``: the updates for the run's end, until they are delivered.
 """
 
 from __future__ import annotations
@@ -228,6 +228,11 @@ class RunDirectory:
         """The folder of the artifacts that are delivered at the run's end."""
         return self.path / "artifacts"
 
+    @property
+    def model(self) -> Path:
+        """The folder of the model that is delivered when the run has finished."""
+        return self.path / "model"
+
     def end(self, ending: PendingResult) -> None:
         """Writes the run's ending to disk: from now on the run is over, and any process can deliver it."""
         write_file(self.path / "ending.json", json.dumps(asdict(ending)))
@@ -243,9 +248,10 @@ class RunDirectory:
         return None
 
     def mark_delivered(self) -> None:
-        """Marks the ending as delivered: removes ending and artifacts, keeps what a resumed run needs."""
+        """Marks the ending as delivered: removes ending, artifacts and model, keeps what a resumed run needs."""
         (self.path / "ending.json").unlink(missing_ok=True)
         shutil.rmtree(self.artifacts, ignore_errors=True)
+        shutil.rmtree(self.model, ignore_errors=True)
 
     def discard(self) -> None:
         """Removes the folder with all its content."""
