@@ -78,7 +78,8 @@ def theirs(in_empty_folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("arguments", CHOICES)
-def test_what_a_file_chooses_takes_effect_or_is_refused(arguments, call, theirs):
+def test_what_a_file_chooses_takes_effect_or_is_refused(arguments, call, theirs, monkeypatch):
+    monkeypatch.setenv("PATH", str(theirs))  # sbatch is not found where Slurm is installed, either
     code, out, err = call(run.main, "--config-dir", str(theirs), *arguments.split())
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"seqadd: {CHOICES[arguments]}")
