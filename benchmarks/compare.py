@@ -364,9 +364,9 @@ def figure(rows: Rows, machine: str) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from seqadd.reporting.figures import COLOURS
+    from seqadd.reporting.style import HUES
 
-    colours = dict(zip(CONTESTANTS, COLOURS, strict=False))
+    colours = dict(zip(CONTESTANTS, HUES, strict=False))
     dashes: dict[bool, Any] = {False: "-", True: (0, (2, 1.5))}
     bands = _grouped(rows, "setting")
     picture = Figure(figsize=(8, 1.5 + 0.85 * len(bands)), layout="constrained")

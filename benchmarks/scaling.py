@@ -151,11 +151,11 @@ def figure(rows: Rows, machine: str) -> Figure:
     """Draws three panels of seconds with their fits, both axes logarithmic, and one of memory over epochs."""
     from matplotlib.figure import Figure
 
-    from seqadd.reporting.figures import COLOURS
+    from seqadd.reporting.style import HUES
 
     picture = Figure(figsize=(9, 6.4), layout="constrained")
     panels = picture.subplots(2, 2).flat
-    for axes, (curve, (what, _)), colour in zip(panels, CURVES.items(), COLOURS, strict=False):
+    for axes, (curve, (what, _)), colour in zip(panels, CURVES.items(), HUES, strict=False):
         of_curve = [row for row in rows if row["curve"] == curve]
         points = points_of(rows, curve)
         values, seconds = zip(*points, strict=True)
@@ -172,7 +172,7 @@ def figure(rows: Rows, machine: str) -> Figure:
         axes.grid(alpha=0.3)
     axes = picture.axes[-1]
     epochs, megabytes = zip(*points_of(rows, "memory"), strict=True)
-    axes.plot(epochs, megabytes, marker="o", color=COLOURS[3], label="peak so far")
+    axes.plot(epochs, megabytes, marker="o", color=HUES[3], label="peak so far")
     axes.set(
         xlabel="epochs trained (5,000 sums)", ylabel="memory of the process in MB", ylim=(0, max(megabytes) * 1.25)
     )

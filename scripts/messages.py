@@ -36,7 +36,7 @@ _OTHER_LANGUAGE = re.compile(
 @functools.cache
 def texts(path: Path) -> set[str]:
     """The lines of text in a module that a person may read."""
-    lines = [line for text in _strings(ast.parse(path.read_text())) for line in text.split("\n")]
+    lines = [line for text in _strings(ast.parse(path.read_text(encoding="utf-8"))) for line in text.split("\n")]
     plain = {" ".join(line.replace("`", "'").split()) for line in lines}
     return {line for line in plain if " " in line and len(re.findall(r"[^\W\d_]{2,}", line)) > 1}
 
@@ -112,7 +112,7 @@ def _name(value: ast.expr) -> str:
 
 
 def main() -> int:
-    PAGE.write_text(page())
+    PAGE.write_text(page(), encoding="utf-8", newline="\n")
     long = [text for path in modules() for text in too_long(path)]
     print("".join(f"longer than {LONGEST} characters: {text}\n" for text in long), end="")
     return 1 if long else 0

@@ -886,6 +886,28 @@ MUTATIONS = [
         "faults/test_stopped.py::test_an_interruption_that_surfaces_as_another_error_is_one_all_the_same",
     ),
     Mutation(
+        "files-flushed-for-reading",
+        "system/files.py",
+        "os.O_RDONLY if is_folder else os.O_RDWR",
+        "os.O_RDONLY",
+        "faults/test_without_posix.py::test_an_interrupted_run_is_resumed_and_shown_in_a_table",
+    ),
+    Mutation(
+        "end-of-a-spawned-job-unnoticed",
+        "launch/local.py",
+        " or ends.get(each) in ready",
+        "",
+        "faults/test_without_posix.py::test_a_job_that_ended_before_it_took_its_end_of_the_pipe_has_ended",
+    ),
+    Mutation(
+        "password-in-a-shown-configuration",
+        "run.py",
+        "redirect_stdout(shown) if _shows_config(arguments) else nullcontext()",
+        "nullcontext()",
+        "faults/test_command_faults.py::"
+        "test_a_configuration_is_shown_without_its_password_however_the_option_is_written",
+    ),
+    Mutation(
         "own-error-is-an-interruption",
         "system/signals.py",
         "not isinstance(error, (SeqaddError, OSError))",

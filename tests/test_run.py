@@ -17,7 +17,7 @@ from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, 
 
 from seqadd import run
 from seqadd.models import architectures
-from seqadd.reporting import figures
+from seqadd.reporting import curves
 from seqadd.system import numeric_flags, tensorflow_setup
 from seqadd.tracking import artifacts
 from seqadd.training.checkpoint import load
@@ -217,7 +217,7 @@ def test_a_learning_curve_that_cannot_be_drawn_fails_no_run(call, in_empty_folde
     def without_latex(*arguments: object, **settings: object) -> None:
         raise RuntimeError("Failed to process string with tex because latex could not be found")
 
-    monkeypatch.setattr(figures, "learning_curve", without_latex)
+    monkeypatch.setattr(curves, "learning_curve", without_latex)
     code, out, err = call(run.main, *SMALL, "cell=simple_rnn", "epochs=1", "jit=false")
     assert (code, err) == (0, "")
     assert "cannot draw the learning curve: Failed to process string with tex because latex could not be found\n" in out

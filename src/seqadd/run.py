@@ -120,14 +120,19 @@ def check_command_line() -> argparse.Namespace:
     return options
 
 
+def _shows_config(options: argparse.Namespace) -> bool:
+    """Whether Hydra prints a configuration, in which a password may stand, instead of running one."""
+    return options.cfg is not None or options.info is not None
+
+
 def main() -> None:
     """Command line of ``python -m seqadd.run``; see ``seqadd.cli.entry.command`` for its exit codes."""
-    options = {option.partition("=")[0] for option in sys.argv[1:] if option.startswith("-")}
-    shows_config = not options.isdisjoint(("--cfg", "-c", "--info", "-i"))
-    with command(prints=shows_config or not options.isdisjoint(("--help", "-h", "--hydra-help", "--version"))):
+    given: list[argparse.Namespace] = []  # empty with --version, which ends in check_command_line
+    with command(prints=lambda: not given or _shows_config(given[0]) or given[0].help or given[0].hydra_help):
         # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         arguments = check_command_line()
+        given.append(arguments)
         sys.argv[1:] = with_integers(sys.argv[1:])
         if GlobalHydra.instance().is_initialized():
             raise ConfigError(
@@ -142,7 +147,7 @@ def main() -> None:
         hydra_setup.replace_internals(hydra_help=arguments.hydra_help)
         shown = io.StringIO()
         try:
-            with redirect_stdout(shown) if shows_config else nullcontext():
+            with redirect_stdout(shown) if _shows_config(arguments) else nullcontext():
                 hydra.main(config_path=str(resource_dir("conf")), config_name="config", version_base="1.3")(
                     task_function
                 )()

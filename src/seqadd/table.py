@@ -185,11 +185,11 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
 
     _write(options, lines, below, summary)
     if options.figure:
-        from seqadd.reporting import figures
+        from seqadd.reporting.curves import learning_curves as draw_curves
 
-        labels = [column.label for column in selection.columns]
+        columns = [(column.label, column.distinct_values) for column in selection.columns]
         with atomic_write(options.figure) as path:
-            figures.learning_curves(curves, labels, summary, metrics[-1]).savefig(path, dpi=150)
+            draw_curves(curves, columns, summary, metrics[-1]).savefig(path, dpi=150)
 
     console.print(to_terminal(lines, width))
     for line in below:

@@ -126,7 +126,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     Raises:
         CannotWrite: when an artifact cannot be written.
     """
-    from seqadd.reporting import figures
+    from seqadd.reporting import curves
     from seqadd.training import state
 
     for warning in outcome.warnings(session.config, session.data, session.history):
@@ -135,7 +135,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     recorder.log_text(json.dumps(session.history, indent=1), "history.json")
     try:
         with atomic_write(recorder.artifact("learning_curve.png")) as path:
-            figures.learning_curve(session.history, title=run_name(session.config)).savefig(path)
+            curves.learning_curve(session.history, title=run_name(session.config)).savefig(path)
     except (RuntimeError, ValueError) as error:  # for example from a matplotlibrc that needs a missing program
         notify(f"cannot draw the learning curve: {one_line(error)}")
     with atomic_write(recorder.artifact(WEIGHTS)) as path:

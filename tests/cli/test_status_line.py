@@ -44,6 +44,18 @@ def test_a_pipe_gets_no_line(terminal, monkeypatch):
     assert terminal.getvalue() == ""
 
 
+def test_a_terminal_of_windows_that_would_show_the_escape_sequences_gets_no_line(terminal, monkeypatch):
+    with monkeypatch.context() as on_windows:
+        on_windows.setattr(os, "name", "nt")
+        on_windows.delenv("WT_SESSION", raising=False)
+        status_line.show("importing")
+        assert terminal.getvalue() == ""
+        on_windows.setenv("WT_SESSION", "1")  # Windows Terminal
+        status_line.show("importing")
+    assert terminal.getvalue().endswith("importing")
+    status_line.clear()
+
+
 @pytest.mark.parametrize(
     ("program", "module", "is_one"),
     [

@@ -78,7 +78,8 @@ def theirs(in_empty_folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("arguments", CHOICES)
-def test_what_a_file_chooses_takes_effect_or_is_refused(arguments, call, theirs):
+def test_what_a_file_chooses_takes_effect_or_is_refused(arguments, call, theirs, monkeypatch):
+    monkeypatch.setenv("PATH", str(theirs))  # sbatch is not found where Slurm is installed, either
     code, out, err = call(run.main, "--config-dir", str(theirs), *arguments.split())
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"seqadd: {CHOICES[arguments]}")
@@ -301,6 +302,17 @@ def test_what_hydra_offers_is_not_refused(option, call, in_empty_folder):
         option, ""
     ) in out
     assert list(in_empty_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--cfg job", "--cfg=job", "--cf job", "-c job", "-cjob", "--info config", "--inf=config", "-i config"],
+)
+def test_a_configuration_is_shown_without_its_password_however_the_option_is_written(option, call):
+    code, out, err = call(run.main, *option.split(), "tracking.uri=postgresql://anna:hunter2@localhost/store")
+    assert (code, err) == (0, "")
+    assert "@localhost/store" in out
+    assert "hunter2" not in out
 
 
 @pytest.mark.parametrize("command", [table, answer, inspect, reproduce])

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_config
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
+from matplotlib.text import Text
 from trained_runs import model_of
 
 from seqadd.config.schema import Config
 from seqadd.data import vocabulary
 from seqadd.evaluation.questions import encode_question
 from seqadd.inspection import trace
-from seqadd.inspection.panels import _folded, _limits, layer_heatmaps, question_heatmap, step_heatmaps
+from seqadd.inspection.panels import _folded, _limits, answer_heatmap, layer_heatmaps, question_heatmap, step_heatmaps
 from seqadd.reporting import figures, heatmaps
 
 
@@ -56,7 +58,7 @@ def test_the_steps_of_an_aligned_model_are_those_of_the_question():
     steps = {panel.name: panel for panel in step_heatmaps(traced, "gru_1")}
     assert list(steps) == ["update_gate", "reset_gate", "candidate", "state"]
     assert steps["update_gate"].limits == (0, 1)
-    assert steps["state"].limits == (-1, 1)
+    assert -steps["state"].limits[0] == steps["state"].limits[1] <= 1
     np.testing.assert_allclose(steps["state"].values, traced.outputs["gru_1"], atol=1e-6)
 
 
@@ -99,21 +101,47 @@ def test_a_vector_is_folded_as_square_as_can_be(units, shape):
 def test_what_is_compared_has_the_same_scale():
     _, one = seen_by("cell=lstm")
     _, other = seen_by("cell=lstm", "seed=1")
-    other.outputs["time_distributed_1"][0, 0] = -67.2
-    other.outputs["lstm_1"][0] = 1.5
+    other.outputs["time_distributed_1"][:] = -67.2
+    other.outputs["lstm_1"][:] = 1.4
     each = [{panel.name: panel for panel in panels} for panels in layer_heatmaps([one, other])]
-    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-150, 150)
-    assert each[0]["lstm_1"].limits == (-3, 3)
-    assert each[0]["lstm_2"].limits == (-1, 1)
+    assert each[0]["time_distributed_1"].limits == each[1]["time_distributed_1"].limits == (-70, 70)
+    assert each[0]["lstm_1"].limits == each[1]["lstm_1"].limits == (-1.5, 1.5)
+    assert each[0]["activation_1"].limits == (0, 1)
 
 
-def test_scales_change_in_coarse_steps_so_that_pictures_of_other_epochs_have_the_same():
-    def limit(greatest: float, least: float = 1.0) -> float:
-        return _limits([np.array([0.1, -greatest])], least)[1]
+def test_a_scale_fits_its_values_in_few_steps_so_that_most_epochs_have_the_same():
+    def limit(*values: float) -> float:
+        low, high = _limits([np.array([0.01, *values])])
+        assert low == -high  # white is zero
+        return high
 
-    assert [limit(x) for x in (0.5, 1.1, 2.9, 3.1, 9, 31)] == [1, 3, 3, 10, 10, 100]
-    assert [limit(x, 30.0) for x in (0.5, 29, 40)] == [30, 30, 90]
-    assert _limits([np.array([np.nan, np.inf, 0.5])]) == (-1, 1)
+    assert [limit(-x) for x in (0.02, 0.5, 1.1, 2.9, 5, 5.1, 31)] == [0.1, 0.5, 1.5, 3, 5, 7, 50]
+    assert limit(*[0.9] * 300, 8.0) == 1  # one value of three hundred makes the others no paler
+    assert _limits([np.array([np.nan, np.inf, 0.5])]) == (-0.5, 0.5)
+    assert _limits([np.array([np.nan])])[1] > 0
+
+
+def test_a_scale_ends_in_a_point_where_values_are_beyond_it():
+    _, traced = seen_by("cell=lstm")
+    panel = dataclasses.replace(question_heatmap(traced), limits=(0.0, 0.5))
+    (bar,) = (axes for axes in heatmaps.sheet([panel], "").axes if axes.get_label() == "<colorbar>")
+    assert bar._colorbar.extend == "max"  # type: ignore[attr-defined]
+
+
+def test_the_card_of_a_snapshot_is_square_and_has_few_large_letters():
+    _, traced = seen_by("cell=lstm")
+    figure = heatmaps.card(answer_heatmap(traced), ["epoch 5", *traced.summary.split(": ")])
+    assert figure.get_figwidth() == figure.get_figheight()
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == list("␣+0123456789")
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(traced.guess.replace(" ", "␣"))
+    assert len(axes.patches) == 4  # the right characters
+    letters = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    pixels = [text.get_fontsize() / 72 * 180 / figure.get_figwidth() for text in letters]  # on MLflow's card
+    assert min(pixels) >= 9
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    assert all(figure.bbox.containsx(x) for text in letters for x in text.get_window_extent().intervalx)
 
 
 def test_the_decoders_steps_are_the_places_of_the_answer():

@@ -36,6 +36,8 @@ def test_snapshots_are_taken_when_due_and_change_nothing(in_empty_folder):
     # What MLflow's page shows with a slider over the steps.
     images = [file.path for file in client.list_artifacts(looked, "images") if file.path.endswith(".png")]
     assert sorted(path.split("+step+")[1].split("+")[0] for path in images) == ["0", "2", "4", "5"]
+    with Image.open(client.download_artifacts(looked, min(images))) as card:
+        assert card.size == (600, 600)
     with Image.open(client.download_artifacts(looked, artifacts.snapshot_name(2, "png"))) as picture:
         assert min(picture.size) > 300
 

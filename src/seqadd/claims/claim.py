@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,6 +181,18 @@ def is_fraction(metric: str) -> bool:
 
 def condition_labels(configs: Sequence[Config]) -> list[str]:
     """Returns a label that distinguishes each condition: ``gru``; ``cell=gru batch_size=64`` if it takes more keys."""
+    return [label(values) for values in distinct_values(configs)]
+
+
+def label(values: Mapping[str, str]) -> str:
+    """Returns the label of a condition with these distinct values; the name of a cell or architecture needs no key."""
+    if list(values) in (["cell"], ["architecture"]):
+        return next(iter(values.values()))
+    return " ".join(f"{key}={value}" for key, value in values.items())
+
+
+def distinct_values(configs: Sequence[Config]) -> list[dict[str, str]]:
+    """Returns for each condition the values that distinguish it, by key; the cell if there is only one condition."""
     keys = [{key: override_text(value) for key, value in config.condition().items()} for config in configs]
     # Keys that follow from others are left out: a dense cell, for example, has no decoder.
     differing = [key for key in keys[0] if len({each[key] for each in keys}) > 1]
@@ -188,8 +200,4 @@ def condition_labels(configs: Sequence[Config]) -> list[str]:
         others = [name for name in differing if name != key]
         if len({tuple(each[name] for name in others) for each in keys}) == len(keys):
             differing = others
-    if differing in ([], ["cell"]):
-        return [each["cell"] for each in keys]
-    if differing == ["architecture"]:
-        return [each["architecture"] for each in keys]
-    return [" ".join(f"{key}={each[key]}" for key in differing) for each in keys]
+    return [{key: each[key] for key in differing or ["cell"]} for each in keys]

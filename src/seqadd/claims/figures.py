@@ -1,4 +1,4 @@
-"""Draws a claim's figures: selects lines by the settings in ``claim.yaml``, for ``seqadd.reporting.figures``."""
+"""Draws a claim's figures: selects lines by the settings in ``claim.yaml``, for ``seqadd.reporting``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from seqadd.claims.claim import Claim, Condition, FigureSettings, Kind, Over, base_metric, condition_labels, is_fraction
+from seqadd.claims.claim import (
+    Claim,
+    Condition,
+    FigureSettings,
+    Kind,
+    Over,
+    base_metric,
+    distinct_values,
+    is_fraction,
+    label,
+)
 from seqadd.claims.results import written_values
 from seqadd.config.schema import Config, override_text
-from seqadd.reporting import figures
+from seqadd.reporting import figures, style
+from seqadd.reporting.curves import Line, Panel
+from seqadd.reporting.curves import panels as draw_panels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,52 +61,104 @@ def draw(claim: Claim, name: str, curves: Curves, rows: pd.DataFrame, ceilings: 
 def _curves(
     claim: Claim, settings: FigureSettings, curves: Curves, rows: pd.DataFrame, ceilings: pd.DataFrame
 ) -> Figure:
-    """Draws metrics over epochs or updates: a panel for each value of a key, a colour for each condition and metric."""
-    metrics, panels, over = settings.metrics, settings.panels, settings.over
-    of_panel: dict[str, list[int]] = {}
-    for index, condition in enumerate(claim.conditions):
-        if any(_value(condition, key) != value for key, value in settings.where.items()):
-            continue
-        of_panel.setdefault(_value(condition, panels) if panels else "", []).append(index)
-    shown = []
-    for value, indexes in of_panel.items():
-        named = _labels([claim.conditions[index] for index in indexes])
-        lines, published = [], []
+    """Draws metrics over epochs or updates: a panel for each value of a key, a curve for each condition and metric."""
+    metrics = settings.metrics
+    shown = [
+        index
+        for index, condition in enumerate(claim.conditions)
+        if all(_value(condition, key) == value for key, value in settings.where.items())
+    ]
+    panel_of = {index: _value(claim.conditions[index], settings.panels) if settings.panels else "" for index in shown}
+    values = _values_within_panels(claim, panel_of)
+    described = {
+        (index, metric): values[index]
+        | ({"metric": metric} if len(metrics) > 1 else {})
+        | ({"cell": claim.conditions[index].config.cell} if len(metrics) == 1 and not values[index] else {})
+        for index in shown
+        for metric in metrics
+    }
+    looks = dict(zip(described, style.looks(list(described.values())), strict=True))
+    words = dict(zip(metrics, style.in_words_of_all(metrics), strict=True))
+    panels = []
+    for value in dict.fromkeys(panel_of.values()):
+        lines: list[Line] = []
+        published: list[tuple[float, float, str]] = []
         highest: dict[str, float] = {}
-        for position, index in enumerate(indexes):
-            condition = claim.conditions[index]
-            for number, metric in enumerate(metrics):
-                colour = position * len(metrics) + number
-                by_seed: list[tuple[Sequence[float], Sequence[float]]] = []
-                for job in condition.jobs:
-                    curve = curves.get((index, job.seed, metric), {})
-                    x = [updates(job, epoch) if over is Over.updates else epoch for epoch in curve]
-                    by_seed.append((x, list(curve.values())))
+        for index in (each for each in shown if panel_of[each] == value):
+            for metric in metrics:
+                by_seed = _by_seed(claim.conditions[index], index, metric, settings.over, curves)
                 if not any(y for _, y in by_seed):  # for example binary_accuracy with the categorical loss
                     continue
-                parts = [each for each in (named[position], metric if len(metrics) > 1 else "") if each]
-                lines.append(figures.Line(" ".join(parts) or metric, colour, by_seed))
-                published += [
-                    (_x(condition.config, statement.epochs, over), statement.value, colour)
-                    for statement in claim.statements
-                    if statement.condition == index
-                    and base_metric(statement.metric) == metric
-                    and statement.value is not None
-                    and statement.relation == "equal"
-                ]
-            of_distribution = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
-            for reader, height in of_distribution[["reader", "ceiling"]].to_numpy():
-                highest[f"ceiling, {reader.replace('_', ' ')}"] = float(height)
-        title = f"{panels}={value}" if panels and panels != "cell" else value
-        shown.append(figures.Panel(title, lines, published, list(highest.items())))
+                look = looks[index, metric]
+                parts = [label(values[index]), words[metric] if len(metrics) > 1 else ""]
+                lines.append(Line(", ".join(filter(None, parts)) or words[metric], look, by_seed))
+                published += [(*at, look.colour) for at in _published(claim, index, metric, settings.over)]
+            highest |= _highest(claim.conditions[index], ceilings)
+        title = f"{settings.panels}={value}" if settings.panels and settings.panels != "cell" else value
+        panels.append(Panel(title, lines, published, list(highest.items())))
     fractions = all(is_fraction(metric) for metric in metrics)
-    return figures.panels(
-        shown,
-        xlabel="updates" if over is Over.updates else "epoch",
-        ylabel=metrics[0] if len(metrics) == 1 else ("share right" if fractions else "value"),
-        limits=settings.limits or (figures.FRACTIONS if fractions else None),
+    return draw_panels(
+        panels,
+        xlabel="updates" if settings.over is Over.updates else "epoch",
+        ylabel=_words_of_axis(metrics),
+        limits=settings.limits or (style.FRACTIONS if fractions else None),
         logarithmic=settings.logarithmic,
     )
+
+
+def _values_within_panels(claim: Claim, panel_of: Mapping[int, str]) -> dict[int, dict[str, str]]:
+    """Returns for each condition the values that tell it apart from others in its panel, the same keys for all."""
+    every = dict(zip(panel_of, distinct_values([claim.conditions[index].config for index in panel_of]), strict=True))
+    keys = list(next(iter(every.values())))
+    within = [
+        key
+        for key in keys
+        if any(
+            len({every[index][key] for index in panel_of if panel_of[index] == panel}) > 1
+            for panel in panel_of.values()
+        )
+    ]
+    return {index: {key: values[key] for key in within} for index, values in every.items()}
+
+
+def _by_seed(
+    condition: Condition, index: int, metric: str, over: Over, curves: Curves
+) -> list[tuple[Sequence[float], Sequence[float]]]:
+    """Returns x and y of each seed of a condition."""
+    each: list[tuple[Sequence[float], Sequence[float]]] = []
+    for job in condition.jobs:
+        curve = curves.get((index, job.seed, metric), {})
+        each.append(([_x(job, epoch, over) for epoch in curve], list(curve.values())))
+    return each
+
+
+def _published(claim: Claim, index: int, metric: str, over: Over) -> list[tuple[float, float]]:
+    """Returns x and y of the published values of a condition's metric."""
+    return [
+        (_x(claim.conditions[index].config, statement.epochs, over), statement.value)
+        for statement in claim.statements
+        if statement.condition == index
+        and base_metric(statement.metric) == metric
+        and statement.value is not None
+        and statement.relation == "equal"
+    ]
+
+
+def _highest(condition: Condition, ceilings: pd.DataFrame) -> dict[str, float]:
+    """Returns the ceilings of a condition, by their labels."""
+    of_distribution = ceilings[(ceilings["condition"] == condition.label) & (ceilings["over"] == "law")]
+    return {
+        f"ceiling, {reader.replace('_', ' ')}": float(height)
+        for reader, height in of_distribution[["reader", "ceiling"]].to_numpy()
+    }
+
+
+def _words_of_axis(metrics: Sequence[str]) -> str:
+    """Returns the label of an axis of some metrics: what they have in common."""
+    heads = {style.in_words(metric).partition(", ")[0] for metric in metrics}
+    if len(heads) == 1:
+        return heads.pop()
+    return "accuracy" if all("acc" in metric for metric in metrics) else "value"
 
 
 def _against(
@@ -105,7 +169,8 @@ def _against(
     assert key is not None
     assert metric is not None
     lines = []
-    for colour, moment in enumerate(settings.at):
+    looks = style.looks([{"at": str(moment)} for moment in settings.at])
+    for look, moment in zip(looks, settings.at, strict=True):
         ((kind, number),) = moment.items()
         by_seed: dict[int, tuple[list[float], list[float]]] = {}
         for index, condition in enumerate(claim.conditions):
@@ -118,9 +183,11 @@ def _against(
                     ys.append(value)
         ordered = [tuple(zip(*sorted(zip(xs, ys, strict=True)), strict=True)) for xs, ys in by_seed.values()]
         about = "about " if kind == "updates" else ""
-        lines.append(figures.Line(f"after {about}{number:,} {kind}", colour, ordered, markers=True))  # type: ignore[arg-type]
-    limits = figures.FRACTIONS if is_fraction(metric) else None
-    return figures.panels([figures.Panel("", lines, [], [])], key, metric, limits=limits, logarithmic=True)
+        lines.append(Line(f"after {about}{number:,} {kind}", look, ordered, markers=True))  # type: ignore[arg-type]
+    limits = style.FRACTIONS if is_fraction(metric) else None
+    return draw_panels(
+        [Panel("", lines)], key.replace("_", " "), style.in_words(metric), limits=limits, logarithmic=True
+    )
 
 
 def _intervals(
@@ -139,7 +206,7 @@ def _intervals(
         for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True)
         if statement.value is not None and row["low"] and row["high"]
     ]
-    return figures.intervals(shown, "share right")
+    return figures.intervals(shown, "accuracy")
 
 
 KINDS: dict[Kind, Callable[..., Figure]] = {
@@ -151,13 +218,6 @@ KINDS: dict[Kind, Callable[..., Figure]] = {
 
 def _value(condition: Condition, key: str) -> str:
     return override_text(condition.config.flat()[key])
-
-
-def _labels(conditions: Sequence[Condition]) -> list[str]:
-    """Returns labels that distinguish the conditions of a panel; an empty label if there is only one."""
-    if len(conditions) == 1:
-        return [""]
-    return condition_labels([condition.config for condition in conditions])
 
 
 def _x(config: Config, epochs: int, over: Over) -> float:

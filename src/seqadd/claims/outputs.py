@@ -138,7 +138,15 @@ def save(figure: Figure, path: Path, shown: str) -> None:
     drawn, about = io.BytesIO(), PngInfo()
     figure.savefig(drawn, dpi=110, format="png")
     about.add_text(_SHOWN, shown)
-    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = (
+        Image.open(drawn)
+        .convert("RGB")
+        .quantize(
+            256,
+            Image.Quantize.MAXCOVERAGE,
+            dither=Image.Dither.NONE,  # keeps colours of few pixels
+        )
+    )
     with atomic_write(path) as unfinished:
         picture.save(unfinished, "PNG", optimize=True, pnginfo=about)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,12 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
              for claim in done]  # fmt: skip
     lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
     text += markup.table(["claim", "", "verdicts", "cost"], lines)
+    sections = {claim.name: f"#{markup.anchor(claim.title)}" for claim in done}
     for claim in done:
-        text += "\n" + _part(claim, experiments)
+        text += "\n" + _part(claim, experiments, sections)
     pictures = {(claim.folder / name).resolve() for claim in done for name in claim.settings.figures}
-    return text, markup.page(text, "The article's claims, run again", report_folder(experiments), pictures, _MARKED)
+    page = _for_browsers(text, experiments, sections)
+    return text, markup.page(page, "The article's claims, run again", report_folder(experiments), pictures, _MARKED)
 
 
 def _has_results(claim: Claim) -> bool:
@@ -100,23 +102,63 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     )
 
 
-def _part(claim: Claim, experiments: Path) -> str:
-    """Returns a claim's README as a section: headings one level lower, table after results, links from the report."""
+def _part(claim: Claim, experiments: Path, sections: Mapping[str, str]) -> str:
+    """Returns a claim's README as a section: headings one level lower, table after results, links from the report.
+
+    Args:
+        claim: the claim.
+        experiments: the folder of the claims.
+        sections: the link to each claim's section; a link to its README becomes this one.
+    """
     readme = (claim.folder / "README.md").read_text(encoding="utf-8")
     table = (claim.folder / "table.md").read_text(encoding="utf-8")
     before, _, rest = readme.partition(BEGIN)
     summary, _, after = rest.partition(END)
+    summary = summary.replace("[table.md](table.md), ", "")  # it follows
     text = f"{before.rstrip()}\n\n{summary.strip()}\n\n{table.strip()}\n\n{after.strip()}\n"
     text = re.sub(r"^#", "##", text, flags=re.MULTILINE)
     up = Path("..") / experiments.name if report_folder(experiments) != experiments else Path()
     here = (up / claim.name).as_posix()
     text = re.sub(r"\]\((?!https?:|#)([^)]+)\)", lambda link: f"]({posixpath.normpath(f'{here}/{link[1]}')})", text)
+    text = _to_sections(text, sections)
     # A link to a file that does not exist here, because it is only in a clone, becomes plain text.
     return re.sub(
         r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+)[^)]*\)",
         lambda link: link[0] if (report_folder(experiments) / link[2]).exists() else link[1],
         text,
     )
+
+
+def _to_sections(text: str, sections: Mapping[str, str]) -> str:
+    """Replaces links to claims' READMEs by links to their sections."""
+    return re.sub(
+        r"\]\([^)]*?(\w+)/README\.md(?:#[^)]*)?\)",
+        lambda link: f"]({sections[link[1]]})" if link[1] in sections else link[0],
+        text,
+    )
+
+
+def _for_browsers(text: str, experiments: Path, sections: Mapping[str, str]) -> str:
+    """Returns the report without links to Markdown and code, which browsers show as plain text.
+
+    The page about verdicts becomes a section; of other files the path is given.
+    """
+    verdicts_page = report_folder(experiments) / "verdicts.md"
+    if verdicts_page.is_file():
+        about = re.sub(r"^#", "##", verdicts_page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text += "\n" + _to_sections(about, sections)
+        text = re.sub(r"\]\((?:\.\./docs/)?verdicts\.md(?:#[^)]*)?\)", "](#verdicts)", text)
+    text = re.sub(r"\]\((?:\.\./docs/)?report\.md(?:#[^)]*)?\)", "](#top)", text)
+    return re.sub(
+        r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+\.(?:md|py|yaml))[^)]*\)",
+        lambda link: f"{link[1]} (`{_from_clone(link[2])}`)" if Path(link[2]).name not in link[1] else link[1],
+        text,
+    )
+
+
+def _from_clone(link: str) -> str:
+    """Returns the path of a linked file from the top of the clone."""
+    return posixpath.normpath(posixpath.join("docs", link)).removeprefix("../")
 
 
 def write(experiments: Path) -> list[Path]:

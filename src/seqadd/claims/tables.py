@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from seqadd.claims import verdicts
-from seqadd.claims.claim import BEGIN, END, UNTIL, Claim
+from seqadd.claims.claim import BEGIN, END, UNTIL, Claim, is_fraction
 from seqadd.claims.results import counts, seconds
 from seqadd.config.schema import known_keys
 from seqadd.reporting import markup
@@ -41,7 +41,9 @@ def _across(claim: Claim, rows: pd.DataFrame, key: str) -> str:
 
 def _down(claim: Claim, rows: pd.DataFrame) -> str:
     """Lays out every statement as a row; each kind of statement has its table."""
-    of_numbers, of_differences, of_others = [], [], []
+    of_numbers: list[list[str]] = []
+    of_limits: list[list[str]] = []
+    of_differences, of_others = [], []
     for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True):
         what = [claim.conditions[statement.condition].label, row["epochs"], f"`{row['metric']}`"]
         seeds = _range(row["min"], row["max"])
@@ -49,11 +51,12 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
             published = ("" if row["relation"] == "equal" else f"{row['relation']} ") + row["value"]
             below = f"{row['below']} of {row['seeds']}" if row["below"] else ""
             interval = _range(row["low"], row["high"])
-            of_numbers.append([*what, published, _mean(row), seeds, interval, below, f"**{row['verdict']}**"])
+            numbers = of_limits if claim.settings.ours and row["relation"] != "equal" else of_numbers
+            numbers.append([*what, published, _mean(row), seeds, interval, below, f"**{row['verdict']}**"])
         elif statement.than is not None:
             claimed = f"{row['relation']} {row['than']}".strip()
             effect = f"{float(row['effect']):+.1f}" if row["effect"] else ""
-            seeds, interval = _range(row["min"], row["max"], "+"), _range(row["low"], row["high"], "+")
+            seeds, interval = _range(row["min"], row["max"], "+"), _interval(row)
             of_differences.append([*what, claimed, _mean(row, "+"), seeds, interval, effect, _bold(row["verdict"])])
         else:
             if UNTIL.fullmatch(row["metric"]):
@@ -63,6 +66,7 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
     what = ["condition", "epochs", "metric"]
     parts = [
         ([*what, "published", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_numbers),
+        ([*what, "limit", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_limits),
         ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
         ([*what, "measured", "seeds", "seeds that have it"], of_others),
     ]
@@ -94,6 +98,13 @@ def _mean(row: Mapping[Any, Any], sign: str = "") -> str:
 
 def _range(low: str, high: str, sign: str = "", digits: int = 4) -> str:
     return f"{_short(low, sign, digits)} to {_short(high, sign, digits)}" if low and high else ""
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    """Formats the interval of a difference; of a difference of shares, only the part that is possible."""
+    if not is_fraction(row["metric"]) or not row["low"]:
+        return _range(row["low"], row["high"], "+")
+    return _range(str(max(-1.0, float(row["low"]))), str(min(1.0, float(row["high"]))), "+")
 
 
 def _short(number: str, sign: str = "", digits: int = 4) -> str:

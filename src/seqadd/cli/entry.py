@@ -28,14 +28,15 @@ _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextmanager
-def command(*, prints: bool = False) -> Iterator[None]:
+def command(*, prints: bool | Callable[[], bool] = False) -> Iterator[None]:
     """A context manager around a whole command.
 
     The exit code is 0, 1 (failed), 2 (refused), 3 (done, but not all updates are delivered to the store), or 128 plus
     the number of the signal that stopped the command: 130 for Ctrl-C, 143 for SIGTERM.
 
     Args:
-        prints: whether the command's only result is its output, so that it fails if the output cannot be written.
+        prints: whether the command's only result is its output, so that it fails if the output cannot be written; a
+            function is called at the command's end.
     """
     try:
         with (
@@ -58,7 +59,7 @@ def command(*, prints: bool = False) -> Iterator[None]:
             printed.flush()
             if printed.error is not None:
                 print_error(f"seqadd: not all of it could be printed: {printed.error.strerror}")
-                if prints:
+                if prints() if callable(prints) else prints:
                     sys.exit(1)
             if log_file() is not None:
                 print_error(with_log_path("seqadd: done, but libraries logged warnings"))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, DecimalException
+from typing import TYPE_CHECKING
 
 from seqadd.comparison.curves import ConditionRuns
 from seqadd.config.composition import Column, Selection
 from seqadd.config.schema import Config, kind_of_key, known_result_keys, override_text
 from seqadd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from seqadd.tracking.store import ListedRun, Store
 
 
 def find_rounded(
@@ -26,6 +30,7 @@ def find_rounded(
         ConfigError: when several numbers round to one of an override; names them.
     """
     columns, runs, notes = list(selection.columns), list(found), []
+    listed = functools.cache(_similar_runs)  # columns that differ in numbers alone have the same similar runs
     floats = [key for key in known_result_keys() if kind_of_key(key) == "float"]
     for index, (column, here) in enumerate(zip(selection.columns, found, strict=True)):
         written = dict(override.partition("=")[::2] for override in column.overrides)
@@ -34,7 +39,7 @@ def find_rounded(
             continue
         candidates = [
             each
-            for each in _candidates(here, column.config, typed)
+            for each in _candidates(here.store, column.config, typed, listed)
             if here.store.of_condition(_with(column, each).config.condition_hash()).finished
         ]
         if len(candidates) > 1:
@@ -63,11 +68,17 @@ def rounds_to(number: str, rounded: str) -> bool:
         return False
 
 
-def _candidates(here: ConditionRuns, config: Config, typed: Mapping[str, str]) -> list[dict[str, str]]:
+def _similar_runs(store: Store, cell: str, architecture: str, batch_size: str) -> list[ListedRun]:
+    return store.training_runs({"cell": cell, "architecture": architecture, "batch_size": batch_size})
+
+
+def _candidates(
+    store: Store, config: Config, typed: Mapping[str, str], listed: Callable[..., list[ListedRun]]
+) -> list[dict[str, str]]:
     """The recorded numbers of finished runs that differ from a condition only by what rounding removes, in order."""
     condition = {key: override_text(value) for key, value in config.condition().items()}
     found: dict[tuple[str, ...], None] = {}
-    for run in here.store.training_runs({key: condition[key] for key in ("cell", "architecture", "batch_size")}):
+    for run in listed(store, condition["cell"], condition["architecture"], condition["batch_size"]):
         params = run.record.params
         if run.record.status == "FINISHED" and all(
             rounds_to(params.get(key, ""), typed[key]) if key in typed else params.get(key, "null") == text

@@ -73,11 +73,15 @@ class Column:
     swept: Mapping[str, str]
 
     @property
+    def distinct_values(self) -> dict[str, str]:
+        """The value of each swept key; the cell if no key is swept."""
+        written = {key: override_text(value) for key, value in self.config.flat().items()}
+        return {key: written.get(key, value) for key, value in self.swept.items()} or {"cell": self.config.cell}
+
+    @property
     def heading(self) -> list[str]:
         """A line for each swept key: ``["gru", "batch_size 64"]``; the name of a cell needs no key."""
-        written = {key: override_text(value) for key, value in self.config.flat().items()}
-        values = {key: written.get(key, value) for key, value in self.swept.items()} or {"cell": self.config.cell}
-        return [value if key == "cell" else f"{key} {value}" for key, value in values.items()]
+        return [value if key == "cell" else f"{key} {value}" for key, value in self.distinct_values.items()]
 
     @property
     def label(self) -> str:

@@ -204,7 +204,7 @@ def weights_text(weights: Mapping[str, Array]) -> str:
 def _weights(folder: ReportFolder, inspection: Inspection) -> str:
     table = weights_table(inspection.weights)
     folder.table(table, "weights")
-    (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8")
+    (folder.path / "weights.txt").write_text(weights_text(inspection.weights), encoding="utf-8", newline="\n")
     text = "## Weights\n\n" + markup.table(
         ["array", "shape", "mean", "std", "least", "greatest"],
         [

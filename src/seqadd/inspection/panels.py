@@ -70,7 +70,7 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
     output = traced.outputs[layer]
     is_last = layer == traced.character_layers[-1]
     of_characters = layer in traced.character_layers and output.ndim == 2
-    limits = (0.0, 1.0) if is_last else _limits(compared[name], least=50.0 if of_characters else 1.0)
+    limits = (0.0, 1.0) if is_last else _limits(compared[name])
     if of_characters:
         return Heatmap(
             name=name,
@@ -148,18 +148,24 @@ def step_heatmaps(traced: Trace, layer: str) -> list[Heatmap]:
     return panels
 
 
-def _limits(arrays: Sequence[Array], least: float = 1.0) -> tuple[float, float]:
-    """Returns symmetric limits: -1..1 if all values fit, as states do; else coarse steps, equal for most epochs.
+# Ends of a colour scale; few, so that most epochs have the same.
+_ENDS = [float(f"{factor}e{power}") for power in range(-1, 13) for factor in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)]
+# So many of a hundred values are within the scale.
+_WITHIN = 99.0
 
-    Args:
-        arrays: the values.
-        least: the smallest limit; 50 for values before softmax, whose numbers are written into the heatmap.
-    """
-    finite = [np.abs(values[np.isfinite(values)]) for values in arrays]
-    most = max((float(np.max(values, initial=0.0)) for values in finite), default=0.0)
-    steps = [least * factor for power in range(12) for factor in (10.0**power, 3.0 * 10.0**power)]
-    limit = next((step for step in steps if step >= most), most)
+
+def _limits(arrays: Sequence[Array]) -> tuple[float, float]:
+    """Returns symmetric limits for values that are compared: the smallest scale that has 99 of 100 of them."""
+    finite = np.abs(np.concatenate([values[np.isfinite(values)] for values in arrays]))
+    most = float(np.percentile(finite, _WITHIN, method="higher")) if finite.size else 0.0
+    limit = next((end for end in _ENDS if end >= most), most)
     return -limit, limit
+
+
+def answer_heatmap(traced: Trace) -> Heatmap:
+    """Returns the probabilities of the answer's characters: a row for each position."""
+    (panel,) = (each for each in layer_heatmaps([traced])[0] if each.name == traced.character_layers[-1])
+    return panel
 
 
 def _until_its_end(traced: Trace, by_position: Array) -> Array:

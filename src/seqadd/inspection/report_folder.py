@@ -63,7 +63,7 @@ class ReportFolder:
         """Adds a question, whose files are written already; returns its part of the page."""
         self.questions.append(question)
         section = self.path / folder_of(question) / _SECTION
-        section.write_text(f"{_runs_line(runs)}\n{text}", encoding="utf-8")
+        section.write_text(f"{_runs_line(runs)}\n{text}", encoding="utf-8", newline="\n")
         return text
 
     def earlier(self, published: Path | None, runs: Sequence[TrainedRun]) -> str:

@@ -1,11 +1,12 @@
 """Snapshots during training: weights and heatmaps of one question, every N epochs.
 
-A run with ``inspect.every=10`` has them as artifacts: ``snapshots/epoch_00010.weights.h5`` and ``.png``. The pictures
-are also logged as images with steps, which MLflow's page shows with a slider.
+A run with ``inspect.every=10`` has them as artifacts: ``snapshots/epoch_00010.weights.h5`` and ``.png``. A picture of
+the answer alone is logged as an image with a step, which MLflow's page shows on a small card with a slider.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from seqadd.config.schema import Config
 from seqadd.data.addition import Dataset
 from seqadd.evaluation.questions import decode_questions, encode_question
 from seqadd.inspection import trace
-from seqadd.inspection.panels import layer_heatmaps, question_heatmap
+from seqadd.inspection.panels import answer_heatmap, layer_heatmaps, question_heatmap
 from seqadd.system.files import atomic_write
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.artifacts import IMAGES, snapshot_name
@@ -50,6 +51,8 @@ class Snapshots(Listener):
 
     @defer_signals()  # an asynchronous exception raised inside TensorFlow or matplotlib surfaces as a different error
     def _take(self, session: TrainingSession, epoch: int) -> None:
+        from PIL import Image
+
         from seqadd.reporting import heatmaps
         from seqadd.training import state
 
@@ -58,7 +61,9 @@ class Snapshots(Listener):
         picture = heatmaps.sheet(panels, f"epoch {epoch}: {traced.summary}")
         with atomic_write(self._recorder.artifact(snapshot_name(epoch, "weights.h5"))) as path:
             state.save_weights(session.model, path)
-        drawn = self._recorder.artifact(snapshot_name(epoch, "png"))
-        with atomic_write(drawn) as path:
+        with atomic_write(self._recorder.artifact(snapshot_name(epoch, "png"))) as path:
             picture.savefig(path, dpi=80)
-        self._recorder.show_image(drawn, IMAGES, epoch)
+        card = heatmaps.card(answer_heatmap(traced), [f"epoch {epoch}", *traced.summary.split(": ")])
+        drawn = io.BytesIO()
+        card.savefig(drawn, dpi=100)
+        self._recorder.show_image(Image.open(drawn), IMAGES, epoch)

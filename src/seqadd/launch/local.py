@@ -1,7 +1,8 @@
 """Runs the jobs of a sweep, each in a fresh process; one job's failure does not affect the others.
 
 The sweep watches each job's pipe, which ends with the job. It does not rely on exit codes: only the server process that
-forks the jobs receives them, and it can be killed. Then the next job is forked from a new server process.
+forks the jobs receives them, and it can be killed. Then the next job is forked from a new server process. The sweep
+stops a job by a message: on Windows, a signal from another process ends a process at once.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import TYPE_CHECKING
 
 from seqadd.cli.entry import end
-from seqadd.cli.progress import Display, EpochDone, Message, Pages, Report, Stage
+from seqadd.cli.progress import Display, Report
 from seqadd.config import cost
 from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted, JobsFailed, Pruned
-from seqadd.launch.processes import Process, is_over, process_context, start_process
+from seqadd.launch.processes import process_context, start_process
 from seqadd.system.files import temporary_folder
 from seqadd.system.hardware import memory, processors
 from seqadd.system.library_log import capture_logs, with_log_path
-from seqadd.system.signals import defer_signals, signals_as_exceptions
+from seqadd.system.signals import defer_signals, signals_as_exceptions, stop_this_process
+
+if TYPE_CHECKING:
+    from seqadd.launch.processes import Process
 
 # How long jobs that were asked to stop may take to close their runs before they are killed. Usually they end earlier,
 # and the sweep has the rest of five seconds.
@@ -36,6 +42,9 @@ _GRACE_SECONDS = 3.2
 # A process whose pipe has ended ends in a moment. Its exit code is lost if the server process that forked it is gone.
 _SECONDS_FOR_AN_EXIT_CODE = 5.0
 _LOST_EXIT_CODE = 255  # multiprocessing's value for a lost exit code
+
+# The signal that ends a process at once: on Windows, SIGTERM does.
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -165,12 +174,14 @@ def run_queue(
                         running[messages] = _Running(job, process, config)
                 except (OSError, EOFError) as error:
                     over(job, JobFailed(f"its process could not be started: {one_line(error)}"))
-            for connection in wait(list(running)) if running else []:
-                assert isinstance(connection, Connection)
+            for connection, message in _next_messages(running) if running else ():
                 job = running[connection].job
-                if _receive(job, connection, display):
-                    continue
-                over(job, _conclude(running.pop(connection)))
+                if message is None:
+                    over(job, _conclude(running.pop(connection)))
+                elif isinstance(message, JobSucceeded | JobFailed):
+                    job.outcome = message
+                else:
+                    display.receive(job.index, message)
     except BaseException:  # whatever it is: without this process the jobs would be orphans
         _stop(running)
         raise
@@ -229,22 +240,30 @@ def _work(config: Config, connection: Connection) -> None:
 
 
 def _stop_with_the_sweep(connection: Connection) -> None:
-    """Sends this process SIGTERM when the sweep's end of the pipe is closed; a sweep can be killed at any time."""
-    if is_over(connection, timeout=None):
-        os.kill(os.getpid(), signal.SIGTERM)
+    """Stops this process when the sweep says so, and when the sweep has ended; a sweep can be killed at any time."""
+    with suppress(EOFError, OSError):
+        connection.recv()
+    stop_this_process()
 
 
-def _receive(job: _Job, connection: Connection, display: Display) -> bool:
-    """Receives one message of a job; False if the pipe has ended."""
-    try:
-        message: Report | JobSucceeded | JobFailed = connection.recv()
-    except (EOFError, OSError):  # OSError if the job was killed in the middle of a message
-        return False
-    if isinstance(message, EpochDone | Message | Stage | Pages):
-        display.receive(job.index, message)
-    else:
-        job.outcome = message
-    return True
+def _next_messages(
+    running: Mapping[Connection, _Running], timeout: float | None = None
+) -> Iterator[tuple[Connection, Report | JobSucceeded | JobFailed | None]]:
+    """Waits for messages of jobs, and yields each with its pipe; None for a job that has ended."""
+    # On Windows the pipe of a job that ended before it took its end of the pipe stays open. A forked process' sentinel
+    # tells nothing: it also ends with the process that forked it.
+    ends = {
+        connection: each.process.sentinel
+        for connection, each in running.items()
+        if isinstance(each.process, SpawnProcess)
+    }
+    ready = wait([*running, *ends.values()], timeout)
+    for connection in [each for each in running if each in ready or ends.get(each) in ready]:
+        message = None
+        with suppress(EOFError, OSError):  # OSError if the job was killed in the middle of a message
+            if connection.poll():
+                message = connection.recv()
+        yield connection, message
 
 
 def _conclude(running: _Running) -> JobSucceeded | JobFailed:
@@ -274,32 +293,25 @@ def _reconcile(config: Config) -> None:
 
 
 def _stop(running: Mapping[Connection, _Running]) -> None:
-    """Stops jobs: sends SIGTERM, so that they close their runs, and SIGKILL if that takes too long."""
-    _signal(running, signal.SIGTERM)
-    left = list(running)
+    """Stops jobs: tells them to, so that they close their runs, and kills them if that takes too long."""
+    left = dict(running)
+    for connection in left:
+        with suppress(OSError):  # it has ended
+            connection.send(None)
     deadline = time.monotonic() + _GRACE_SECONDS
     while left and time.monotonic() < deadline:
-        left = _without_those_that_are_over(left, deadline - time.monotonic())
-    _signal({connection: running[connection] for connection in left}, signal.SIGKILL)
+        _wait_for_ends(left, deadline - time.monotonic())
+    for each in left.values():
+        # Not through multiprocessing, which takes a job for dead when the server process that forked it is dead.
+        if each.process.pid is not None:
+            with suppress(OSError):
+                os.kill(each.process.pid, _KILL)
     while left:
-        left = _without_those_that_are_over(left)
+        _wait_for_ends(left)
 
 
-def _signal(running: Mapping[Connection, _Running], number: signal.Signals) -> None:
-    # Not through multiprocessing, which takes a job for dead when the server process that forked it is dead.
-    for connection, each in running.items():
-        if each.process.pid is not None and not is_over(connection, timeout=0):
-            with suppress(ProcessLookupError):
-                os.kill(each.process.pid, number)
-
-
-def _without_those_that_are_over(connections: list[Connection], timeout: float | None = None) -> list[Connection]:
-    """Waits for the next messages on these pipes, discards them, and returns the pipes that have not ended."""
-    over = []
-    for connection in wait(connections, timeout):
-        assert isinstance(connection, Connection)
-        try:
-            connection.recv()
-        except (EOFError, OSError):
-            over.append(connection)
-    return [connection for connection in connections if connection not in over]
+def _wait_for_ends(left: dict[Connection, _Running], timeout: float | None = None) -> None:
+    """Waits for the next messages of jobs and discards them; removes the jobs that have ended."""
+    for connection, message in _next_messages(left, timeout):
+        if message is None:
+            del left[connection]

@@ -22,7 +22,7 @@ from seqadd.tracking import connection, provenance
 
 with quiet_import():
     from seqadd.models import architectures  # noqa: F401
-    from seqadd.reporting import figures  # noqa: F401
+    from seqadd.reporting import curves  # noqa: F401
     from seqadd.training import loop  # noqa: F401
 
 connection.import_database_store()

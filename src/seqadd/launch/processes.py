@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import select
 import signal
 import sys
 import tempfile
@@ -17,15 +16,24 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver, resource_tracker, util
+from multiprocessing import util
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext, SpawnProcess
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqadd.config.messages import one_line
 from seqadd.errors import JobsFailed
 from seqadd.system.signals import SIGNALS
+
+if TYPE_CHECKING:  # Windows has neither
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+    #: The start method of processes.
+    Context = ForkServerContext | SpawnContext
+
+    #: A started process.
+    Process = ForkServerProcess | SpawnProcess
 
 # The server process may be killed while it forks a job; then a new server process forks it. A process that is being
 # killed may take a moment to end.
@@ -45,12 +53,6 @@ _NO_THREADS = {
 # A socket's address has at most 107 bytes; multiprocessing appends the subtracted ones to the temporary folder's path.
 _LONGEST_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 
-#: The start method of processes.
-Context = ForkServerContext | SpawnContext
-
-#: A started process.
-Process = ForkServerProcess | SpawnProcess
-
 
 def process_context(notify: Callable[[str], None]) -> Context:
     """The start method for jobs: a fork server with TensorFlow and MLflow already imported, or fresh processes.
@@ -67,7 +69,8 @@ def process_context(notify: Callable[[str], None]) -> Context:
         JobsFailed: if no process can be started.
     """
     spawn = multiprocessing.get_context("spawn")
-    if sys.platform != "linux":  # on other systems even the imported libraries do not survive a fork
+    # On other systems even the imported libraries do not survive a fork.
+    if sys.platform != "linux" or "forkserver" not in multiprocessing.get_all_start_methods():
         return spawn
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
@@ -87,7 +90,7 @@ def process_context(notify: Callable[[str], None]) -> Context:
 def start_process(
     context: Context, work: Callable[..., None], arguments: tuple[Any, ...], name: str
 ) -> tuple[Process, Connection]:
-    """Starts a process, and returns it with the pipe that receives its messages.
+    """Starts a process, and returns it with this end of the pipe between it and this process.
 
     A fork needs two helper processes of multiprocessing; a helper that was killed is started again.
 
@@ -100,21 +103,24 @@ def start_process(
     Raises:
         OSError: if it cannot be started.
     """
-    _choose_folder_of_sockets()
+    forks = context.get_start_method() == "forkserver"
+    if forks:
+        _choose_folder_of_sockets()
     for attempt in range(_ATTEMPTS):
         time.sleep(_SECONDS_BETWEEN_ATTEMPTS if attempt else 0)
-        ours, theirs = context.Pipe(duplex=False)
+        ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(*arguments, theirs), name=name)
         try:
             # Python warns about helpers that were killed.
-            with warnings.catch_warnings(action="ignore"), _environment(_NO_THREADS):
-                resource_tracker.ensure_running()  # it unblocks signals, so it comes first
+            with warnings.catch_warnings(action="ignore"), environment(_NO_THREADS):
                 with _signals_blocked():  # the started processes inherit the mask; a job unblocks the signals itself
-                    if isinstance(context, ForkServerContext):
+                    if forks:
+                        from multiprocessing import forkserver
+
                         forkserver.ensure_running()
                     else:
                         _begin(process)
-                if isinstance(context, ForkServerContext):
+                if forks:
                     _begin(process)  # waits for the server's imports; a signal can interrupt this process meanwhile
             return process, ours
         except (EOFError, ConnectionError):
@@ -124,15 +130,6 @@ def start_process(
     raise OSError(
         f"the process that imports TensorFlow for all jobs was killed {_ATTEMPTS} times; make sure that memory suffices"
     )
-
-
-def is_over(connection: Connection, timeout: float | None) -> bool:
-    """Whether the process at the other end of a pipe ends within ``timeout`` seconds; None waits without limit."""
-    if not hasattr(select, "poll"):
-        return False
-    waiting = select.poll()
-    waiting.register(connection, 0)  # no events, because poll always reports that the other end was closed
-    return bool(waiting.poll(None if timeout is None else 1000 * timeout))
 
 
 def _count_threads_of_parent(connection: Connection) -> None:
@@ -156,8 +153,15 @@ def _begin(process: Process) -> None:
 def _signals_blocked() -> Iterator[None]:
     """Blocks ``SIGNALS`` in processes that are started inside the ``with``; in this process it defers them to its end.
 
-    Also SIGUSR2, with which Slurm announces a time limit; on some clusters it goes to all processes of a job.
+    Also SIGUSR2, with which Slurm announces a time limit; on some clusters it goes to all processes of a job. Windows
+    cannot block signals.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks signals, so it comes first
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, signal.SIGUSR2))
     try:
         yield
@@ -166,7 +170,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets environment variables inside the ``with``."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, Interrupted
 from seqadd.launch.local import JobFailed, JobSucceeded, run_ids, run_jobs
+from seqadd.launch.processes import environment
 from seqadd.launch.slurm_options import Request, only_these_options
 from seqadd.system.files import write_file
 from seqadd.system.signals import defer_signals, signals_as_exceptions
@@ -191,6 +192,8 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
 def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[Job[Any]]:
     import submitit
 
+    from seqadd.tracking.provenance import COMMAND_LINE, command_line
+
     executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_REQUEUES)
     wanted = request.sbatch_options(configs)
     executor.update_parameters(
@@ -204,26 +207,12 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
     try:
         with (
             only_these_options(wanted),
-            _command_line_in_environment(),
+            environment({COMMAND_LINE: command_line()}),  # which Slurm gives the jobs, for their records
             redirect_stderr(io.StringIO()),
         ):  # submitit repeats sbatch's output on stderr
             return list(executor.map_array(_Work(), labels, configs))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
-
-
-@contextmanager
-def _command_line_in_environment() -> Iterator[None]:
-    """Inside the ``with``, the environment that Slurm gives the jobs holds this command, for their records."""
-    from seqadd.tracking.provenance import COMMAND_LINE, command_line
-
-    before = dict(os.environ)
-    os.environ[COMMAND_LINE] = command_line()
-    try:
-        yield
-    finally:
-        os.environ.pop(COMMAND_LINE)
-        os.environ.update(before)
 
 
 def _still_there(folder: Path, configs: Sequence[Config]) -> dict[int, Job[Any]]:

@@ -32,7 +32,7 @@ def print_run(config: Config, run_id: str, reached: Mapping[str, float], pages: 
     if "val_exact_match" in reached:
         reached_texts = (f"{name} {metric_text(reached[name])}" for name in ("val_acc", "val_exact_match"))
         print_line(f"held-out sums: {', '.join(reached_texts)}")
-    _print_place(f"run {run_id}", config.tracking)
+    print_line(f"run {run_id}, experiment {config.tracking.experiment}")
     for line in pages:
         print_line(line)
     words = _words(f"run={run_id}", tracking=config.tracking)
@@ -62,7 +62,7 @@ def print_sweep(
         n = len(rows) - len(shown)
         print_line(f"and {n} other job{'s' * (n > 1)}")
     if parent_run_id is not None:
-        _print_place(f"sweep {parent_run_id}", tracking)
+        print_line(f"sweep {parent_run_id}, experiment {tracking.experiment}")
     commands = {}
     if not any(each.startswith("hydra.sweeper.") for each in overrides):  # the table has no such keys
         commands = {"as a table": f"python -m seqadd.table {_table_words(configs, overrides)}"}
@@ -87,11 +87,6 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
     if not console.is_terminal:  # a file is as wide as its longest line
         console.width = max(console.width, table.__rich_measure__(console, console.options).maximum)
     console.print(table, markup=False)
-
-
-def _print_place(what: str, tracking: Tracking) -> None:
-    """Prints where a run is recorded."""
-    print_line(f"{what}, experiment {tracking.experiment}")
 
 
 def _print_commands(commands: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seqadd.config.schema import Config, override_text
+from seqadd.reporting import markup
 from seqadd.system.files import atomic_write
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def show_sweep(
         from seqadd.reporting.sweep_figure import sweep_curves
 
         histories = store.histories([(row.run_id, "val_acc") for row in with_curves])
-        figure = sweep_curves([(row.label, history) for row, history in zip(with_curves, histories, strict=True)])
+        values = [row.settings or {"cell": configs[0].cell} for row in with_curves]
+        labels = [row.label for row in with_curves]
+        figure = sweep_curves(list(zip(labels, values, histories, strict=True)))
         # A matplotlibrc may need a program that is missing.
         with suppress(RuntimeError, ValueError), atomic_write(parent.artifact("curves.png")) as path:
             figure.savefig(path, dpi=120)
@@ -170,7 +173,7 @@ def best_first(rows: Sequence[JobRow], metrics: Sequence[str], experiment_id: st
 
 def to_markdown(rows: Sequence[JobRow], metrics: Sequence[str], experiment_id: str | None = None) -> str:
     """Returns the table in Markdown; with an experiment's id each job is a link to its run on MLflow's page."""
-    lines = [f"| job | state | epoch | {' | '.join(metrics)} | run |", "|---|---|---|" + "---|" * (len(metrics) + 1)]
+    lines = []
     for row in rows:
         values = [f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in metrics]
         run = row.run_id
@@ -178,6 +181,5 @@ def to_markdown(rows: Sequence[JobRow], metrics: Sequence[str], experiment_id: s
             from seqadd.tracking.description import link
 
             run = link(run[:8], experiment_id, run)
-        label = row.label.replace("|", "\\|")
-        lines.append(f"| {label} | {row.state} | {row.epoch} | {' | '.join(values)} | {run} |")
-    return "\n".join(lines) + "\n"
+        lines.append([row.label.replace("|", "\\|"), row.state, row.epoch, *values, run])
+    return markup.table(["job", "state", "epoch", *metrics, "run"], lines)

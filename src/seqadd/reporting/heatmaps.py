@@ -6,6 +6,7 @@ unsigned values from white to blue. Panels that are compared share one scale.
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ class Heatmap:
         name: name of the quantity; panels with the same name are compared.
         title: title of the panel.
         values: shape ``(rows, columns)``; NaN is left blank.
-        limits: values at the two ends of the colour scale; the lower one is below zero for signed values.
+        limits: values at the two ends of the colour scale; the lower one is below zero for signed values. Values
+            beyond a limit have the colour of the limit, and the scale ends in a point there.
         rows: a label for each row; an empty string for no label.
         columns: likewise for columns.
         row_axis: label of the row axis.
@@ -112,8 +114,34 @@ def grid(columns: Sequence[Sequence[Heatmap]], headings: Sequence[str], title: s
     return figure
 
 
+def card(panel: Heatmap, headings: Sequence[str]) -> Figure:
+    """One panel as a square picture that can be read at a width of 180 pixels: large letters, no numbers, no scale.
+
+    Args:
+        panel: the panel; its row labels are shortened to their last characters.
+        headings: lines above it, the first one bold.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    top, below = figure.subfigures(2, 1, height_ratios=(0.26 * len(headings), 1.4), squeeze=False).flat
+    size = min(30.0, 650 / max(map(len, headings)))  # the longest line fits
+    for line, text in enumerate(headings):
+        height = 1 - (line + 0.5) / len(headings)
+        top.text(0.5, height, text, ha="center", va="center", fontsize=size, weight="bold" if line == 0 else "normal")
+    axes = below.subplots()
+    _draw(axes, dataclasses.replace(panel, rows=[label[-1:] for label in panel.rows], written="", boxed=()))
+    for row, column in panel.boxed:
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=3.5))
+    axes.tick_params(labelsize=24, length=0)
+    axes.set(xlabel="", ylabel="")
+    return figure
+
+
 def _bar(figure: Any, image: AxesImage, panel: Heatmap, axes: list[Axes]) -> None:
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, aspect=12)
+    low, high = panel.limits
+    values = panel.values[np.isfinite(panel.values)]
+    ends = (bool((values < low).any()), bool((values > high).any()))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[ends]
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01, aspect=12, extend=extend)
     bar.set_label(panel.scale, fontsize="x-small")
     bar.ax.tick_params(labelsize="x-small")
 

@@ -5,38 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator
 
-from seqadd.reporting.figures import COLOURS
+from seqadd.reporting import style
 
 _NAMED = 12  # how many curves have a colour and a name: all, or those that end best
-_STYLES = ("-", "--")
 
 
-def sweep_curves(curves: Sequence[tuple[str, Mapping[int, float]]]) -> Figure:
+def sweep_curves(curves: Sequence[tuple[str, Mapping[str, str], Mapping[int, float]]]) -> Figure:
     """``val_acc`` of each job over the epochs; of more than twelve jobs, all but the best twelve are grey.
 
     Lines get thinner from the best to the worst, so that equal ones can be seen under each other.
 
     Args:
-        curves: the name of each job, and its value after each epoch.
+        curves: for each job its name, the values that tell it apart, by key, and its value after each epoch.
     """
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    best_first = sorted((each for each in curves if each[1]), key=lambda each: each[1][max(each[1])], reverse=True)
-    for _, history in best_first[_NAMED:]:
+    best_first = sorted((each for each in curves if each[2]), key=lambda each: each[2][max(each[2])], reverse=True)
+    for _, _, history in best_first[_NAMED:]:
         axes.plot(list(history), list(history.values()), color="#cccccc", linewidth=0.8, zorder=1)
-    for index, (label, history) in enumerate(best_first[:_NAMED]):
+    named = best_first[:_NAMED]
+    looks = style.looks([values for _, values, _ in named])
+    for index, ((label, _, history), look) in enumerate(zip(named, looks, strict=True)):
         axes.plot(
-            list(history), list(history.values()), label=label, color=COLOURS[index % len(COLOURS)],
-            linestyle=_STYLES[index // len(COLOURS)], marker="o" if len(history) == 1 else None,
-            linewidth=3.5 - 0.2 * index, zorder=2,
+            list(history), list(history.values()), label=label, color=look.colour, linestyle=look.style,
+            marker="o" if len(history) == 1 else None, linewidth=3.5 - 0.2 * index, zorder=2,
         )  # fmt: skip
     others = len(best_first) - _NAMED
     if others > 0:
         axes.plot([], [], color="#cccccc", label=f"{others} others")
-    axes.set(xlabel="epoch", ylabel="val_acc", title=f"Held-out characters right, {len(best_first)} jobs, best first")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    words = style.in_words("val_acc")
+    axes.set(xlabel="epoch", ylabel=words, title=f"Validation accuracy by epoch, {len(best_first)} jobs, best first")
+    epochs = {epoch for _, _, history in best_first for epoch in history}
+    axes.xaxis.set_major_locator(FixedLocator(style.ticks(epochs)))
+    axes.margins(x=0.02)
     axes.grid(alpha=0.3)
     if best_first:
         figure.legend(loc="outside right upper", fontsize="small")

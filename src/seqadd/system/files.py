@@ -65,7 +65,13 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def _flush(path: Path) -> None:
     """Flushes a file or folder to disk, so that a power failure cannot leave a file's name without its content."""
-    file = os.open(path, os.O_RDONLY)
+    is_folder = path.is_dir()
+    try:
+        file = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes only what may be written
+    except PermissionError:
+        if is_folder:  # Windows opens no folder, and no system one that this user may not list
+            return
+        raise
     try:
         os.fsync(file)
     finally:

@@ -22,8 +22,11 @@ from typing import NoReturn
 from seqadd.errors import Interrupted, SeqaddError
 from seqadd.system.streams import print_error
 
-#: The signals that ask a process to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
+#: The signals that ask a process to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``. SIGBREAK is that
+#: of Windows for Ctrl-Break and for a terminal that is closed.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK") if hasattr(signal, name)
+)
 
 # After a signal the main thread should stop by itself. If it cannot, because it computes or waits for a server, the
 # watchdog thread ends the process.
@@ -61,7 +64,8 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
     # Python calls signal handlers only when the main thread has returned from TensorFlow, which can take minutes; the
     # wakeup file descriptor is written at once.
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if hasattr(os, "set_blocking"):  # Python 3.11 has it not on Windows, and does not need it there
+        os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(reader, over, notify), name="seqadd exit", daemon=True).start()
     interrupted = False
@@ -229,16 +233,27 @@ def _try(do: Callable[[], None], seconds: float) -> None:
     speaker.join(seconds)
 
 
+def stop_this_process() -> None:
+    """Sends this process SIGTERM; any thread may call this."""
+    if hasattr(signal, "pthread_kill"):
+        os.kill(os.getpid(), signal.SIGTERM)  # also interrupts a system call of the main thread
+    else:
+        signal.raise_signal(signal.SIGTERM)  # on Windows, os.kill ends a process without calling its handlers
+
+
 def spawn_detached(module: str, variables: Mapping[str, str]) -> None:
     """Starts a process that outlives this one; its standard input reaches end of file when this process ends.
 
     The new process has its own session and process group, so a signal to this process' group does not reach it. It
-    shares no standard stream with this process. ``posix_spawn`` runs no library code in between.
+    shares no standard stream with this process. ``posix_spawn`` runs no library code in between. Windows has none, and
+    this does nothing there.
 
     Args:
         module: a module with a function ``main``, which the process calls.
         variables: environment variables added to those of this process; only processes of this user can read them.
     """
+    if not hasattr(os, "posix_spawn"):
+        return
     here = str(Path(__file__).parents[2])  # appended to sys.path, in case seqadd is not installed
     # Inherited file descriptors, such as the pipe of multiprocessing's tracker, would keep another process alive.
     close = "import os, sys; os.closerange(3, os.sysconf('SC_OPEN_MAX'))"

@@ -39,6 +39,8 @@ def clear() -> None:
 
 def _is_terminal() -> bool:
     streams = (sys.__stdout__, sys.__stderr__)
+    if os.name == "nt" and "WT_SESSION" not in os.environ:  # an older terminal of Windows shows the escape sequences
+        return False
     with suppress(OSError, ValueError):  # a stream is closed
         return os.environ.get("TERM") != "dumb" and all(each is not None and each.isatty() for each in streams)
     return False

@@ -23,6 +23,8 @@ RELOCATE = "tracking.relocate=true copies the database and records in it that th
 
 _FOLDER = "mlruns"
 _MOST_BYTES = 100  # of a folder's name; file systems allow 255
+# Names that Windows keeps for devices, with any ending.
+_OF_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 # Every table and column of MLflow's schema that may hold the path of an artifact, or of a folder of artifacts.
 _PLACES = (
@@ -42,9 +44,11 @@ def folder_name(experiment: str) -> str:
     'seqadd'
     >>> folder_name("/Users/anna/adding")
     '_Users_anna_adding-3c0b3f11'
+    >>> folder_name("aux")  # Windows keeps this name for a device
+    'aux-321f6814'
     """
     safe = re.sub(r"[^\w. -]", "_", experiment).encode()[:_MOST_BYTES].decode(errors="ignore").strip(". ")
-    if safe == experiment:
+    if safe == experiment and not _OF_WINDOWS.fullmatch(safe):
         return safe
     # Without the digest, two experiments with similar names could share a folder.
     digest = hashlib.sha256(experiment.encode(errors="surrogatepass")).hexdigest()[:8]

@@ -215,7 +215,8 @@ def make_database(path: Path) -> None:
         killed.unlink()
     with atomic_write(path) as unfinished:
         try:
-            SqlAlchemyStore(sqlite_uri(unfinished), (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
+            store = SqlAlchemyStore(sqlite_uri(unfinished), (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
+            store.engine.dispose()  # Windows renames no file that is open
         finally:
             for leftover in unfinished.parent.glob(f"{glob.escape(unfinished.name)}-*"):  # SQLite's journal
                 leftover.unlink()

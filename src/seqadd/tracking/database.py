@@ -19,7 +19,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from seqadd.config.schema import Tracking
@@ -47,11 +47,17 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(unquote(_SCHEME.sub("", uri, count=1).partition("?")[0])).absolute()
 
 
-def sqlite_uri(path: Path) -> str:
-    """Returns the URI that SQLAlchemy and MLflow both read as this path, whatever characters its folders have."""
-    quoted = re.sub(r"[%?#\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", str(path))
+def sqlite_uri(path: PurePath) -> str:
+    """Returns the URI that SQLAlchemy and MLflow both read as this path, whatever characters its folders have.
+
+    Example:
+        ``C:\\anna\\mlflow.db`` is ``sqlite:///C:/anna/mlflow.db``, ``/anna/%/mlflow.db`` is
+        ``sqlite+pysqlite:////anna/%25/mlflow.db``.
+    """
+    path_text = path.as_posix()
+    quoted = re.sub(r"[%?#\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", path_text)
     # For a plain sqlite:/// MLflow creates the parent folders, and would create them under their quoted names.
-    return f"sqlite{'+pysqlite' if quoted != str(path) else ''}:///{quoted}"
+    return f"sqlite{'+pysqlite' if quoted != path_text else ''}:///{quoted}"
 
 
 @dataclass(frozen=True)

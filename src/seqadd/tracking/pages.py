@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from seqadd.errors import redact_credentials
+from seqadd.tracking.database import sqlite_uri
 
 if TYPE_CHECKING:
     from seqadd.tracking.store import Store
@@ -41,4 +42,4 @@ def _address(store: Store) -> tuple[str, str]:
         return _LOCAL, f", after `mlflow ui --backend-store-uri {redact_credentials(store.uri)}` (port 5000)"
     if store.database == Path.cwd() / "mlflow.db":
         return _LOCAL, ", after `mlflow ui` in this folder (port 5000)"
-    return _LOCAL, f", after `mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{store.database}')}` (port 5000)"
+    return _LOCAL, f", after `mlflow ui --backend-store-uri {shlex.quote(sqlite_uri(store.database))}` (port 5000)"

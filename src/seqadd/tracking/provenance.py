@@ -33,7 +33,7 @@ def code_version() -> tuple[str, str]:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(clone), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, env=environment)
         done.check_returncode()
         return done.stdout.strip()
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Param, Run, RunTag
 from mlflow.entities import RunInfo as MlflowRunInfo
@@ -51,6 +51,9 @@ from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory,
 from seqadd.tracking.store import Store
 from seqadd.training.checkpoint import Start
 from seqadd.training.session import Listener, TrainingSession
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _LONGEST_NAME, _LONGEST_PARAM, _LONGEST_TAG = 250, 6000, 8000  # characters; the limits of MLflow's tables
 _SECONDS_BETWEEN_REQUESTS = 1.0
@@ -340,13 +343,11 @@ class RunRecorder(Listener):
         return self._run_dir.model
 
     @defer_signals()
-    def show_image(self, path: Path, name: str, epoch: int) -> None:
+    def show_image(self, image: Image, name: str, epoch: int) -> None:
         """Shows a picture on MLflow's page now, as a step of the images ``name``; skipped while the store is down."""
-        from PIL import Image
-
         if self._pause:
             return
-        with suppress(*STORE_ERRORS), Image.open(path) as image:
+        with suppress(*STORE_ERRORS):
             self._store.client.log_image(self.run_id, image, key=name, step=epoch, timestamp=now_ms())
 
     def log_text(self, text: str, name: str) -> None:
