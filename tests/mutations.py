@@ -28,7 +28,7 @@ from pathlib import Path
 
 CLONE = Path(__file__).resolve().parents[1]
 SOURCES = Path("src", "seqadd")
-COPIED = ("src", "conf", "experiments", "tests", "pyproject.toml")
+COPIED = ("src", "conf", "experiments", "trained", "tests", "pyproject.toml")
 
 #: Imported once, by the process that all tests are forked from; without seqadd, which the mutations change.
 PRELOADED = (

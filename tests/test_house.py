@@ -143,6 +143,7 @@ def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installe
         [python, "-m", "seqadd.run", *small],
         [installed_command, "-m", *small, "seed=1,2"],
         [str(installed_wheel.parent / "seqadd-table"), "--epochs", "1"],
+        [str(installed_wheel.parent / "seqadd-answer"), "model=lstm", "535+61"],
     ]
     outputs = []
     for command in commands:
@@ -153,6 +154,7 @@ def test_the_wheel_runs_from_another_folder_with_the_configs_it_carries(installe
     assert "architecture: repeat_vector" in outputs[1]
     assert "2 jobs" in outputs[3]
     assert "missing" in outputs[4]
+    assert outputs[5].startswith("535+61 = 596  right")
 
 
 @pytest.mark.long

@@ -80,3 +80,12 @@ def test_documentation_has_an_environment_of_its_own():
 def test_the_version_is_the_same_wherever_it_is_said():
     assert seqadd.__version__ == version("seqadd")
     assert yaml.safe_load((CLONE / "CITATION.cff").read_text())["version"] == seqadd.__version__
+
+
+@pytest.mark.parametrize("folder", ["conf", "experiments", "trained"])
+def test_what_the_program_reads_is_in_the_wheel_and_in_what_it_is_built_from(folder):
+    targets = tomllib.loads((CLONE / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"]["sources"][folder] == f"seqadd/{folder}"
+    assert folder in targets["wheel"]["only-include"]
+    assert f"/{folder}" in targets["sdist"]["include"]
+    assert any((CLONE / folder).rglob("*.*"))

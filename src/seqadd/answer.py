@@ -49,8 +49,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "line, a\nmessage on standard error, and exit code 2.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        epilog="which run: run=latest (default), run=ID, or a configuration, as for python -m seqadd.inspect\n"
+        epilog="which run: run=latest (default), run=ID, or a configuration, as for python -m seqadd.inspect;\n"
+        "  or model=lstm, model=gru, model=simple_rnn: a trained model that comes with seqadd, of 200 epochs, or of\n"
+        "  epoch=10, 50 or 100\n"
         "\nexamples:\n"
+        "  python -m seqadd.answer model=lstm 535+61\n"
         "  python -m seqadd.answer run=latest 535+61 5+7\n"
         "  python -m seqadd.answer cell=lstm seed=0 < sums.txt\n"
         "  python -m seqadd.answer",

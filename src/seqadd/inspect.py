@@ -61,13 +61,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "  run=latest            the finished run that started last (default)\n"
         "  run=ID[,ID]           as python -m seqadd.run prints it\n"
         "  cell=lstm seed=0 ...  by configuration, as for python -m seqadd.run; of several runs, the longest\n"
+        "  model=lstm            a trained model that comes with seqadd: lstm, gru, simple_rnn; needs no run\n"
         "which sums, and when:\n"
         "  question=617+397,5+61\n"
-        "  epoch=10,50 or all    weights saved during training (python -m seqadd.run inspect.every=10)\n"
+        "  epoch=10,50 or all    weights saved during training (python -m seqadd.run inspect.every=10);\n"
+        "                        of a model: 10, 50, 100, 200\n"
         "\nexamples:\n"
         "  python -m seqadd.inspect run=latest question=617+397\n"
         "  python -m seqadd.inspect cell=lstm,gru,simple_rnn seed=0 --errors 3\n"
-        "  python -m seqadd.inspect cell=lstm epoch=all question=617+397",
+        "  python -m seqadd.inspect cell=lstm epoch=all question=617+397\n"
+        "  python -m seqadd.inspect model=lstm epoch=50",
     )
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="which run, which sums; see below")
     parser.add_argument(
@@ -104,7 +107,7 @@ def split_questions(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def name_for(runs: Sequence[TrainedRun]) -> str:
     """Returns the name of a report: ``1a2b3c4d`` for one run, ``1a2b3c4d_5e6f7a8b`` for several."""
-    ids = list(dict.fromkeys(run.run_id[:8] for run in runs))
+    ids = list(dict.fromkeys(run.short_id for run in runs))
     name = "_".join(ids[:4]) + (f"_and_{len(ids) - 4}_more" if len(ids) > 4 else "")
     if len(ids) < len(runs):
         name += "_epochs"
@@ -159,7 +162,7 @@ def main() -> None:
                 console.print(f"\n{page}", markup=False)
                 if shown[n_new:]:
                     console.print(f"with the earlier {', '.join(shown[n_new:])}", markup=False)
-                if not options.no_record and len({run.run_id for run in runs}) == 1:
+                if store is not None and not options.no_record and len({run.run_id for run in runs}) == 1:
                     _record(store, runs[0], Path(gathered), name, console)
 
 

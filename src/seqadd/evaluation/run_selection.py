@@ -2,7 +2,8 @@
 
 The command line's words choose the runs: ``run=latest``, ``run=ID``, or the overrides of the run, such as
 ``cell=lstm seed=0``; several values give several runs. ``epoch=10,50`` asks for weights from the middle of training; a
-run keeps some of these if ``inspect.every`` is set (see ``inspection.snapshots``).
+run keeps some of these if ``inspect.every`` is set (see ``inspection.snapshots``). ``model=lstm`` chooses a model that
+comes with the package (see ``bundled``).
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, Tracking, known_result_keys, override_text
 from seqadd.config.validation import check_limits
 from seqadd.config.words import check_words, read_word, with_integers
-from seqadd.data import vocabulary
 from seqadd.data.addition import Dataset
 from seqadd.errors import ConfigError, RunNotFound
-from seqadd.evaluation.trained_run import TrainedRun
+from seqadd.evaluation import bundled
+from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_model
 from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
-from seqadd.system.tensorflow_setup import quiet_import
 from seqadd.tracking import artifacts
 from seqadd.tracking.artifacts import WEIGHTS
 from seqadd.tracking.database import check_database
@@ -50,17 +50,19 @@ class Choice:
     """The runs that the words of a command line choose.
 
     Attributes:
-        runs: ids, or ``latest``; empty if runs are chosen by their configuration.
+        runs: ids, or ``latest``; empty if runs are chosen otherwise.
         overrides: of a configuration; a sweep over values chooses several runs.
         epochs: the numbers of epochs of runs chosen by their configuration; empty for the longest run.
         at: the epochs whose weights are loaded, 0 for before the first; empty for the last epoch, None for all epochs
             with kept weights.
+        models: names of models that come with the package; then nothing else is chosen but epochs.
     """
 
     runs: tuple[str, ...]
     overrides: tuple[str, ...]
     epochs: tuple[int, ...]
     at: tuple[int, ...] | None
+    models: tuple[str, ...] = ()
 
 
 def read_choice(words: Sequence[str]) -> Choice:
@@ -70,6 +72,7 @@ def read_choice(words: Sequence[str]) -> Choice:
         ConfigError: for words that are not of this form, or that contradict each other.
     """
     runs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     epochs: tuple[int, ...] = ()
     at: tuple[int, ...] | None = ()
     overrides = []
@@ -78,16 +81,21 @@ def read_choice(words: Sequence[str]) -> Choice:
         key, _, value = word.partition("=")
         if not value.strip(", "):
             raise ConfigError(f"{word}: must be KEY=VALUE, for example run=latest")
-        if key not in ("run", "epoch", "epochs"):  # the configuration's own parser reads it
+        if key not in ("run", "model", "epoch", "epochs"):  # the configuration's own parser reads it
             overrides.append(word)
             continue
         _, values = read_word(word)
         if key == "run":
             runs = tuple(values)
+        elif key == "model":
+            models = tuple(values)
         elif key == "epoch":
             at = None if values == [_ALL] else _numbers(key, values, least=0)
         else:
             epochs = _numbers(key, values, least=1)
+    if models:
+        bundled.check_alone(models, [word for word in words if word.partition("=")[0] not in ("model", "epoch")])
+        return Choice((), (), (), at, models)
     ours = [word for word in overrides if not word.startswith("tracking.")]
     if runs and (ours or epochs):
         raise ConfigError(
@@ -112,9 +120,10 @@ def load_run(
     """Loads a finished run: its model with the weights, its data set, its history. Trains nothing.
 
     Args:
-        choice: words ``KEY=VALUE`` that choose one run: ``run=latest`` (the default), ``run=ID``, or its configuration,
-            ``cell=lstm seed=0``. ``epoch=50`` takes the weights after that epoch, if the run keeps them.
-            ``tracking.uri=...`` names another store than that of the current folder.
+        choice: words ``KEY=VALUE`` that choose one run: ``run=latest`` (the default), ``run=ID``, its configuration,
+            ``cell=lstm seed=0``, or ``model=lstm``, a model that comes with the package. ``epoch=50`` takes the weights
+            after that epoch, if the run keeps them. ``tracking.uri=...`` names another store than that of the current
+            folder.
         run_filter: which runs count in a shared store: ``RunFilter(user="anna")``.
         notify: receives a line for each reason why the weights may give other numbers here than in training.
 
@@ -154,17 +163,21 @@ def load_runs(
     """
     choice = read_choice(words)
     loaded = load_from(open_store_of(choice, run_filter), choice)
-    for line in dict.fromkeys(f"run {run.run_id}: {note}" for run in loaded for note in run.notes):
+    for line in dict.fromkeys(f"{run.origin}: {note}" for run in loaded for note in run.notes):
         notify(line)
     return loaded
 
 
-def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store:
-    """Opens the store that a choice names, or the default store, with a filter for its runs.
+def open_store_of(choice: Choice, run_filter: RunFilter = ALL_RUNS) -> Store | None:
+    """Opens the store that a choice names, or the default store, with a filter for its runs; None if it needs none.
 
     Raises:
-        ConfigError: when there is no such store, or the choice has both a run's ID and a filter.
+        ConfigError: when there is no such store, or the choice has both a filter and a run's ID or a model's name.
     """
+    if choice.models:
+        if run_filter:
+            bundled.check_alone(choice.models, [run_filter.as_options()])
+        return None
     named = [run for run in choice.runs if run != "latest"]
     if named and run_filter:
         raise ConfigError(f"run={named[0]} {run_filter.as_options()}: a run ID needs no filter; leave it out")
@@ -184,9 +197,13 @@ def _one_tracking(each: list[Tracking]) -> Tracking:
     return each[0]
 
 
-def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
+def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
     """Like ``load_runs``, from an open store; the caller reports the runs' ``notes``."""
     numeric_flags.check_libraries()
+    if store is None:
+        numeric_flags.check_flags()
+        check_limits()
+        return bundled.load_bundled(choice.models, choice.at)
     found: list[tuple[RunRecord, Config, int, str, str]] = []
     for run in _recorded(store, choice):
         config = config_of(run)
@@ -203,10 +220,10 @@ def load_from(store: Store, choice: Choice) -> list[TrainedRun]:
                     f"run={run.run_id}: was trained on other sums: its data_digest is "
                     f"{run.tags['data_digest']}, here {data[run.run_id].digest()}"
                 )
-        model = _load_model(store, run, config, epoch, weights_run, name)
+        model = _model_of(store, run, config, epoch, weights_run, name)
         history = {
             metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
-            for metric in ("loss", "acc", "val_loss", "val_acc", "val_acc_teacher_forced", "val_exact_match")
+            for metric in HISTORY
         }
         loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history))
     return loaded
@@ -338,29 +355,11 @@ def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tup
     return kept[epoch]
 
 
-def _load_model(store: Store, run: RunRecord, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
+def _model_of(store: Store, run: RunRecord, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
     check_limits()
     with _artifact(store, from_run, name) as path:
-        with quiet_import():
-            from seqadd.models import architectures
-            from seqadd.training import state
-
-        model = architectures.build_model(
-            config,
-            question_length=config.question_length,
-            answer_length=config.answer_length,
-            n_characters=len(vocabulary.CHARACTERS),
-        )
-        try:
-            model.load_weights(path)
-        except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file
-            raise RunNotFound(
-                f"run={run.run_id}: {name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
-            ) from error
-    expected = run.tags.get("weights_sha256")
-    if epoch == config.epochs and expected is not None and state.weights_digest(model) != expected:
-        raise RunNotFound(f"run={run.run_id}: {name} is damaged: its checksum differs from the tag weights_sha256")
-    return model
+        expected = run.tags.get("weights_sha256") if epoch == config.epochs else None
+        return load_model(config, path, f"run={run.run_id}", expected)
 
 
 @contextlib.contextmanager

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
+from seqadd.data import vocabulary
 from seqadd.data.addition import Dataset, read_question
 from seqadd.data.vocabulary import Ids
+from seqadd.errors import RunNotFound
 from seqadd.evaluation.questions import decode_questions, encode_question
 from seqadd.reporting.markup import sanitize
 from seqadd.system import numeric_flags
+from seqadd.system.tensorflow_setup import quiet_import
 from seqadd.tracking.artifacts import run_name
 from seqadd.training.fingerprint import code_digest, equivalent_codes
 
 if TYPE_CHECKING:
     import keras
+
+#: The metrics in a run's ``history``.
+HISTORY = ("loss", "acc", "val_loss", "val_acc", "val_acc_teacher_forced", "val_exact_match")
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class TrainedRun:
         data: the sums that it was trained on, and the held-out sums.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``. Accuracies are
             shares in 0..1, losses are in nats.
+        bundled: whether it comes with the package; then ``run_id`` is the model's name, and no store has it.
 
     Example:
         >>> from seqadd import load_run
@@ -50,6 +59,17 @@ class TrainedRun:
     model: keras.Model
     data: Dataset
     history: Mapping[str, Mapping[int, float]]
+    bundled: bool = False
+
+    @property
+    def origin(self) -> str:
+        """What it is, for messages: ``run 1a2b...``, or ``model=lstm`` if it comes with the package."""
+        return f"model={self.run_id}" if self.bundled else f"run {self.run_id}"
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of its ID, or the name of a model that comes with the package; for labels and folders."""
+        return self.run_id if self.bundled else self.run_id[:8]
 
     @property
     def name(self) -> str:
@@ -112,6 +132,39 @@ class TrainedRun:
         return f"not among its {self.config.task.n_questions} sums"
 
 
+def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> keras.Model:
+    """Builds the model of a configuration, with the weights of a file.
+
+    Args:
+        config: of the run.
+        path: the file with the weights.
+        origin: the words that choose the run, for messages.
+        sha256: digest that the weights must have; None for any.
+
+    Raises:
+        RunNotFound: when the weights do not fit the configuration, or have another digest.
+    """
+    with quiet_import():
+        from seqadd.models import architectures
+        from seqadd.training import state
+
+    model = architectures.build_model(
+        config,
+        question_length=config.question_length,
+        answer_length=config.answer_length,
+        n_characters=len(vocabulary.CHARACTERS),
+    )
+    try:
+        model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file
+        raise RunNotFound(
+            f"{origin}: {path.name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
+        ) from error
+    if sha256 is not None and state.weights_digest(model) != sha256:
+        raise RunNotFound(f"{origin}: {path.name} is damaged: its checksum differs from the recorded weights_sha256")
+    return model
+
+
 def labels(runs: Sequence[TrainedRun]) -> list[str]:
     """Returns a short label for each run that tells it apart from the others: ``epoch 10``, ``gru``, ``seed 3``."""
     each = [{**run.config.result_keys(), "epoch": run.epoch} for run in runs]
@@ -125,6 +178,6 @@ def labels(runs: Sequence[TrainedRun]) -> list[str]:
         for of in each
     ]  # fmt: skip
     return [
-        text if text and shown.count(text) == 1 else f"{text} run {run.run_id[:8]}".strip()
+        text if text and shown.count(text) == 1 else f"{text} run {run.short_id}".strip()
         for text, run in zip(shown, runs, strict=True)
     ]

@@ -118,7 +118,7 @@ def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Question]:
     try:
         return list({asked.text: asked for asked in (encode_question(run.config, each) for each in questions)}.values())
     except ValueError as error:
-        raise ConfigError(f"{error} (run {run.run_id})") from error
+        raise ConfigError(f"{error} ({run.origin})") from error
 
 
 def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> Inspection:

@@ -79,7 +79,8 @@ def _again(runs: Sequence[TrainedRun], questions: Sequence[str], store: str) -> 
     """Returns the page's section with the command that makes the same page again."""
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
-    words = f"run={','.join(ids)}{epochs} question={','.join(questions)} {redact_credentials(store)}".rstrip()
+    key = "model" if runs[0].bundled else "run"
+    words = f"{key}={','.join(ids)}{epochs} question={','.join(questions)} {redact_credentials(store)}".rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
 
 
@@ -92,7 +93,8 @@ def _about(run: TrainedRun, found: HeldOut) -> str:
     measured = "".join(f"{name} {value:.4f}, " for name, value in reached.items())
     tensorflow = markup.sanitize(run.tags.get("tensorflow", "unknown"))
     return (
-        f"Run `{markup.sanitize(run.run_id)}`, after epoch {run.epoch} of {run.config.epochs}, "
+        f"{'Model' if run.bundled else 'Run'} `{markup.sanitize(run.run_id)}`, after epoch {run.epoch} of "
+        f"{run.config.epochs}, "
         f"commit {markup.sanitize(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
         f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
         + "".join(f"\nNote: {note}.\n" for note in run.notes)

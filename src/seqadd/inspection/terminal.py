@@ -77,7 +77,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     def notify(text: Any = "") -> None:
         console.print(text, markup=False)
 
-    notify(f"{run.name}, run {run.run_id}")
+    notify(f"{run.name}, {run.origin}")
     for note in run.notes:
         console.print(note, style="yellow", markup=False)
     notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right")
@@ -104,7 +104,7 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the answers, accuracies and warnings of each compared run."""
     for run, label in zip(comparison.runs, comparison.labels, strict=True):
-        console.print(f"{label}: {run.name}, run {run.run_id}", markup=False)
+        console.print(f"{label}: {run.name}, {run.origin}", markup=False)
         for note in run.notes:
             console.print(f"{label}: {note}", style="yellow", markup=False)
     for each in comparison.traces:

@@ -14,7 +14,7 @@ from seqadd.system.signals import on_forced_exit
 
 
 def resource_dir(name: str) -> Path:
-    """The folder ``conf`` or ``experiments``: inside the installed package, else at the top of the clone."""
+    """The folder ``conf``, ``experiments`` or ``trained``: in the installed package, else at the top of the clone."""
     package = Path(__file__).resolve().parents[1]
     inside = package / name
     return inside if inside.is_dir() else package.parents[1] / name
