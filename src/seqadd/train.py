@@ -143,5 +143,5 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     checkpoint.save(recorder.artifact(CHECKPOINT), session.take_checkpoint())
     try:
         lineage.write_model(recorder.model_folder, session.model, session.data, recorder.run_id)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:  # Keras cannot save it without code
+    except Exception as error:  # the run has all its results already: Keras cannot save the model, or the disk is full
         notify(f"the model is not recorded under MLflow's Models: {one_line(error)}")

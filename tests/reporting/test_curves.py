@@ -90,6 +90,8 @@ def test_more_conditions_than_colours_differ_in_line_style():
     looks = style.looks([{"tag": f"t{n}"} for n in range(20)])
     assert len(set(looks)) == 20
     assert style.FEWER_SEEDS not in {look.style for look in looks}
+    of_cells = style.looks([{"cell": cell, "batch_size": str(2**n)} for cell in ("lstm", "gru") for n in range(8)])
+    assert len(set(of_cells)) == 16
 
 
 def test_published_numbers_have_a_colour_of_their_own():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, make_config, quick_database, runs_of
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, PERMISSION_DENIED
 from open_runs import HERE, open_run
 from trained_runs import model_of
 
@@ -128,9 +128,10 @@ def test_a_model_that_did_not_reach_the_store_is_delivered_once_by_the_next_comm
     assert not (store.database.parent / "unfinished").exists()
 
 
-def test_a_server_that_knows_no_models_gets_the_run_without_one(store, models, monkeypatch):
+@pytest.mark.parametrize("code", [ENDPOINT_NOT_FOUND, PERMISSION_DENIED])
+def test_a_server_that_knows_or_allows_no_models_gets_the_run_without_one(code, store, models, monkeypatch):
     def unknown(*arguments, **settings):
-        raise MlflowException("no such endpoint", ENDPOINT_NOT_FOUND)
+        raise MlflowException("no such endpoint", code)
 
     monkeypatch.setattr(store.client, "search_logged_models", unknown)
     run_id = record(store, models["lstm"])

@@ -67,8 +67,8 @@ def load_bundled(names: Sequence[str], at: Sequence[int] | None) -> list[Trained
         RunNotFound: for an epoch without weights, and for weights or sums with another digest than the run had.
     """
     index = json.loads((folder() / INDEX).read_text(encoding="utf-8"))
-    chosen = [(name, epoch) for name in names for epoch in _epochs_of(index, name, at)]
-    return list(_load(index, chosen))
+    chosen = {name: _epochs_of(index, name, at) for name in names}  # all checked before the first is loaded
+    return [run for name, epochs in chosen.items() for run in _load(name, index[name], epochs)]
 
 
 def _epochs_of(index: Mapping[str, Any], name: str, at: Sequence[int] | None) -> list[int]:
@@ -81,18 +81,16 @@ def _epochs_of(index: Mapping[str, Any], name: str, at: Sequence[int] | None) ->
     return there if at is None else list(dict.fromkeys(at)) or there[-1:]
 
 
-def _load(index: Mapping[str, Any], chosen: Sequence[tuple[str, int]]) -> Iterator[TrainedRun]:
-    for name, epoch in chosen:
-        about = index[name]
-        config, tags = config_of(about), about["tags"]
-        data = make_dataset(config)
-        if data.digest() != tags["data_digest"]:
-            raise RunNotFound(
-                f"model={name}: was trained on other sums: its data_digest is {tags['data_digest']}, here "
-                f"{data.digest()}"
-            )
+def _load(name: str, about: Mapping[str, Any], epochs: Sequence[int]) -> Iterator[TrainedRun]:
+    config, tags = config_of(about), about["tags"]
+    data = make_dataset(config)
+    if data.digest() != tags["data_digest"]:
+        raise RunNotFound(
+            f"model={name}: was trained on other sums: its data_digest is {tags['data_digest']}, here {data.digest()}"
+        )
+    curves = json.loads((folder() / history_file(name)).read_text(encoding="utf-8"))
+    for epoch in epochs:
         digest = about["weights_sha256"][str(epoch)]
         model = load_model(config, folder() / weights_file(name, epoch), f"model={name}", digest)
-        curves = json.loads((folder() / history_file(name)).read_text(encoding="utf-8"))
         history = {metric: dict(enumerate(values[:epoch], 1)) for metric, values in curves.items()}
         yield TrainedRun(name, config, tags, epoch, model, data, history, bundled=True)

@@ -301,6 +301,7 @@ def _stop(running: Mapping[Connection, _Running]) -> None:
     deadline = time.monotonic() + _GRACE_SECONDS
     while left and time.monotonic() < deadline:
         _wait_for_ends(left, deadline - time.monotonic())
+    _wait_for_ends(left, 0)  # a process that has ended must not be killed: its number may be another's by now
     for each in left.values():
         # Not through multiprocessing, which takes a job for dead when the server process that forked it is dead.
         if each.process.pid is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # In inches: the widest figure that a page shows in its full size, and the height of a plot.
 _WIDTH, _HEIGHT = 9.0, 3.9
+_LEGEND_ROW = 0.2  # inches, for each row after the third
 _MARGIN = 0.02  # of the x axis on both sides, as a share of its length
 
 
@@ -113,7 +114,10 @@ def panels(
     limits: tuple[float, float] | None = style.FRACTIONS,
     logarithmic: bool = False,
 ) -> Figure:
-    """Plots with one y axis, up to three in a row, and one legend below them; diamonds are published numbers."""
+    """Plots with one y axis and one legend below them; diamonds are published numbers.
+
+    Up to three plots stand in a row, more of them in rows of two.
+    """
     columns = len(shown) if len(shown) < 4 else 2
     rows = -(-len(shown) // columns)
     width = _WIDTH if len(shown) > 1 else 8.0
@@ -131,7 +135,7 @@ def panels(
     for axes in every.flat[len(shown) :]:
         axes.set_axis_off()
     _draw_ceilings(list(every.flat), shown)
-    for axes in every[-1]:
+    for axes in every.flat[max(0, len(shown) - columns) : len(shown)]:
         axes.set_xlabel(xlabel)
     for axes in every[:, 0]:
         axes.set_ylabel(ylabel)
@@ -143,7 +147,7 @@ def panels(
 
 def _with_seeds(line: Line) -> Line:
     n = len(line.by_seed)
-    return replace(line, label=f"{line.label} ({n} seed{'s' * (n > 1)})")
+    return replace(line, label=f"{line.label} ({n} seed{'s' * (n != 1)})")
 
 
 def _draw_line(axes: Axes, line: Line, linewidth: float) -> None:
@@ -152,12 +156,12 @@ def _draw_line(axes: Axes, line: Line, linewidth: float) -> None:
     n = len(line.by_seed)
     for x, y in line.by_seed if n > 1 else []:
         axes.plot(
-            x, y, color=colour, linestyle=linestyle, linewidth=0.6, alpha=0.5,
+            x, y, color=colour, linestyle=linestyle, linewidth=0.6, alpha=0.5, zorder=2,
             marker="o" if line.markers else None, markersize=2,
         )  # fmt: skip
     x, mean, complete = mean_line(line.by_seed)
     marker = "o" if line.markers or len(x) == 1 else None
-    drawn = {"color": colour, "linewidth": linewidth, "marker": marker, "markersize": 5}
+    drawn = {"color": colour, "linewidth": linewidth, "marker": marker, "markersize": 5, "zorder": 3}
     axes.plot(x, np.where(complete, mean, np.nan), linestyle=linestyle, label=line.label, **drawn)  # type: ignore[arg-type]
     if not complete.all():
         beside = ~complete | ~np.append(complete[1:], True) | ~np.append(True, complete[:-1])
@@ -236,7 +240,10 @@ def _draw_legend(figure: Figure, every: Sequence[Axes], shown: Sequence[Panel], 
     if not handles:
         return
     columns = max(1, min(len(handles), int(10.5 * figure.get_figwidth() / (6 + max(map(len, handles))))))
-    title = f"thick: mean of {n_seeds} seeds; thin: each seed" if n_seeds and n_seeds > 1 else None
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * max(0, rows - 3))
+    several = any(len(line.by_seed) > 1 for panel in shown for line in panel.lines)
+    title = f"thick: mean of {n_seeds or 'the'} seeds; thin: each seed" if several else None
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize="small",
         title=title, title_fontsize="small",

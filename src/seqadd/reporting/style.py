@@ -32,7 +32,9 @@ _FIXED = {"architecture": _ARCHITECTURES, "metric": _METRICS}
 _ORDERED = 5  # so many numbers or more have the colours of a scale
 
 LineStyle = str | tuple[int, tuple[int, ...]]
-_STYLES: tuple[LineStyle, ...] = ("-", ":", "-.", (0, (1, 1, 3, 1, 1, 1)))
+_STYLES: tuple[LineStyle, ...] = (
+    "-", ":", "-.", (0, (1, 1, 3, 1, 1, 1)), (0, (1, 4)), (0, (6, 1, 1, 1)), (0, (8, 1, 2, 1, 2, 1)), (0, (2, 1)),
+)  # fmt: skip
 #: The part of a mean that has fewer seeds than the part before; nothing else is dashed.
 FEWER_SEEDS: LineStyle = "--"
 
@@ -96,7 +98,7 @@ def _is_number(text: str) -> bool:
 
 def widths(n: int) -> list[float]:
     """Returns line widths for curves that are drawn one above the other: those below are wider, so that they show."""
-    return [max(1.2, 1.5 + 0.5 * min(n - 1, 3) - 0.5 * index) for index in range(n)]
+    return [max(1.8, 2.0 + 0.5 * min(n - 1, 3) - 0.5 * index) for index in range(n)]
 
 
 def ticks(values: Collection[float], *, logarithmic: bool = False, most: int = 6) -> list[float]:

@@ -30,6 +30,7 @@ from seqadd.data.addition import Dataset
 from seqadd.system.files import atomic_write, write_file
 from seqadd.tracking.metric_sections import to_mlflow
 from seqadd.tracking.provenance import MLFLOW_GIT_COMMIT, code_version
+from seqadd.tracking.retry import is_refusal
 
 if TYPE_CHECKING:
     from seqadd.tracking.run_directory import PendingResult
@@ -85,6 +86,7 @@ def write_model(folder: Path, model: Any, data: Dataset, run_id: str) -> None:
         ValueError: for a model that Keras could save only with code.
         CannotWrite: when a file cannot be written.
     """
+    (folder / _FILE).unlink(missing_ok=True)
     (folder / "data").mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "data" / "model.keras") as path:
         model.save(path)
@@ -157,7 +159,7 @@ def _check_no_code(path: Path) -> None:
 def deliver_model(store: Store, run: Run, folder: Path, recorder: str, ending: PendingResult) -> None:
     """Records the model of a finished run under "Models", if ``write_model`` wrote one; safe to retry.
 
-    A server whose MLflow knows no models of runs (before 3.0) gets none.
+    A server that refuses it, or knows no models of runs (MLflow before 3.0), gets none: the run finishes without.
 
     Args:
         store: of the run.
@@ -167,16 +169,19 @@ def deliver_model(store: Store, run: Run, folder: Path, recorder: str, ending: P
         ending: of the run.
 
     Raises:
-        STORE_ERRORS: when the store does not accept it.
+        STORE_ERRORS: when the store does not respond.
     """
     if not (folder / _FILE).exists():
         return
     try:
-        model = _model_of(store, run, recorder) or _create_model(store, run, recorder, ending.tags)
+        _deliver(store, run, folder, recorder, ending)
     except MlflowException as error:
-        if error.error_code == "ENDPOINT_NOT_FOUND":
-            return
-        raise
+        if not is_refusal(error) and error.error_code != "ENDPOINT_NOT_FOUND":
+            raise
+
+
+def _deliver(store: Store, run: Run, folder: Path, recorder: str, ending: PendingResult) -> None:
+    model = _model_of(store, run, recorder) or _create_model(store, run, recorder, ending.tags)
     if model.status == LoggedModelStatus.READY:
         return
     model_id, step = model.model_id, int(ending.history[-1]["epoch"]) if ending.history else 0
