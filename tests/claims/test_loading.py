@@ -71,6 +71,9 @@ WRONG = {
     "claim.yaml: curves.png: a figure of kind against needs key, metric, at": {
         "claim": SETTINGS.replace("kind: curves", "kind: against")
     },
+    "claim.yaml: curves.png: where: no condition of sweep.yaml has cell=gru": {
+        "claim": SETTINGS.replace("kind: curves", "kind: curves, where: {cell: gru}")
+    },
     "claim.yaml: curves.png: accuracy: no such metric": {"claim": SETTINGS.replace("val_acc", "accuracy")},
     "claim.yaml: reader=half: must be one of one_character, characters_so_far, whole_question": {
         "claim": SETTINGS + "ceilings: [{reader: half, overrides: []}]\n"

@@ -115,6 +115,10 @@ class Condition:
         """The configuration of the first seed."""
         return self.jobs[0]
 
+    def value(self, key: str) -> str:
+        """Returns the value of a configuration key, written as in an override."""
+        return override_text(self.config.flat()[key])
+
 
 @dataclass(frozen=True)
 class Statement:

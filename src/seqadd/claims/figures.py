@@ -18,7 +18,7 @@ from seqadd.claims.claim import (
     label,
 )
 from seqadd.claims.results import written_values
-from seqadd.config.schema import Config, override_text
+from seqadd.config.schema import Config
 from seqadd.reporting import figures, style
 from seqadd.reporting.curves import Line, Panel
 from seqadd.reporting.curves import panels as draw_panels
@@ -66,9 +66,9 @@ def _curves(
     shown = [
         index
         for index, condition in enumerate(claim.conditions)
-        if all(_value(condition, key) == value for key, value in settings.where.items())
+        if all(condition.value(key) == value for key, value in settings.where.items())
     ]
-    panel_of = {index: _value(claim.conditions[index], settings.panels) if settings.panels else "" for index in shown}
+    panel_of = {index: claim.conditions[index].value(settings.panels) if settings.panels else "" for index in shown}
     values = _values_within_panels(claim, panel_of)
     described = {
         (index, metric): values[index]
@@ -179,7 +179,7 @@ def _against(
                 value = curves.get((index, job.seed, metric), {}).get(epoch)
                 if value is not None:
                     xs, ys = by_seed.setdefault(job.seed, ([], []))
-                    xs.append(float(_value(condition, key)))
+                    xs.append(float(condition.value(key)))
                     ys.append(value)
         ordered = [tuple(zip(*sorted(zip(xs, ys, strict=True)), strict=True)) for xs, ys in by_seed.values()]
         about = "about " if kind == "updates" else ""
@@ -214,10 +214,6 @@ KINDS: dict[Kind, Callable[..., Figure]] = {
     Kind.against: _against,
     Kind.intervals: _intervals,
 }
-
-
-def _value(condition: Condition, key: str) -> str:
-    return override_text(condition.config.flat()[key])
 
 
 def _x(config: Config, epochs: int, over: Over) -> float:

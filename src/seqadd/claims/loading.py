@@ -109,6 +109,10 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
                 f"{folder / 'sweep.yaml'}: task.equal_lengths=true: must be null, to compute the ceiling of "
                 "an aligned model"
             )
+    for name, shown in settings.figures.items():
+        if not any(all(each.value(key) == value for key, value in shown.where.items()) for each in conditions):
+            chosen = " ".join(f"{key}={value}" for key, value in shown.where.items())
+            raise ConfigError(f"{folder / 'claim.yaml'}: {name}: where: no condition of sweep.yaml has {chosen}")
     return Claim(
         folder,
         readme.partition("\n")[0].removeprefix("# ").strip(),
