@@ -102,7 +102,7 @@ def labels(jobs: Sequence[Sequence[str]], among: Sequence[Sequence[str]]) -> lis
 
 
 def label_override(label: str) -> str:
-    """The override that tells a job what tells it apart; without quotes, which Hydra would read."""
+    """The override that gives a job its label; without quotes, which Hydra would read."""
     return "tracking.label='{}'".format(re.sub(r"[\\'\"$]", "", label))
 
 

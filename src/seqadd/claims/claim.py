@@ -119,6 +119,10 @@ class Condition:
         """Returns the value of a configuration key, written as in an override."""
         return override_text(self.config.flat()[key])
 
+    def has(self, values: Mapping[str, str]) -> bool:
+        """Returns whether its configuration keys have these values, written as in overrides."""
+        return all(self.value(key) == value for key, value in values.items())
+
 
 @dataclass(frozen=True)
 class Statement:

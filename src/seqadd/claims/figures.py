@@ -63,11 +63,7 @@ def _curves(
 ) -> Figure:
     """Draws metrics over epochs or updates: a panel for each value of a key, a curve for each condition and metric."""
     metrics = settings.metrics
-    shown = [
-        index
-        for index, condition in enumerate(claim.conditions)
-        if all(condition.value(key) == value for key, value in settings.where.items())
-    ]
+    shown = [index for index, condition in enumerate(claim.conditions) if condition.has(settings.where)]
     panel_of = {index: claim.conditions[index].value(settings.panels) if settings.panels else "" for index in shown}
     values = _values_within_panels(claim, panel_of)
     described = {
@@ -107,7 +103,7 @@ def _curves(
 
 
 def _values_within_panels(claim: Claim, panel_of: Mapping[int, str]) -> dict[int, dict[str, str]]:
-    """Returns for each condition the values that tell it apart from others in its panel, the same keys for all."""
+    """Returns for each condition the values that distinguish it in its panel; all have the same keys."""
     every = dict(zip(panel_of, distinct_values([claim.conditions[index].config for index in panel_of]), strict=True))
     keys = list(next(iter(every.values())))
     within = [

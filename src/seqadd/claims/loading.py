@@ -110,7 +110,7 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
                 "an aligned model"
             )
     for name, shown in settings.figures.items():
-        if not any(all(each.value(key) == value for key, value in shown.where.items()) for each in conditions):
+        if not any(each.has(shown.where) for each in conditions):
             chosen = " ".join(f"{key}={value}" for key, value in shown.where.items())
             raise ConfigError(f"{folder / 'claim.yaml'}: {name}: where: no condition of sweep.yaml has {chosen}")
     return Claim(

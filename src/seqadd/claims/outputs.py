@@ -138,15 +138,9 @@ def save(figure: Figure, path: Path, shown: str) -> None:
     drawn, about = io.BytesIO(), PngInfo()
     figure.savefig(drawn, dpi=110, format="png")
     about.add_text(_SHOWN, shown)
-    picture = (
-        Image.open(drawn)
-        .convert("RGB")
-        .quantize(
-            256,
-            Image.Quantize.MAXCOVERAGE,
-            dither=Image.Dither.NONE,  # keeps colours of few pixels
-        )
-    )
+    # Of Pillow's methods, this one keeps the colours of few pixels.
+    in_full = Image.open(drawn).convert("RGB")
+    picture = in_full.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     with atomic_write(path) as unfinished:
         picture.save(unfinished, "PNG", optimize=True, pnginfo=about)
 

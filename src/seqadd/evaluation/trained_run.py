@@ -166,7 +166,7 @@ def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> k
 
 
 def labels(runs: Sequence[TrainedRun]) -> list[str]:
-    """Returns a short label for each run that tells it apart from the others: ``epoch 10``, ``gru``, ``seed 3``."""
+    """Returns a short label for each run that distinguishes it from the others: ``epoch 10``, ``gru``, ``seed 3``."""
     each = [{**run.config.result_keys(), "epoch": run.epoch} for run in runs]
     differing = [key for key in each[0] if len({override_text(keys_of[key]) for keys_of in each}) > 1]
     if "epoch" in differing and all(run.epoch == run.config.epochs for run in runs):

@@ -240,7 +240,7 @@ def _work(config: Config, connection: Connection) -> None:
 
 
 def _stop_with_the_sweep(connection: Connection) -> None:
-    """Stops this process when the sweep says so, and when the sweep has ended; a sweep can be killed at any time."""
+    """Stops this process when the sweep sends a message, or has ended; a sweep can be killed at any time."""
     with suppress(EOFError, OSError):
         connection.recv()
     stop_this_process()
@@ -251,7 +251,7 @@ def _next_messages(
 ) -> Iterator[tuple[Connection, Report | JobSucceeded | JobFailed | None]]:
     """Waits for messages of jobs, and yields each with its pipe; None for a job that has ended."""
     # On Windows the pipe of a job that ended before it took its end of the pipe stays open. A forked process' sentinel
-    # tells nothing: it also ends with the process that forked it.
+    # is not watched: it also ends with the process that forked it.
     ends = {
         connection: each.process.sentinel
         for connection, each in running.items()
@@ -293,7 +293,7 @@ def _reconcile(config: Config) -> None:
 
 
 def _stop(running: Mapping[Connection, _Running]) -> None:
-    """Stops jobs: tells them to, so that they close their runs, and kills them if that takes too long."""
+    """Stops jobs: sends each a message, so that it closes its run, and kills it if that takes too long."""
     left = dict(running)
     for connection in left:
         with suppress(OSError):  # it has ended

@@ -82,7 +82,7 @@ def learning_curves(
 
     Args:
         curves: as ``comparison.curves.learning_curves`` returns them.
-        columns: name of each column, and the values that tell it apart, by key.
+        columns: name of each column, and the values that distinguish it, by key.
         summary: as ``comparison.table.summarize`` returns it, with the published numbers.
         metric: name of the metric.
     """

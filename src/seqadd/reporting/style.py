@@ -54,8 +54,8 @@ def looks(curves: Sequence[Mapping[str, str]]) -> list[Look]:
     """Returns the look of each curve of a figure.
 
     Args:
-        curves: for each curve the values that tell it apart, by key, the same keys for all. With the key ``cell``, each
-            cell has its colour, and the other values have line styles; without it, the values have other colours.
+        curves: for each curve the values that distinguish it, by key; all have the same keys. With the key ``cell``,
+            each cell has its colour, and the other values have line styles; without it, the values have other colours.
     """
     rest = [tuple((key, value) for key, value in curve.items() if key != "cell") for curve in curves]
     distinct = list(dict.fromkeys(rest))

@@ -18,7 +18,7 @@ def sweep_curves(curves: Sequence[tuple[str, Mapping[str, str], Mapping[int, flo
     Lines get thinner from the best to the worst, so that equal ones can be seen under each other.
 
     Args:
-        curves: for each job its name, the values that tell it apart, by key, and its value after each epoch.
+        curves: for each job its name, the values that distinguish it, by key, and its value after each epoch.
     """
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.add_subplot()

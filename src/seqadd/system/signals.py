@@ -64,7 +64,7 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
     # Python calls signal handlers only when the main thread has returned from TensorFlow, which can take minutes; the
     # wakeup file descriptor is written at once.
     reader, writer = os.pipe()
-    if hasattr(os, "set_blocking"):  # Python 3.11 has it not on Windows, and does not need it there
+    if hasattr(os, "set_blocking"):  # missing in Python 3.11 on Windows, where it is not needed
         os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_in_time, args=(reader, over, notify), name="seqadd exit", daemon=True).start()
