@@ -138,6 +138,9 @@ def test_a_mean_over_fewer_seeds_than_before_is_dashed():
     found = curves.panels([Panel("", [Line("a", style.Look("#123456"), seeds)])], "epoch", "")
     whole, fewer = (line for line in found.axes[0].get_lines() if line.get_linewidth() > 1 and len(line.get_xdata()))
     np.testing.assert_allclose(whole.get_ydata(), [0.3, 0.5, np.nan])
+    thin = [line for line in found.axes[0].get_lines() if line.get_linewidth() < 1]
+    assert len(thin) == 2
+    assert max(line.get_zorder() for line in thin) < whole.get_zorder()  # a mean is not hidden by seeds
     np.testing.assert_allclose(fewer.get_ydata(), [np.nan, 0.5, 0.6])
     assert (whole.get_linestyle(), fewer.get_linestyle()) == ("-", "--")
     assert "mean of fewer seeds" in colours(found)

@@ -1,5 +1,6 @@
 """What MLflow's own functions read of a run's data set and model."""
 
+import errno
 import json
 import zipfile
 
@@ -13,6 +14,7 @@ from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, PERMISSION_DENIED
 from open_runs import HERE, open_run
 from trained_runs import model_of
 
+from seqadd import train
 from seqadd.errors import DeliveryPending
 from seqadd.tracking import connection, lineage
 from seqadd.training import dataset, state
@@ -136,6 +138,20 @@ def test_a_server_that_knows_or_allows_no_models_gets_the_run_without_one(code, 
     monkeypatch.setattr(store.client, "search_logged_models", unknown)
     run_id = record(store, models["lstm"])
     assert store.run(run_id).status == "FINISHED"
+
+
+def test_a_run_whose_model_cannot_be_written_finishes_without_it(store, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lineage, "write_model", full)
+    said = []
+    config = make_config(*SMALL, "cell=dense", "decoder_units=null", "epochs=1", "jit=false")
+    run_id = train.train_run(config, said.append)
+    assert store.run(run_id).status == "FINISHED"
+    assert any(
+        "the model is not recorded under MLflow's Models: [Errno 28] No space left" in str(each) for each in said
+    )
 
 
 def test_a_run_that_did_not_finish_has_no_model(store, models):
