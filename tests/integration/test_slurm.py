@@ -300,7 +300,7 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
         (["+hydra.launcher.options.time=5"], "hydra.launcher.options.time: use hydra.launcher.minutes"),
         (["+hydra.launcher.options.signal=B:10"], "hydra.launcher.options.signal: the launcher sets it"),
         (["hydra.launcher.minutes=0"], "hydra.launcher.minutes=0: must be at least 1, or null"),
-        (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot be made"),
+        (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot create it"),
     ],
 )
 def test_what_slurm_refuses_is_one_line_and_nothing_is_submitted(
