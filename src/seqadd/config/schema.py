@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from seqadd.config.parts import Part
 from seqadd.data import addition
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
@@ -128,6 +129,9 @@ class Config:
     inspect: Inspect = dataclasses.field(default_factory=Inspect)
     force: bool = _key("train a finished or interrupted run again from the first epoch")
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
+    part_code: str | None = _key("digest of the own parts' source; null for built-in parts; set by commands")
+    #: The own parts that are chosen, by kind, with the values of their keys. No key: only commands set it.
+    parts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def longest(self) -> int:
@@ -156,9 +160,19 @@ class Config:
         """The number of sums kept for validation."""
         return addition.held_out_count(self.task.n_questions, self.task.held_out)
 
+    def part(self, kind: str) -> Part | None:
+        """The own part that is chosen for ``cell``, ``architecture`` or ``task``; None for a built-in one."""
+        return self.parts.get(kind)
+
     def flat(self) -> dict[str, Any]:
         """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""
-        return dict(flatten(dataclasses.asdict(self)))
+        return dict(flatten(self._nested()))
+
+    def _nested(self) -> dict[str, Any]:
+        fields = {key.name: getattr(self, key.name) for key in dataclasses.fields(self) if key.name != "parts"}
+        nested = {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+                  for name, value in fields.items()}  # fmt: skip
+        return nested | {part.name: dict(part.values) for part in self.parts.values() if part.values}
 
     def result_keys(self) -> dict[str, Any]:
         """The keys that a run's result depends on."""
@@ -166,7 +180,7 @@ class Config:
 
     def nested_result_keys(self) -> dict[str, Any]:
         """The keys that a run's result depends on, nested as in ``conf/``."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _BOOKKEEPING}
+        return {k: v for k, v in self._nested().items() if k not in _BOOKKEEPING}
 
     def condition(self) -> dict[str, Any]:
         """The keys that define the condition: all result keys but seed, epochs, threads and jit."""

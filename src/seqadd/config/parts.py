@@ -1,0 +1,80 @@
+"""Own parts: cells, architectures and tasks that a user's files declare.
+
+The declarations are read from the files' syntax trees. Nothing is imported, so ``--help``, a refusal, a table or a
+login node need no Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PartKey:
+    """A key of a part: ``leak: Annotated[float, within(0, 1)] = 0.1``.
+
+    Attributes:
+        name: without the part's name.
+        kind: its type: ``int``, ``float``, ``bool`` or ``str``; ``int | None`` if null is allowed.
+        default: its default value.
+        low, high: its range, ends included; None for no limit.
+        choices: its values, if they are listed.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the check of a part measured in a process of its own.
+
+    Attributes:
+        parameters: number of trainable weights.
+        memory: bytes that a training process needs.
+        epoch_seconds: seconds of an epoch on this machine.
+    """
+
+    parameters: int
+    memory: float
+    epoch_seconds: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """An own part, as its file declares it.
+
+    Attributes:
+        kind: ``cell``, ``architecture`` or ``task``.
+        name: the value of the key ``cell``, ``architecture`` or ``task.name`` that chooses it.
+        path: absolute path of its file; of a file's copy in the jobs of a sweep.
+        line: of the decorated class or function in the file, from 1.
+        code: digest of its source and of the modules beside it that it imports, 16 hex digits.
+        parameters: names of its parameters that are not keys.
+        settings: the decorator's settings: ``cell`` and ``reads_answer``, or ``characters`` and ``curve``.
+        keys: its keys.
+        values: the values of its keys in a configuration, by their names without the part's; empty in a declaration.
+        measured: what its check measured; None before.
+    """
+
+    kind: str
+    name: str
+    path: str
+    line: int
+    code: str
+    parameters: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[PartKey, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    measured: Measured | None = None
+
+    @property
+    def where(self) -> str:
+        """The beginning of a message about it: ``mgu.py:25: cell=mgu``."""
+        return f"{self.path.rpartition('/')[2]}:{self.line}: {self.kind}={self.name}"

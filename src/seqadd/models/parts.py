@@ -1,0 +1,50 @@
+"""Loads own parts: runs a part's file, once in each process, and returns the class or function that it registers.
+
+Only processes that train or look inside call this. It imports no Keras itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from seqadd.config.messages import one_line
+from seqadd.config.parts import Part
+from seqadd.errors import ConfigError
+from seqadd.system.part_registry import REGISTERED
+
+
+def load_part(part: Part) -> Any:
+    """Returns the class or function that a part's file registers.
+
+    Raises:
+        ConfigError: in one line that names file and line, if the file cannot be run.
+    """
+    _run(part.path)
+    found = REGISTERED.get((part.kind, part.name))
+    if found is None:
+        raise ConfigError(f"{part.where}: the file registers no such part when it runs")
+    return found
+
+
+@functools.cache
+def _run(path: str) -> None:
+    """Runs a file once, as a module; modules beside it can be imported by their names."""
+    name = f"seqadd_part_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    folder = str(Path(path).parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = next((at.lineno for at in reversed(traceback.extract_tb(error.__traceback__)) if at.filename == path), 1)
+        raise ConfigError(f"{Path(path).name}:{line}: {type(error).__name__}: {one_line(error)[:200]}") from error
+    finally:
+        sys.path.remove(folder)
