@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from seqadd.config.parts import Part
-from seqadd.data import addition
+from seqadd.data import addition, drawing
+from seqadd.data.vocabulary import CHARACTERS
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = (
@@ -55,9 +56,10 @@ def _key(
 
 @dataclass
 class Task:
-    """The sums to be learnt."""
+    """The sums to be learnt, or the questions of another task."""
 
-    digits: int = _key("most digits of an addend", low=1, high=9)
+    name: str | None = _key("task other than addition; set by task=NAME")
+    digits: int | None = _key("most digits of an addend; null for tasks other than addition", low=1, high=9)
     n_questions: int = _key("distinct sums to draw", low=2)
     equal_lengths: bool | None = _key("both addends have the same number of digits; null: independent numbers")
     longest: int | None = _key(
@@ -121,6 +123,7 @@ class Config:
     batch_size: int = _key("sums per training step; at most the size of the training set", low=1)
     learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
     reverse: bool = _key("whether the question's characters are reversed")
+    reverse_answer: bool | None = _key("whether the answer's characters are reversed; null: they are not")
     shuffle: str = _key("whether the training set is shuffled in each epoch, or once", choices=SHUFFLES)
     curriculum: str | None = _key("which lengths of sums an epoch draws; null: every sum once", choices=CURRICULA)
     seed: int = _key("seed of the sums, the initial weights and the order of each epoch", low=0, high=2**32 - 1)
@@ -135,20 +138,37 @@ class Config:
 
     @property
     def longest(self) -> int:
-        """The number of digits that questions are padded for."""
-        return self.task.longest or self.task.digits
+        """The number of digits that questions are padded for; addition only."""
+        digits = self.task.longest or self.task.digits
+        if digits is None:
+            raise AttributeError(f"task={self.task.name} has no digits: the sizes of its texts are those of its data")
+        return digits
 
     @property
     def question_length(self) -> int:
-        """Characters in a question, padding included."""
+        """Characters in a question, padding included; addition only."""
         return addition.question_length(self.longest)
 
     @property
     def answer_length(self) -> int:
-        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
+        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``.
+
+        Addition only, like ``question_length``.
+        """
         if self.architecture == "aligned":
             return self.question_length
         return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)
+
+    @property
+    def alphabet(self) -> str:
+        """The characters of questions and answers in the order of their ids; the blank is the first."""
+        task = self.part("task")
+        return CHARACTERS if task is None else f" {task.settings['characters']}"
+
+    @property
+    def noun(self) -> str:
+        """What people read for its questions."""
+        return "sums" if self.task.name is None else "questions"
 
     @property
     def ends_with_eos(self) -> bool:
@@ -158,7 +178,7 @@ class Config:
     @property
     def n_held_out(self) -> int:
         """The number of sums kept for validation."""
-        return addition.held_out_count(self.task.n_questions, self.task.held_out)
+        return drawing.held_out_count(self.task.n_questions, self.task.held_out)
 
     def part(self, kind: str) -> Part | None:
         """The own part that is chosen for ``cell``, ``architecture`` or ``task``; None for a built-in one."""
@@ -222,6 +242,8 @@ def described_keys(schema: type = Config, prefix: str = "") -> Any:
     """Every key with its dataclass field, nested keys joined by dots."""
     nested = {"Task": Task, "Inspect": Inspect, "Tracking": Tracking}
     for key in dataclasses.fields(schema):
+        if key.name == "parts":
+            continue
         if key.type in nested:
             yield from described_keys(nested[key.type], f"{prefix}{key.name}.")
         else:

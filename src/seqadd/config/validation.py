@@ -78,8 +78,20 @@ def _check_decoder(config: Config) -> None:
         )
 
 
+def _check_keys_of_addition(config: Config) -> None:
+    """Raises ConfigError for keys of addition with another task."""
+    for key in ("task.digits", "task.equal_lengths", "task.longest", "curriculum"):
+        value = config.flat()[key]
+        if config.task.name is not None and value is not None:
+            raise ConfigError(f"{key}={override_text(value)}: task={config.task.name} has no such key; leave it null")
+        if key == "task.digits" and config.task.name is None and value is None:
+            raise ConfigError("task.digits=null: sums need a number of digits; leave task.digits out")
+
+
 def _check_task(config: Config) -> None:
     task = config.task
+    if task.digits is None:
+        return
     if task.n_questions > addition.count_pairs(task.digits):
         raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
     if task.longest is not None and task.longest <= task.digits:
@@ -101,11 +113,11 @@ def _check_curriculum(config: Config) -> None:
 
 def _check_split(config: Config) -> None:
     """Raises ConfigError for too few sums to train on or to validate with, and for too large a batch."""
-    task = config.task
+    task, noun = config.task, config.noun
     n_train = task.n_questions - config.n_held_out
     if config.n_held_out < 1 or n_train < 1:
         raise ConfigError(
-            f"task.held_out={task.held_out}: leaves {n_train} sums for training and {config.n_held_out} for "
+            f"task.held_out={task.held_out}: leaves {n_train} {noun} for training and {config.n_held_out} for "
             f"validation, of task.n_questions={task.n_questions}; both must be at least 1"
         )
     if config.batch_size > n_train:
@@ -115,7 +127,7 @@ def _check_split(config: Config) -> None:
 def _check_inspection(config: Config) -> None:
     if config.inspect.every is not None and config.inspect.every > config.epochs:
         raise ConfigError(f"inspect.every={config.inspect.every}: must be at most epochs={config.epochs}")
-    if config.inspect.question is not None:
+    if config.inspect.question is not None and config.task.name is None:  # see make_dataset for another task
         try:
             read_question(config.inspect.question, config.longest)
         except ValueError as error:
@@ -128,6 +140,7 @@ _CHECKS = (
     _check_architecture,
     _check_learning_rate,
     _check_decoder,
+    _check_keys_of_addition,
     _check_task,
     _check_curriculum,
     _check_split,
