@@ -222,6 +222,8 @@ def described_keys(schema: type = Config, prefix: str = "") -> Any:
     """Every key with its dataclass field, nested keys joined by dots."""
     nested = {"Task": Task, "Inspect": Inspect, "Tracking": Tracking}
     for key in dataclasses.fields(schema):
+        if key.name == "parts":
+            continue
         if key.type in nested:
             yield from described_keys(nested[key.type], f"{prefix}{key.name}.")
         else:

@@ -36,7 +36,8 @@ def _run(path: str) -> None:
     """Runs a file once, as a module; modules beside it can be imported by their names."""
     name = f"seqadd_part_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     folder = str(Path(path).parent)
