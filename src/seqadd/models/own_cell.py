@@ -59,7 +59,9 @@ class OwnRNN(UnrolledRNN, keras.layers.RNN):
         """See ``UnrolledRNN``."""
         return states[0] if self.output_is_state else states[-1]
 
-    def step(self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier) -> list[tf.Tensor]:
+    def step(
+        self, inputs: tf.Tensor, states: list[tf.Tensor] | None, barrier: Barrier = lambda x: x
+    ) -> list[tf.Tensor]:
         """See ``UnrolledRNN``; with the output as the last state if it is not the first state."""
         n = len(self.state_size)
         before = self._zeros(tf.shape(inputs)[0]) if states is None else states[:n]
