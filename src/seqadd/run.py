@@ -47,7 +47,7 @@ def run_alone(config: Config) -> str:
     check_database(config.tracking)
     reached: dict[str, float] = {}
     pages: list[str] = []
-    with Display([f"{config.cell} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
+    with Display([f"{config.model_name} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
 
         def notify(report: Report) -> None:
             if isinstance(report, Pages):
@@ -78,7 +78,7 @@ def task_function(cfg: DictConfig) -> str:
     """The function that Hydra calls for a single run; the jobs of a sweep go through ``launch.local``."""
     about = HydraConfig.get()
     try:
-        config = from_hydra(cfg, about.runtime.choices)
+        config = from_hydra(cfg, about)
         if config.tracking.label is None:
             keys = {*known_result_keys(), *GROUPS}
             words = (word for word in about.overrides.task if word.lstrip("+").partition("=")[0] in keys)

@@ -99,7 +99,7 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
         raise ConfigError(f"{folder / 'README.md'}: must begin with a heading, and have {BEGIN} and {END} once each")
     for condition in conditions:
         digits = condition.config.task.digits
-        if visible_context(condition.config) is not None and digits > MOST_DIGITS:
+        if digits is not None and visible_context(condition.config) is not None and digits > MOST_DIGITS:
             raise ConfigError(
                 f"{folder / 'sweep.yaml'}: task.digits={digits}: must be at most {MOST_DIGITS}, to "
                 "compute the ceiling of an aligned model"

@@ -6,8 +6,9 @@ login node need no Keras.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 
@@ -55,7 +56,8 @@ class Part:
         name: the value of the key ``cell``, ``architecture`` or ``task.name`` that chooses it.
         path: absolute path of its file; of a file's copy in the jobs of a sweep.
         line: of the decorated class or function in the file, from 1.
-        code: digest of its source and of the modules beside it that it imports, 16 hex digits.
+        code: digest of its source and of the modules beside it that it imports, 16 hex digits; empty for a part of the
+            package.
         parameters: names of its parameters that are not keys.
         settings: the decorator's settings: ``cell`` and ``reads_answer``, or ``characters`` and ``curve``.
         keys: its keys.
@@ -77,4 +79,33 @@ class Part:
     @property
     def where(self) -> str:
         """The beginning of a message about it: ``mgu.py:25: cell=mgu``."""
-        return f"{self.path.rpartition('/')[2]}:{self.line}: {self.kind}={self.name}"
+        return f"{self.path.rpartition('/')[2]}:{self.line}: {self.choice}"
+
+    @property
+    def choice(self) -> str:
+        """The override that chooses it: ``cell=mgu``."""
+        return f"{self.kind}={self.name}"
+
+    @property
+    def key_names(self) -> list[str]:
+        """The names of its keys without its own."""
+        return [key.name for key in self.keys]
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it belongs to the package, which declares it like an own part."""
+        return not self.code
+
+
+_DECLARED: dict[tuple[str, str], Part] = {}
+
+
+def declared() -> Mapping[tuple[str, str], Part]:
+    """The parts that this process knows, by kind and name: those of the package, and of the files that a user names."""
+    return MappingProxyType(_DECLARED)
+
+
+def set_declared(parts: Iterable[Part]) -> None:
+    """Replaces the parts that this process knows; ``config.part_schema.declare`` checks them and tells Hydra."""
+    _DECLARED.clear()
+    _DECLARED.update({(part.kind, part.name): part for part in parts})

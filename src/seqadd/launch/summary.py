@@ -100,8 +100,9 @@ def _table_words(configs: Sequence[Config], overrides: Sequence[str]) -> str:
     keys = {*known_result_keys(), *GROUPS} - {"epochs"}
     epochs = sorted({config.epochs for config in configs})
     chosen = [each for each in overrides if each.partition("=")[0] in keys]
-    if not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
-        chosen.insert(0, "cell=" + ",".join(dict.fromkeys(config.cell for config in configs)))
+    cells = [config.cell for config in configs if config.cell is not None]
+    if cells and not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
+        chosen.insert(0, "cell=" + ",".join(dict.fromkeys(cells)))
     return _words(*chosen, "--epochs", ",".join(map(str, epochs)), tracking=configs[0].tracking)
 
 
