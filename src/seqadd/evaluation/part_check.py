@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seqadd.config.cost import LIBRARIES
 from seqadd.config.messages import one_line
 from seqadd.config.parts import Measured, Part
 from seqadd.config.schema import Config
@@ -37,7 +36,7 @@ def check_parts(config: Config) -> Measured:
     """Checks the own parts of a configuration, and measures the model.
 
     Returns:
-        Its parameters, and estimates of a run's memory and of an epoch's time on one processor of 2023.
+        The model's size.
 
     Raises:
         ConfigError: in one line that begins with file and line of the part, ``mgu.py:25: cell=mgu: ...``.
@@ -57,7 +56,7 @@ def check_parts(config: Config) -> Measured:
         raise
     except Exception as error:
         raise ConfigError(f"{part.where}: {type(error).__name__}: {one_line(error)[:200]}") from error
-    return _measure(config, model, questions, answers)
+    return _measure(model, questions, answers)
 
 
 def _few(config: Config) -> Dataset:
@@ -194,11 +193,8 @@ _CHECKS = (
 )
 
 
-def _measure(config: Config, model: AnswerModel, questions: tf.Tensor, answers: tf.Tensor) -> Measured:
-    """Counts the parameters, and the multiplications and activations of one question's forward pass.
-
-    The factors are those of ``config.cost``.
-    """
+def _measure(model: AnswerModel, questions: tf.Tensor, answers: tf.Tensor) -> Measured:
+    """Counts the parameters, and the multiplications and activations of one question's forward pass."""
     one, right = questions[:1], answers[:1]
     step = tf.function(lambda: model.training_forward(one, right, training=True)).get_concrete_function()
     sizes = [
@@ -207,13 +203,11 @@ def _measure(config: Config, model: AnswerModel, questions: tf.Tensor, answers: 
         for output in operation.outputs
         if output.shape.rank is not None and output.dtype.is_floating
     ]
-    n_train = config.task.n_questions - config.n_held_out
-    parameters = int(sum(np.prod(weight.shape) for weight in model.trainable_variables))
-    activations = config.batch_size * sum(sizes) + config.n_held_out * max(sizes, default=0)
     return Measured(
-        parameters=parameters,
-        memory=LIBRARIES + 330.0 * config.task.n_questions + 4.0 * 5 * parameters + 4.0 * activations,
-        epoch_seconds=3.0 * n_train * _multiplications(step) / 4e10,
+        parameters=int(sum(np.prod(weight.shape) for weight in model.trainable_variables)),
+        activations=sum(sizes),
+        largest=max(sizes, default=0),
+        multiplications=_multiplications(step),
     )
 
 

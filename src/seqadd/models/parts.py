@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from seqadd.config.declarations import source_code
 from seqadd.config.messages import one_line
 from seqadd.config.parts import Part
 from seqadd.errors import ConfigError
@@ -24,6 +25,8 @@ def load_part(part: Part) -> Any:
     Raises:
         ConfigError: in one line that names file and line, if the file cannot be run.
     """
+    if not part.built_in and source_code(Path(part.path)) != part.code:
+        raise ConfigError(f"{part.where}: {part.path} has changed since the run was started; start it again")
     _run(part.path)
     found = REGISTERED.get((part.kind, part.name))
     if found is None:

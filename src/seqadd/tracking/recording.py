@@ -47,6 +47,7 @@ from seqadd.tracking.retry import (
     short_timeout,
     summarize_error,
 )
+from seqadd.tracking.part_copies import sources
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo
 from seqadd.tracking.store import Store
 from seqadd.training.checkpoint import Start
@@ -77,7 +78,7 @@ def record_training(
         display_name(config),
         params=params_of(config),
         tags={**run_tags(config), "data_digest": digest, **start.tags, **trial_tags},
-        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
+        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), **sources(config)},
         parent_run_id=config.tracking.parent_run_id,
         go_on=start.same_run,
         described=Description(of_training(config), where_it_belongs(config, store.experiment_id, command_line())),
