@@ -205,9 +205,9 @@ class ProcessLauncher(PreflightLauncher):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one per core")
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        from seqadd.cli.console import print_line
         from seqadd.config.validation import check_machine
         from seqadd.errors import ConfigError
-        from seqadd.cli.console import print_line
         from seqadd.launch.local import max_parallel_jobs
         from seqadd.launch.own_parts import prepare
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from seqadd.config.messages import short_line
 from seqadd.config.parts import Measured, remember_prepared
@@ -17,6 +18,7 @@ from seqadd.config.schema import Config
 from seqadd.config.validation import check_limits
 from seqadd.errors import CannotWrite, ConfigError, JobsFailed
 from seqadd.launch.processes import process_context, start_process
+from seqadd.system import tensorflow_setup
 from seqadd.system.files import write_file
 from seqadd.system.library_log import capture_logs
 from seqadd.tracking.part_copies import copy_parts
@@ -71,7 +73,7 @@ def _checked(config: Config, notify: Callable[[str], None]) -> Config:
     try:
         measured = Measured(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # never checked, or the file is damaged
-        measured = _in_a_process(config, notify)
+        measured = check_in_a_process(config, notify)
         with suppress(CannotWrite):
             write_file(file, json.dumps(dataclasses.asdict(measured)))
     return dataclasses.replace(
@@ -79,33 +81,72 @@ def _checked(config: Config, notify: Callable[[str], None]) -> Config:
     )
 
 
-def _in_a_process(config: Config, notify: Callable[[str], None]) -> Measured:
-    check_limits()
+def check_in_a_process(config: Config, notify: Callable[[str], None]) -> Measured:
+    """Checks the model of a configuration in a process of its own; raises as ``prepare``."""
     notify("checking " + " ".join(part.choice for part in config.parts.values()))
-    context = process_context(notify)
-    process, answers = start_process(context, _check, (config,), "seqadd check of parts")
+    measured = _answer_of(_check, config, notify)
+    assert isinstance(measured, Measured)
+    return measured
+
+
+def time_epoch(config: Config, notify: Callable[[str], None]) -> float:
+    """Trains two epochs of a configuration in a process of its own; returns the seconds of the second one."""
+    notify(f"training two epochs of {config.model_name}")
+    return float(_answer_of(_time, dataclasses.replace(config, epochs=2), notify))
+
+
+def _answer_of(work: Callable[..., None], config: Config, notify: Callable[[str], None]) -> Any:
+    """Calls a function of this module in a process of its own, and returns its answer.
+
+    Raises:
+        ConfigError: with the text that the process answers.
+        JobsFailed: when the process cannot be started, or ends without an answer.
+    """
+    check_limits()
+    process, answers = start_process(process_context(notify), work, (config,), "seqadd own parts")
     try:
         answer = answers.recv()
     except (EOFError, OSError) as error:
         process.join()
-        raise JobsFailed(f"the check of own parts ended with exit code {process.exitcode}") from error
+        raise JobsFailed(f"the process that checks own parts ended with exit code {process.exitcode}") from error
     process.join()
     if isinstance(answer, str):
         raise ConfigError(answer)
-    assert isinstance(answer, Measured)
     return answer
 
 
 def _check(config: Config, connection: Connection) -> None:
     """The main function of the process that checks."""
-    answer: Measured | str
+
+    def check() -> Measured:
+        from seqadd.evaluation.part_check import check_parts
+
+        return check_parts(config)
+
+    _send(connection, check)
+
+
+def _time(config: Config, connection: Connection) -> None:
+    """The main function of the process that times an epoch."""
+
+    def train() -> float:
+        from seqadd.training.checkpoint import Start
+        from seqadd.training.dataset import make_dataset
+        from seqadd.training.session import TrainingSession
+
+        session = TrainingSession(config, make_dataset(config), Start({}))
+        session.fit([])
+        return session.history[-1]["epoch_seconds"]
+
+    _send(connection, train)
+
+
+def _send(connection: Connection, work: Callable[[], Any]) -> None:
+    """Sends what a function returns, or the message of its error."""
     with capture_logs():
         try:
-            from seqadd.system import tensorflow_setup
-
             with tensorflow_setup.quiet_import():
-                from seqadd.evaluation.part_check import check_parts
-            answer = check_parts(config)
+                answer = work()
         except Exception as error:  # own code can raise anything
             answer = short_line(error)
     with suppress(OSError):

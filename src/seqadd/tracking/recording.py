@@ -36,6 +36,7 @@ from seqadd.tracking.delivery import begun_run, deliver, now_ms, with_train_seco
 from seqadd.tracking.description import RUNNING, Description, how_it_ended, of_training, where_it_belongs
 from seqadd.tracking.lineage import dataset_fields
 from seqadd.tracking.metric_sections import TRAIN_SECONDS
+from seqadd.tracking.part_copies import sources
 from seqadd.tracking.provenance import command_line, run_tags, user_name
 from seqadd.tracking.retry import (
     MAX_SECONDS_BETWEEN_ATTEMPTS,
@@ -47,7 +48,6 @@ from seqadd.tracking.retry import (
     short_timeout,
     summarize_error,
 )
-from seqadd.tracking.part_copies import sources
 from seqadd.tracking.run_directory import RECORDER, PendingResult, RunDirectory, RunInfo
 from seqadd.tracking.store import Store
 from seqadd.training.checkpoint import Start

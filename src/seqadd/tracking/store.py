@@ -32,8 +32,8 @@ from seqadd.tracking import artifact_locations
 from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import sqlite_path
 from seqadd.tracking.metric_sections import TRAIN_SECONDS, from_mlflow, to_mlflow
-from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.part_copies import unfinished_folder
+from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 
