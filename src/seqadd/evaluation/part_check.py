@@ -15,12 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seqadd.config.messages import one_line
 from seqadd.config.parts import Measured, Part
 from seqadd.config.schema import Config
 from seqadd.data.addition import Dataset
 from seqadd.errors import ConfigError
 from seqadd.models import architectures
+from seqadd.models.parts import error_in
 from seqadd.models.protocol import AnswerModel
 from seqadd.models.self_reading import shift_right
 from seqadd.training.dataset import make_dataset
@@ -55,7 +55,7 @@ def check_parts(config: Config) -> Measured:
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{part.where}: {type(error).__name__}: {one_line(error)[:200]}") from error
+        raise error_in(part, error) from error
     return _measure(model, questions, answers)
 
 
@@ -76,7 +76,7 @@ def _build(part: Part, config: Config, data: Dataset) -> AnswerModel:
     except ConfigError:
         raise
     except Exception as error:  # Keras and TensorFlow raise many kinds of errors in a part's code
-        raise ConfigError(f"{part.where}: {type(error).__name__}: {one_line(error)[:200]}") from error
+        raise error_in(part, error) from error
 
 
 def _characters(model: AnswerModel) -> int:
@@ -187,9 +187,9 @@ _CHECKS = (
     _check_shape,
     _check_no_losses,
     _check_gradients,
+    _check_random_numbers,
     _check_rows_are_independent,
     _check_causal,
-    _check_random_numbers,
 )
 
 

@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from seqadd.config.messages import one_line
 from seqadd.config.parts import Part
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError
 from seqadd.models import shown
 from seqadd.models.cells import cell_of, character_layers
-from seqadd.models.parts import load_part
+from seqadd.models.parts import error_in, load_part
 from seqadd.models.protocol import AnswerModel
 from seqadd.models.self_reading import SelfReadingModel, blanks, most_probable, shift_right
 
@@ -93,7 +92,7 @@ def _features(part: Part, function: Callable[..., Any], arguments: list[Any], an
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"{part.where}: {type(error).__name__}: {one_line(error)[:200]}") from error
+        raise error_in(part, error) from error
     if not isinstance(features, keras.KerasTensor):
         raise ConfigError(
             f"{part.where}: returns {type(features).__name__}; it must return the features, a Keras tensor"

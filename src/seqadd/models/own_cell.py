@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from seqadd.config.parts import Part
 from seqadd.errors import ConfigError
-from seqadd.models.parts import load_part
+from seqadd.models.parts import error_in, load_part
 from seqadd.models.recurrent import Barrier, UnrolledRNN
 from seqadd.models.shown import in_layer
 
@@ -103,7 +103,7 @@ def own_cell(part: Part, gate: Any) -> Any:
         try:
             cell = kind(units, **given)
         except Exception as error:
-            raise ConfigError(f"{part.where}: its constructor fails: {type(error).__name__}: {error}") from error
+            raise error_in(part, error) from error
         return OwnRNN(cell, part, **settings)
 
     return layer
