@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.inspection.activations import activations, weights
     from seqadd.inspection.gates import gates
+    from seqadd.system.part_registry import task as task
+    from seqadd.system.part_registry import within as within
     from seqadd.tracking.run_filter import RunFilter
 
 __version__ = "0.1.0"

@@ -135,11 +135,11 @@ def _check_curriculum(config: Config) -> None:
 
 def _check_split(config: Config) -> None:
     """Raises ConfigError for too few sums to train on or to validate with, and for too large a batch."""
-    task = config.task
+    task, noun = config.task, config.noun
     n_train = task.n_questions - config.n_held_out
     if config.n_held_out < 1 or n_train < 1:
         raise ConfigError(
-            f"task.held_out={task.held_out}: leaves {n_train} sums for training and {config.n_held_out} for "
+            f"task.held_out={task.held_out}: leaves {n_train} {noun} for training and {config.n_held_out} for "
             f"validation, of task.n_questions={task.n_questions}; both must be at least 1"
         )
     if config.batch_size > n_train:

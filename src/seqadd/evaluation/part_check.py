@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from seqadd.config.parts import Measured, Part
 from seqadd.config.schema import Config
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError
 from seqadd.models import architectures
 from seqadd.models.parts import error_in
@@ -71,7 +71,7 @@ def _build(part: Part, config: Config, data: Dataset) -> AnswerModel:
             config,
             question_length=data.train_questions.shape[1],
             answer_length=data.train_answers.shape[1],
-            n_characters=len(config.alphabet),
+            n_characters=len(data.alphabet),
         )
     except ConfigError:
         raise
