@@ -109,3 +109,16 @@ def set_declared(parts: Iterable[Part]) -> None:
     """Replaces the parts that this process knows; ``config.part_schema.declare`` checks them and tells Hydra."""
     _DECLARED.clear()
     _DECLARED.update({(part.kind, part.name): part for part in parts})
+
+
+_CODE_WORDS: list[str] = []
+
+
+def code_words() -> list[str]:
+    """The words by which another command names the same files: ``["--code", "mgu.py"]``."""
+    return list(_CODE_WORDS)
+
+
+def set_code_words(files: Iterable[str]) -> None:
+    """Sets the files of ``code_words``, as they were typed."""
+    _CODE_WORDS[:] = [word for file in files for word in ("--code", file)]
