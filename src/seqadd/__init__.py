@@ -61,6 +61,7 @@ _DEFINED_IN = {
     "evaluation.trained_run": ("TrainedRun",),
     "inspection.activations": ("activations", "weights"),
     "inspection.gates": ("gates",),
+    "models.shown": ("show",),
     "system.part_registry": ("architecture", "cell", "task", "within"),
     "tracking.run_filter": ("RunFilter",),
 }  # fmt: skip

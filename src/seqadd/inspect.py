@@ -14,7 +14,7 @@ import sys
 # Nearly every library imports ``inspect``, so this check runs first, whichever file was started.
 if not __package__:
     _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
-    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
+    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer", "parts") else "run"
     print(
         f"seqadd: files of this folder cannot be run by path; in another folder, use: python -m seqadd.{_command}",
         file=sys.stderr,

@@ -38,6 +38,7 @@ from seqadd.config.validation import check_machine
 from seqadd.config.words import as_option, check_words, with_integers
 from seqadd.errors import ConfigError, Pruned, redact_credentials
 from seqadd.launch import summary
+from seqadd.launch.own_parts import has_own_parts, prepare
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -60,6 +61,9 @@ def run_alone(config: Config) -> str:
 
         display.start(0)
         try:
+            if has_own_parts(config):
+                (config,) = prepare([config], lambda text: notify(Stage(text)))
+                check_machine(config)  # only now its memory is known
             run_id = _train(config, notify)
         except Pruned as pruned:
             run_id = pruned.run_id

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from seqadd.system.source_digest import digest_of, what_computes
 from seqadd.tracking import provenance
 from seqadd.tracking.provenance import code_version, origin
 from seqadd.training import fingerprint
-from seqadd.system.source_digest import digest_of, what_computes
 from seqadd.training.fingerprint import MODULES, code_digest, equivalent_codes
 
 SOURCES = {name: (fingerprint.PACKAGE / f"{name}.py").read_text() for name in MODULES}

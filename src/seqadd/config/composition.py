@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import itertools
 import re
@@ -23,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seqadd.config import hydra_setup, part_schema
 from seqadd.config.messages import no_such_key, not_chosen, one_line
-from seqadd.config.parts import Part, declared
+from seqadd.config.parts import Part, declared, measured
 from seqadd.config.schema import GROUPS, Config, described_keys, flatten, known_keys, override_text, own_fields
 from seqadd.config.validation import validate
 from seqadd.config.words import check_words, with_integers
@@ -66,6 +67,8 @@ def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
     keys = {field.name: getattr(made, field.name) for field in own_fields() if field.name != "part_code"}
     config = Config(**{**keys, "cell": cell}, part_code=part_schema.part_code(parts))
     config.parts.update({part.kind: part for part in parts})
+    size = measured(config.model_hash())
+    config.parts.update({kind: dataclasses.replace(part, measured=size) for kind, part in config.parts.items()})
     validate(config)
     return config
 

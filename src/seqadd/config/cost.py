@@ -27,7 +27,8 @@ def memory_needed(config: Config) -> dict[str, float]:
     data = {"task.n_questions": 330.0 * config.task.n_questions}
     measured = _measured(config)
     if measured is not None:
-        return {**data, "batch_size": measured.memory, "the libraries": LIBRARIES}
+        activations = measured.activations * config.batch_size + measured.largest * config.n_held_out
+        return {**data, "batch_size": 4.0 * (5 * measured.parameters + activations), "the libraries": LIBRARIES}
     if config.encoder_units is None:
         return {**data, "batch_size": _UNKNOWN_MEMORY, "the libraries": LIBRARIES}
     gates = _gates(config)
@@ -51,11 +52,11 @@ def seconds_per_epoch(config: Config) -> float:
     Measured: 40 billion multiplications a second; a training step has three times the multiplications of the forward
     pass; a factor for the work outside of the recurrent layers (benchmarks/results/architectures.csv).
 
-    For an own part, what its check measured on this machine; for an architecture that was not measured, a constant.
+    For an own part, from what its check counted; for an architecture that was not checked, a constant.
     """
     measured = _measured(config)
     if measured is not None:
-        return measured.epoch_seconds
+        return 3.0 * (config.task.n_questions - config.n_held_out) * measured.multiplications / 4e10
     if config.encoder_units is None:
         return _UNKNOWN_SECONDS * config.task.n_questions / 50_000
     units, decoder_units = config.encoder_units, config.decoder_units or 0

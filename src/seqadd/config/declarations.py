@@ -52,7 +52,7 @@ def read_parts(path: Path, *, built_in: bool = False) -> list[Part]:
         raise ConfigError(
             f"{path}: declares nothing; write @seqadd.cell, @seqadd.architecture or @seqadd.task above what it declares"
         )
-    code = "" if built_in else digest_of(source_of(each) for each in part_files(path))
+    code = "" if built_in else source_code(path)
     return [dataclasses.replace(part, code=code) for part in sorted(found, key=lambda part: part.line)]
 
 
@@ -67,6 +67,11 @@ def part_files(path: Path) -> list[Path]:
                 found.add(beside)
                 waiting.append(beside)
     return [path, *sorted(found - {path})]
+
+
+def source_code(path: Path) -> str:
+    """The digest of a part's file and of the modules beside it that it imports, 16 hex digits."""
+    return digest_of(source_of(each) for each in part_files(path))
 
 
 def source_of(path: Path) -> str:

@@ -7,7 +7,7 @@ login node need no Keras.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -34,17 +34,19 @@ class PartKey:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the check of a part measured in a process of its own.
+    """The size of a model with own parts, as its check counted it; ``config.cost`` estimates memory and time from it.
 
     Attributes:
-        parameters: number of trainable weights.
-        memory: bytes that a training process needs.
-        epoch_seconds: seconds of an epoch on this machine.
+        parameters: trainable weights.
+        activations: numbers that the forward pass computes for one question.
+        largest: the most of them that one operation computes.
+        multiplications: of the forward pass for one question.
     """
 
     parameters: int
-    memory: float
-    epoch_seconds: float
+    activations: int
+    largest: int
+    multiplications: float
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Part:
 
 
 _DECLARED: dict[tuple[str, str], Part] = {}
+_MEASURED: dict[str, Measured] = {}
 
 
 def declared() -> Mapping[tuple[str, str], Part]:
@@ -122,3 +125,22 @@ def code_words() -> list[str]:
 def set_code_words(files: Iterable[str]) -> None:
     """Sets the files of ``code_words``, as they were typed."""
     _CODE_WORDS[:] = [word for file in files for word in ("--code", file)]
+
+
+def remember_prepared(model_hash: str, parts: Iterable[Part]) -> None:
+    """Remembers the parts of a configuration that were copied, and checked or not, for those composed later.
+
+    Args:
+        model_hash: of the configuration.
+        parts: with the paths of the copies, and what the check of this model measured.
+    """
+    for part in parts:
+        declaration = _DECLARED[part.kind, part.name]
+        _DECLARED[part.kind, part.name] = replace(declaration, path=part.path)
+        if part.measured is not None:
+            _MEASURED[model_hash] = part.measured
+
+
+def measured(model_hash: str) -> Measured | None:
+    """What the check of a model measured in this process; None before."""
+    return _MEASURED.get(model_hash)

@@ -41,6 +41,8 @@ _BOOKKEEPING = ("inspect", "tracking", "force")
 SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial", "tracking.label")
 # Keys that follow from the chosen parts; what users set is ``task=NAME``.
 SET_BY_PARTS = ("task.name", "part_code")
+# Keys of a condition that decide nothing about the model or its data's sizes.
+_NOT_OF_THE_MODEL = ("loss", "batch_size", "learning_rate", "reverse", "shuffle", "curriculum")
 # Keys that may differ between runs of one condition: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -224,6 +226,10 @@ class Config:
     def config_hash(self) -> str:
         """16 hex digits, equal for configurations with equal result keys."""
         return _hash(self.result_keys())
+
+    def model_hash(self) -> str:
+        """16 hex digits, equal for configurations whose models are built alike, of data of the same size."""
+        return _hash({k: v for k, v in self.condition().items() if k not in _NOT_OF_THE_MODEL})
 
     def condition_hash(self) -> str:
         """16 hex digits, equal for all repetitions of one condition."""
