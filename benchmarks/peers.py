@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqadd.data import addition, curriculum, vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.data.vocabulary import Ids
 
 #: Gates of a cell; its kernels have this many columns a unit.

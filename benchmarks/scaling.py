@@ -34,7 +34,7 @@ import peers
 
 from seqadd.cli.entry import command
 from seqadd.data import addition, curriculum, vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

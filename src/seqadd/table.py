@@ -50,7 +50,7 @@ from seqadd.config.parts import declared
 from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
-from seqadd.training.metric_names import METRICS, is_metric
+from seqadd.training.metric_names import METRICS, is_metric, lacks_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _metrics(text: str) -> tuple[str, ...]:
     for name in names:
         if not is_metric(name):
             raise argparse.ArgumentTypeError(
-                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_carries_N"
+                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_GROUP_N"
             )
     return names
 
@@ -175,6 +175,9 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     of_others = alternatives(found, selection, run_filter) if run_filter else []
     epochs = options.epochs or default_rows(found, selection)
     metrics = list(options.metrics or ARTICLE_METRICS)
+    for name in metrics:
+        if all(lacks_group(name, column.config) for column in selection.columns):
+            raise ConfigError(f"--metrics {name}: addition has no such group; must be carries or digits")
     curves = learning_curves(found, selection, metrics, None if options.figure else epochs)
     summary = summarize(curves, selection, published, epochs, metrics)
     lines = lay_out(summary, selection)

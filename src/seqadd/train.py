@@ -46,7 +46,7 @@ def train_run(config: Config, notify: Notify) -> str:
     check_process(config)
     notify(Stage("opening the store"))
     store = connection.connect(config.tracking, message)
-    notify(Stage("drawing sums"))
+    notify(Stage(f"drawing {config.noun}"))
     data = make_dataset(config)
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:

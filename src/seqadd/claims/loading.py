@@ -45,7 +45,7 @@ from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.config.validation import validate
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
-from seqadd.training.metric_names import is_metric
+from seqadd.training.metric_names import is_metric, lacks_group
 
 # The settings that a figure of each kind must have.
 _NEEDED = {Kind.curves: ("metrics",), Kind.against: ("key", "metric", "at"), Kind.intervals: ()}
@@ -98,18 +98,11 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
     if not readme.startswith("# ") or not marked:
         raise ConfigError(f"{folder / 'README.md'}: must begin with a heading, and have {BEGIN} and {END} once each")
     for condition in conditions:
-        digits = condition.config.task.digits
-        if digits is not None and visible_context(condition.config) is not None and digits > MOST_DIGITS:
-            raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.digits={digits}: must be at most {MOST_DIGITS}, to "
-                "compute the ceiling of an aligned model"
-            )
-        if visible_context(condition.config) is not None and condition.config.task.equal_lengths:
-            raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: must be null, to compute the ceiling of "
-                "an aligned model"
-            )
+        _check_ceiling(condition.config, folder / "sweep.yaml")
     for name, shown in settings.figures.items():
+        for metric in shown.all_metrics():
+            if _is_of_no_task(metric, conditions):
+                raise ConfigError(f"{folder / 'claim.yaml'}: {name}: {metric}: no such metric")
         if not any(each.has(shown.where) for each in conditions):
             chosen = " ".join(f"{key}={value}" for key, value in shown.where.items())
             raise ConfigError(f"{folder / 'claim.yaml'}: {name}: where: no condition of sweep.yaml has {chosen}")
@@ -139,6 +132,19 @@ def _settings(path: Path) -> ClaimSettings:
         if each.reader not in READERS:
             raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(READERS)}")
     return settings
+
+
+def _check_ceiling(config: Config, path: Path) -> None:
+    """Raises ConfigError, beginning with the file, if a condition has a ceiling that cannot be computed."""
+    if visible_context(config) is None:
+        return
+    task, why = config.task, "to compute the ceiling of an aligned model"
+    if task.digits is None:
+        raise ConfigError(f"{path}: task={task.name}: must be addition, {why}")
+    if task.digits > MOST_DIGITS:
+        raise ConfigError(f"{path}: task.digits={task.digits}: must be at most {MOST_DIGITS}, {why}")
+    if task.equal_lengths:
+        raise ConfigError(f"{path}: task.equal_lengths=true: must be null, {why}")
 
 
 def _keys_of(shown: FigureSettings) -> tuple[str | None, ...]:
@@ -218,11 +224,15 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
     ]
 
 
+def _is_of_no_task(metric: str, conditions: Sequence[Condition]) -> bool:
+    return all(lacks_group(metric, condition.config) for condition in conditions)
+
+
 def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: str) -> Statement:
     keys = {key: value for key, value in fields.items() if key not in STATEMENT and value != ""}
     _check_comparison(fields["relation"], fields["value"], fields["than"], where)
     metric = fields["metric"]
-    if not is_metric(base_metric(metric)):
+    if not is_metric(base_metric(metric)) or _is_of_no_task(base_metric(metric), conditions):
         raise ConfigError(f"{where}: metric={metric}: no such metric")
     try:
         epochs, number = int(fields["epochs"]), _number(fields["value"], metric)

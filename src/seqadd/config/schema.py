@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from seqadd.config.parts import Part, declared
-from seqadd.data import addition
+from seqadd.data import addition, drawing
 from seqadd.data.vocabulary import CHARACTERS
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
@@ -174,6 +174,11 @@ class Config:
         return CHARACTERS if task is None else f" {task.settings['characters']}"
 
     @property
+    def noun(self) -> str:
+        """What people read for its questions."""
+        return "sums" if self.task.name is None else "questions"
+
+    @property
     def ends_with_eos(self) -> bool:
         """Whether the model ends its answer with a blank, so that the padding after it does not count."""
         own = self.part("architecture")
@@ -189,7 +194,7 @@ class Config:
     @property
     def n_held_out(self) -> int:
         """The number of sums kept for validation."""
-        return addition.held_out_count(self.task.n_questions, self.task.held_out)
+        return drawing.held_out_count(self.task.n_questions, self.task.held_out)
 
     def part(self, kind: str) -> Part | None:
         """The own part that is chosen for ``cell``, ``architecture`` or ``task``; None for a built-in one."""

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from seqadd.config.parts import Measured, Part
 from seqadd.config.schema import Config
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError
 from seqadd.models import architectures
 from seqadd.models.parts import error_in

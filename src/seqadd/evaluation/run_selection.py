@@ -25,7 +25,7 @@ from seqadd.config.parts import declared
 from seqadd.config.schema import BUILT_IN, Config, Tracking, known_result_keys, override_text
 from seqadd.config.validation import check_limits
 from seqadd.config.words import check_words, read_word, with_integers
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError, RunNotFound
 from seqadd.evaluation import bundled
 from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_model

@@ -50,9 +50,14 @@ def of_training(config: Config) -> str:
         units = f"{config.encoder_units} + {config.decoder_units} units"
     return (
         f"{config.cell} in the architecture `{config.architecture}`, {units}; {config.epochs} epochs of "
-        f"{config.task.digits}-digit sums; seed {config.seed}, learning rate {config.learning_rate}, batch size "
+        f"{task_title(config)}; seed {config.seed}, learning rate {config.learning_rate}, batch size "
         f"{config.batch_size}, {config.loss} loss, layers as in {config.era}."
     )
+
+
+def task_title(config: Config) -> str:
+    """Returns what a run learns: ``3-digit sums``, or the name of another task."""
+    return f"{config.task.digits}-digit sums" if config.task.name is None else config.task.name
 
 
 def where_it_belongs(config: Config, experiment_id: str, command: str) -> str:

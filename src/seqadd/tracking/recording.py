@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Pruned, redact_credentials
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path

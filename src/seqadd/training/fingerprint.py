@@ -29,6 +29,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 MODULES = (
     "data/addition",
     "data/curriculum",
+    "data/drawing",
+    "data/multiplication",
+    "data/notation",
+    "data/text_task",
     "data/vocabulary",
     "models/architectures",
     "models/cells",
