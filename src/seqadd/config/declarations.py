@@ -367,15 +367,15 @@ def _literal(node: ast.expr) -> Any:
 
 def _problem_of_default(key: PartKey, limits: _Limits) -> str | None:
     """Says what is wrong with a default: its type, its range, or that it is none of the choices."""
-    if key.default is None:
-        return None if limits.null else f"is not of the type {key.kind}; write {key.kind} | None"
     value: Any = key.default
+    if value is None:
+        return None if limits.null else f"is not of the type {key.kind}; write {key.kind} | None"
     if type(value) is not _TYPES[limits.kind]:
         return f"is not of the type {key.kind}"
-    if isinstance(key.default, float) and not math.isfinite(key.default):
+    if isinstance(value, float) and not math.isfinite(value):
         return "must be finite"
-    if key.choices is not None and key.default not in key.choices:
+    if key.choices is not None and value not in key.choices:
         return f"must be one of {', '.join(key.choices)}"
-    if key.low is not None and key.high is not None and not key.low <= value <= key.high:
+    if limits.low is not None and limits.high is not None and not limits.low <= value <= limits.high:
         return f"must be in {key.low}..{key.high}"
     return None

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from seqadd.config.declarations import read_parts
-from seqadd.config.parts import Part, declared, set_declared
+from seqadd.config.parts import Part, declared, set_code_words, set_declared
 from seqadd.config.schema import BUILT_IN, Config, own_fields
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
@@ -31,11 +31,12 @@ _N_QUESTIONS, _HELD_OUT = 50_000, 0.1
 _TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 
 
-def declare(files: Iterable[str | Path]) -> list[Part]:
+def declare(files: Iterable[str | Path], typed: Iterable[str] = ()) -> list[Part]:
     """Makes the parts of these files, and no others, available beside those of the package.
 
     Args:
         files: paths of Python files.
+        typed: the files as a command line names them, for the commands that a message suggests.
 
     Returns:
         The parts of the files.
@@ -51,7 +52,9 @@ def declare(files: Iterable[str | Path]) -> list[Part]:
         if part.name in taken:
             raise ConfigError(f"{part.where}: the name {part.name} is {taken[part.name]}'s; give it another name")
         taken[part.name] = f"{part.path.rpartition('/')[2]}:{part.line}"
-    _register(ours + parts)
+    set_code_words(typed)
+    if [*declared().values()] != [*ours, *parts]:
+        _register(ours + parts)
     return parts
 
 

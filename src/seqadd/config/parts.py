@@ -114,6 +114,19 @@ def set_declared(parts: Iterable[Part]) -> None:
     _DECLARED.update({(part.kind, part.name): part for part in parts})
 
 
+_CODE_WORDS: list[str] = []
+
+
+def code_words() -> list[str]:
+    """The words by which another command names the same files: ``["--code", "mgu.py"]``."""
+    return list(_CODE_WORDS)
+
+
+def set_code_words(files: Iterable[str]) -> None:
+    """Sets the files of ``code_words``, as they were typed."""
+    _CODE_WORDS[:] = [word for file in files for word in ("--code", file)]
+
+
 def remember_prepared(model_hash: str, parts: Iterable[Part]) -> None:
     """Remembers the parts of a configuration that were copied, and checked or not, for those composed later.
 

@@ -95,31 +95,28 @@ def _check_decoder(config: Config) -> None:
         )
 
 
+def _check_keys_of_addition(config: Config) -> None:
+    """Raises ConfigError for keys of addition with another task."""
+    for key in ("task.digits", "task.equal_lengths", "task.longest", "curriculum"):
+        value = config.flat()[key]
+        if config.task.name is not None and value is not None:
+            raise ConfigError(f"{key}={override_text(value)}: task={config.task.name} has no such key; leave it null")
+        if key == "task.digits" and config.task.name is None and value is None:
+            raise ConfigError("task.digits=null: sums need a number of digits; leave task.digits out")
+
+
 def _check_task(config: Config) -> None:
     task = config.task
-    if config.reverse_answer is False:  # as task.equal_lengths below
+    if config.reverse_answer is False:  # it means the same as null, but would give another config_hash
         raise ConfigError("reverse_answer=false: must be true, or null")
-    if config.part("task") is not None:
-        _check_own_task(config)
-        return
     if task.digits is None:
-        raise ConfigError("task.digits=null: must not be null; sums need 1..9 digits")
+        return
     if task.n_questions > addition.count_pairs(task.digits):
         raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
     if task.longest is not None and task.longest <= task.digits:
         raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
-    if task.equal_lengths is False:  # it means the same as null, but would give another config_hash
+    if task.equal_lengths is False:  # as above
         raise ConfigError("task.equal_lengths=false: must be true, or null")
-
-
-def _check_own_task(config: Config) -> None:
-    """Raises ConfigError for keys that only sums have."""
-    sums_only = {f"task.{key}": getattr(config.task, key) for key in ("digits", "equal_lengths", "longest")}
-    for key, value in {**sums_only, "curriculum": config.curriculum}.items():
-        if value is not None:
-            raise ConfigError(
-                f"{key}={override_text(value)}: is for sums, task={config.task.name} does not use it; leave it out"
-            )
 
 
 def _check_curriculum(config: Config) -> None:
@@ -149,7 +146,7 @@ def _check_split(config: Config) -> None:
 def _check_inspection(config: Config) -> None:
     if config.inspect.every is not None and config.inspect.every > config.epochs:
         raise ConfigError(f"inspect.every={config.inspect.every}: must be at most epochs={config.epochs}")
-    if config.inspect.question is not None and config.part("task") is None:  # an own task's file is not run here
+    if config.inspect.question is not None and config.task.name is None:  # see make_dataset for another task
         try:
             read_question(config.inspect.question, config.longest)
         except ValueError as error:
@@ -162,6 +159,7 @@ _CHECKS = (
     _check_architecture,
     _check_learning_rate,
     _check_decoder,
+    _check_keys_of_addition,
     _check_task,
     _check_curriculum,
     _check_split,

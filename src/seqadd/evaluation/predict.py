@@ -71,7 +71,7 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
     for at in range(0, len(questions), _AT_ONCE):
         right = answers[at : at + _AT_ONCE]
         x = keras.ops.convert_to_tensor(one_hot(questions[at : at + _AT_ONCE], _n_characters(model)))
-        forced = model([x, shift_right(right, model.n_characters)], training=False).numpy()
+        forced = model([x, shift_right(right, _n_characters(model))], training=False).numpy()
         of_right = np.take_along_axis(forced, right[..., None].astype(np.intp), axis=-1)[..., 0]
         found.append(np.where(until_eos_mask(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
     return np.concatenate(found)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from seqadd.cli.console import SafeConsole, print_line
 from seqadd.cli.layout import metric_text
+from seqadd.config.parts import code_words
 from seqadd.config.schema import GROUPS, Config, Tracking, known_result_keys
 from seqadd.errors import redact_credentials
 from seqadd.launch.sweep_page import JobRow
@@ -117,4 +118,4 @@ def _words(*words: str, tracking: Tracking) -> str:
         for key, default in defaults.items()
         if getattr(tracking, key) != default
     ]
-    return shlex.join([*words, *store])
+    return shlex.join([*code_words(), *words, *store])
