@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.inspection.activations import activations, weights
     from seqadd.inspection.gates import gates
-    from seqadd.system.part_registry import task as task
-    from seqadd.system.part_registry import within as within
+    from seqadd.system.part_registry import architecture, cell, task, within
     from seqadd.tracking.run_filter import RunFilter
 
 __version__ = "0.1.0"
@@ -39,9 +38,9 @@ __version__ = "0.1.0"
 #: The public names; docs/api.md lists them by subject.
 __all__ = [
     "Config", "ConfigError", "Distribution", "Interval", "RunFilter", "RunNotFound", "SeqaddError", "TrainedRun",
-    "activations", "dataset_ceiling", "dataset_distribution", "difference_verdict", "distribution_ceiling",
-    "draw_distribution", "gates", "load_config", "load_curves", "load_run", "mean_interval", "number_verdict",
-    "prediction_interval", "probabilities", "weights",
+    "activations", "architecture", "cell", "dataset_ceiling", "dataset_distribution", "difference_verdict",
+    "distribution_ceiling", "draw_distribution", "gates", "load_config", "load_curves", "load_run", "mean_interval",
+    "number_verdict", "prediction_interval", "probabilities", "task", "weights", "within",
 ]  # fmt: skip
 
 # The modules that define the public names. Each is imported when a name of it is first used: TensorFlow and MLflow take
@@ -62,6 +61,7 @@ _DEFINED_IN = {
     "evaluation.trained_run": ("TrainedRun",),
     "inspection.activations": ("activations", "weights"),
     "inspection.gates": ("gates",),
+    "models.shown": ("show",),
     "system.part_registry": ("architecture", "cell", "task", "within"),
     "tracking.run_filter": ("RunFilter",),
 }  # fmt: skip

@@ -22,6 +22,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.schema import Config
@@ -79,6 +80,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="most characters of an answer (default: as many as the longest sum can need); for a model that reads its "
         "own answer; an answer that is cut ends in ...",
     )
+    add_code_option(parser)
     add_filter_options(parser)
     add_version(parser)
     words = sys.argv[1:] if arguments is None else arguments
@@ -249,7 +251,7 @@ def _notify(text: str) -> None:
 def main() -> None:
     """Command line of ``python -m seqadd.answer``."""
     with command(prints=True):
-        options = parse_arguments()
+        options = parse_arguments(take_code(sys.argv[1:]))
         status_line.show("importing MLflow")
         from seqadd.evaluation import run_selection
 

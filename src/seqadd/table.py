@@ -18,10 +18,12 @@ if status_line.is_command(__name__):
 
 import argparse
 import gc
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.comparison.curves import find_runs, learning_curves
@@ -44,6 +46,7 @@ from seqadd.comparison.table import (
     to_terminal,
 )
 from seqadd.config.composition import compose_selection
+from seqadd.config.parts import declared
 from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
@@ -136,6 +139,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row, with each seed's value"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
+    add_code_option(parser)
     add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
@@ -146,7 +150,7 @@ def main() -> None:
     # Collect garbage rarely: MLflow creates so many objects that collections would take two seconds out of five.
     gc.set_threshold(100_000, 50, 100)
     with command(prints=True):
-        options = parse_arguments()
+        options = parse_arguments(take_code(sys.argv[1:]))
         check_outputs(options)
         console = SafeConsole(highlight=False)
         width = min(WIDTH, console.width)
@@ -161,7 +165,7 @@ def main() -> None:
 def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> None:
     """Prints and writes the comparison table."""
     overrides = list(options.overrides)
-    if not any(override.startswith("cell=") for override in overrides):
+    if not _chooses_models(overrides):
         overrides = ARTICLE_COLUMNS + overrides
     selection = compose_selection(overrides)
     published = read_published(options.published)
@@ -200,6 +204,13 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     command_line = None if run_filter else training_command(found, selection, max(epochs))
     if command_line is not None:
         console.print(f"to train what is missing: {command_line}", markup=False, soft_wrap=True)
+
+
+def _chooses_models(overrides: Sequence[str]) -> bool:
+    """Whether overrides name cells, or an own architecture, whose cell is its own affair."""
+    own = {name for kind, name in declared() if kind == "architecture"}
+    words = [override.partition("=") for override in overrides]
+    return any(key == "cell" or (key == "architecture" and own.intersection(text.split(","))) for key, _, text in words)
 
 
 def _list_runs(options: argparse.Namespace, console: SafeConsole, width: int) -> None:

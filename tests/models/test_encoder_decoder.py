@@ -14,8 +14,9 @@ from conftest import SMALL, make_config
 from seqadd.data.addition import VOCABULARY
 from seqadd.data.vocabulary import BLANK
 from seqadd.errors import ConfigError
-from seqadd.models import architectures, recurrent
-from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
+from seqadd.models import architectures, cells, recurrent
+from seqadd.models.encoder_decoder import EncoderDecoder
+from seqadd.models.self_reading import shift_right, until_eos_mask
 from seqadd.system import tensorflow_setup
 from seqadd.training import dataset, loop, schedule, state
 from seqadd.training.state import restore
@@ -61,7 +62,7 @@ def test_an_answer_counts_up_to_the_blank_that_ends_it():
 
 
 def test_the_taught_decoder_reads_the_character_before():
-    read = shift_right(tf.constant(ANSWERS)).numpy().argmax(axis=-1)
+    read = shift_right(tf.constant(ANSWERS), 12).numpy().argmax(axis=-1)
     assert VOCABULARY.decode(read) == [" 357 ", " 1113", " 66  "]
 
 
@@ -80,11 +81,11 @@ def test_it_is_keras_own_layers_with_a_mask(cell):
     model = build(cell)
     encoder, decoder, characters = model._encoder, model._decoder, model._characters
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
-    settings = {} if cell == "simple_rnn" else {"recurrent_activation": architectures.hard_sigmoid_of_keras2}
+    settings = {} if cell == "simple_rnn" else {"recurrent_activation": cells.hard_sigmoid_of_keras2}
     if cell == "gru":
         settings["reset_after"] = False
     theirs = [kind(64, return_state=True, **settings), kind(64, return_sequences=True, **settings)]
-    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS), 12)
     theirs[0].build(x.shape)
     theirs[0].set_weights(encoder.get_weights())
     _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != BLANK))
@@ -100,7 +101,7 @@ def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell, k
     model = build(cell, *kind)
     alone = model.greedy_decode(one_hot(QUESTIONS)).numpy()
     guess = alone.argmax(axis=-1)
-    taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess))]).numpy()
+    taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess), 12)]).numpy()
     counts = until_eos_mask(tf.constant(guess)).numpy() > 0.5
     np.testing.assert_allclose(alone[counts], taught[counts], atol=1e-5)
     assert (guess[~counts] == BLANK).all()
@@ -133,8 +134,8 @@ def test_dot_attention_by_hand():
 
 def test_a_decoder_that_peeks_is_keras_own_layer_reading_the_encoders_last_output_too():
     model = build("lstm", "architecture=encoder_decoder", "peek=true")
-    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=architectures.hard_sigmoid_of_keras2)
-    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
+    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=cells.hard_sigmoid_of_keras2)
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS), 12)
     output, *states = model._encoder(x)
     seen = tf.concat([read, tf.repeat(output[:, None], 5, axis=1)], axis=2)
     own.build(seen.shape)
@@ -148,7 +149,7 @@ def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
     model = build("lstm", *kind)
     questions, answers = one_hot(QUESTIONS), tf.constant(ANSWERS)
     everywhere = model.scheduled_sampling_forward(questions, answers, tf.ones((3, 5), tf.bool))
-    np.testing.assert_allclose(everywhere, model([questions, shift_right(answers)]), atol=1e-5)
+    np.testing.assert_allclose(everywhere, model([questions, shift_right(answers, 12)]), atol=1e-5)
     nowhere = model.scheduled_sampling_forward(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
     alone = model.greedy_decode(questions).numpy()
     counts = until_eos_mask(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
@@ -177,7 +178,7 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
     every = np.array(list(itertools.product(range(12), repeat=3)))
     counts = until_eos_mask(tf.constant(every)).numpy() > 0.5
     every, counts = (array[((every == BLANK) | counts).all(axis=1)] for array in (every, counts))
-    read = shift_right(tf.constant(np.pad(every, ((0, 0), (0, 2)))))
+    read = shift_right(tf.constant(np.pad(every, ((0, 0), (0, 2)))), 12)
     astray = []
     for row in range(2):
         taught = model([tf.repeat(questions[row : row + 1], len(every), axis=0), read]).numpy()[:, :3]
@@ -241,7 +242,7 @@ def test_padding_adds_nothing_to_loss_or_accuracy():
     measures = loop._measures(config)
     ids = tf.constant(data.val_answers, tf.int32)
     read = one_hot(data.val_questions)
-    probabilities = model([read, shift_right(ids)])
+    probabilities = model([read, shift_right(ids, 12)])
     expected = tf.reduce_sum(measures(ids, probabilities), axis=1)
     padding = tf.zeros((len(ids), 4), tf.int32)
     nonsense = tf.fill((len(ids), 4, 12), 1 / 12)
@@ -372,7 +373,7 @@ def test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_bat
         answers = tf.constant(data.train_answers[rows], tf.int32)
         counts = until_eos_mask(answers).numpy() > 0.5
         with tf.GradientTape() as tape:
-            probabilities = twin([one_hot(data.train_questions[rows]), shift_right(answers)], training=True)
+            probabilities = twin([one_hot(data.train_questions[rows]), shift_right(answers, 12)], training=True)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(answers[counts], probabilities[counts]))
         for weights, gradient in zip(
             twin.trainable_variables, tape.gradient(loss, twin.trainable_variables), strict=True

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-from seqadd.config.parts import Part
+from seqadd.config.parts import Part, declared
 from seqadd.data import addition, drawing
 from seqadd.data.vocabulary import CHARACTERS
 
@@ -31,10 +32,17 @@ CURRICULA = ("none", "naive", "mixed", "combined")
 
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
+# The built-in choices of a kind of part.
+BUILT_IN = {"cell": CELLS, "architecture": ARCHITECTURES}
+
 # Keys about where and how a run is recorded, which do not affect its numbers.
 _BOOKKEEPING = ("inspect", "tracking", "force")
 # Keys that sweeps and searches set, not users.
 SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial", "tracking.label")
+# Keys that follow from the chosen parts; what users set is ``task=NAME``.
+SET_BY_PARTS = ("task.name", "part_code")
+# Keys of a condition that decide nothing about the model or its data's sizes.
+_NOT_OF_THE_MODEL = ("loss", "batch_size", "learning_rate", "reverse", "shuffle", "curriculum")
 # Keys that may differ between runs of one condition: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -106,9 +114,9 @@ class Config:
         (False, True)
     """
 
-    cell: str = _key("kind of cell", choices=CELLS)
+    cell: str | None = _key("kind of cell; null with an architecture that has none", choices=CELLS)
     architecture: str = _key("how the cells are connected", choices=ARCHITECTURES)
-    encoder_units: int = _key("units of the encoder; with architecture=aligned, of the only layer", low=1)
+    encoder_units: int | None = _key("units of the encoder; with architecture=aligned, of the only layer", low=1)
     decoder_units: int | None = _key("units of the decoder; null with architecture=aligned", low=1)
     peek: bool | None = _key("whether each decoder step reads the encoder's output; architecture=encoder_decoder")
     score: str | None = _key("score function of the attention; architecture=attention", choices=SCORES)
@@ -173,7 +181,15 @@ class Config:
     @property
     def ends_with_eos(self) -> bool:
         """Whether the model ends its answer with a blank, so that the padding after it does not count."""
+        own = self.part("architecture")
+        if own is not None:
+            return bool(own.settings["reads_answer"])
         return self.architecture in ("encoder_decoder", "attention")
+
+    @property
+    def model_name(self) -> str:
+        """What tells models apart in short: the cell; the architecture if it has no cell."""
+        return self.cell or self.architecture
 
     @property
     def n_held_out(self) -> int:
@@ -189,10 +205,12 @@ class Config:
         return dict(flatten(self._nested()))
 
     def _nested(self) -> dict[str, Any]:
-        fields = {key.name: getattr(self, key.name) for key in dataclasses.fields(self) if key.name != "parts"}
-        nested = {name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-                  for name, value in fields.items()}  # fmt: skip
-        return nested | {part.name: dict(part.values) for part in self.parts.values() if part.values}
+        tree = {
+            key.name: dataclasses.asdict(value) if isinstance(value, (Task, Inspect, Tracking)) else value
+            for key in own_fields()
+            for value in (getattr(self, key.name),)
+        }
+        return tree | {part.name: dict(part.values) for part in self.parts.values() if part.values}
 
     def result_keys(self) -> dict[str, Any]:
         """The keys that a run's result depends on."""
@@ -213,6 +231,10 @@ class Config:
     def config_hash(self) -> str:
         """16 hex digits, equal for configurations with equal result keys."""
         return _hash(self.result_keys())
+
+    def model_hash(self) -> str:
+        """16 hex digits, equal for configurations whose models are built alike, of data of the same size."""
+        return _hash({k: v for k, v in self.condition().items() if k not in _NOT_OF_THE_MODEL})
 
     def condition_hash(self) -> str:
         """16 hex digits, equal for all repetitions of one condition."""
@@ -238,16 +260,44 @@ def _hash(keys: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def described_keys(schema: type = Config, prefix: str = "") -> Any:
-    """Every key with its dataclass field, nested keys joined by dots."""
+def own_fields() -> list[dataclasses.Field[Any]]:
+    """The fields of ``Config`` that are keys."""
+    return [each for each in dataclasses.fields(Config) if each.name != "parts"]
+
+
+def described_keys(parts: Iterable[Part] | None = None) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Every key with its dataclass field, nested keys joined by dots.
+
+    Args:
+        parts: whose names are choices, and whose keys are described; by default all parts that are declared.
+    """
     nested = {"Task": Task, "Inspect": Inspect, "Tracking": Tracking}
-    for key in dataclasses.fields(schema):
-        if key.name == "parts":
-            continue
+    parts = list(declared().values() if parts is None else parts)
+    for key in own_fields():
         if key.type in nested:
-            yield from described_keys(nested[key.type], f"{prefix}{key.name}.")
+            yield from ((f"{key.name}.{each.name}", each) for each in dataclasses.fields(nested[str(key.type)]))
         else:
-            yield f"{prefix}{key.name}", key
+            yield key.name, _with_choices(key, [part.name for part in parts if part.kind == key.name])
+    for part in parts:
+        yield from part_fields(part)
+
+
+def _with_choices(key: dataclasses.Field[Any], more: list[str]) -> dataclasses.Field[Any]:
+    if not more:
+        return key
+    return _field(key.name, str(key.type), _key(**{**key.metadata, "choices": (*key.metadata["choices"], *more)}))
+
+
+def _field(name: str, type_: str, key: Any) -> dataclasses.Field[Any]:
+    key.name, key.type = name, type_
+    return key  # type: ignore[no-any-return]
+
+
+def part_fields(part: Part) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """The keys of a part as those of ``Config`` are described: ``mgu.leak`` with its type, range and meaning."""
+    for key in part.keys:
+        described = _key(f"a key of {part.choice}", low=key.low, high=key.high, choices=key.choices)
+        yield f"{part.name}.{key.name}", _field(key.name, key.kind, described)
 
 
 def known_keys() -> list[str]:

@@ -65,13 +65,13 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
         return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
     with quiet_import():
         import keras
-    from seqadd.models.encoder_decoder import shift_right, until_eos_mask
+    from seqadd.models.self_reading import shift_right, until_eos_mask
 
     found = []
     for at in range(0, len(questions), _AT_ONCE):
         right = answers[at : at + _AT_ONCE]
         x = keras.ops.convert_to_tensor(one_hot(questions[at : at + _AT_ONCE], _n_characters(model)))
-        forced = model([x, shift_right(right)], training=False).numpy()
+        forced = model([x, shift_right(right, _n_characters(model))], training=False).numpy()
         of_right = np.take_along_axis(forced, right[..., None].astype(np.intp), axis=-1)[..., 0]
         found.append(np.where(until_eos_mask(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
     return np.concatenate(found)

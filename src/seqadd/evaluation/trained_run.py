@@ -130,7 +130,7 @@ class TrainedRun:
         """Returns which characters of right answers count, in the answers' shape; None if all do, padding included."""
         if not self.config.ends_with_eos:
             return None
-        from seqadd.models.encoder_decoder import until_eos_mask
+        from seqadd.models.self_reading import until_eos_mask
 
         return until_eos_mask(answers).numpy() > 0.5
 

@@ -312,7 +312,7 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
 
     # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
     names = [
-        {layer: layer.replace(run.config.cell, "cell") for layer in traced.outputs}
+        {layer: layer.replace(run.config.model_name, "cell") for layer in traced.outputs}
         for run, traced in zip(comparison.runs, each, strict=True)
     ]
     panels = layer_heatmaps(each, names)

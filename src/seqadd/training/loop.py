@@ -22,11 +22,12 @@ from seqadd.data import curriculum
 from seqadd.data.drawing import Dataset
 from seqadd.data.vocabulary import Ids
 from seqadd.errors import TrainingDiverged
-from seqadd.models.encoder_decoder import until_eos_mask
 from seqadd.models.protocol import AnswerModel
+from seqadd.models.self_reading import until_eos_mask
 from seqadd.system.signals import defer_signals
 from seqadd.training import metrics
 from seqadd.training.schedule import rows_of_epoch, teacher_forcing_mask
+from seqadd.training.state import seed_layers
 
 #: Loss functions of (one-hot answers, probabilities), both (batch, answer_length, characters), averaged over both.
 LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
@@ -83,6 +84,7 @@ def train(
         start = time.perf_counter()
         with defer_signals():  # an asynchronous exception inside TensorFlow or numpy surfaces as a different error
             rows = rows_of_epoch(config, data, history, epoch)
+            seed_layers(model, config.seed, epoch)
             try:
                 measured = run_epoch(rows, epoch)
             except tf.errors.OpError as error:
