@@ -17,7 +17,7 @@ from trained_runs import record_run
 
 from seqadd import inspect
 from seqadd.evaluation import run_selection, trained_run
-from seqadd.evaluation.questions import encode_question
+from seqadd.evaluation.questions import encode_questions
 from seqadd.inspection import analysis, html_report, report_folder, terminal, trace
 
 NO_DECODER = "decoder_units=null"
@@ -156,7 +156,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
     answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
     for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
-        (traced,) = trace.trace(load(runs, kind).model, [encode_question(load(runs, kind).config, "5+7")])
+        (traced,) = trace.trace(load(runs, kind).model, encode_questions(load(runs, kind).config, ["5+7"]))
         assert f"{label}: {traced.summary} (" in out
         of_label = answers[answers["of"] == label]
         p = float(of_label["p_answer"].astype(float).prod())

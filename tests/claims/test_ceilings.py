@@ -8,7 +8,8 @@ import pytest
 from conftest import make_config
 
 from seqadd.claims import ceilings
-from seqadd.data import addition, vocabulary
+from seqadd.data import addition
+from seqadd.data.addition import VOCABULARY
 
 
 def best_of_all_functions(visible: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> float:
@@ -29,7 +30,7 @@ def test_no_function_of_one_digit_questions_is_better_than_the_ceiling(reader, r
     law = ceilings.draw_distribution(1)
     few = (law.addends <= 2).all(axis=1) & (law.addends.sum(axis=1) >= 2)
     length = 2 if reader == "whole_question" else 3
-    questions = addition.write_questions(law.addends[few], 1, reverse)
+    questions = addition.write_questions(law.addends[few], 3)[:, :: -1 if reverse else 1]
     answers = addition.write_answers(law.addends[few], length)
     weights = np.arange(1.0, few.sum() + 1)  # not all the same
     visible = ceilings.READERS[reader](questions, length)
@@ -100,8 +101,8 @@ def test_the_articles_ceilings():
 
 
 def test_what_is_counted_on_a_set_is_what_a_list_of_all_its_sums_could_say():
-    questions = vocabulary.encode(["1+1", "1+2", "2+1"])
-    answers = vocabulary.encode(["2  ", "3  ", "3  "])
+    questions = VOCABULARY.encode(["1+1", "1+2", "2+1"])
+    answers = VOCABULARY.encode(["2  ", "3  ", "3  "])
     # First character: 1 is seen twice, before a 2 and a 3, so one of three is lost; all else can be known by heart.
     assert ceilings.dataset_ceiling(questions, answers, "characters_so_far") == pytest.approx(8 / 9)
 

@@ -105,10 +105,10 @@ def make_dataset(
     *,
     n_questions: int,
     held_out: float,
-    lengths: tuple[int, int],
     reverse: bool,
     rng: np.random.Generator,
     reverse_answer: bool = False,
+    lengths: tuple[int, int] | None = None,
 ) -> Dataset:
     """Draws ``n_questions`` questions, shuffles them, and holds out the last ``held_out`` share of them.
 
@@ -116,19 +116,20 @@ def make_dataset(
         task: what is asked.
         n_questions: number of distinct questions.
         held_out: share of the questions for validation, between 0 and 1.
-        lengths: characters in a question and in an answer, padding included; at least ``task.room()``.
         reverse: whether questions are reversed.
         rng: the only source of randomness.
         reverse_answer: whether answers are reversed.
+        lengths: characters in a question and in an answer, padding included; None for ``task.room()``, the least.
 
     Raises:
         ValueError: if the task has fewer than ``n_questions`` distinct questions.
     """
     notation = Notation(task.alphabet, reverse, reverse_answer)
+    question_length, answer_length = lengths or task.room()
 
     def write(items: Items) -> tuple[Ids, Ids]:
-        questions = notation.as_read(task.write_questions(items, lengths[0]))
-        return questions, notation.as_written(task.write_answers(items, lengths[1]))
+        questions = notation.as_read(task.write_questions(items, question_length))
+        return questions, notation.as_written(task.write_answers(items, answer_length))
 
     # Shuffled as in the article: later draws have longer numbers, because most short ones were drawn already.
     items = task.draw(n_questions, rng)[rng.permutation(n_questions)]

@@ -71,7 +71,7 @@ def _build(part: Part, config: Config, data: Dataset) -> AnswerModel:
             config,
             question_length=data.train_questions.shape[1],
             answer_length=data.train_answers.shape[1],
-            n_characters=len(config.alphabet),
+            n_characters=len(data.alphabet),
         )
     except ConfigError:
         raise

@@ -218,7 +218,7 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
             data[run.run_id] = make_dataset(config)
             if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
                 raise RunNotFound(
-                    f"run={run.run_id}: was trained on other sums: its data_digest is "
+                    f"run={run.run_id}: was trained on other {config.noun}: its data_digest is "
                     f"{run.tags['data_digest']}, here {data[run.run_id].digest()}"
                 )
         model = _model_of(store, run, config, epoch, weights_run, name)

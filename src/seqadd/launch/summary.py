@@ -32,13 +32,14 @@ def print_run(config: Config, run_id: str, reached: Mapping[str, float], pages: 
     """
     if "val_exact_match" in reached:
         reached_texts = (f"{name} {metric_text(reached[name])}" for name in ("val_acc", "val_exact_match"))
-        print_line(f"held-out sums: {', '.join(reached_texts)}")
+        print_line(f"held-out {config.noun}: {', '.join(reached_texts)}")
     print_line(f"run {run_id}, experiment {config.tracking.experiment}")
     for line in pages:
         print_line(line)
     words = _words(f"run={run_id}", tracking=config.tracking)
+    example = " 12+7" if config.task.name is None else ""  # without one, answer asks for one and gives an example
     _print_commands(
-        {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words} 12+7"}
+        {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words}{example}"}
     )
 
 

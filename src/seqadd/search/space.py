@@ -74,14 +74,13 @@ class SearchSettings:
     def check(self, config: Config) -> None:
         """Raises ConfigError if runs of a configuration lack the metric, or end before pruning could begin."""
         position = re.fullmatch(r"val_acc_position_(\d+)", self.metric)
+        last = config.answer_length if config.task.name is None else math.inf  # else only the data has the length
         missing = (
             (self.metric == "val_acc_teacher_forced" and not config.ends_with_eos, "architecture=encoder_decoder"),
             ("binary" in self.metric and config.loss != "binary", "loss=binary"),
             (lacks_group(self.metric, config), "another task"),
+            (position and not 1 <= int(position[1]) <= last, f"position 1 to {last}"),
         )
-        if position and config.task.name is None:  # of another task, only the data has the length
-            last = config.answer_length
-            missing += ((not 1 <= int(position[1]) <= last, f"position 1 to {last}"),)
         for lacks, only in missing:
             if lacks:
                 raise ConfigError(

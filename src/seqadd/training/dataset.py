@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +25,10 @@ def task_of(config: Config) -> Task:
     if part is None:
         assert config.task.digits is not None
         return Addition(config.task.digits, bool(config.task.equal_lengths), config.task.longest)
-    kind = load_part(part)
+    registered: Any = load_part(part)
     try:
-        task = kind(**part.values) if dataclasses.is_dataclass(kind) else kind()
-        for key, value in part.values.items() if not dataclasses.is_dataclass(kind) else ():
+        task = registered()
+        for key, value in part.values.items():
             setattr(task, key, value)
     except Exception as error:
         raise ConfigError(f"{part.where}: cannot be made: {type(error).__name__}: {error}"[:300]) from error
