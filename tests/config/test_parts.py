@@ -162,7 +162,7 @@ REFUSED = {
     "leaky.leak=0.2": "leaky.leak: is a key of cell=leaky; choose it, or leave leaky.leak out",
     "cell=gru +leaky.leak=0.2": "leaky.leak: is a key of cell=leaky; choose it",
     "-m cell=gru leaky.leak=0.1,0.2": "leaky.leak: is a key of cell=leaky; choose it",
-    "-m cell=leaky leaky.leak=0.1,3": "leaky.leak=3.0: must be in 0..1 (a key of cell=leaky) (job cell=leaky leaky.leak=3",
+    "-m cell=leaky leaky.leak=0.1,3": "leaky.leak=3.0: must be in 0..1 (a key of cell=leaky) (job cell=leaky",
     "multiplication.digits=2": "multiplication.digits: is a key of task=multiplication; choose it",
     "cell=gru architecture=reader": "cell=gru: architecture=reader has no cell; leave it out",
     "cell=lstm architecture=reader": "cell=lstm: architecture=reader has no cell; leave it out",
@@ -190,6 +190,7 @@ def test_what_does_not_fit_a_part_is_refused_in_one_line(words, files, call, in_
     assert sorted(in_empty_folder.iterdir()) == before
 
 
+OF_A_TASK = "@seqadd.task('t', characters='a')\nclass T:\n    "
 BAD = {
     "x = 1": "declares nothing",
     "def f(:": "parts.py:3: is not Python",
@@ -204,29 +205,27 @@ BAD = {
     "@seqadd.cell('task')\nclass C: pass": "parts.py:4: cell=task: the name task is a key of the configuration's",
     "@seqadd.task('two_digits', characters='a')\nclass C: pass": "parts.py:4: task=two_digits: the name",
     "@seqadd.task('multiplication', characters='a')\nclass C: pass": "parts.py:4: task=multiplication: the name",
-    "@seqadd.cell('c')\nclass C: pass\n@seqadd.cell('c')\nclass D: pass": "parts.py:6: cell=c: the name c is parts.py:4's",
+    "@seqadd.cell('c')\nclass C: pass\n@seqadd.cell('c')\nclass D: pass": "parts.py:6: cell=c: the name c is parts.py",
     "@seqadd.cell('c')\ndef c(): pass": "parts.py:4: cell=c: must be a class",
     "@seqadd.architecture('c')\nclass C: pass": "parts.py:4: architecture=c: must be a function",
-    "@seqadd.architecture('c')\ndef f(question, answer_length): pass": "parts.py:4: architecture=c: has the parameters (",
+    "@seqadd.architecture('c')\ndef f(question, answer_length): pass": "parts.py:4: architecture=c: has the param",
     "@seqadd.architecture('c', cell=None)\ndef f(question, n, cell): pass": "parts.py:4: architecture=c: has the param",
     "def g():\n    @seqadd.cell('c')\n    class C: pass": "parts.py:5: @cell: must be at the top level",
     "@seqadd.task('t', characters='')\nclass T: pass": "parts.py:4: task=t: characters='': is empty",
     "@seqadd.task('t', characters='a b')\nclass T: pass": "parts.py:4: task=t: characters='a b': contains the blank",
     "@seqadd.task('t', characters='aba')\nclass T: pass": "parts.py:4: task=t: characters='aba': contains 'a' more",
-    "@seqadd.task('t', characters='"
-    + "".join(map(chr, range(192, 256)))
-    + "')\nclass T: pass": "parts.py:4: task=t: char",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int": "parts.py:5: n: is a key, so it needs a default",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: list = 3": "parts.py:5: n: list: no type of a key",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int | str = 3": "parts.py:5: n: int | str: no type of a key",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int = 2 + 3": "parts.py:5: n=2 + 3: must be a literal",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int = 'a'": "parts.py:5: n='a': is not of the type int",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int = None": "parts.py:5: n=None: is not of the type int; write",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: int = True": "parts.py:5: n=True: is not of the type int",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: Annotated[int, seqadd.within(1, 2)] = 3": "parts.py:5: n=3: must",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: Annotated[int, 5] = 3": "parts.py:5: n: 5: must be seqadd.within",
-    "@seqadd.task('t', characters='a')\nclass T:\n    n: Literal['a'] = 'b'": "parts.py:5: n='b': must be one of a",
-    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, n=3): pass": "parts.py:5: n: is a key, so it needs a type",
+    "@seqadd.task('t', characters='" + "".join(map(chr, range(192, 256))) + "')\nclass T: pass": "parts.py:4: task=t",
+    OF_A_TASK + "n: int": "parts.py:5: n: is a key, so it needs a default",
+    OF_A_TASK + "n: list = 3": "parts.py:5: n: list: no type of a key",
+    OF_A_TASK + "n: int | str = 3": "parts.py:5: n: int | str: no type of a key",
+    OF_A_TASK + "n: int = 2 + 3": "parts.py:5: n=2 + 3: must be a literal",
+    OF_A_TASK + "n: int = 'a'": "parts.py:5: n='a': is not of the type int",
+    OF_A_TASK + "n: int = None": "parts.py:5: n=None: is not of the type int; write",
+    OF_A_TASK + "n: int = True": "parts.py:5: n=True: is not of the type int",
+    OF_A_TASK + "n: Annotated[int, seqadd.within(1, 2)] = 3": "parts.py:5: n=3: must",
+    OF_A_TASK + "n: Annotated[int, 5] = 3": "parts.py:5: n: 5: must be seqadd.within",
+    OF_A_TASK + "n: Literal['a'] = 'b'": "parts.py:5: n='b': must be one of a",
+    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, n=3): pass": "parts.py:5: n: is a key, so it",
     "@seqadd.cell('c')\nclass C:\n    def __init__(self): pass": "parts.py:4: cell=c: its constructor must have units",
 }
 
@@ -383,6 +382,7 @@ def test_costs_are_what_was_measured_and_never_fail(files):
         config = load_config(*words)
         assert sum(cost.memory_needed(config).values()) > cost.LIBRARIES
         assert cost.seconds_per_epoch(config) > 0
-    config.parts["architecture"] = replace(config.parts["architecture"], measured=Measured(10, 3e9, 7.0))
-    assert cost.seconds_per_epoch(config) == 7.0
-    assert sum(cost.memory_needed(config).values()) > 3e9
+    measured = Measured(parameters=10**9, activations=100, largest=10, multiplications=1e6)
+    config.parts["architecture"] = replace(config.parts["architecture"], measured=measured)
+    assert sum(cost.memory_needed(config).values()) > 20e9
+    assert cost.seconds_per_epoch(config) == pytest.approx(3 * 45_000 * 1e6 / 4e10)
