@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seqadd.config import hydra_setup, part_schema
 from seqadd.config.messages import no_such_key, not_chosen, one_line
 from seqadd.config.parts import Part, declared, measured
-from seqadd.config.schema import GROUPS, Config, described_keys, flatten, known_keys, override_text, own_fields
+from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text, own_fields, part_fields
 from seqadd.config.validation import validate
 from seqadd.config.words import check_words, with_integers
 from seqadd.errors import ConfigError
@@ -229,11 +228,12 @@ def compose_config(overrides: list[str]) -> Config:
 
 def recorded_overrides(params: Mapping[str, str]) -> list[str]:
     """The overrides that compose a recorded run's configuration again, from its parameters."""
-    texts = {name for name, field in described_keys() if str(field.type).startswith("str")} - set(GROUPS)
+    texts = dict(field for part in declared().values() for field in part_fields(part))
     follow = {"part_code"} | {key for key in ("cell", "task.name") if params.get(key) == override_text(None)}
     overrides = []
     for key, value in params.items():
-        if key in texts and not re.fullmatch(r"[\w.-]*", value):
+        kind = str(texts[key].type) if key in texts else ""
+        if kind.startswith("str") and not (kind.endswith("None") and value == override_text(None)):
             value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
         if key not in follow:
             overrides.append(f"task={value}" if key == "task.name" else f"{key}={value}")
