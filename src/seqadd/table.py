@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from seqadd.claims import paired
 from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
@@ -60,7 +61,7 @@ _FIGURES = (".png", ".svg", ".pdf")
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises ConfigError for a file that cannot be written, before any work is done."""
-    for name in ("epochs", "metrics", "figure") if options.runs else ():
+    for name in ("epochs", "metrics", "figure", "against") if options.runs else ():
         if getattr(options, name) is not None:
             raise ConfigError(f"--runs --{name}: --{name} is for the table; leave one of them out")
     for name in ("markdown", "csv", "latex", "figure"):
@@ -140,6 +141,13 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
     add_code_option(parser)
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="KEY=VALUE",
+        help="compare each column with the one of this value, seed by seed: mean difference, interval, verdict "
+        "(docs/verdicts.md); may be repeated",
+    )
     add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
@@ -190,7 +198,14 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     )
     below += excluded_runs(found, selection, curves, epochs) + of_others
 
-    _write(options, lines, below, summary)
+    compared = paired.compare(curves, selection, options.against, epochs) if options.against else None
+    if compared is not None:
+        columns = ["than", "seeds", "mean", "low", "high", "verdict", "more_seeds"]
+        renamed = {name: f"against_{name}" for name in columns}
+        summary = summary.merge(
+            compared.rename(columns=renamed).drop(columns="condition"), how="left", on=["column", "epochs", "metric"]
+        )
+    _write(options, lines, below, summary, None if compared is None else paired.lay_out(compared))
     if options.figure:
         from seqadd.reporting.curves import learning_curves as draw_curves
 
@@ -199,6 +214,8 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
             draw_curves(curves, columns, summary, metrics[-1]).savefig(path, dpi=150)
 
     console.print(to_terminal(lines, width))
+    if compared is not None:
+        console.print(to_list(paired.lay_out(compared)), width=width)
     for line in below:
         console.print(line, style="dim", markup=False)
     command_line = None if run_filter else training_command(found, selection, max(epochs))
@@ -226,9 +243,16 @@ def _list_runs(options: argparse.Namespace, console: SafeConsole, width: int) ->
     console.print(f"to look inside the first: python -m seqadd.inspect run={best}", markup=False, soft_wrap=True)
 
 
-def _write(options: argparse.Namespace, lines: list[list[str]], below: list[str], numbers: pd.DataFrame) -> None:
+def _write(
+    options: argparse.Namespace,
+    lines: list[list[str]],
+    below: list[str],
+    numbers: pd.DataFrame,
+    compared: list[list[str]] | None = None,
+) -> None:
     if options.markdown:
-        write_file(options.markdown, to_markdown(lines, below))
+        second = "" if compared is None else "\n" + to_markdown(compared, [])
+        write_file(options.markdown, to_markdown(lines, below) + second)
     if options.latex:
         write_file(options.latex, to_latex(lines, below))
     if options.csv:

@@ -244,11 +244,13 @@ def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, 
 
 
 def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
-    """Returns ``saturation.saturation`` for the held-out questions; an empty table and the reason if it cannot."""
-    from seqadd.inspection.saturation import no_saturation, saturation
+    """Returns ``saturation.saturation`` for the held-out questions, and what it says nothing about, a line each."""
+    from seqadd.inspection.saturation import no_saturation, not_checked, saturation
 
+    questions = run.data.val_questions
     try:
-        return saturation(run.model, run.data.val_questions), []
+        table = saturation(run.model, questions)
+        return table, not_checked(run.model, questions, table)
     except ArithmeticError as error:
         return no_saturation(), [str(error)]
 

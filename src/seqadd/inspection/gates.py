@@ -150,6 +150,13 @@ def _inside_of_simple_rnn(cell: Any, inputs: Array, state: Array) -> dict[str, A
     return {"state": _in_numpy(cell.activation)(weighed)}
 
 
+def own_layers(model: keras.Model) -> set[str]:
+    """Returns the names of the recurrent layers of own cells, those inside other layers included."""
+    inside = {name: layer for name, (layer, _, _) in getattr(model, "inside", {}).items()}
+    return {name for name, layer in {**{layer.name: layer for layer in model.layers}, **inside}.items()
+            if isinstance(layer, OwnRNN)}  # fmt: skip
+
+
 def state_names(layer: keras.layers.Layer) -> tuple[str, ...]:
     """Returns the names of a layer's states: ``state``, ``state_2``, and so on."""
     return ("state", *(f"state_{n}" for n in range(2, len(layer.state_size) + 1)))

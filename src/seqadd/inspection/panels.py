@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqadd.inspection.trace import Trace
+from seqadd.inspection.trace import HEAD, Trace
 from seqadd.reporting.heatmaps import Heatmap
 
 if TYPE_CHECKING:
@@ -100,6 +100,19 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
             scale="share of 1",
             written=".2f",
         )
+    if HEAD in layer:
+        text = _text_read(traced, len(output))
+        return Heatmap(
+            name=name,
+            title=f"{layer}: attention weights",
+            values=output,
+            limits=(0.0, 1.0),
+            rows=text,
+            columns=text if output.shape[1] == len(text) else [str(n + 1) for n in range(output.shape[1])],
+            row_axis="the place that looks",
+            column_axis="what it looks at",
+            scale="share of 1",
+        )
     if output.ndim == 1:
         folded = _folded(output)
         n_rows, n_columns = folded.shape
@@ -126,6 +139,16 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
         column_axis="unit",
         scale="output",
     )
+
+
+def _text_read(traced: Trace, n: int) -> list[str]:
+    """Returns what stands at each of ``n`` places that a model reads: the question, the answer so far, or both."""
+    characters = _characters(traced)
+    question = [characters[character] for character in traced.question.ids]
+    guesses = traced.probabilities.argmax(axis=-1)
+    previous = [characters[0], *(characters[character] for character in guesses[:-1])]
+    fitting = (text for text in (question, previous, question + previous) if len(text) == n)
+    return next(fitting, [str(place + 1) for place in range(n)])
 
 
 def step_heatmaps(traced: Trace, layer: str) -> list[Heatmap]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from seqadd.evaluation.predict import Array
 
 
+#: Stands between the name of an attention and the number of its head, in the names of outputs.
+HEAD = ", head "
+
+
 @dataclass(frozen=True)
 class Trace:
     """The trace of one question through one model.

@@ -6,9 +6,12 @@ They keep what they decorate and return it unchanged. Names, keys and settings a
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from seqadd.errors import ConfigError
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -120,6 +123,11 @@ def task(name: str, *, characters: str, curve: str = "val_exact_match") -> Calla
 
 def _register(kind: str, name: str) -> Callable[[T], T]:
     def register(decorated: T) -> T:
+        if decorated.__module__ == "__main__" and hasattr(builtins, "get_ipython"):
+            raise ConfigError(
+                f"{kind}={name}: is defined in a notebook's cell, where no other process can load it; begin the "
+                f"cell with %%writefile {name}.py and name that file: code='{name}.py'"
+            )
         REGISTERED[kind, name] = decorated
         return decorated
 
