@@ -23,7 +23,7 @@ from seqadd.system import part_registry
 from seqadd.system.source_digest import digest_of
 
 _DECORATORS = {kind: inspect.signature(getattr(part_registry, kind)) for kind in part_registry.KINDS}
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
 _WRITTEN = "int, float, bool, str, Literal[...], each also with | None or in Annotated[..., seqadd.within(low, high)]"
 #: The most characters of a task: with the blank, an alphabet has at most 64.
 _MOST_CHARACTERS = 63

@@ -67,7 +67,7 @@ class Task:
     """The sums to be learnt, or the questions of another task."""
 
     name: str | None = _key("task other than addition; set by task=NAME")
-    digits: int | None = _key("most digits of an addend; null for tasks other than addition", low=1, high=9)
+    digits: int | None = _key("most digits of an addend", low=1, high=9)
     n_questions: int = _key("distinct sums to draw", low=2)
     equal_lengths: bool | None = _key("both addends have the same number of digits; null: independent numbers")
     longest: int | None = _key(
