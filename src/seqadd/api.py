@@ -50,6 +50,10 @@ class Run:
     run_id: str
     config: Config
 
+    def __repr__(self) -> str:
+        config = self.config
+        return f"Run({self.run_id!r}, {config.model_name}, seed {config.seed}, {config.epochs} epochs)"
+
     def load(self, epoch: int | None = None) -> TrainedRun:
         """Returns the run with its model, its data set and its history.
 
