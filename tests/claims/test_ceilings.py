@@ -1,5 +1,6 @@
 """Ceilings against every function that there is, tried one after the other, and against sets drawn by the generator."""
 
+import dataclasses
 import itertools
 import math
 
@@ -43,15 +44,17 @@ def test_no_function_of_one_digit_questions_is_better_than_the_ceiling(reader, r
     assert expected < 1.0
 
 
-def test_whole_one_digit_law_against_counting_by_hand():
+@pytest.mark.parametrize("reverse_answer", [None, True])
+def test_whole_one_digit_law_against_counting_by_hand(reverse_answer):
     """Every one-digit question, read by hand: what follows each beginning of the reversed question, counted."""
     config = make_config("architecture=aligned", "task.digits=1", "task.n_questions=55", "batch_size=10")
+    config = dataclasses.replace(config, reverse_answer=reverse_answer)
     law = ceilings.dataset_distribution(1, 55)  # all 55 pairs are there, each either way round
     right = 0.0
     for position in range(3):
         counted: dict[str, dict[str, float]] = {}
         for a, b in itertools.product(range(10), repeat=2):
-            question, answer = f"{b}+{a}", f"{a + b:<3}"
+            question, answer = f"{b}+{a}", str(a + b)[:: -1 if reverse_answer else 1].ljust(3)
             weight = 1.0 if a == b else 0.5
             of = counted.setdefault(question[: position + 1], {})
             of[answer[position]] = of.get(answer[position], 0.0) + weight

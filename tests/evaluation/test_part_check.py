@@ -2,66 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from own_parts import architecture, cell
 
 from seqadd import ConfigError, load_config
-from seqadd.config.part_schema import declare
 from seqadd.config.schema import Config
-
-CELL = """
-import keras
-from keras import ops
-import seqadd
-
-@seqadd.cell("mine")
-class Mine(keras.layers.Layer):
-    def __init__(self, units, **settings):
-        super().__init__(**settings)
-        self.units = self.state_size = units
-    def build(self, shape):
-        self.W = self.add_weight(shape=(shape[-1], self.units), name="kernel")
-        self.U = self.add_weight(shape=(self.units, self.units), name="recurrent_kernel")
-        {build}
-    def call(self, x, states):
-        h = ops.tanh(x @ self.W + states[0] @ self.U)
-        {call}
-"""
-ARCHITECTURE = """
-import keras
-from keras import layers, ops
-import seqadd
-
-@seqadd.architecture("mine", cell=None, reads_answer={reads_answer})
-def mine({parameters}):
-    {body}
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Declares the text of a file; afterwards nothing is declared."""
-
-    def declared(text: str) -> None:
-        # A file is run once in a process, so each needs a name of its own.
-        path = tmp_path / f"own_{abs(hash(text))}.py"
-        path.write_text(text, encoding="utf-8")
-        declare([path])
-
-    yield declared
-    declare([])
-
-
-def cell(call: str = "return h, [h]", build: str = "pass") -> str:
-    return CELL.format(call=call, build=build)
-
-
-def architecture(body: str, *, reads_answer: bool = False) -> str:
-    parameters = "question, previous" if reads_answer else "question, answer_length"
-    return ARCHITECTURE.format(body=body, reads_answer=reads_answer, parameters=parameters)
 
 
 def check(config: Config) -> object:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,8 +81,14 @@ def _again(runs: Sequence[TrainedRun], questions: Sequence[str], store: str) -> 
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
     key = "model" if runs[0].bundled else "run"
-    words = f"{key}={','.join(ids)}{epochs} question={','.join(questions)} {redact_credentials(store)}".rstrip()
+    asked = shlex.quote("question=" + ",".join(map(_quoted, questions)))
+    words = f"{key}={','.join(ids)}{epochs} {asked} {redact_credentials(store)}".rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
+
+
+def _quoted(question: str) -> str:
+    """Returns a question as a word of the command line has it, in Hydra's grammar."""
+    return question if re.fullmatch(r"[\w+*/:.%^-]+", question) else f'"{question}"'
 
 
 def _listed(runs: Sequence[TrainedRun]) -> str:
@@ -110,14 +118,14 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
     name = folder_of(traced.question.text)
     caption = trace_line(traced, seen_in_training)
     verdict = "right" if traced.right else "wrong"
-    text = f"## {traced.question.text.replace('+', ' + ')}\n\n{caption.replace(verdict, f'**{verdict}**')}\n\n"
-    lines = [
-        [*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in character_rows(traced)
-    ]
+    asked = markup.escape(traced.question.text)
+    text = f"## {asked.replace('+', ' + ')}\n\n{markup.escape(caption).replace(verdict, f'**{verdict}**')}\n\n"
+    rows = [[markup.escape(each) for each in row] for row in character_rows(traced)]
+    lines = [[*row[:5], row[5] if row[1] == row[5] else f"**{row[5]}**", row[6]] for row in rows]
     text += markup.table(CHARACTERS_HEADER, lines)
     panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
     sheet = heatmaps.sheet(panels, caption)
-    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {traced.question.text}")
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {asked}")
     for layer in traced.gates:
         steps = heatmaps.sheet(step_heatmaps(traced, layer), f"{traced.question.text}: {layer}, step by step")
         text += f"### {layer}, step by step\n\nComputed from the layer's weights, and checked against its output.\n\n"
@@ -128,7 +136,9 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:
     text, noun = "## Errors\n\n", run.config.noun
-    shown = figures.accuracies(found.by_position, found.by_group, f"{run.name}: held-out {noun}")
+    shown = figures.accuracies(
+        found.by_position, found.by_group, f"{run.name}: held-out {noun}", reverse_answer=run.notation.reverse_answer
+    )
     groups = "".join(f", and by number of {name}" for name in found.by_group)
     text += folder.picture(shown, "accuracies", f"accuracy by position in the answer{groups}")
     text += folder.picture(
@@ -142,7 +152,8 @@ def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:
     text += markup.table(
         ["question", "answer", "p", "predicted", "p", "", "least certain position", *found.by_group],
         [
-            [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
+            [*map(markup.escape, (row['question'], row['answer'])), _probability(row['p_answer']),
+             markup.escape(row['guess']), _probability(row['p_guess']),
              "**right**" if row['right'] else "**wrong**", str(row['place']),
              *(str(row[name]) for name in found.by_group)]
             for row in hardest.to_dict("records")
@@ -305,9 +316,11 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
         answers.append(characters.assign(of=label))
         p_answer = _probability(float(characters["p_answer"].to_numpy(float).prod()))
         verdict = "**right**" if traced.right else "**wrong**"
-        lines.append([label, traced.readable_guess, verdict, p_answer, run.seen_in_training(question)])
+        seen = run.seen_in_training(question)
+        lines.append([label, markup.escape(traced.readable_guess), verdict, p_answer, markup.escape(seen)])
     answer = each[0].question.right_answer
-    text = f"\n## {question.replace('+', ' + ')}\n\nThe right answer is {answer}.\n\n"
+    asked = markup.escape(question)
+    text = f"\n## {asked.replace('+', ' + ')}\n\nThe right answer is {markup.escape(answer)}.\n\n"
     text += markup.table(["", "predicted", "", "p of the right answer", "in training"], lines) + "\n"
 
     # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
@@ -321,7 +334,7 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
         columns = [[question_heatmap(each[at]), *panels[at]] for at in shown]
         grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
         file = f"{name}/side_by_side" + (f"_{number}" if number > 1 else "")
-        text += folder.picture(grid, file, f"output of each layer for {question}, side by side")
+        text += folder.picture(grid, file, f"output of each layer for {asked}, side by side")
     if sum(map(len, grids)) < len(each):
         text += f"{sum(map(len, grids))} of the {len(each)} epochs are shown; the animation shows all:\n\n"
     folder.table(pd.concat(answers), f"{name}/answer")

@@ -30,8 +30,7 @@ def load_part(part: Part) -> Any:
     """
     if not part.built_in and source_code(Path(part.path)) != part.code:
         raise ConfigError(f"{part.where}: {part.path} has changed since the run was started; start it again")
-    _run(part.path)
-    found = REGISTERED.get((part.kind, part.name))
+    found = _run(part.path).get((part.kind, part.name))
     if found is None:
         raise ConfigError(f"{part.where}: the file registers no such part when it runs")
     return found
@@ -44,8 +43,8 @@ def error_in(part: Part, error: Exception) -> ConfigError:
 
 
 @functools.cache
-def _run(path: str) -> None:
-    """Runs a file once, as a module; modules beside it can be imported by their names."""
+def _run(path: str) -> dict[tuple[str, str], Any]:
+    """Runs a file once, as a module, and returns what it registers; it can import the modules beside it."""
     name = f"seqadd_part_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -54,8 +53,10 @@ def _run(path: str) -> None:
     sys.modules[name] = module
     folder = str(Path(path).parent)
     sys.path.insert(0, folder)
+    REGISTERED.clear()  # another file may have registered parts of the same names
     try:
         spec.loader.exec_module(module)
+        return dict(REGISTERED)
     except Exception as error:
         line = next((at.lineno for at in reversed(traceback.extract_tb(error.__traceback__)) if at.filename == path), 1)
         raise ConfigError(

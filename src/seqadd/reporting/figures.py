@@ -212,13 +212,16 @@ def saturation(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def accuracies(by_position: pd.DataFrame, by_group: Mapping[str, pd.DataFrame], title: str) -> Figure:
+def accuracies(
+    by_position: pd.DataFrame, by_group: Mapping[str, pd.DataFrame], title: str, *, reverse_answer: bool = False
+) -> Figure:
     """The accuracy at each position of the answer, and by the number of carries, or by other groups.
 
     Args:
         by_position: as ``error_analysis.by_position`` returns it.
         by_group: for each group, as ``error_analysis.by_group`` returns it.
         title: title of the figure.
+        reverse_answer: whether the model writes answers from right to left.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     figure.suptitle(title)
@@ -234,7 +237,7 @@ def accuracies(by_position: pd.DataFrame, by_group: Mapping[str, pd.DataFrame], 
         axes.bar_label(bars, [f"{each:.3f}" for each in table[value]], fontsize="small")
         axes.set(xlabel=key, ylabel=ylabel, ylim=(0, 1.1))
         axes.grid(alpha=0.3, axis="y")
-    left.set_xlabel("position in the answer")
+    left.set_xlabel(f"position in the {'reversed ' * reverse_answer}answer")
     for axes, (name, table) in zip(others, by_group.items(), strict=True):
         noun = table.columns[-1]
         counted = [f"{row[name]}\n{row[noun]} {noun}" for row in table.to_dict("records")]

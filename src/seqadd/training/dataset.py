@@ -12,7 +12,7 @@ from seqadd.data.addition import Addition
 from seqadd.data.drawing import Dataset, Task
 from seqadd.data.text_task import TextTask
 from seqadd.errors import ConfigError
-from seqadd.models.parts import load_part
+from seqadd.models.parts import error_in, load_part
 
 
 def task_of(config: Config) -> Task:
@@ -31,7 +31,7 @@ def task_of(config: Config) -> Task:
         for key, value in part.values.items():
             setattr(task, key, value)
     except Exception as error:
-        raise ConfigError(f"{part.where}: cannot be made: {type(error).__name__}: {error}"[:300]) from error
+        raise error_in(part, error) from error
     return TextTask(task, part.settings["characters"], part.where)
 
 
