@@ -92,9 +92,9 @@ def read_all(
             left_out.append(error)
     if left_out and not every:
         raise left_out[0]
-    for error in left_out:
+    for refused in left_out:
         assert notify is not None
-        notify(f"left out: {error}")
+        notify(f"left out: {refused}")
     return sorted(every, key=lambda claim: (claim.settings.position, claim.name))
 
 
