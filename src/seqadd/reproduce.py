@@ -148,7 +148,8 @@ def main() -> None:
     with command():
         options = parse_arguments(take_code(sys.argv[1:]))
         check_arguments(options)
-        chosen = loading.read_all(options.experiments, options.claims, options.overrides)
+        notify = None if options.check else print_line  # a check that leaves a claim out would prove nothing of it
+        chosen = loading.read_all(options.experiments, options.claims, options.overrides, notify)
         if options.check:
             _check(options, chosen)
         elif options.redraw:

@@ -200,8 +200,8 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
 
     compared = paired.compare(curves, selection, options.against, epochs) if options.against else None
     if compared is not None:
-        columns = ["than", "seeds", "mean", "low", "high", "verdict", "more_seeds"]
-        renamed = {name: f"against_{name}" for name in columns}
+        names = ["than", "seeds", "mean", "low", "high", "verdict", "more_seeds"]
+        renamed = {name: f"against_{name}" for name in names}
         summary = summary.merge(
             compared.rename(columns=renamed).drop(columns="condition"), how="left", on=["column", "epochs", "metric"]
         )

@@ -7,8 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from claim_folders import SWEEP, make_claim
 
 from seqadd import reproduce, run, table
+from seqadd.claims.loading import read_all
 from seqadd.cli.code_option import take_code
 from seqadd.config import cost, help_text, schema
 from seqadd.config.composition import compose_selection, load_config, recorded_overrides
@@ -16,7 +18,7 @@ from seqadd.config.declarations import part_files, read_parts
 from seqadd.config.differences import differences
 from seqadd.config.part_schema import declare
 from seqadd.config.parts import Measured, code_words, declared
-from seqadd.errors import ConfigError, RunNotFound
+from seqadd.errors import ConfigError, PartNotDeclared, RunNotFound
 from seqadd.evaluation.run_selection import config_of
 
 LEAKY = """
@@ -163,6 +165,8 @@ REFUSED = {
     "cell=gru +leaky.leak=0.2": "leaky.leak: is a key of cell=leaky; choose it",
     "-m cell=gru leaky.leak=0.1,0.2": "leaky.leak: is a key of cell=leaky; choose it",
     "-m cell=leaky leaky.leak=0.1,3": "leaky.leak=3.0: must be in 0..1 (a key of cell=leaky) (job cell=leaky",
+    "-m hydra/sweeper=optuna cell=leaky leaky.leak=interval(0.1,2)": "leaky.leak=2.0: must be in 0..1 (a key of cell=l",
+    "-m hydra/sweeper=optuna cell=leaky leaky.mode=range(1,3)": "leaky.mode=range(1,3): leaky.mode is not a number",
     "multiplication.digits=2": "multiplication.digits: is a key of task=multiplication; choose it",
     "cell=gru architecture=reader": "cell=gru: architecture=reader has no cell; leave it out",
     "cell=lstm architecture=reader": "cell=lstm: architecture=reader has no cell; leave it out",
@@ -386,3 +390,19 @@ def test_costs_are_what_was_measured_and_never_fail(files):
     config.parts["architecture"] = replace(config.parts["architecture"], measured=measured)
     assert sum(cost.memory_needed(config).values()) > 20e9
     assert cost.seconds_per_epoch(config) == pytest.approx(3 * 45_000 * 1e6 / 4e10)
+
+
+def test_a_claim_with_a_part_that_is_not_declared_is_named_and_the_others_go_on(files, tmp_path):
+    make_claim(tmp_path / "claims", "plain")
+    own = SWEEP.replace("cell: simple_rnn\n", "").replace("seed: range(2)", "seed: range(2)\n      cell: leaky")
+    make_claim(tmp_path / "claims", "own", sweep=own)
+    assert [claim.name for claim in read_all(tmp_path / "claims")] == ["own", "plain"]
+    declare([])
+    lines: list[str] = []
+    assert [claim.name for claim in read_all(tmp_path / "claims", notify=lines.append)] == ["plain"]
+    (line,) = lines
+    assert line.startswith("left out: ")
+    assert line.endswith("cell=leaky: must be one of dense, gru, lstm, simple_rnn, or a part of --code FILE")
+    for arguments in ({}, {"wanted": ["own"], "notify": lines.append}):
+        with pytest.raises(PartNotDeclared):
+            read_all(tmp_path / "claims", **arguments)

@@ -46,7 +46,7 @@ REFUSALS = {
     "era=keras1": "era=keras1: must be one of keras2, keras3",
     "architecture=transformer": "architecture=transformer: must be one of aligned, attention, encoder_decoder, pooled, "
     "readout, repeat_vector, repeat_vector_stacked",
-    "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, nine_digits,",
+    "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, multiplication, nine",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "lr=0.1": "lr: no such key; did you mean learning_rate?",
     "cell gru": "cell gru: write cell=gru",

@@ -12,13 +12,13 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -43,8 +43,9 @@ from seqadd.config.composition import Composer, combinations
 from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.config.validation import validate
-from seqadd.errors import ConfigError
+from seqadd.errors import ConfigError, PartNotDeclared
 from seqadd.system.files import resource_dir
+from seqadd.system.part_registry import KINDS
 from seqadd.training.metric_names import is_metric, lacks_group
 
 # The settings that a figure of each kind must have.
@@ -63,18 +64,37 @@ def names(experiments: Path) -> list[str]:
     return found
 
 
-def read_all(experiments: Path, wanted: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Claim]:
+def read_all(
+    experiments: Path,
+    wanted: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    notify: Callable[[str], None] | None = None,
+) -> list[Claim]:
     """Returns the claims in a folder, in the order of their ``position``.
 
     Args:
         experiments: the folder.
         wanted: names of claims; empty for all.
         overrides: for all of their runs.
+        notify: receives a line for each claim with own parts that are not declared, which is left out. It is refused if
+            it is named in ``wanted``, if no other is left, or without this function.
 
     Raises:
         ConfigError: as ``read``.
     """
-    every = [read(experiments / name, overrides) for name in names(experiments) if name in wanted or not wanted]
+    every, left_out = [], []
+    for name in [name for name in names(experiments) if name in wanted or not wanted]:
+        try:
+            every.append(read(experiments / name, overrides))
+        except PartNotDeclared as error:
+            if wanted or notify is None:
+                raise
+            left_out.append(error)
+    if left_out and not every:
+        raise left_out[0]
+    for refused in left_out:
+        assert notify is not None
+        notify(f"left out: {refused}")
     return sorted(every, key=lambda claim: (claim.settings.position, claim.name))
 
 
@@ -189,6 +209,10 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
                     config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))
                 validate(config)
                 jobs.setdefault(config.condition_hash(), []).append(config)
+    except MissingConfigException as error:
+        group = (error.missing_cfg_file or "").partition("/")[0]
+        kind, more = (PartNotDeclared, ", or a part of --code FILE") if group in KINDS else (ConfigError, "")
+        raise kind(f"{path}: {one_line(error)}{more}") from error
     except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not jobs:

@@ -48,10 +48,10 @@ $APP_CONFIG_GROUPS
 Keys, each with its default:
 """
 _AFTER = """
-Cells, architectures and tasks of your own: python -m seqadd.run --code FILE ... (docs/extend.md).
 Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\
           'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50
 Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.
+Cells, architectures and tasks of your own: python -m seqadd.run --code FILE ... (docs/extend.md).
 Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's options: --hydra-help.
 """
 
