@@ -196,8 +196,10 @@ def test_runs_of_different_tasks_are_asked_what_all_can_read(runs, tmp_path):
 
 
 def test_what_was_mixed_up_is_shown_and_what_was_right_is_left_blank():
-    confusion = pd.DataFrame(np.full((12, 12), 3))
-    values = html_report.confusion_heatmap(confusion).values
+    confusion = pd.DataFrame(np.full((12, 12), 3), index=list(" +0123456789"))
+    shown = html_report.confusion_heatmap(confusion)
+    values = shown.values
+    assert shown.rows == shown.columns == list("␣+0123456789")
     assert np.isnan(np.diag(values)).all()
     assert np.nansum(values) == 3 * (144 - 12)
 
