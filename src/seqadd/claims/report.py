@@ -151,14 +151,17 @@ def _for_browsers(text: str, experiments: Path, sections: Mapping[str, str]) -> 
     text = re.sub(r"\]\((?:\.\./docs/)?report\.md(?:#[^)]*)?\)", "](#top)", text)
     return re.sub(
         r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+\.(?:md|py|yaml))[^)]*\)",
-        lambda link: f"{link[1]} (`{_from_clone(link[2])}`)" if Path(link[2]).name not in link[1] else link[1],
+        lambda link: (
+            f"{link[1]} (`{_path_of(link[2], experiments)}`)" if Path(link[2]).name not in link[1] else link[1]
+        ),
         text,
     )
 
 
-def _from_clone(link: str) -> str:
-    """Returns the path of a linked file from the top of the clone."""
-    return posixpath.normpath(posixpath.join("docs", link)).removeprefix("../")
+def _path_of(link: str, experiments: Path) -> str:
+    """Returns the path of a linked file: from the top of the clone, or from the folder of claims elsewhere."""
+    folder = report_folder(experiments)
+    return posixpath.normpath(link if folder == experiments else posixpath.join(folder.name, link))
 
 
 def write(experiments: Path) -> list[Path]:
