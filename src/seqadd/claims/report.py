@@ -26,8 +26,8 @@ _MARKED = {verdicts.REPRODUCED: "good", verdicts.NOT_REPRODUCED: "bad", verdicts
 _TOP = """# The article's claims, run again
 
 The 2018 article [Seq2Seq 모델 디버깅](https://likejazz.com/seq2seq/) (likejazz) trains Keras models to add three-digit
-numbers. It builds on the Keras example [addition_rnn](https://keras.io/examples/nlp/addition_rnn/). This report compares
-each number of both with a distribution over seeds. The article's text is `_posts/2018-06-20-seq2seq.md` in
+numbers. It builds on the Keras example [addition_rnn](https://keras.io/examples/nlp/addition_rnn/). This report
+compares each number of both with a distribution over seeds. The article's text is `_posts/2018-06-20-seq2seq.md` in
 [likejazz.github.io](https://github.com/likejazz/likejazz.github.io). Its two scripts are in
 [jupyter-notebooks](https://github.com/likejazz/jupyter-notebooks), folder `deep-learning`.
 
@@ -35,8 +35,8 @@ each number of both with a distribution over seeds. The article's text is `_post
 
 - A published number is *reproduced* if it lies inside the interval that contains one more run in 95 of 100 cases, *not
   reproduced* if it lies outside. It is *undecided* if the interval is so wide that almost any number lies inside.
-- A claimed direction is *reproduced* if the 95 % interval of the difference, paired over seeds, lies on the claimed side
-  of zero, *not reproduced* if it lies on the other side. It is *undecided* if the interval contains zero.
+- A claimed direction is *reproduced* if the 95 % interval of the difference, paired over seeds, lies on the claimed
+  side of zero, *not reproduced* if it lies on the other side. It is *undecided* if the interval contains zero.
 
 What a verdict means, and what it does not mean: {page}.
 
