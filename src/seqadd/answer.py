@@ -82,7 +82,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     words = sys.argv[1:] if arguments is None else arguments
     # A word such as -5+7 is an invalid question, not an option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
-    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word)]
+    # A word that begins with a letter is no sum, even without "=": ``model lstm`` is refused with its right form.
+    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=|[^\W\d]", word)]
+    for word in options.choice:
+        if word.startswith("question="):
+            raise ConfigError(f"{word}: write the sum without question=, for example 535+61")
     options.questions = join_words([read_text(word) for word in options.words if word not in options.choice])
     return options
 
