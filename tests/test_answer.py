@@ -93,6 +93,21 @@ def test_a_model_that_is_not_there(asked):
     assert err.startswith("seqadd: run=nobody: no such run in this store")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("modle=lstm 5+7", "modle: no such key; did you mean model?"),
+        ("epch=10 model=lstm 5+7", "epch: no such key; did you mean epoch?"),
+        ("rnu=latest 5+7", "rnu: no such key; did you mean run?"),
+        ("cel=gru 5+7", "cel: no such key; did you mean cell?"),
+        ("model lstm 5+7", "model lstm: write model=lstm"),
+        ("question=5+7", "question=5+7: write the sum without question=, for example 535+61"),
+    ],
+)
+def test_words_that_nearly_choose_a_run_are_refused_with_their_right_form(words, said, call, in_empty_folder):
+    assert call(answer.main, *words.split()) == (2, "", f"seqadd: {said}\n")
+
+
 def test_answers_are_those_of_the_model(folder, tmp_path):
     run_id = record_run(tmp_path, "cell=gru", "epochs=1")
     run = run_selection.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")

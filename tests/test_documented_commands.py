@@ -46,7 +46,6 @@ BEFORE = {
     "python -m seqadd.table tracking.experiment=ours,theirs cell=lstm": "python -m seqadd.run -m "
     "tracking.experiment=ours,theirs cell=lstm",
     "python -m seqadd.inspect cell=lstm loss=binary seed=1": "python -m seqadd.run cell=lstm loss=binary seed=1",
-    "python -m seqadd.inspect run=latest epoch=all question=723+477": "python -m seqadd.run cell=lstm inspect.every=5",
 }
 
 

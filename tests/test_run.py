@@ -5,6 +5,8 @@ import os
 import signal
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import fork_server
 import h5py
@@ -15,7 +17,9 @@ import tensorflow as tf
 import yaml
 from conftest import COMMAND, LONG, SMALL, WITHOUT_XLA, client_of, make_config, runs_of, start, wait_for_lines
 
-from seqadd import run
+from seqadd import run, train
+from seqadd.cli.progress import EpochDone
+from seqadd.errors import Interrupted
 from seqadd.models import architectures
 from seqadd.reporting import curves
 from seqadd.system import numeric_flags, tensorflow_setup
@@ -232,7 +236,21 @@ def test_a_run_that_is_told_to_stop_is_killed_in_the_store_too(number, code, tmp
     process = start(tmp_path, *LONG)
     wait_for_lines(process, "epoch ")
     os.killpg(process.pid, number)
-    _, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=30)
     assert process.returncode == code
+    (kept,) = tmp_path.glob("unfinished/*/checkpoint")
+    assert f"stopped after epoch {len(load(kept, None).history)} of " in out  # from there the same command resumes
     assert err == f"seqadd: stopped by {number.name}\n"
     assert [each.info.status for each in runs_of(tmp_path)] == ["KILLED"]
+
+
+def test_the_epoch_that_ends_as_a_signal_arrives_is_in_the_checkpoint_the_record_and_the_last_line():
+    history = [{"epoch": 1.0}, {"epoch": 2.0}]
+    session = SimpleNamespace(history=history, take_checkpoint=lambda: list(history))
+    recorder, run_dir = Mock(epochs=1), Mock()
+    reports = []
+    with pytest.raises(Interrupted), train.honest_ending(session, recorder, run_dir, Mock(), reports.append):
+        raise Interrupted(signal.SIGINT)
+    run_dir.save.assert_called_once_with(history)
+    recorder.log_history.assert_called_once_with(history[1:])
+    assert reports == [EpochDone(2, {"epoch": 2.0})]

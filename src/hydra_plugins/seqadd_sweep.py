@@ -226,7 +226,7 @@ class ProcessLauncher(PreflightLauncher):
         if self.at_once is not None and self.at_once > most:
             raise ConfigError(
                 f"hydra.launcher.jobs={self.at_once}: must be at most {most}, the limit of this machine's "
-                "processors and memory (no job was started)"
+                "processors, memory and operating system (no job was started)"
             )
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
-from seqadd.config.schema import Config
+from seqadd.config.schema import GROUPS, Config, known_keys
 from seqadd.data.addition import Addition
 from seqadd.data.text_task import signs
 from seqadd.data.vocabulary import BLANK
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 1000
 #: Limits for models that accept questions of any length: digits of an addend, characters of an answer.
 _MOST_DIGITS, _LONGEST = 18, 40
+#: The keys that choose a run.
+_CHOOSE = {*known_keys(), *GROUPS, "run", "model", "epoch", "epochs"}
 #: The largest beam.
 _WIDEST = 1000
 
@@ -86,7 +88,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     words = sys.argv[1:] if arguments is None else arguments
     # A word such as -5+7 is an invalid question, not an option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
-    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word)]
+    # A key without "=" is no question: ``model lstm`` is refused with its right form.
+    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word) or word in _CHOOSE]
+    for word in options.choice:
+        if word.startswith("question="):
+            raise ConfigError(f"{word}: write the sum without question=, for example 535+61")
     options.typed = [word for word in options.words if word not in options.choice]
     return options
 

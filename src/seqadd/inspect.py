@@ -134,7 +134,7 @@ def main() -> None:
 
         if options.out is not None:
             html_report.check_folder(options.out)
-        choice = run_selection.read_choice(words)
+        choice = run_selection.read_choice(words, others=["question"])
         console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("loading the run") as status:
             store = run_selection.open_store_of(choice, run_filter_from(options))

@@ -325,7 +325,9 @@ def _runs_at_once(jobs: int | None, configs: Sequence[Config]) -> int:
     """Returns how many runs are trained at once; raises ConfigError for more than processors and memory allow."""
     most = max_parallel_jobs(configs)
     if jobs is not None and jobs > most:
-        raise ConfigError(f"--jobs {jobs}: must be at most {most}, the limit of processors and memory")
+        raise ConfigError(
+            f"--jobs {jobs}: must be at most {most}, the limit of processors, memory and operating system"
+        )
     return jobs or most
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from seqadd.cli.progress import Notify, Pages, Stage, as_messages
+from seqadd.cli.progress import EpochDone, Notify, Pages, Stage, as_messages
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import CannotWrite, ConfigError, Interrupted, Pruned, TrainingDiverged
@@ -63,7 +63,7 @@ def train_run(config: Config, notify: Notify) -> str:
             session = TrainingSession(config, data, start)
             recorder.tag("gpu", session.gpus)
             snapshots, checkpoints = Snapshots(config, data, recorder), CheckpointWriter(run_dir)
-            with honest_ending(session, recorder, run_dir, trial):
+            with honest_ending(session, recorder, run_dir, trial, notify):
                 run_dir.save(session.take_checkpoint())
                 session.fit([recorder, ProgressReporter(notify), snapshots, checkpoints, trial])
                 notify(Stage("recording the results"))
@@ -96,11 +96,12 @@ def check_process(config: Config) -> None:
 
 @contextmanager
 def honest_ending(
-    session: TrainingSession, recorder: RunRecorder, run_dir: RunDirectory, trial: Trial
+    session: TrainingSession, recorder: RunRecorder, run_dir: RunDirectory, trial: Trial, notify: Notify
 ) -> Iterator[None]:
     """A context manager that adds to an early end what only this process knows; ``record`` sets the status.
 
-    Diverged: the trial learns it. Pruned: the epoch. Interrupted: a checkpoint, and the epochs not recorded yet.
+    Diverged: the trial learns it. Pruned: the epoch. Interrupted: a checkpoint, and the epochs not recorded yet; the
+    last one is reported, because the signal may have arrived at its end, before the listeners were called.
     """
     try:
         yield
@@ -114,6 +115,8 @@ def honest_ending(
         with suppress(CannotWrite):  # then the run resumes from the previous checkpoint
             run_dir.save(session.take_checkpoint())
         recorder.log_history(session.history[recorder.epochs :])
+        for row in session.history[-1:]:
+            notify(EpochDone(int(row["epoch"]), dict(row)))
         raise
 
 

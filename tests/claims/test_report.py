@@ -39,6 +39,13 @@ def test_no_link_of_the_page_opens_the_text_of_a_page_or_of_code():
     assert links.count("#cells-the-articles-table") > 5
 
 
+def test_a_file_is_named_from_the_clones_top_or_from_the_folder_of_claims_elsewhere(tmp_path):
+    ours = report._for_browsers("[jobs](../experiments/cells/sweep.yaml)", resource_dir("experiments"), {})
+    elsewhere = report._for_browsers("[jobs](cells/sweep.yaml)", tmp_path, {})
+    assert ours.partition("\n")[0] == "jobs (`experiments/cells/sweep.yaml`)"
+    assert elsewhere == "jobs (`cells/sweep.yaml`)"
+
+
 def test_what_a_store_says_cannot_act_in_the_page(tmp_path):
     from claim_folders import make_claim
 

@@ -139,7 +139,7 @@ def test_after_ctrl_c_a_line_says_that_the_same_command_resumes(clock, resumes, 
     console = Console(file=output, force_terminal=True, width=80, soft_wrap=True, color_system=None)
     with suppress(Interrupted), Display(["gru"], [4], console=console, resumes=resumes) as display:
         display.start(0)
-        for epoch in (1, 2):
+        for epoch in (1, 2, 2):  # a run that is stopped reports its last epoch once more
             display.receive(0, EpochDone(epoch, METRICS))
         raise Interrupted(2)
     bar, _, last = output.getvalue().rpartition("\x1b[2K")

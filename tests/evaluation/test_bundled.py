@@ -10,7 +10,7 @@ from trained_runs import model_of
 from seqadd import answer
 from seqadd.config.messages import one_line
 from seqadd.errors import ConfigError, RunNotFound
-from seqadd.evaluation import bundled, run_selection
+from seqadd.evaluation import bundled, run_selection, trained_run
 from seqadd.system.files import resource_dir
 from seqadd.tracking.run_filter import RunFilter
 from seqadd.training import state
@@ -36,6 +36,7 @@ def test_of_an_earlier_epoch_it_has_that_ones_weights_and_history(index, in_empt
     assert state.weights_digest(run.model) == index["simple_rnn"]["weights_sha256"]["50"]
     assert run.name == "simple_rnn seed 0, repeat_vector, 200 epochs, after epoch 50"
     assert (run.origin, run.short_id, run.notes) == ("model=simple_rnn", "simple_rnn", [])
+    assert trained_run.labels([run]) == ["model=simple_rnn"]
     assert list(run.history["val_acc"]) == list(range(1, 51))
     assert 0.65 < run.history["val_acc"][50] < 0.8
 

@@ -78,7 +78,7 @@ ATTENTION = "layers.MultiHeadAttention(1, 8)(previous, previous{})"
         ("return question", False, "returns features of shape (None, 7, 12); it must be (None, 4, n)"),
         ("return 3", False, "returns int; it must return the features, a Keras tensor"),
         (f"{DENSE}", False, "returns NoneType"),
-        (f"return {DENSE} + layers.Dense(8)(ops.ones((1, 3)))[:, None]", False, "is not a weight of the model"),
+        (f"return {DENSE} + layers.Dense(8)(ops.ones((1, 3)))[:, None]", False, "is not the model's: Keras leaves out"),
         (
             "return layers.Dense(8, activity_regularizer='l2')(" + DENSE + ")",
             False,

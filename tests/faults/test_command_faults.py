@@ -388,4 +388,4 @@ def test_warnings_that_are_to_be_errors_are_refused_before_anything_is_done(opti
     monkeypatch.setattr(sys, "warnoptions", ["ignore::UserWarning", option])
     code, _, err = call(run.main, "epochs=1")
     assert code == 2
-    assert err.startswith(f"seqadd: -W {option}, PYTHONWARNINGS: would end commands in the middle")
+    assert err.startswith(f"seqadd: -W {option}, PYTHONWARNINGS: would end commands early")

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import fork_server
@@ -15,6 +16,7 @@ from conftest import (
     SMALL,
     client_of,
     group_is_alive,
+    make_config,
     output_of,
     quick_database,
     runs_of,
@@ -23,6 +25,7 @@ from conftest import (
 )
 
 from seqadd import run
+from seqadd.launch import local
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,14 @@ def test_ctrl_c_while_libraries_are_imported_ends_a_sweep_in_one_line_too(tmp_pa
     while group_is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not group_is_alive(process.pid)
+
+
+@pytest.mark.parametrize(("system", "most"), [("win32", 31), ("linux", 96), ("darwin", 96)])
+def test_on_windows_no_more_jobs_run_at_once_than_a_process_can_wait_for(system, most, monkeypatch):
+    monkeypatch.setattr(local, "processors", lambda: 96)
+    monkeypatch.setattr(local, "memory", lambda: None)
+    monkeypatch.setattr(sys, "platform", system)
+    assert local.max_parallel_jobs([make_config()]) == most
 
 
 def test_without_slurms_commands_one_line_says_where_they_are(call, in_empty_folder, monkeypatch):

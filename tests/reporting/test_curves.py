@@ -11,8 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from seqadd.claims import figures as claim_figures
+from seqadd.claims import results
 from seqadd.config import schema
-from seqadd.reporting import curves, figures, style
+from seqadd.reporting import curves, figures, heatmaps, style
 from seqadd.reporting.curves import Line, Panel
 from seqadd.reporting.sweep_figure import sweep_curves
 
@@ -94,11 +95,24 @@ def test_more_conditions_than_colours_differ_in_line_style():
     assert len(set(of_cells)) == 16
 
 
-def test_published_numbers_have_a_colour_of_their_own():
+def test_a_published_number_has_its_curves_colour_and_hides_nothing():
     (axes,) = of_table([("lstm", {"cell": "lstm"})]).axes
     diamond = axes.collections[0]
-    assert to_hex(diamond.get_facecolor()[0]).upper() == style.PUBLISHED
+    assert len(diamond.get_facecolor()) == 0  # hollow
     assert to_hex(diamond.get_edgecolor()[0]).upper() == style.CELLS["lstm"]
+
+
+def test_intervals_name_metrics_in_words_and_show_seeds_above_published_numbers():
+    (cells,) = (each for each in our_claims() if each.name == "cells")
+    found = claim_figures.draw(cells, "intervals.png", {}, results.read_rows(cells.folder), NO_CEILINGS)
+    (axes,) = found.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-1] == "lstm, 10 epochs, training accuracy"
+    assert "acc," not in " ".join(labels)
+    assert axes.get_xlabel() == "share of characters right"
+    published, seeds = axes.collections[:2]
+    assert (len(published.get_offsets()), len(seeds.get_offsets())) == (1, 10)
+    assert seeds.get_zorder() > published.get_zorder()
 
 
 @pytest.mark.parametrize("claim", ["cells", "curricula"])  # one panel, four panels
@@ -172,3 +186,26 @@ def test_ticks_of_a_searched_key_are_whole_numbers_that_were_tried():
     assert set(of_key.get_xticks()) <= {17 + 9 * n for n in range(9)}
     assert set(of_search.get_xticks()) <= set(range(9))
     assert not of_search.get_legend()  # it stands below all plots
+
+
+def test_the_choices_of_a_searched_key_do_not_overlap():
+    names = ["repeat_vector", "encoder_decoder", "attention", "repeat_vector_stacked"]
+    tried = [
+        figures.Tried(n, 0.5, False, {"architecture": name, "a": "1", "b": "2", "c": "3"})
+        for n, name in enumerate(names)
+    ]
+    found = figures.search(tried, "val_acc", "", least=False, logarithmic=[])
+    FigureCanvasAgg(found)
+    found.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in found.axes[1].get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_a_heading_is_never_cut_inside_a_value():
+    panel = heatmaps.Heatmap("a", "a", np.zeros((1, 1)), (0, 1), [""], [""], "", "", "")
+    heading = "learning_rate 0.0041817253421, encoder_units 96, architecture repeat_vector_stacked_as_it_was_in_2017"
+    found = heatmaps.grid([[panel]], [heading], "")
+    lines = found.subfigs[0].axes[0].get_title(loc="left").splitlines()[:-1]
+    assert " ".join(lines) == heading
+    assert len(lines) > 1
+    assert all(line.endswith(",") for line in lines[:-1])

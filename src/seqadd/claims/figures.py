@@ -191,18 +191,25 @@ def _intervals(
 ) -> Figure:
     """Draws each published number beside the runs' values, a row each."""
     shown = [
-        figures.Row(
-            f"{claim.conditions[statement.condition].label}, {statement.metric}, {statement.epochs} epochs",
-            list(written_values(row["values"]).values()),
-            float(row["low"]),
-            float(row["high"]),
-            statement.value,
-            row["verdict"],
-        )
+        (statement, row)
         for statement, row in zip(claim.statements, rows.to_dict("records"), strict=True)
         if statement.value is not None and row["low"] and row["high"]
     ]
-    return figures.intervals(shown, "accuracy")
+    lines = [
+        figures.Row(
+            f"{claim.conditions[statement.condition].label}, {statement.epochs} epochs, "
+            f"{style.in_words(statement.metric)}",
+            list(written_values(row["values"]).values()),
+            float(row["low"]),
+            float(row["high"]),
+            float(row["value"]),
+            row["verdict"],
+        )
+        for statement, row in shown
+    ]
+    metrics = {base_metric(statement.metric) for statement, _ in shown}
+    of_characters = metrics <= {"acc", "val_acc"}
+    return figures.intervals(lines, "share of characters right" if of_characters else _words_of_axis(sorted(metrics)))
 
 
 KINDS: dict[Kind, Callable[..., Figure]] = {

@@ -25,20 +25,22 @@ _MARKED = {verdicts.REPRODUCED: "good", verdicts.NOT_REPRODUCED: "bad", verdicts
 
 _TOP = """# The article's claims, run again
 
-Every number of the 2018 article [Seq2Seq 모델 디버깅](https://likejazz.com/seq2seq/) (likejazz), which teaches a Keras
-model to add three-digit numbers, and of the Keras example [addition_rnn](https://keras.io/examples/nlp/addition_rnn/),
-on which it builds, beside a distribution over seeds. The article's text is `_posts/2018-06-20-seq2seq.md` in
+The 2018 article [Seq2Seq 모델 디버깅](https://likejazz.com/seq2seq/) (likejazz) trains Keras models to add three-digit
+numbers. It builds on the Keras example [addition_rnn](https://keras.io/examples/nlp/addition_rnn/). This report
+compares each number of both with a distribution over seeds. The article's text is `_posts/2018-06-20-seq2seq.md` in
 [likejazz.github.io](https://github.com/likejazz/likejazz.github.io). Its two scripts are in
 [jupyter-notebooks](https://github.com/likejazz/jupyter-notebooks), folder `deep-learning`.
 
-**{verdicts}.** {runs} runs, {cost} of one processor, commit {commits}.
+**{verdicts}.** The report has {runs} runs, {cost} of one processor, by commit {commits}.
 
-A published number is *reproduced* where it lies inside the interval into which one more run falls in 95 of 100 cases,
-*not reproduced* where it lies outside, *undecided* where the interval is too wide to say anything. A claimed direction
-is *reproduced* where the 95 % interval of the difference, paired over seeds, lies on its side of zero. What that means,
-and what it does not: {page}.
+- A published number is *reproduced* if it lies inside the interval that contains one more run in 95 of 100 cases, *not
+  reproduced* if it lies outside. It is *undecided* if the interval is so wide that almost any number lies inside.
+- A claimed direction is *reproduced* if the 95 % interval of the difference, paired over seeds, lies on the claimed
+  side of zero, *not reproduced* if it lies on the other side. It is *undecided* if the interval contains zero.
 
-`python -m seqadd.reproduce` brings all of it up to date, `python -m seqadd.reproduce CLAIM` one claim.
+What a verdict means, and what it does not mean: {page}.
+
+`python -m seqadd.reproduce` updates the report; `python -m seqadd.reproduce CLAIM` updates one claim.
 
 """
 
@@ -67,7 +69,7 @@ def build(experiments: Path, chosen: Sequence[Claim]) -> tuple[str, str]:
               tables.in_words(rows[claim.name]), tables.duration(results.seconds(runs[claim.name]))]
              for claim in done]  # fmt: skip
     lines += [[claim.name, claim.title.partition(": ")[2], "not run yet", ""] for claim in chosen if claim not in done]
-    text += markup.table(["claim", "", "verdicts", "cost"], lines)
+    text += markup.table(["claim", "subject", "verdicts", "processor time"], lines)
     sections = {claim.name: f"#{markup.anchor(claim.title)}" for claim in done}
     for claim in done:
         text += "\n" + _part(claim, experiments, sections)
@@ -90,9 +92,9 @@ def _top(done: list[Claim], rows: dict[str, pd.DataFrame], runs: dict[str, pd.Da
     every = pd.concat(runs.values())
     theirs = pd.concat([rows[claim.name] for claim in done if not claim.settings.ours] or rows.values())
     numbers, directions = theirs[theirs["relation"] == "equal"], theirs[theirs["relation"] != "equal"]
-    summary = f"Of the published numbers {tables.in_words(numbers)}"
+    summary = f"Published numbers: {tables.in_words(numbers)}"
     if (directions["relation"] != "").any():
-        summary += f"; of the limits and directions that are claimed {tables.in_words(directions)}"
+        summary += f". Claimed limits and directions: {tables.in_words(directions)}"
     return _TOP.format(
         verdicts=summary,
         runs=len(every.drop_duplicates(["data_digest", "first_losses"])),
@@ -151,14 +153,17 @@ def _for_browsers(text: str, experiments: Path, sections: Mapping[str, str]) -> 
     text = re.sub(r"\]\((?:\.\./docs/)?report\.md(?:#[^)]*)?\)", "](#top)", text)
     return re.sub(
         r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)#]+\.(?:md|py|yaml))[^)]*\)",
-        lambda link: f"{link[1]} (`{_from_clone(link[2])}`)" if Path(link[2]).name not in link[1] else link[1],
+        lambda link: (
+            f"{link[1]} (`{_path_of(link[2], experiments)}`)" if Path(link[2]).name not in link[1] else link[1]
+        ),
         text,
     )
 
 
-def _from_clone(link: str) -> str:
-    """Returns the path of a linked file from the top of the clone."""
-    return posixpath.normpath(posixpath.join("docs", link)).removeprefix("../")
+def _path_of(link: str, experiments: Path) -> str:
+    """Returns the path of a linked file: from the top of the clone, or from the folder of claims elsewhere."""
+    folder = report_folder(experiments)
+    return posixpath.normpath(link if folder == experiments else posixpath.join(folder.name, link))
 
 
 def write(experiments: Path) -> list[Path]:

@@ -65,10 +65,10 @@ def _down(claim: Claim, rows: pd.DataFrame) -> str:
             of_others.append([*what, _mean(row), seeds, n])
     what = ["condition", "epochs", "metric"]
     parts = [
-        ([*what, "published", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_numbers),
-        ([*what, "limit", "measured", "seeds", "95 % of runs", "seeds below", "verdict"], of_limits),
-        ([*what, "against", "difference", "seeds", "95 % interval", "effect", "verdict"], of_differences),
-        ([*what, "measured", "seeds", "seeds that have it"], of_others),
+        ([*what, "published", "measured", "range of seeds", "95 % of runs", "seeds below it", "verdict"], of_numbers),
+        ([*what, "limit", "measured", "range of seeds", "95 % of runs", "seeds below it", "verdict"], of_limits),
+        ([*what, "against", "difference", "range of seeds", "95 % interval", "effect size", "verdict"], of_differences),
+        ([*what, "measured", "range of seeds", "seeds with a value"], of_others),
     ]
     return "\n".join(markup.table(header, lines) for header, lines in parts if lines)
 
@@ -81,7 +81,13 @@ def ceilings_table(ceilings: pd.DataFrame) -> str:
         parts = [of.loc[of["over"].str.startswith(part), "ceiling"] for part in ("set", "training set")]
         counted = [_range(part.min(), part.max()) for part in parts]
         lines.append([str(reader).replace("_", " "), str(label), _short(of_distribution), *counted])
-    header = ["what is seen of the question", "condition", "ceiling: of the law", "of the sets", "of the training sets"]
+    header = [
+        "the model has read",
+        "condition",
+        "ceiling over the distribution",
+        "over the seeds' sums",
+        "over their training sets",
+    ]
     return "\n" + markup.table(header, lines) if lines else ""
 
 

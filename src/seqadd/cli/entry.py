@@ -90,7 +90,7 @@ def as_program(main: Callable[[], None]) -> NoReturn:
 def add_version(parser: argparse.ArgumentParser, more: str = "") -> None:
     """Adds ``--version``, which every command has; ``more`` is appended to seqadd's version."""
     message = f"seqadd {seqadd.__version__}{more}"
-    parser.add_argument("--version", action="version", version=message, help="say the version and end")
+    parser.add_argument("--version", action="version", version=message, help="print the version and exit")
 
 
 def _check_warning_options() -> None:
@@ -98,7 +98,7 @@ def _check_warning_options() -> None:
     for option in sys.warnoptions:
         if option.rstrip(":") == "error" or option.startswith("error::DeprecationWarning"):
             raise ConfigError(
-                f"-W {option}, PYTHONWARNINGS: would end commands in the middle, as libraries do warn; leave it out"
+                f"-W {option}, PYTHONWARNINGS: would end commands early, because libraries warn; leave it out"
             )
 
 

@@ -212,6 +212,8 @@ class Display:
             self._receive_epoch(job, message)
 
     def _receive_epoch(self, job: _Job, done: EpochDone) -> None:
+        if done.epoch == job.epoch:  # a run that is stopped reports its last epoch once more
+            return
         now = time.monotonic()
         latest = now - job.since
         first = job.epoch == 0  # this process' first epoch includes the compilation, so its time is not typical

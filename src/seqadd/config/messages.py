@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -161,14 +162,20 @@ def not_chosen(part: Part, key: str) -> str:
     return f"{part.name}.{key}: is a key of {part.choice}; choose it, or leave {part.name}.{key} out"
 
 
-def no_such_key(key: str) -> str:
+def no_such_key(key: str, others: Sequence[str] = ()) -> str:
+    """The message for an unknown key, with the key that it may stand for.
+
+    Args:
+        key: the unknown key.
+        others: words that a command reads beside the keys of a configuration, such as ``run``.
+    """
     if key == "part_code":
         return "part_code: is computed from the source of own parts; leave it out"
     for own in declared().values():
         if key.partition(".")[0] == own.name and key.partition(".")[2] in own.key_names:
             return not_chosen(own, key.partition(".")[2])
     part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # this project has its own launchers and sweepers
-    before, known = (part[0], _plugin_keys(part[1])) if part else ("", known_keys())
+    before, known = (part[0], _plugin_keys(part[1])) if part else ("", [*known_keys(), *others])
     near = [before + each for each in _meant(key.removeprefix(before), known)]
     if near:
         return f"{key}: no such key; did you mean {' or '.join(near)}?"

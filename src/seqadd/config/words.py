@@ -17,13 +17,18 @@ from seqadd.errors import ConfigError
 _SCIENTIFIC = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[eE]\+?\d{1,2}(?![\w.])")
 
 
-def check_words(words: Sequence[str]) -> None:
-    """Raises ConfigError for a word without ``=``; the message corrects ``cell gru`` and ``cell = gru``."""
+def check_words(words: Sequence[str], others: Sequence[str] = ()) -> None:
+    """Raises ConfigError for a word without ``=``; the message corrects ``cell gru`` and ``cell = gru``.
+
+    Args:
+        words: the words.
+        others: keys that a command reads beside those of a configuration, such as ``run``.
+    """
     for index, word in enumerate(words):
         if "=" in word.lstrip("=") or word.startswith("~"):
             continue
         after = [each for each in words[index + 1 : index + 3] if each != "="]
-        if word in {*known_keys(), *GROUPS} and after and "=" not in after[0]:
+        if word in {*known_keys(), *GROUPS, *others} and after and "=" not in after[0]:
             raise ConfigError(f"{' '.join(words[index : index + 2])}: write {word}={after[0]}")
         keys = [name for name, field in described_keys() if word in (field.metadata["choices"] or ())]
         example = f"{keys[0]}={word}" if keys else "cell=gru"

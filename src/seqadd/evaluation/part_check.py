@@ -88,11 +88,11 @@ def _variables_made() -> Iterator[list[tf.Variable]]:
     """A context manager that returns the list of all variables that are made inside the ``with``."""
     made: list[tf.Variable] = []
 
-    def remember(next_creator: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
+    def keep(next_creator: Callable[..., tf.Variable], **settings: Any) -> tf.Variable:
         made.append(next_creator(**settings))
         return made[-1]
 
-    with tf.variable_creator_scope(remember):
+    with tf.variable_creator_scope(keep):
         yield made
 
 
@@ -172,10 +172,10 @@ def _check_every_weight_is_the_models(part: Part, model: AnswerModel, made: list
     ours = {id(variable.value) for variable in model.variables}
     for variable in made:
         if id(variable) not in ours:
+            name, shape = variable.name.partition(":")[0], tuple(variable.shape)
             raise ConfigError(
-                f"{part.where}: its weight {variable.name.partition(':')[0]}, shape {tuple(variable.shape)}, is not "
-                "a weight of the model, so it would be neither trained nor saved; Keras leaves out a layer "
-                "that is called on a constant: let its input depend on the question, or make the weight in build"
+                f"{part.where}: its weight {name}, shape {shape}, is not the model's: Keras leaves out a layer that is "
+                "called on a constant; let its input depend on the question"
             )
 
 

@@ -20,9 +20,17 @@ from typing import TYPE_CHECKING
 from hydra import initialize_config_dir
 
 from seqadd.config.composition import compose_config, compose_selection, recorded_overrides
-from seqadd.config.messages import one_line
+from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.parts import declared
-from seqadd.config.schema import BUILT_IN, Config, Tracking, known_result_keys, override_text
+from seqadd.config.schema import (
+    BUILT_IN,
+    GROUPS,
+    Config,
+    Tracking,
+    known_keys,
+    known_result_keys,
+    override_text,
+)
 from seqadd.config.validation import check_limits
 from seqadd.config.words import check_words, read_word, with_integers
 from seqadd.data.drawing import Dataset
@@ -44,6 +52,8 @@ if TYPE_CHECKING:
     from seqadd.tracking.store import RunRecord, Store
 
 _ALL = "all"
+#: The keys that choose runs, beside those of a configuration.
+_KEYS = ("run", "model", "epoch", "epochs")
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,12 @@ class Choice:
     models: tuple[str, ...] = ()
 
 
-def read_choice(words: Sequence[str]) -> Choice:
+def read_choice(words: Sequence[str], others: Sequence[str] = ()) -> Choice:
     """Parses the words ``KEY=VALUE[,VALUE]`` that choose runs; without words, the latest run.
+
+    Args:
+        words: the words.
+        others: further keys that the command reads itself; the message for a misspelt key may name them.
 
     Raises:
         ConfigError: for words that are not of this form, or that contradict each other.
@@ -77,12 +91,13 @@ def read_choice(words: Sequence[str]) -> Choice:
     epochs: tuple[int, ...] = ()
     at: tuple[int, ...] | None = ()
     overrides = []
-    check_words(words)
+    check_words(words, _KEYS)
     for word in with_integers(words):
         key, _, value = word.partition("=")
         if not value.strip(", "):
             raise ConfigError(f"{word}: must be KEY=VALUE, for example run=latest")
-        if key not in ("run", "model", "epoch", "epochs"):  # the configuration's own parser reads it
+        if key not in _KEYS:  # the configuration's own parser reads it
+            _check_key(key, others)
             overrides.append(word)
             continue
         _, values = read_word(word)
@@ -106,6 +121,12 @@ def read_choice(words: Sequence[str]) -> Choice:
     if not (runs or ours or epochs):
         runs = ("latest",)
     return Choice(runs, tuple(overrides), epochs, at)
+
+
+def _check_key(key: str, others: Sequence[str]) -> None:
+    """Raises ConfigError for an unknown key; the configuration's own parser does not know the keys that choose runs."""
+    if key.isidentifier() and key not in {*known_keys(), *GROUPS}:
+        raise ConfigError(no_such_key(key, [*_KEYS, *others]))
 
 
 def _numbers(key: str, values: Sequence[str], least: int) -> tuple[int, ...]:

@@ -197,7 +197,8 @@ def labels(runs: Sequence[TrainedRun]) -> list[str]:
                   for key in differing)
         for of in each
     ]  # fmt: skip
+    names = [run.origin if run.bundled else f"run {run.short_id}" for run in runs]
     return [
-        text if text and shown.count(text) == 1 else f"{text} run {run.short_id}".strip()
-        for text, run in zip(shown, runs, strict=True)
+        text if text and shown.count(text) == 1 else f"{text} {name}".strip()
+        for text, name in zip(shown, names, strict=True)
     ]

@@ -44,6 +44,9 @@ _GRACE_SECONDS = 3.2
 _SECONDS_FOR_AN_EXIT_CODE = 5.0
 _LOST_EXIT_CODE = 255  # multiprocessing's value for a lost exit code
 
+# On Windows multiprocessing.connection.wait takes at most 63 handles, two for each job: its pipe and its process.
+_MOST_ON_WINDOWS = 31
+
 # The signal that ends a process at once: on Windows, SIGTERM does.
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -205,11 +208,13 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
 
 
 def max_parallel_jobs(configs: Sequence[Config]) -> int:
-    """The number of jobs that the machine has processors and memory for; at least one."""
+    """The number of jobs that the machine has processors and memory for, and the system allows; at least one."""
     at_once = processors() // max(config.threads for config in configs)
     there = memory()
     if there is not None:
         at_once = min(at_once, int(there / max(sum(cost.memory_needed(config).values()) for config in configs)))
+    if sys.platform == "win32":
+        at_once = min(at_once, _MOST_ON_WINDOWS)
     return max(1, at_once)
 
 

@@ -138,7 +138,7 @@ def _fetch_journal(store: Store, run: RunRecord, journal: Path) -> bool:
 
 def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
     """Records the result of the search, its figure, and its journal, from which it can be continued."""
-    from seqadd.reporting import figures
+    from seqadd.reporting import figures, style
 
     with atomic_write(parent.artifact(JOURNAL)) as copy:
         shutil.copyfile(journal, copy)
@@ -162,7 +162,7 @@ def _record(search: Search, parent: RunRecorder, journal: Path) -> None:
     figure = figures.search(
         tried,
         settings.metric,
-        f"{len(search.over())} trials, best {settings.metric} {best.value:.4f} in trial {best.number}",
+        f"{len(search.over())} trials, best {style.in_words(settings.metric)} {best.value:.4f} in trial {best.number}",
         least=settings.direction == "minimize",
         logarithmic=[key for key, each in search.space.keys.items() if getattr(each, "log", False)],
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -182,15 +183,24 @@ def mean_line(
 
 
 def _draw_published(axes: Axes, panel: Panel) -> None:
-    """Draws published numbers; one that belongs to several curves has a black edge."""
+    """Draws published numbers, hollow, so that they hide no curve and no other one.
+
+    One that belongs to several curves has a black edge.
+    """
     edges: dict[tuple[float, float], set[str]] = {}
     for x, y, colour in panel.published:
         edges.setdefault((x, y), set()).add(colour)
     for (x, y), colours in edges.items():
         edge = colours.pop() if len(colours) == 1 else "black"
-        axes.scatter(
-            [x], [y], color=style.PUBLISHED, marker="D", edgecolor=edge, linewidth=1.6, s=64, zorder=4, clip_on=False
-        )
+        _diamond(axes, [x], [y], edge)
+
+
+def _diamond(axes: Axes, x: Sequence[float], y: Sequence[float], edge: str) -> Artist:
+    """Draws hollow diamonds; a white rim separates their edges from the curves."""
+    return axes.scatter(
+        x, y, facecolor="none", edgecolor=edge, linewidth=1.6, marker="D", s=64, zorder=4, clip_on=False,
+        path_effects=[patheffects.withStroke(linewidth=3.4, foreground="white")],
+    )  # fmt: skip
 
 
 def _draw_ceilings(every: Sequence[Axes], shown: Sequence[Panel]) -> None:
@@ -231,9 +241,7 @@ def _draw_legend(figure: Figure, every: Sequence[Axes], shown: Sequence[Panel], 
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if any(panel.published for panel in shown):
-        handles["published"] = every[0].scatter(
-            [], [], color=style.PUBLISHED, marker="D", edgecolor="black", linewidth=1.2, s=64
-        )
+        handles["published"] = _diamond(every[0], [], [], "black")
     incomplete = any(not mean_line(line.by_seed)[2].all() for panel in shown for line in panel.lines)
     if incomplete:
         (handles["mean of fewer seeds"],) = every[0].plot([], [], color="#777777", linestyle=style.FEWER_SEEDS)

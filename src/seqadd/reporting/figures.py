@@ -48,11 +48,11 @@ def intervals(rows: Sequence[Row], xlabel: str) -> Figure:
     axes = figure.add_subplot()
     for height, row in enumerate(reversed(rows)):
         axes.plot([row.low, row.high], [height, height], color="#bbbbbb", linewidth=7, solid_capstyle="butt", zorder=1)
-        axes.scatter(row.values, [height] * len(row.values), color="black", s=8, alpha=0.6, zorder=2)
         axes.scatter(
-            [row.published], [height], color=style.PUBLISHED, marker=VERDICTS[row.verdict], edgecolor="black", s=55,
-            zorder=3,
+            [row.published], [height], color=style.PUBLISHED, marker=VERDICTS[row.verdict], edgecolor="black", s=75,
+            zorder=2,
         )  # fmt: skip
+        axes.scatter(row.values, [height] * len(row.values), color="black", s=8, alpha=0.6, linewidth=0, zorder=3)
     for verdict, marker in VERDICTS.items():
         axes.scatter([], [], color=style.PUBLISHED, marker=marker, edgecolor="black", label=f"published, {verdict}")
     axes.scatter([], [], color="black", s=8, label="one seed")
@@ -103,6 +103,10 @@ class Tried:
     params: Mapping[str, float | str]
 
 
+# So many letters of ticks fit below a plot of a searched key.
+_LETTERS = 24
+
+
 def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, logarithmic: Sequence[str]) -> Figure:
     """The value of each trial in order, with the best so far; below it the values over each searched key.
 
@@ -146,7 +150,8 @@ def search(trials: Sequence[Tried], ylabel: str, title: str, *, least: bool, log
         choices = _in_order([each.params[key] for each in trials])
         if choices:
             dots(axes, lambda trial, key=key, choices=choices: choices.index(str(trial.params[key])))  # type: ignore[misc]
-            axes.set_xticks(range(len(choices)), choices)
+            crowded = sum(map(len, choices)) > _LETTERS
+            axes.set_xticks(range(len(choices)), [each.replace("_", "_\n") if crowded else each for each in choices])
             axes.set_xlim(-0.5, len(choices) - 0.5)
         else:
             dots(axes, lambda trial, key=key: float(trial.params[key]))  # type: ignore[misc]

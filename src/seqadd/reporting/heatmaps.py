@@ -7,7 +7,6 @@ unsigned values from white to blue. Panels that are compared share one scale.
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,8 @@ _SIGNED, _UNSIGNED = "RdBu_r", "Blues"
 _WIDTH, _CELL, _AROUND = 10.0, 0.27, 0.85
 # A panel with at most this many columns shares its line with another panel.
 _NARROW = 16
+# So many letters of a heading fit above a panel.
+_LETTERS = 40
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,25 @@ def grid(columns: Sequence[Sequence[Heatmap]], headings: Sequence[str], title: s
                 axes.set_axis_off()
                 continue
             drawn.append((axes, _draw(axes, panel, small=True), panel))
-            above = textwrap.fill(heading, 40) + "\n" if index == 0 else ""
+            above = _in_lines(heading) + "\n" if index == 0 else ""
             axes.set_title(above + panel.title, fontsize="small", loc="left")
         _bar(below[0], drawn[0][1], drawn[0][2], list(every))
     return figure
+
+
+def _in_lines(heading: str) -> str:
+    """Breaks a heading after commas only, so that a key and its value stay in one line.
+
+    Example:
+        >>> _in_lines("learning_rate 0.004181725342, encoder_units 96, seed 3")
+        'learning_rate 0.004181725342,\\nencoder_units 96, seed 3'
+    """
+    lines = [""]
+    for part in heading.split(", "):
+        if lines[-1] and len(lines[-1]) + len(part) > _LETTERS:
+            lines.append("")
+        lines[-1] += f"{part}, "
+    return "\n".join(line.rstrip() for line in lines).rstrip(",")
 
 
 def card(panel: Heatmap, headings: Sequence[str]) -> Figure:

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 CELLS = {"lstm": "#0072B2", "gru": "#D55E00", "simple_rnn": "#009E73", "dense": "#CC79A7"}
 #: The colours of everything else, in the order of use.
 HUES = ("#E69F00", "#332288", "#56B4E9", "#882255", "#999933", "#8B5A2B", "#B49FDC", "#777777")
-#: Published numbers; their edge has the colour of the curve that they belong to.
+#: Published numbers beside seeds; among curves they are hollow, with the colour of the curve that they belong to.
 PUBLISHED = "#F0E442"
 #: What needs no colour of its own, such as bars of a single kind.
 NEUTRAL = "#5A6B7B"
@@ -154,7 +154,13 @@ def in_words(metric: str) -> str:
         'validation exact match, 1 carry'
         >>> in_words("val_exact_match_borrows_2")  # of a task of one's own
         'validation exact match, 2 borrows'
+        >>> in_words("best_acc"), in_words("epochs_until_acc_0.99")
+        ('best training accuracy', 'epochs until training accuracy is 0.99')
     """
+    derived = re.fullmatch(r"(best|epochs_until)_(\w+?)(?:_(0?\.\d+))?", metric)
+    if derived is not None and derived[2] in _WORDS:
+        words = f"{derived[1].replace('_', ' ')} {_WORDS[derived[2]]}"
+        return f"{words} is {derived[3]}" if derived[3] else words
     found = _NUMBERED.fullmatch(metric)
     if found is None:
         return _WORDS.get(metric, metric.replace("_", " "))
