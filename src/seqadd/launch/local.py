@@ -7,10 +7,10 @@ stops a job by a message: on Windows, a signal from another process ends a proce
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -223,7 +223,8 @@ def _work(config: Config, connection: Connection) -> None:
     with capture_logs():
         try:
             with signals_as_exceptions(notify=None), temporary_folder():  # the sweep reports the signal
-                threading.Thread(target=_stop_with_the_sweep, args=(connection,), daemon=True).start()
+                # Not threading.Thread, which would wait for ever for a thread that finds no memory to begin.
+                _thread.start_new_thread(_stop_with_the_sweep, (connection,))
                 from seqadd.train import train_run
 
                 def report(message: Report | JobSucceeded) -> None:
