@@ -334,28 +334,28 @@ MUTATIONS = [
     # Eras, and the gates of every recurrent layer.
     Mutation(
         "slope-of-todays-hard-sigmoid",
-        "models/architectures.py",
+        "models/cells.py",
         "keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)",
         "keras.ops.clip(x / 6 + 0.5, 0.0, 1.0)",
         "models/test_architectures.py::test_the_gates_of_2018_are_not_todays_hard_sigmoid",
     ),
     Mutation(
         "todays-gates-are-hard",
-        "models/architectures.py",
+        "models/cells.py",
         '"keras3": "sigmoid"',
         '"keras3": "hard_sigmoid"',
         "models/test_architectures.py::test_lstm_by_hand",
     ),
     Mutation(
         "gates-of-2018-are-todays",
-        "models/architectures.py",
+        "models/cells.py",
         '{"keras2": hard_sigmoid_of_keras2,',
         '{"keras2": "sigmoid",',
         "models/test_architectures.py::test_lstm_by_hand",
     ),
     Mutation(
         "reset-after-in-2018",
-        "models/architectures.py",
+        "models/cells.py",
         'GRU_RESET_AFTER = {"keras2": False',
         'GRU_RESET_AFTER = {"keras2": True',
         "models/test_architectures.py::test_gru_by_hand_in_keras2_resets_before_the_product",
@@ -364,34 +364,34 @@ MUTATIONS = [
         "decoder-of-another-era",
         "models/architectures.py",
         (
-            "            cell(config.decoder_units, config.era, return_sequences=True,"
-            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+            "            cell(_units(config.decoder_units), return_sequences=True,"
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *character_layers'
         ),
         (
-            '            cell(config.decoder_units, "keras3", return_sequences=True,'
-            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+            '            cell(_units(config.decoder_units), era="keras3", return_sequences=True,'
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *character_layers'
         ),
         "models/test_architectures.py::test_the_main_model_by_hand",
     ),
     Mutation(
         "aligned-layer-of-another-era",
         "models/architectures.py",
-        "CELLS[config.cell](config.encoder_units, config.era, return_sequences=True",
-        'CELLS[config.cell](config.encoder_units, "keras3", return_sequences=True',
+        "cell_of(config)(_units(config.encoder_units), return_sequences=True",
+        'cell_of(config)(_units(config.encoder_units), era="keras3", return_sequences=True',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
         "second-decoder-of-another-era",
         "models/architectures.py",
-        'cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_3")',
-        'cell(config.decoder_units, "keras3", return_sequences=True, name=f"{config.cell}_3")',
+        'cell(_units(config.decoder_units), return_sequences=True, name=f"{config.cell}_3")',
+        'cell(_units(config.decoder_units), era="keras3", return_sequences=True, name=f"{config.cell}_3")',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
         "readout-decoder-of-another-era",
         "models/architectures.py",
-        "decoder = cell(config.encoder_units, config.era,",
-        'decoder = cell(config.encoder_units, "keras3",',
+        "decoder = cell(_units(config.encoder_units),",
+        'decoder = cell(_units(config.encoder_units), era="keras3",',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
@@ -410,7 +410,7 @@ MUTATIONS = [
     ),
     Mutation(
         "encoder-decoder-always-of-2018",
-        "models/architectures.py",
+        "models/cells.py",
         "functools.partial(CELLS[config.cell], era=config.era)",
         'functools.partial(CELLS[config.cell], era="keras2")',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
@@ -528,14 +528,14 @@ MUTATIONS = [
     # Masks, and the input of a decoder.
     Mutation(
         "blank-that-ends-does-not-count",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "axis=1, exclusive=True)",
         "axis=1)",
         "models/test_encoder_decoder.py::test_an_answer_counts_up_to_the_blank_that_ends_it",
     ),
     Mutation(
         "decoder-is-told-the-answer",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.concat([begun, answers[:, :-1]], axis=1)",
         "tf.concat([answers[:, :-1], begun], axis=1)",
         "models/test_encoder_decoder.py::test_the_taught_decoder_reads_the_character_before",
@@ -556,21 +556,21 @@ MUTATIONS = [
     ),
     Mutation(
         "answer-goes-on-after-its-end",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.where(ended > 0.5, blank, probabilities)",
         "tf.where(ended > 1.5, blank, probabilities)",
         "models/test_encoder_decoder.py::test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer",
     ),
     Mutation(
         "told-and-not-told-exchanged",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.where(forced[:, at, None], right, said)",
         "tf.where(forced[:, at, None], said, right)",
         "models/test_encoder_decoder.py::test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer",
     ),
     Mutation(
         "beams-that-ended-are-mixed-up",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "ended = tf.gather(ended, came_from, batch_dims=1) | (characters == BLANK)",
         "ended = ended | (characters == BLANK)",
         "models/test_encoder_decoder.py::test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers",
