@@ -165,7 +165,7 @@ def runs(*, code: Code = (), **keys: Any) -> list[Run]:
         ConfigError: for a configuration that cannot be run, and when there is no store.
     """
     _declare(code)
-    from seqadd.evaluation.run_selection import config_of
+    from seqadd.evaluation.recorded_config import config_of
 
     epochs = keys.pop("epochs", None)
     selection = _selection(keys)

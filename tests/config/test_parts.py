@@ -19,7 +19,7 @@ from seqadd.config.differences import differences
 from seqadd.config.part_schema import declare
 from seqadd.config.parts import Measured, code_words, declared
 from seqadd.errors import ConfigError, PartNotDeclared, RunNotFound
-from seqadd.evaluation.run_selection import config_of
+from seqadd.evaluation.recorded_config import config_of
 
 LEAKY = """
 import keras, does_not_exist

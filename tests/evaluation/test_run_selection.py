@@ -11,7 +11,7 @@ from trained_runs import model_of, record_run
 from seqadd.config.messages import one_line
 from seqadd.config.schema import override_text
 from seqadd.errors import ConfigError, RunNotFound
-from seqadd.evaluation import run_selection, trained_run
+from seqadd.evaluation import recorded_config, run_selection, trained_run
 from seqadd.inspection import activations
 from seqadd.tracking.artifacts import WEIGHTS
 from seqadd.tracking.run_filter import RunFilter
@@ -244,5 +244,5 @@ def test_parameters_that_somebody_else_wrote(params, said):
     from seqadd.tracking.store import RunRecord
 
     with pytest.raises(RunNotFound) as refused:
-        run_selection.config_of(RunRecord("ab", "FINISHED", params, {}))
+        recorded_config.config_of(RunRecord("ab", "FINISHED", params, {}))
     assert said in str(refused.value)
