@@ -14,9 +14,10 @@ from seqadd.claims.loading import read_all
 from seqadd.cli.code_option import take_code
 from seqadd.config import cost, help_text, schema
 from seqadd.config.composition import compose_selection, load_config, recorded_overrides
-from seqadd.config.declarations import part_files, read_parts
+from seqadd.config.declarations import read_parts
 from seqadd.config.differences import differences
 from seqadd.config.part_schema import declare
+from seqadd.config.part_sources import read_sources
 from seqadd.config.parts import Measured, code_words, declared
 from seqadd.errors import ConfigError, PartNotDeclared, RunNotFound
 from seqadd.evaluation.recorded_config import config_of
@@ -248,7 +249,7 @@ def test_the_digest_is_that_of_the_code_and_of_the_modules_beside_it(tmp_path):
     part = "import helper\n@seqadd.cell('c')\nclass C:\n    n = helper.N\n"
     file, helper = write(tmp_path / "c.py", part), write(tmp_path / "helper.py", "import deeper\nN = 1")
     deeper, unused = write(tmp_path / "deeper.py", "import os, c"), write(tmp_path / "unused.py", "")
-    assert part_files(file) == [file, deeper, helper]
+    assert list(read_sources(file)) == [file.name, deeper.name, helper.name]
 
     def code():
         return read_parts(file)[0].code

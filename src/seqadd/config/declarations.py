@@ -9,18 +9,18 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
-import importlib.util
 import inspect
+import keyword
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqadd.config.part_sources import parse, read_sources, source_code
 from seqadd.config.parts import Part, PartKey
 from seqadd.errors import ConfigError
 from seqadd.system import part_registry
-from seqadd.system.source_digest import digest_of
 
 _DECORATORS = {kind: inspect.signature(getattr(part_registry, kind)) for kind in part_registry.KINDS}
 _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str}
@@ -40,7 +40,8 @@ def read_parts(path: Path, *, built_in: bool = False) -> list[Part]:
         ConfigError: for a file that is not there or is not Python, that declares nothing, or what cannot be declared.
     """
     path = path.resolve()
-    tree = _parse(path)
+    sources = read_sources(path)
+    tree = parse(path, sources[path.name])
     file = _File(path, _Names(tree))
     found = []
     for node in ast.walk(tree):
@@ -52,58 +53,8 @@ def read_parts(path: Path, *, built_in: bool = False) -> list[Part]:
         raise ConfigError(
             f"{path}: declares nothing; write @seqadd.cell, @seqadd.architecture or @seqadd.task above what it declares"
         )
-    code = "" if built_in else source_code(path)
+    code = "" if built_in else source_code(sources)
     return [dataclasses.replace(part, code=code) for part in sorted(found, key=lambda part: part.line)]
-
-
-def part_files(path: Path) -> list[Path]:
-    """A part's file, then the modules beside it that it imports, also indirectly, in the order of their names."""
-    path = path.resolve()
-    found, waiting = {path}, [path]
-    while waiting:
-        for module in _imported_modules(_parse(waiting.pop()), path.parent.name):
-            beside = path.parent / f"{module}.py"
-            if beside not in found and beside.is_file():
-                found.add(beside)
-                waiting.append(beside)
-    return [path, *sorted(found - {path})]
-
-
-def source_code(path: Path) -> str:
-    """The digest of a part's file and of the modules beside it that it imports, 16 hex digits."""
-    return digest_of(source_of(each) for each in part_files(path))
-
-
-def source_of(path: Path) -> str:
-    """The text of a Python file in the encoding that it declares."""
-    return importlib.util.decode_source(path.read_bytes())
-
-
-def _parse(path: Path) -> ast.Module:
-    try:
-        return ast.parse(source_of(path))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except SyntaxError as error:
-        raise ConfigError(f"{path.name}:{error.lineno or 1}: is not Python: {error.msg}") from error
-    except ValueError as error:  # null bytes, or bytes that are not of the encoding
-        raise ConfigError(f"{path}: is not Python: {error}") from error
-
-
-def _imported_modules(tree: ast.Module, package: str) -> Iterator[str]:
-    """The names of imported modules that may stand beside the file; in a package also ``package.module``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            dotted = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            dotted = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in dotted:
-            first, _, rest = name.partition(".")
-            yield rest.partition(".")[0] if first == package else first
 
 
 class _Names:
@@ -211,8 +162,10 @@ class _Declaration:
             raise self._error(f"characters={characters!r}: {problem}", name)
 
     def _check_name(self, name: str) -> None:
-        if not (name.isidentifier() and name.isascii()) or name.startswith("_") or name.lower() in _WORDS_OF_HYDRA:
-            raise self._error(f"@{self.kind}: {name!r}: must be a name of letters, digits and _, not of Hydra's words")
+        if name.lower() in _WORDS_OF_HYDRA or keyword.iskeyword(name):
+            raise self._error(f"@{self.kind}: {name!r}: has a meaning in Hydra or Python; choose another name")
+        if not (name.isidentifier() and name.isascii()) or name.startswith("_"):
+            raise self._error(f"@{self.kind}: {name!r}: must consist of letters, digits and _, and begin with a letter")
 
     def _of_class(self, name: str) -> tuple[list[str], list[PartKey]]:
         """The constructor's parameters and the keys of a cell; the fields of a task."""

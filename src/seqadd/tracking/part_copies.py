@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from seqadd.config.declarations import part_files, source_of
 from seqadd.config.messages import one_line
+from seqadd.config.part_sources import read_sources, source_code
 from seqadd.config.parts import Part
 from seqadd.config.schema import Config, Tracking
 from seqadd.errors import ConfigError
@@ -36,18 +36,25 @@ def copy_parts(config: Config) -> Config:
 def _copied(part: Part, within: Path) -> Part:
     if part.built_in:
         return part
+    sources = read_sources(Path(part.path))
+    if source_code(sources) != part.code:
+        raise ConfigError(f"{part.where}: {part.path} was edited while the command started; start it again")
     folder = within / part.code
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in part_files(Path(part.path)):
-            if not (folder / path.name).exists():
-                write_file(folder / path.name, source_of(path))
+        for name, content in sources.items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content:
+                write_file(folder / name, content)
     except OSError as error:
         raise ConfigError(f"{part.where}: its copy {folder} cannot be written: {one_line(error)}") from error
     return dataclasses.replace(part, path=str(folder / Path(part.path).name))
 
 
-def sources(config: Config) -> dict[str, str]:
-    """Returns the texts of own parts' files as artifacts of a run, by name: ``parts/mgu.py``."""
+def sources(config: Config) -> dict[str, bytes]:
+    """Returns the contents of own parts' files as artifacts of a run, by name: ``parts/CODE/mgu.py``."""
     own = [part for part in config.parts.values() if not part.built_in]
-    return {f"{PARTS}/{path.name}": source_of(path) for part in own for path in part_files(Path(part.path))}
+    return {
+        f"{PARTS}/{part.code}/{name}": content
+        for part in own
+        for name, content in read_sources(Path(part.path)).items()
+    }

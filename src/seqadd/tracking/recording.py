@@ -102,7 +102,7 @@ def record(
     *,
     params: dict[str, Any],
     tags: dict[str, str],
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     parent_run_id: str | None = None,
     go_on: bool = False,
     described: Description | None = None,
@@ -212,7 +212,7 @@ def _log_first_artifacts(
     store: Store,
     run_id: str,
     run_dir: RunDirectory,
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | bytes],
     pauses: Iterable[float],
     notify: Callable[[str], None],
 ) -> None:
