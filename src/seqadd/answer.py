@@ -131,7 +131,7 @@ def check_options(run: TrainedRun, beam: int | None, max_length: int | None) -> 
     """Raises ConfigError if ``--beam`` or ``--max-length`` is out of range, or this run's model does not support it."""
     config = run.config
     longest = run.task.room()[1]
-    highest = max(_LONGEST, longest)
+    highest = max(_LONGEST, longest) if takes_longer_sums(config) else longest
     for option, value, low, high in (("--beam", beam, 1, _WIDEST), ("--max-length", max_length, longest, highest)):
         if value is not None and not low <= value <= high:
             why = f" (its task has answers of {longest} characters)" if low > 1 else ""

@@ -45,10 +45,12 @@ class Run:
     Attributes:
         run_id: of the record in the store.
         config: the run's configuration.
+        code: the files of the parts of your own that it was made with.
     """
 
     run_id: str
     config: Config
+    code: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         config = self.config
@@ -65,6 +67,7 @@ class Run:
         """
         from seqadd.evaluation.run_selection import load_run
 
+        _declare(self.code)
         where = self.config.tracking
         words = [f"run={self.run_id}", f"tracking.uri={where.uri}", f"tracking.experiment={where.experiment}"]
         return load_run(*words, *([] if epoch is None else [f"epoch={epoch}"]))
@@ -133,9 +136,12 @@ def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | No
         >>> [run.config.seed for run in runs]  # doctest: +SKIP
         [0, 1]
     """
-    _declare(code)
+    if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
+        raise ConfigError(f"jobs={jobs}: must be an integer of at least 1, or None")
+    files = _declare(code)
+    keys = _flat({**keys, "seed": seed})
     with capture_logs(), temporary_folder():
-        words = list(_combinations({**keys, "seed": seed}))
+        words = list(_combinations(keys))
         configs = prepare([load_config(*job) for job in words], print_line)
         for config in configs:
             check_machine(config)
@@ -149,9 +155,9 @@ def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | No
                 configs[index].tracking.label = labels[index]
             return run_all([labels[index] for index in missing], [configs[index] for index in missing], jobs)
 
-        typed = " ".join(f"{key}={value}" for key, value in sorted(_flat({**keys, "seed": seed}).items()))
+        typed = " ".join(f"{key}={value}" for key, value in sorted(keys.items()))
         ids = run_sweep(f"experiment {typed}", typed, {"overrides": typed, "jobs": len(words)}, labels, configs, launch)
-    return [Run(run_id, config) for run_id, config in zip(ids, configs, strict=True)]
+    return [Run(run_id, config, files) for run_id, config in zip(ids, configs, strict=True)]
 
 
 def runs(*, code: Code = (), **keys: Any) -> list[Run]:
@@ -164,10 +170,10 @@ def runs(*, code: Code = (), **keys: Any) -> list[Run]:
     Raises:
         ConfigError: for a configuration that cannot be run, and when there is no store.
     """
-    _declare(code)
+    files = _declare(code)
     from seqadd.evaluation.recorded_config import config_of
 
-    epochs = keys.pop("epochs", None)
+    wanted = _flat({"epochs": keys.pop("epochs", ())})["epochs"].split(",")
     selection = _selection(keys)
     found = []
     with capture_logs():
@@ -176,12 +182,12 @@ def runs(*, code: Code = (), **keys: Any) -> list[Run]:
             for run in here.runs.finished:  # oldest first: of equally long runs the newest counts
                 seed, n = int(run.params["seed"]), int(run.params["epochs"])
                 counts = selection.seeds is None or seed in selection.seeds
-                if counts and epochs in (None, n) and n >= _epochs(longest.get(seed)):
+                if counts and (wanted == [""] or str(n) in wanted) and n >= _epochs(longest.get(seed)):
                     longest[seed] = run
             for _, run in sorted(longest.items()):
                 config = config_of(run)
                 config.tracking = column.config.tracking
-                found.append(Run(run.run_id, config))
+                found.append(Run(run.run_id, config, files))
     return found
 
 
@@ -206,6 +212,8 @@ def curves(runs: Iterable[Run], *metrics: str) -> pd.DataFrame:
 
     names = list(metrics or ARTICLE_METRICS)
     every = list(runs)
+    if not every:
+        raise ConfigError("runs: must be at least one; seqadd.runs() returns those that are recorded")
     flat = [run.config.result_keys() for run in every]
     differing = [key for key in flat[0] if key not in ("seed", "epochs") and len({str(of.get(key)) for of in flat}) > 1]
     frames = []
@@ -249,14 +257,15 @@ def compare(
     return summarize(read, selection, published, epochs).drop(columns="column")
 
 
-def _declare(code: Code) -> None:
-    files = [code] if isinstance(code, str | Path) else list(code)
+def _declare(code: Code) -> tuple[str, ...]:
+    files = tuple(str(file) for file in ([code] if isinstance(code, str | Path) else code))
     take_code([f"--code={file}" for file in files])
+    return files
 
 
-def _flat(keys: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(keys: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """The keys joined by dots, with the values as overrides have them; several values joined by commas."""
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for key, value in keys.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
@@ -267,8 +276,7 @@ def _flat(keys: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _combinations(keys: Mapping[str, Any]) -> Iterable[list[str]]:
-    flat = _flat(keys)
+def _combinations(flat: Mapping[str, str]) -> Iterable[list[str]]:
     return (
         [f"{key}={value}" for key, value in zip(flat, values, strict=True)]
         for values in itertools.product(*(text.split(",") for text in flat.values()))

@@ -79,6 +79,9 @@ def partners(selection: Selection, against: Sequence[str]) -> dict[int, int]:
     """
     wanted = dict(word.partition("=")[::2] for word in against)
     values = [column.distinct_values for column in selection.columns]
+    for column in selection.columns:  # as typed: 0 and 0.0, 1e-3 and 0.001 are equal
+        typed = {key for key, value in wanted.items() if column.swept.get(key) == value}
+        wanted |= {key: column.distinct_values[key] for key in typed}
     missing = sorted(key for key in wanted if not any(key in each for each in values))
     if missing:
         raise ConfigError(f"--against {missing[0]}={wanted[missing[0]]}: the table does not sweep over {missing[0]}")

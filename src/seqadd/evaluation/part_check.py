@@ -28,7 +28,7 @@ from seqadd.training.state import seed_layers
 
 #: Questions that the model is held against, and held-out ones, which are not used.
 _QUESTIONS, _HELD_OUT = 4, 4
-#: Differences between equal numbers that are computed in different batches, relative to the greatest.
+#: Differences between equal numbers that are computed in different batches; probabilities are in 0..1.
 _ROUNDING = 1e-4
 
 
@@ -60,7 +60,9 @@ def check_parts(config: Config) -> Measured:
 
 
 def _few(config: Config) -> Dataset:
-    """A data set of a few questions of the configured task."""
+    """A data set of a few questions of the configured task; for an own task the whole data set is drawn before."""
+    if config.part("task") is not None:
+        make_dataset(config)
     task = dataclasses.replace(config.task, n_questions=_QUESTIONS + _HELD_OUT, held_out=0.5)
     return make_dataset(dataclasses.replace(config, task=task, curriculum=None))
 
@@ -143,10 +145,22 @@ def _check_causal(part: Part, model: AnswerModel, questions: tf.Tensor, answers:
     """Refuses a model that reads the character that it is asked for: its loss would be wonderful, and mean nothing."""
     if not model.reads_answer:
         return
-    n, length = _characters(model), int(answers.shape[1])
-    previous = shift_right(answers, n)
+    first = model.get_weights()
+    random = np.random.default_rng(0)
+    # With its first weights a path can be closed, as behind a scale of 0.
+    model.set_weights([random.normal(0.0, 0.5, weight.shape).astype(weight.dtype) for weight in first])
+    try:
+        _check_that_later_characters_change_nothing(part, model, questions, answers)
+    finally:
+        model.set_weights(first)
+
+
+def _check_that_later_characters_change_nothing(
+    part: Part, model: AnswerModel, questions: tf.Tensor, answers: tf.Tensor
+) -> None:
+    previous = shift_right(answers, _characters(model))
     right = model([questions, previous], training=False)
-    for position in range(length - 1):
+    for position in range(int(answers.shape[1]) - 1):
         others = tf.concat([previous[:, : position + 1], tf.roll(previous[:, position + 1 :], 1, axis=2)], axis=1)
         changed = model([questions, others], training=False)
         if not _equal(right[:, : position + 1], changed[:, : position + 1]):
@@ -161,7 +175,7 @@ def _check_random_numbers(part: Part, model: AnswerModel, questions: tf.Tensor, 
     for _ in range(2):
         seed_layers(model, seed=0, epoch=1)
         outputs.append(model.training_forward(questions, answers, training=True))
-    if not _equal(*outputs):
+    if not np.array_equal(outputs[0], outputs[1], equal_nan=True):
         raise ConfigError(
             f"{part.where}: draws random numbers that do not follow from the run's seed; give keras.random a "
             "keras.random.SeedGenerator that is an attribute of the layer"
@@ -179,6 +193,18 @@ def _check_every_weight_is_the_models(part: Part, model: AnswerModel, made: list
             )
 
 
+def _check_no_statistics(part: Part, model: AnswerModel, questions: tf.Tensor, answers: tf.Tensor) -> None:
+    """Refuses batch statistics: rows that pad the last batch, and do not count, would enter them."""
+    before = [np.array(weight) for weight in model.non_trainable_weights]
+    model.training_forward(questions, answers, training=True)
+    for weight, value in zip(model.non_trainable_weights, before, strict=True):
+        if not np.array_equal(np.array(weight), value):
+            raise ConfigError(
+                f"{part.where}: training changes its weight {weight.path} without a gradient, as batch normalization "
+                "does; use layer normalization"
+            )
+
+
 def _equal(one: tf.Tensor, other: tf.Tensor) -> bool:
     return bool(np.max(np.abs(np.asarray(one) - np.asarray(other)), initial=0.0) <= _ROUNDING)
 
@@ -190,6 +216,7 @@ _CHECKS = (
     _check_random_numbers,
     _check_rows_are_independent,
     _check_causal,
+    _check_no_statistics,
 )
 
 

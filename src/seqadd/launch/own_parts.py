@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from seqadd.config.parts import Measured, remember_prepared
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_limits
 from seqadd.errors import CannotWrite, ConfigError, JobsFailed
-from seqadd.launch.processes import process_context, start_process
+from seqadd.launch.processes import Context, process_context, start_process
 from seqadd.system import tensorflow_setup
 from seqadd.system.files import write_file
 from seqadd.system.library_log import capture_logs
+from seqadd.tracking.database import check_database
 from seqadd.tracking.part_copies import copy_parts
+from seqadd.training.dataset import make_dataset
 from seqadd.training.fingerprint import code_digest
 
 
@@ -47,7 +50,11 @@ def prepare(configs: Sequence[Config], notify: Callable[[str], None], *, check: 
     found: dict[str, Config] = {}
     for config in configs:
         key = config.model_hash()
+        if config.parts and not has_own_parts(config) and config.task.name is not None and key not in found:
+            make_dataset(config)  # may have fewer questions than are asked for
+            found[key] = config
         if has_own_parts(config) and key not in found:
+            check_database(config.tracking)
             copied = copy_parts(config)
             found[key] = _checked(copied, notify) if check else copied
             remember_prepared(key, found[key].parts.values())
@@ -58,11 +65,12 @@ def prepare(configs: Sequence[Config], notify: Callable[[str], None], *, check: 
 
 
 def check_unless_checked(config: Config) -> None:
-    """Checks the own parts of a job in its own process, if nobody has: on a cluster's node, or of a search's trial."""
-    if has_own_parts(config) and all(part.measured is None for part in config.parts.values()):
-        from seqadd.evaluation.part_check import check_parts
+    """Checks the own parts of a job, if nobody has: on a cluster's node, or of a search's trial; raises as ``prepare``.
 
-        check_parts(config)
+    The job's own process must not build the model: TensorFlow's threads could not be set any more.
+    """
+    if has_own_parts(config) and all(part.measured is None for part in config.parts.values()):
+        _answer_of(_check, config, get_context("spawn"))
 
 
 def _checked(config: Config, notify: Callable[[str], None]) -> Config:
@@ -84,7 +92,7 @@ def _checked(config: Config, notify: Callable[[str], None]) -> Config:
 def check_in_a_process(config: Config, notify: Callable[[str], None]) -> Measured:
     """Checks the model of a configuration in a process of its own; raises as ``prepare``."""
     notify("checking " + " ".join(part.choice for part in config.parts.values()))
-    measured = _answer_of(_check, config, notify)
+    measured = _answer_of(_check, config, process_context(notify))
     assert isinstance(measured, Measured)
     return measured
 
@@ -92,10 +100,10 @@ def check_in_a_process(config: Config, notify: Callable[[str], None]) -> Measure
 def time_epoch(config: Config, notify: Callable[[str], None]) -> float:
     """Trains two epochs of a configuration in a process of its own; returns the seconds of the second one."""
     notify(f"training two epochs of {config.model_name}")
-    return float(_answer_of(_time, dataclasses.replace(config, epochs=2), notify))
+    return float(_answer_of(_time, dataclasses.replace(config, epochs=2), process_context(notify)))
 
 
-def _answer_of(work: Callable[..., None], config: Config, notify: Callable[[str], None]) -> Any:
+def _answer_of(work: Callable[..., None], config: Config, context: Context) -> Any:
     """Calls a function of this module in a process of its own, and returns its answer.
 
     Raises:
@@ -103,13 +111,16 @@ def _answer_of(work: Callable[..., None], config: Config, notify: Callable[[str]
         JobsFailed: when the process cannot be started, or ends without an answer.
     """
     check_limits()
-    process, answers = start_process(process_context(notify), work, (config,), "seqadd own parts")
+    process, answers = start_process(context, work, (config,), "seqadd own parts")
     try:
         answer = answers.recv()
+        process.join()
     except (EOFError, OSError) as error:
         process.join()
         raise JobsFailed(f"the process that checks own parts ended with exit code {process.exitcode}") from error
-    process.join()
+    except BaseException:  # a signal: own code may run for ever, and this process alone can end it
+        process.kill()
+        raise
     if isinstance(answer, str):
         raise ConfigError(answer)
     return answer
@@ -143,10 +154,9 @@ def _time(config: Config, connection: Connection) -> None:
 
 def _send(connection: Connection, work: Callable[[], Any]) -> None:
     """Sends what a function returns, or the message of its error."""
-    with capture_logs():
+    with capture_logs(), tensorflow_setup.quiet_import():
         try:
-            with tensorflow_setup.quiet_import():
-                answer = work()
+            answer = work()
         except Exception as error:  # own code can raise anything
             answer = short_line(error)
     with suppress(OSError):

@@ -61,7 +61,7 @@ def run_search(
         from seqadd.tracking.store import SEARCH
 
     store = connection.connect(configs[0].tracking, print_line)
-    name = identity(space, configs[0], settings)
+    name = identity(space, configs, settings)
     run_dir = search_directory(store, name)
     go_on = not any(config.force for config in configs)
     with run_dir.lock(print_line):

@@ -57,17 +57,17 @@ class _Sources(MetaPathFinder, Loader):
     """Imports modules from texts that were read before."""
 
     def __init__(self, folder: Path, sources: Mapping[str, bytes]) -> None:
-        self._folder = folder
-        self._sources = {name.removesuffix(".py"): content for name, content in sources.items()}
+        main, *others = sources
+        # The part's own file may have the name of a library: it gets one that no import has.
+        files = {f"seqadd_part_{Path(main).stem}": main, **{Path(name).stem: name for name in others}}
+        self.texts = {name: (str(folder / file), sources[file]) for name, file in files.items()}
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        file = str(self._folder / f"{fullname}.py")
-        return ModuleSpec(fullname, self, origin=file) if fullname in self._sources else None
+        return ModuleSpec(fullname, self) if fullname in self.texts else None
 
     def exec_module(self, module: ModuleType) -> None:
-        file = str(self._folder / f"{module.__name__}.py")
-        module.__file__ = file
-        exec(compile(self._sources[module.__name__], file, "exec"), module.__dict__)
+        module.__file__, content = self.texts[module.__name__]
+        exec(compile(content, module.__file__, "exec"), module.__dict__)
 
 
 def _run(path: Path, sources: Mapping[str, bytes]) -> dict[tuple[str, str], Any]:

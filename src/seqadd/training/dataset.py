@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
 
 import numpy as np
 
@@ -25,11 +25,12 @@ def task_of(config: Config) -> Task:
     if part is None:
         assert config.task.digits is not None
         return Addition(config.task.digits, bool(config.task.equal_lengths), config.task.longest)
-    registered: Any = load_part(part)
+    registered = kind = load_part(part)
     try:
-        task = registered()
-        for key, value in part.values.items():
-            setattr(task, key, value)
+        if dataclasses.is_dataclass(kind):
+            task = registered(**part.values)
+        else:  # the constructor, if there is one, finds the values as the class's
+            task = type(part.name, (registered,), dict(part.values))()
     except Exception as error:
         raise error_in(part, error) from error
     return TextTask(task, part.settings["characters"], part.where)
