@@ -46,6 +46,12 @@ class Run:
         run_id: of the record in the store.
         config: the run's configuration.
         code: the files of the parts of your own that it was made with.
+
+    Example:
+        >>> from seqadd import runs
+        >>> run = runs(cell="lstm")[0]  # doctest: +SKIP
+        >>> run.answer("535+61")["correct"].all()  # doctest: +SKIP
+        True
     """
 
     run_id: str
@@ -167,8 +173,15 @@ def runs(*, code: Code = (), **keys: Any) -> list[Run]:
         code: as for ``experiment``.
         keys: as for ``experiment``; ``seed`` selects seeds. Of several runs of a seed the longest counts.
 
+    Returns:
+        The runs, condition by condition, in the order of their seeds.
+
     Raises:
         ConfigError: for a configuration that cannot be run, and when there is no store.
+
+    Example:
+        >>> [run.config.seed for run in runs(cell="lstm", seed=range(3))]  # doctest: +SKIP
+        [0, 1, 2]
     """
     files = _declare(code)
     from seqadd.evaluation.recorded_config import config_of
@@ -205,6 +218,13 @@ def curves(runs: Iterable[Run], *metrics: str) -> pd.DataFrame:
     Returns:
         A row for each run and epoch: the keys that differ between the runs, ``seed``, ``epoch`` (from 1), and a column
         for each metric; NaN where a run has none.
+
+    Raises:
+        ConfigError: without any run.
+
+    Example:
+        >>> curves(runs(cell="lstm,gru"), "val_acc").columns.tolist()  # doctest: +SKIP
+        ['cell', 'seed', 'epoch', 'val_acc']
     """
     import pandas as pd
 
@@ -246,6 +266,10 @@ def compare(
 
     Raises:
         ConfigError: for a condition that cannot be run, and when there is no store.
+
+    Example:
+        >>> compare("cell=lstm,gru", epochs=(50,), against="cell=gru")["verdict"].tolist()  # doctest: +SKIP
+        ['undecided', 'above']
     """
     _declare(code)
     selection = compose_selection(overrides)

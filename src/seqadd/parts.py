@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from seqadd.cli.code_option import file_of
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.composition import load_config
@@ -60,7 +61,7 @@ def main() -> None:
     """Command line of ``python -m seqadd.parts``."""
     with command(prints=True):
         options = parse_arguments()
-        parts = [part for part in declare(options.files) if not part.built_in]
+        parts = [part for part in declare([file_of(each) for each in options.files]) if not part.built_in]
         console = SafeConsole(highlight=False, soft_wrap=True)
         status_line.clear()
         for part in parts:

@@ -205,7 +205,7 @@ BAD = {
     "@seqadd.cell(3)\nclass C: pass": "parts.py:4: @cell: name=3: must be text",
     "@seqadd.cell('no-name')\nclass C: pass": "parts.py:4: @cell: 'no-name': must be a name",
     "@seqadd.cell('null')\nclass C: pass": "parts.py:4: @cell: 'null': must be a name",
-    "@seqadd.cell('gru')\nclass C: pass": "parts.py:4: cell=gru: the name gru is a built-in choice's",
+    "@seqadd.cell('gru')\nclass C: pass": "parts.py:4: cell=gru: gru is a built-in choice already",
     "@seqadd.cell('seed')\nclass C: pass": "parts.py:4: cell=seed: the name seed is a key of the configuration's",
     "@seqadd.cell('task')\nclass C: pass": "parts.py:4: cell=task: the name task is a key of the configuration's",
     "@seqadd.task('two_digits', characters='a')\nclass C: pass": "parts.py:4: task=two_digits: the name",

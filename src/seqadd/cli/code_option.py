@@ -48,8 +48,9 @@ def take_code(arguments: Sequence[str]) -> list[str]:
             raise ConfigError(f"{OPTION}: needs a file or a module's name, for example {OPTION} mgu.py")
         typed.append(value)
     always = [each for each in os.environ.get(VARIABLE, "").split(os.pathsep) if each]
-    files = [_file_of(each, OPTION) for each in typed] + [_file_of(each, f"{VARIABLE}=") for each in always]
-    declare([*files, *_installed_files()], typed)
+    files = [file_of(each) for each in typed] + [file_of(each, f"{VARIABLE}=") for each in always]
+    names = {part.name for file in files for part in read_parts(file)}
+    declare([*files, *_installed_files(names)], typed)
     return others
 
 
@@ -64,7 +65,7 @@ def add_code_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _file_of(name: str, option: str) -> Path:
+def file_of(name: str, option: str = OPTION) -> Path:
     """The file that a path or a module's name stands for; no module is imported."""
     if name.endswith(".py") or any(each and each in name for each in (os.sep, os.altsep)):
         return Path(name)
@@ -90,8 +91,12 @@ def _module_file(name: str) -> Path | None:
     return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
-def _installed_files() -> list[Path]:
-    """The files of installed parts. One that cannot be read is named and left out: it is not the command's fault."""
+def _installed_files(taken: set[str]) -> list[Path]:
+    """The files of installed parts. One that cannot be used is named and left out: it is not the command's fault.
+
+    Args:
+        taken: names that parts of the command line have.
+    """
     found: list[Path] = []
     for point in entry_points(group=ENTRY_POINTS):
         file = _module_file(point.module)
@@ -99,9 +104,12 @@ def _installed_files() -> list[Path]:
             names = [f"{part.kind}.{part.name}" for part in read_parts(file)] if file is not None else []
             if point.name not in names:
                 raise ConfigError(f"module {point.module} declares no {point.name}")
+            if file not in found and (doubled := taken & {name.partition(".")[2] for name in names}):
+                raise ConfigError(f"another part is called {min(doubled)} too")
         except ConfigError as error:
             print_error(f"seqadd: installed part {point.name}: not available: {error}")
         else:
             assert file is not None
             found.append(file)
+            taken |= {name.partition(".")[2] for name in names}
     return found

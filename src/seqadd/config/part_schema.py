@@ -50,7 +50,7 @@ def declare(files: Iterable[str | Path], typed: Iterable[str] = ()) -> list[Part
     taken = _taken_names() | {part.name: "a built-in part" for part in ours}
     for part in parts:
         if part.name in taken:
-            raise ConfigError(f"{part.where}: the name {part.name} is {taken[part.name]}'s; give it another name")
+            raise ConfigError(f"{part.where}: {part.name} is {taken[part.name]} already; choose another name")
         taken[part.name] = f"{part.path.rpartition('/')[2]}:{part.line}"
     set_code_words(typed)
     if [*declared().values()] != [*ours, *parts]:

@@ -33,6 +33,13 @@ class Range:
 def within(low: float, high: float) -> Range:
     """Gives a key of a part its range, ends included.
 
+    Args:
+        low: the least value.
+        high: the greatest value.
+
+    Returns:
+        The range, for ``typing.Annotated``.
+
     Example:
         >>> from typing import Annotated
         >>> leak: Annotated[float, within(0, 1)] = 0.1
@@ -53,14 +60,15 @@ def cell(name: str) -> Callable[[T], T]:
     Args:
         name: a literal.
 
+    Returns:
+        A decorator, which returns the class as it is.
+
     Source: ``keras.layers.RNN`` takes the same cells.
 
     Example:
-        >>> import keras
         >>> @cell("forgetful")
-        ... class Forgetful(keras.layers.Layer):
-        ...     def __init__(self, units, **settings):
-        ...         super().__init__(**settings)
+        ... class Forgetful:  # a real one is a keras.layers.Layer, with weights
+        ...     def __init__(self, units):
         ...         self.units = self.state_size = units
         ...     def call(self, inputs, states):
         ...         return inputs[:, : self.units], [states[0]]
@@ -84,10 +92,14 @@ def architecture(name: str, *, cell: str | None = "lstm", reads_answer: bool = F
             precede each character of the answer, one-hot ``(batch, answer_length, characters)``. Its output at a
             position must not depend on later ones.
 
+    Returns:
+        A decorator, which returns the function as it is.
+
     Example:
-        >>> import keras
         >>> @architecture("flat", cell=None)
         ... def flat(question, answer_length, *, width: int = 64):
+        ...     import keras
+        ...
         ...     x = keras.layers.Dense(width, activation="relu")(keras.layers.Flatten()(question))
         ...     return keras.layers.RepeatVector(answer_length)(x)
     """
@@ -106,6 +118,9 @@ def task(name: str, *, characters: str, curve: str = "val_exact_match") -> Calla
         name: a literal.
         characters: of questions and answers, without the blank, at most 63.
         curve: the metric that tables and figures show first.
+
+    Returns:
+        A decorator, which returns the class as it is.
 
     Example:
         >>> @task("echo", characters="ab")
