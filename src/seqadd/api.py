@@ -130,7 +130,7 @@ def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | No
             is swept over.
 
     Returns:
-        The runs, in the order of the sweep: every combination of values, seed by seed.
+        The runs of every combination of values, in the order of the sweep.
 
     Raises:
         ConfigError: for what cannot be run, before anything is recorded.
@@ -216,8 +216,8 @@ def curves(runs: Iterable[Run], *metrics: str) -> pd.DataFrame:
         metrics: their names; ``acc`` and ``val_acc`` by default.
 
     Returns:
-        A row for each run and epoch: the keys that differ between the runs, ``seed``, ``epoch`` (from 1), and a column
-        for each metric; NaN where a run has none.
+        A row for each run and epoch. Its columns are the keys that differ between the runs, ``seed``, ``epoch`` (from
+        1), and the metrics; NaN where a run has none.
 
     Raises:
         ConfigError: without any run.

@@ -51,7 +51,7 @@ def declare(files: Iterable[str | Path], typed: Iterable[str] = ()) -> list[Part
     for part in parts:
         if part.name in taken:
             raise ConfigError(f"{part.where}: {part.name} is {taken[part.name]} already; choose another name")
-        taken[part.name] = f"{part.path.rpartition('/')[2]}:{part.line}"
+        taken[part.name] = f"declared in {part.path.rpartition('/')[2]}:{part.line}"
     set_code_words(typed)
     if [*declared().values()] != [*ours, *parts]:
         _register(ours + parts)

@@ -11,14 +11,14 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqadd.config.messages import short_line
 from seqadd.config.parts import Measured, remember_prepared
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_limits
 from seqadd.errors import CannotWrite, ConfigError, JobsFailed
-from seqadd.launch.processes import Context, process_context, start_process
+from seqadd.launch.processes import process_context, start_process
 from seqadd.system import tensorflow_setup
 from seqadd.system.files import write_file
 from seqadd.system.library_log import capture_logs
@@ -26,6 +26,9 @@ from seqadd.tracking.database import check_database
 from seqadd.tracking.part_copies import copy_parts
 from seqadd.training.dataset import make_dataset
 from seqadd.training.fingerprint import code_digest
+
+if TYPE_CHECKING:
+    from seqadd.launch.processes import Context
 
 
 def has_own_parts(config: Config) -> bool:
