@@ -14,6 +14,7 @@ from seqadd import ConfigError, load_config
 from seqadd.config.composition import load_config as compose
 from seqadd.config.parts import Measured
 from seqadd.launch import own_parts
+from seqadd.models import parts
 from seqadd.models.parts import load_part
 from seqadd.tracking.part_copies import sources
 
@@ -62,7 +63,9 @@ def test_models_of_the_package_are_not_checked(checked: list[str]) -> None:
     assert not Path("unfinished").exists()
 
 
-def test_jobs_load_the_copy_and_a_later_edit_changes_nothing(own: Callable[[str], None], checked: list[str]) -> None:
+def test_jobs_load_the_copy_and_a_later_edit_changes_nothing(
+    own: Callable[[str], None], checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     own(cell())
     config = load_config("cell=mine")
     edited = Path(config.parts["cell"].path)
@@ -70,11 +73,12 @@ def test_jobs_load_the_copy_and_a_later_edit_changes_nothing(own: Callable[[str]
     copy = Path(config.parts["cell"].path)
     assert copy.parent.parent == Path("unfinished/parts").absolute()
     assert copy.read_text(encoding="utf-8") == edited.read_text(encoding="utf-8")
-    assert sources(config) == {f"parts/{copy.name}": copy.read_text(encoding="utf-8")}
+    assert sources(config) == {f"parts/{config.parts['cell'].code}/{copy.name}": copy.read_bytes()}
     edited.write_text("nothing", encoding="utf-8")
     assert load_part(config.parts["cell"]).__name__ == "Mine"
     assert compose("cell=mine", "seed=3").parts["cell"].path == str(copy)  # as composed for later jobs
     copy.write_text(cell("return 2 * h, [h]"), encoding="utf-8")
+    monkeypatch.setattr(parts, "_loaded", {})  # as in another process
     with pytest.raises(ConfigError, match="has changed since the run was started"):
         load_part(config.parts["cell"])
 
@@ -87,7 +91,8 @@ def test_a_copy_holds_the_modules_beside_the_file(
     (config,) = own_parts.prepare([load_config("cell=mine")], quiet)
     copy = Path(config.parts["cell"].path)
     assert (copy.parent / "helping.py").read_text(encoding="utf-8") == "WIDTH = 3"
-    assert sources(config).keys() == {f"parts/{copy.name}", "parts/helping.py"}
+    folder = f"parts/{config.parts['cell'].code}"
+    assert sources(config).keys() == {f"{folder}/{copy.name}", f"{folder}/helping.py"}
 
 
 def test_a_job_checks_what_nobody_has_checked(own: Callable[[str], None], checked: list[str]) -> None:
