@@ -89,7 +89,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     # A word such as -5+7 is an invalid question, not an option.
     options = parser.parse_intermixed_args([f" {word}" if re.match(r"-\d", word) else word for word in words])
     # A key without "=" is no question: ``model lstm`` is refused with its right form.
-    options.choice = [word for word in options.words if re.match(r"[^-+\d\s].*=", word) or word in _CHOOSE]
+    before = ["", *options.words]
+    options.choice = [
+        word
+        for word, last in zip(options.words, before, strict=False)
+        if re.match(r"[^-+\d\s].*=", word) or word in _CHOOSE or (last in _CHOOSE and word[:1].isalpha())
+    ]
     for word in options.choice:
         if word.startswith("question="):
             raise ConfigError(f"{word}: write the sum without question=, for example 535+61")
