@@ -47,8 +47,6 @@ def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
     choices: Mapping[str, Any] = of_hydra.runtime.choices
     for group in GROUPS:
         if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list; the last file would win
-            if choices.get(group) is None:
-                raise ConfigError(f"{group}=null: must be a choice; leave {group} out where an architecture has none")
             raise ConfigError(f"{group}: must be one choice, not several; sweep over them with -m {group}=A,B")
     known = {*known_keys(), *(part.name for part in declared().values())} - {"part_code"}
     try:
