@@ -134,7 +134,7 @@ def test_a_runs_artifacts(single_run, tmp_path):
     composed = yaml.safe_load(Path(client.download_artifacts(run_id, "config.yaml", str(tmp_path))).read_text())
     assert composed["cell"] == "gru"
     assert composed["task"] == {
-        "digits": 1, "n_questions": 55, "held_out": 0.2, "equal_lengths": None, "longest": None
+        "name": None, "digits": 1, "n_questions": 55, "held_out": 0.2, "equal_lengths": None, "longest": None
     }  # fmt: skip
     assert "tracking" not in composed  # a URI may hold a password
     history = json.loads(Path(client.download_artifacts(run_id, "history.json", str(tmp_path))).read_text())
