@@ -147,6 +147,15 @@ def test_after_ctrl_c_a_line_says_that_the_same_command_resumes(clock, resumes, 
     assert last == f"gru  epoch 2/4  loss 1.2500  acc 0.5000  val_acc 0.4375\n{said}\n"
 
 
+def test_a_pipe_gets_one_line_for_an_epoch_that_is_reported_twice():
+    output = io.StringIO()
+    with Display(["gru"], [4], console=Console(file=output, width=80, soft_wrap=True)) as display:
+        display.start(0)
+        for epoch in (1, 2, 2):
+            display.receive(0, EpochDone(epoch, METRICS))
+    assert [line.split()[2] for line in output.getvalue().splitlines() if "epoch" in line] == ["1/4", "2/4"]
+
+
 def test_a_number_that_is_rounded_up_stays_as_narrow():
     assert [metric_text(each) for each in (9.99996, 99.9996, 999.96)] == ["10.000", "100.00", "999.96"]
 

@@ -7,6 +7,7 @@ delivers them (``spawn_detached``).
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
 import signal
@@ -67,7 +68,8 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
     if hasattr(os, "set_blocking"):  # missing in Python 3.11 on Windows, where it is not needed
         os.set_blocking(writer, False)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_end_in_time, args=(reader, over, notify), name="seqadd exit", daemon=True).start()
+    # Not threading.Thread, which would wait for ever for a thread that finds no memory to begin.
+    _thread.start_new_thread(_end_in_time, (reader, over, notify))
     interrupted = False
     try:
         for number in numbers:
