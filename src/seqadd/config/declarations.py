@@ -109,10 +109,8 @@ class _Declaration:
         settings = self._settings()
         name = settings.pop("name")
         self._check_name(name)
-        parameters, keys = self._of_class(name) if self.kind != "architecture" else self._of_function(name, settings)
-        return Part(
-            self.kind, name, str(self.file.path), self.node.lineno, "", tuple(parameters), settings, tuple(keys)
-        )
+        keys = self._of_class(name) if self.kind != "architecture" else self._of_function(name, settings)
+        return Part(self.kind, name, str(self.file.path), self.node.lineno, "", settings, tuple(keys))
 
     def _settings(self) -> dict[str, Any]:
         """The decorator's arguments by name, defaults included."""
@@ -167,25 +165,25 @@ class _Declaration:
         if not (name.isidentifier() and name.isascii()) or name.startswith("_"):
             raise self._error(f"@{self.kind}: {name!r}: must consist of letters, digits and _, and begin with a letter")
 
-    def _of_class(self, name: str) -> tuple[list[str], list[PartKey]]:
-        """The constructor's parameters and the keys of a cell; the fields of a task."""
+    def _of_class(self, name: str) -> list[PartKey]:
+        """The keys of a cell: parameters of its constructor; those of a task: its fields."""
         if not isinstance(self.node, ast.ClassDef):
             raise self._error("must be a class", f"{self.kind}={name}")
         if self.kind == "task":
-            return [], [self._field(each) for each in self.node.body if self._is_field(each)]
+            return [self._field(each) for each in self.node.body if self._is_field(each)]
         methods = [each for each in self.node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
         if not methods:
-            return [], []
+            return []
         arguments = methods[0].args
         era = "recurrent_activation"  # the program gives it to the cell
         given = [each.arg for each in (*arguments.posonlyargs, *arguments.args)][1:]
         given += [each.arg for each in arguments.kwonlyargs if each.arg == era]
         if not given and arguments.vararg is None:
             raise self._error("its constructor must have units as its first parameter", f"cell={name}")
-        return given, [key for key in self._keyword_only(arguments) if key.name != era]
+        return [key for key in self._keyword_only(arguments) if key.name != era]
 
-    def _of_function(self, name: str, settings: dict[str, Any]) -> tuple[list[str], list[PartKey]]:
-        """The parameters and the keys of an architecture."""
+    def _of_function(self, name: str, settings: dict[str, Any]) -> list[PartKey]:
+        """The keys of an architecture."""
         if not isinstance(self.node, ast.FunctionDef):
             raise self._error("must be a function", f"architecture={name}")
         arguments = self.node.args
@@ -200,7 +198,7 @@ class _Declaration:
                 "after a *",
                 f"architecture={name}",
             )
-        return given, list(self._keyword_only(arguments))
+        return list(self._keyword_only(arguments))
 
     def _is_field(self, node: ast.stmt) -> bool:
         return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)

@@ -60,7 +60,6 @@ class Part:
         line: of the decorated class or function in the file, from 1.
         code: digest of its source and of the modules beside it that it imports, 16 hex digits; empty for a part of the
             package.
-        parameters: names of its parameters that are not keys.
         settings: the decorator's settings: ``cell`` and ``reads_answer``, or ``characters`` and ``curve``.
         keys: its keys.
         values: the values of its keys in a configuration, by their names without the part's; empty in a declaration.
@@ -72,7 +71,6 @@ class Part:
     path: str
     line: int
     code: str
-    parameters: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     keys: tuple[PartKey, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)

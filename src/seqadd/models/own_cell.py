@@ -12,7 +12,6 @@ from seqadd.config.parts import Part
 from seqadd.errors import ConfigError
 from seqadd.models.parts import error_in, load_part
 from seqadd.models.recurrent import Barrier, UnrolledRNN
-from seqadd.models.shown import in_layer
 
 
 class OwnRNN(UnrolledRNN, keras.layers.RNN):
@@ -73,8 +72,7 @@ class OwnRNN(UnrolledRNN, keras.layers.RNN):
         raise NotImplementedError(f"{self._part.where}: a layer of an own cell cannot be saved in a .keras file")
 
     def _call_cell(self, inputs: tf.Tensor, states: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        with in_layer(self.name):
-            returned = self.cell(inputs, states)
+        returned = self.cell(inputs, states)
         if not (isinstance(returned, tuple | list) and len(returned) == 2):
             raise ConfigError(
                 f"{self._part.where}: call returns {type(returned).__name__}; it must return (output, states)"

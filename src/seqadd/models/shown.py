@@ -15,18 +15,15 @@ class Shown:
     """A value that ``show`` was called with.
 
     Attributes:
-        layer: name of the recurrent layer of an own cell in which it was called; empty elsewhere.
         name: as the part names it.
         value: a tensor, or a symbol while an architecture is built.
     """
 
-    layer: str
     name: str
     value: Any
 
 
 _collected: list[Shown] | None = None
-_layer = ""
 
 
 def show(name: str, value: T) -> T:
@@ -42,7 +39,7 @@ def show(name: str, value: T) -> T:
         0.5
     """
     if _collected is not None:
-        _collected.append(Shown(_layer, name, value))
+        _collected.append(Shown(name, value))
     return value
 
 
@@ -55,14 +52,3 @@ def collect() -> Iterator[list[Shown]]:
         yield _collected
     finally:
         _collected = before
-
-
-@contextmanager
-def in_layer(name: str) -> Iterator[None]:
-    """Values shown inside the ``with`` belong to this layer."""
-    global _layer
-    before, _layer = _layer, name
-    try:
-        yield
-    finally:
-        _layer = before
