@@ -236,7 +236,7 @@ def test_where_xla_cannot_compile_training_says_so_once_and_gives_the_same():
     losses = [measured["loss"] for measured in train(model, data, config, warn=said.append)]
     assert losses == pytest.approx(plain, rel=1e-5)
     (line,) = said
-    assert line.startswith("XLA cannot compile this model, trains on without it: ")
+    assert line.startswith("XLA cannot compile this model; the run goes on without XLA: ")
     assert "\n" not in line
 
 

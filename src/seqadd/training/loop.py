@@ -92,7 +92,7 @@ def train(
                 if not config.jit or epoch > first or out_of_memory:
                     raise
                 # No step has run yet: XLA compiles the whole program when it is first called.
-                warn(f"XLA cannot compile this model, trains on without it: {one_line(error)[:200]}")
+                warn(f"XLA cannot compile this model; the run goes on without XLA: {one_line(error)[:200]}")
                 config = dataclasses.replace(config, jit=False)
                 run_epoch = epoch_program(model, optimizer, data, config)
                 evaluate = evaluation_program(model, config)
