@@ -82,7 +82,6 @@ def test_a_file_is_read_and_not_run(files):
     (part,) = read_parts(files["leaky"])
     assert (part.kind, part.name, part.line) == ("cell", "leaky", 10)
     assert part.where == "leaky.py:10: cell=leaky"
-    assert part.parameters == ("units", "recurrent_activation")
     keys = {key.name: (key.kind, key.default, key.low, key.high, key.choices) for key in part.keys}
     assert keys == {
         "leak": ("float", 0.1, 0, 1, None),
@@ -319,7 +318,8 @@ def test_a_file_that_is_not_there_is_refused_by_every_command(main, call):
     assert call(main, "--code=no.such")[2] == "seqadd: --code no.such: no such module; a file's name ends in .py\n"
 
 
-def test_help_lists_declared_parts_and_their_keys(files):
+def test_help_lists_declared_parts_and_their_keys(files, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     text = help_text.help_text()
     assert "cell: dense, gru, leaky, lstm, simple_rnn\n" in text
     assert "\nWith cell=leaky, a part of leaky.py\n" in text
