@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from peers import GATES, N_CHARACTERS, Setting
 
-from seqadd.data import addition
+from seqadd.data import addition, drawing
 
 QUESTION_LENGTH, ANSWER_LENGTH = addition.question_length(3), addition.answer_length(3)
 
@@ -95,7 +95,7 @@ class Floor:
             torch.set_num_threads(threads)
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(threads)
-        n_train = setting.n_questions - addition.held_out_count(setting.n_questions, 0.1)
+        n_train = setting.n_questions - drawing.held_out_count(setting.n_questions, 0.1)
         self._batches = n_train / setting.batch_size  # the last, smaller batch counts as its share of a whole one
         # One thread is timed as well, because a product can be too small for several threads, and on a busy machine
         # waiting for the second thread takes long.

@@ -28,13 +28,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.data import addition, curriculum, vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data import curriculum, drawing
+from seqadd.data.addition import VOCABULARY, Addition
+from seqadd.data.drawing import Dataset
 from seqadd.data.vocabulary import Ids
 
 #: Gates of a cell; its kernels have this many columns a unit.
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
-N_CHARACTERS = len(vocabulary.CHARACTERS)
+N_CHARACTERS = len(VOCABULARY.characters)
 
 #: float32, in Keras' order: kernel, recurrent kernel and bias of the encoder, the same of the decoder, kernel and bias
 #: of the output layer. An LSTM of u units on 12 characters: (12, 4 u), (u, 4 u), (4 u,) with gates i, f, c, o; a GRU:
@@ -81,12 +82,11 @@ class Contestant(Protocol):
 
 def make_sums(setting: Setting) -> Dataset:
     """Returns the three-digit sums that all train on, the same in every process."""
-    return addition.make_dataset(
-        digits=3,
+    return drawing.make_dataset(
+        Addition(3),
         n_questions=setting.n_questions,
         held_out=0.1,
         reverse=True,
-        answer_length=addition.answer_length(3),
         rng=np.random.default_rng(0),
     )
 
@@ -134,8 +134,8 @@ class Seqadd:
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        predicted = self._model(vocabulary.one_hot(questions))
-        return float(self._losses["categorical"]()(vocabulary.one_hot(answers), predicted))
+        predicted = self._model(VOCABULARY.one_hot(questions))
+        return float(self._losses["categorical"]()(VOCABULARY.one_hot(answers), predicted))
 
 
 def seqadd_epoch_program(model: Any, data: Dataset, config: Any) -> Callable[[Any, int], dict[str, Any]]:
@@ -170,8 +170,8 @@ class KerasFit:
             self._model.set_weights(weights)
         self.n_parameters = _count(weight.shape for weight in self._model.trainable_weights)
         self._batch_size = setting.batch_size
-        self._x = vocabulary.one_hot(data.train_questions).astype(bool)
-        self._y = vocabulary.one_hot(data.train_answers).astype(bool)
+        self._x = VOCABULARY.one_hot(data.train_questions).astype(bool)
+        self._y = VOCABULARY.one_hot(data.train_answers).astype(bool)
 
     def epoch(self, number: int) -> None:
         """See ``Contestant``."""
@@ -179,7 +179,7 @@ class KerasFit:
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        x, y = vocabulary.one_hot(questions), vocabulary.one_hot(answers)
+        x, y = VOCABULARY.one_hot(questions), VOCABULARY.one_hot(answers)
         return float(self._model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)["loss"])
 
 
@@ -214,7 +214,7 @@ class PyTorch:
         self.n_parameters = _count(parameter.shape for parameter in trained)
         self._optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-7)
         self._batch_size = setting.batch_size
-        self._x = torch.from_numpy(vocabulary.one_hot(data.train_questions))
+        self._x = torch.from_numpy(VOCABULARY.one_hot(data.train_questions))
         self._y = torch.from_numpy(data.train_answers.astype(np.int64))
 
     def _set_weights(self, cell: str, weights: Weights) -> None:
@@ -258,7 +258,7 @@ class PyTorch:
 
     def loss(self, questions: Ids, answers: Ids) -> float:
         """See ``Contestant``."""
-        x = self._torch.from_numpy(vocabulary.one_hot(questions))
+        x = self._torch.from_numpy(VOCABULARY.one_hot(questions))
         y = self._torch.from_numpy(answers.astype(np.int64))
         with self._torch.no_grad():
             return float(self._cross_entropy(x, y))

@@ -45,7 +45,6 @@ EPOCHS = (1, 10, 20)
 def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     """Returns configuration, sums, model and optimizer, created in this process."""
     from seqadd.config import composition
-    from seqadd.data import vocabulary
     from seqadd.models import architectures
     from seqadd.system import tensorflow_setup
     from seqadd.training import dataset, loop
@@ -54,7 +53,7 @@ def _prepared(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     tensorflow_setup.use_threads(config.threads)
     data = dataset.make_dataset(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    model = architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS))
+    model = architectures.build_model(config, *lengths, len(data.alphabet))
     return config, data, model, loop.make_optimizer(model, config)
 
 

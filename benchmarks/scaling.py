@@ -33,8 +33,9 @@ import numpy as np
 import peers
 
 from seqadd.cli.entry import command
-from seqadd.data import addition, curriculum, vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data import addition, curriculum, drawing
+from seqadd.data.addition import Addition
+from seqadd.data.drawing import Dataset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,15 +56,14 @@ PACKAGES = ("seqadd", "tensorflow", "keras", "numpy")
 
 def make_sums(n_questions: int, digits: int) -> Dataset:
     """Returns sums with the usual split; if there are too few distinct ones, the training sums are repeated."""
-    data = addition.make_dataset(
-        digits=digits,
+    data = drawing.make_dataset(
+        Addition(digits),
         n_questions=min(n_questions, addition.count_pairs(digits)),
         held_out=0.1,
         reverse=True,
-        answer_length=addition.answer_length(digits),
         rng=np.random.default_rng(0),
     )
-    n_train = n_questions - addition.held_out_count(n_questions, 0.1)
+    n_train = n_questions - drawing.held_out_count(n_questions, 0.1)
     rows = np.arange(n_train) % len(data.train_questions)
     return dataclasses.replace(
         data,
@@ -106,7 +106,7 @@ def _ready(curve: str, value: int) -> tuple[Any, Any, Dataset]:
     digits = value if curve == "digits" else DIGITS
     data = make_sums(value if curve == "questions" else N_QUESTIONS, digits)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    return config, architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS)), data
+    return config, architectures.build_model(config, *lengths, len(data.alphabet)), data
 
 
 def exponent(points: Iterable[tuple[float, float]]) -> tuple[float, float]:

@@ -50,7 +50,6 @@ _CONTEXT = multiprocessing.get_context("fork")
 def real_epoch() -> Generator[dict[str, float], Any, None]:
     """The generator of a process: trains the first epoch of the default configuration, and yields its metrics."""
     from seqadd.config import composition
-    from seqadd.data import vocabulary
     from seqadd.models import architectures
     from seqadd.system import tensorflow_setup
     from seqadd.training import loop
@@ -60,7 +59,7 @@ def real_epoch() -> Generator[dict[str, float], Any, None]:
     tensorflow_setup.use_threads(config.threads)
     data = make_dataset(config)
     lengths = data.train_questions.shape[1], data.train_answers.shape[1]
-    model = architectures.build_model(config, *lengths, len(vocabulary.CHARACTERS))
+    model = architectures.build_model(config, *lengths, len(data.alphabet))
     yield next(loop.train(model, loop.make_optimizer(model, config), data, config, []))
 
 

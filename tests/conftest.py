@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Tests run in parallel, one per core; none may use all cores. Set before numpy and TensorFlow are imported.
@@ -225,3 +225,19 @@ def call(in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
     yield run_main
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Declares the text of a file; afterwards nothing is declared."""
+
+    from seqadd.config.part_schema import declare
+
+    def declared(text: str) -> None:
+        # A file is run once in a process, so each needs a name of its own.
+        path = tmp_path / f"own_{abs(hash(text))}.py"
+        path.write_text(text, encoding="utf-8")
+        declare([path])
+
+    yield declared
+    declare([])

@@ -248,21 +248,21 @@ MUTATIONS = [
     ),
     Mutation(
         "last-drawn-held-out",
-        "data/addition.py",
-        "addends = addends[rng.permutation(n_questions)]",
-        "addends = addends[np.arange(n_questions)]",
+        "data/drawing.py",
+        "[rng.permutation(n_questions)]",
+        "[np.arange(n_questions)]",
         "data/test_addition.py::test_held_out_sums_follow_the_law_of_the_others",
     ),
     Mutation(
         "held-out-sums-trained-on",
-        "data/addition.py",
+        "data/drawing.py",
         "        questions[:split_at],\n        answers[:split_at],",
         "        questions,\n        answers,",
         "data/test_addition.py::test_a_tenth_is_held_out_and_not_trained_on",
     ),
     Mutation(
         "held-out-count",
-        "data/addition.py",
+        "data/drawing.py",
         "int(round(n_questions * held_out, 6))",
         "int(n_questions * held_out)",
         "data/test_addition.py::test_the_held_out_count_is_rounded_down",
@@ -276,20 +276,31 @@ MUTATIONS = [
     ),
     Mutation(
         "padding-not-reversed",
-        "data/addition.py",
-        "return question[::-1] if reverse else question",
-        "return question.rstrip()[::-1].ljust(len(question)) if reverse else question",
-        "data/test_addition.py::test_questions_are_padded_then_reversed_as_a_whole",
+        "data/notation.py",
+        "np.ascontiguousarray(questions[:, ::-1])",
+        "np.take_along_axis(questions[:, ::-1], (questions[:, ::-1] == BLANK).argsort(1, kind='stable'), 1)",
+        "data/test_notation.py::test_a_question_is_reversed_with_its_padding_and_an_answer_without",
     ),
     Mutation(
-        "padding-of-many-not-reversed",
-        "data/addition.py",
-        "return np.ascontiguousarray(ids[:, ::-1]) if reverse else ids",
-        (
-            "at_the_end = np.argsort(ids[:, ::-1] == vocabulary.BLANK, axis=1, kind='stable')\n"
-            "    return np.take_along_axis(ids[:, ::-1], at_the_end, axis=1) if reverse else ids"
-        ),
-        "data/test_addition.py::test_many_questions_are_written_as_one_is",
+        "padding-of-answers-reversed",
+        "data/notation.py",
+        "at = n_characters - 1 - np.arange(answers.shape[1])",
+        "at = answers.shape[1] - 1 - np.arange(answers.shape[1])[None] + 0 * n_characters",
+        "data/test_notation.py::test_a_question_is_reversed_with_its_padding_and_an_answer_without",
+    ),
+    Mutation(
+        "sizes-without-the-end",
+        "training/dataset.py",
+        "answer += config.ends_with_eos",
+        "answer += 0",
+        "data/test_drawing.py::test_sizes_follow_from_the_task_and_the_model",
+    ),
+    Mutation(
+        "questions-come-twice",
+        "data/text_task.py",
+        'keys = self._calls("same", questions)',
+        "keys = list(questions)",
+        "data/test_drawing.py::test_questions_that_count_as_one_are_drawn_once",
     ),
     Mutation(
         "digits-back-to-front",
@@ -316,35 +327,35 @@ MUTATIONS = [
     Mutation(
         "plus-for-the-blank",
         "data/vocabulary.py",
-        'BLANK = CHARACTERS.index(" ")',
-        'BLANK = CHARACTERS.index("+")',
+        "BLANK = 0",
+        "BLANK = 1",
         "models/test_encoder_decoder.py::test_an_answer_counts_up_to_the_blank_that_ends_it",
     ),
     # Eras, and the gates of every recurrent layer.
     Mutation(
         "slope-of-todays-hard-sigmoid",
-        "models/architectures.py",
+        "models/cells.py",
         "keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)",
         "keras.ops.clip(x / 6 + 0.5, 0.0, 1.0)",
         "models/test_architectures.py::test_the_gates_of_2018_are_not_todays_hard_sigmoid",
     ),
     Mutation(
         "todays-gates-are-hard",
-        "models/architectures.py",
+        "models/cells.py",
         '"keras3": "sigmoid"',
         '"keras3": "hard_sigmoid"',
         "models/test_architectures.py::test_lstm_by_hand",
     ),
     Mutation(
         "gates-of-2018-are-todays",
-        "models/architectures.py",
+        "models/cells.py",
         '{"keras2": hard_sigmoid_of_keras2,',
         '{"keras2": "sigmoid",',
         "models/test_architectures.py::test_lstm_by_hand",
     ),
     Mutation(
         "reset-after-in-2018",
-        "models/architectures.py",
+        "models/cells.py",
         'GRU_RESET_AFTER = {"keras2": False',
         'GRU_RESET_AFTER = {"keras2": True',
         "models/test_architectures.py::test_gru_by_hand_in_keras2_resets_before_the_product",
@@ -353,34 +364,34 @@ MUTATIONS = [
         "decoder-of-another-era",
         "models/architectures.py",
         (
-            "            cell(config.decoder_units, config.era, return_sequences=True,"
-            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+            "            cell(_units(config.decoder_units), return_sequences=True,"
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *character_layers'
         ),
         (
-            '            cell(config.decoder_units, "keras3", return_sequences=True,'
-            ' constant_input=True, name=f"{config.cell}_2"),\n            *_characters'
+            '            cell(_units(config.decoder_units), era="keras3", return_sequences=True,'
+            ' constant_input=True, name=f"{config.cell}_2"),\n            *character_layers'
         ),
         "models/test_architectures.py::test_the_main_model_by_hand",
     ),
     Mutation(
         "aligned-layer-of-another-era",
         "models/architectures.py",
-        "CELLS[config.cell](config.encoder_units, config.era, return_sequences=True",
-        'CELLS[config.cell](config.encoder_units, "keras3", return_sequences=True',
+        "cell_of(config)(_units(config.encoder_units), return_sequences=True",
+        'cell_of(config)(_units(config.encoder_units), era="keras3", return_sequences=True',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
         "second-decoder-of-another-era",
         "models/architectures.py",
-        'cell(config.decoder_units, config.era, return_sequences=True, name=f"{config.cell}_3")',
-        'cell(config.decoder_units, "keras3", return_sequences=True, name=f"{config.cell}_3")',
+        'cell(_units(config.decoder_units), return_sequences=True, name=f"{config.cell}_3")',
+        'cell(_units(config.decoder_units), era="keras3", return_sequences=True, name=f"{config.cell}_3")',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
         "readout-decoder-of-another-era",
         "models/architectures.py",
-        "decoder = cell(config.encoder_units, config.era,",
-        'decoder = cell(config.encoder_units, "keras3",',
+        "decoder = cell(_units(config.encoder_units),",
+        'decoder = cell(_units(config.encoder_units), era="keras3",',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
     ),
     Mutation(
@@ -399,7 +410,7 @@ MUTATIONS = [
     ),
     Mutation(
         "encoder-decoder-always-of-2018",
-        "models/architectures.py",
+        "models/cells.py",
         "functools.partial(CELLS[config.cell], era=config.era)",
         'functools.partial(CELLS[config.cell], era="keras2")',
         "models/test_architectures.py::test_every_recurrent_layer_has_the_gates_of_its_era",
@@ -517,14 +528,14 @@ MUTATIONS = [
     # Masks, and the input of a decoder.
     Mutation(
         "blank-that-ends-does-not-count",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "axis=1, exclusive=True)",
         "axis=1)",
         "models/test_encoder_decoder.py::test_an_answer_counts_up_to_the_blank_that_ends_it",
     ),
     Mutation(
         "decoder-is-told-the-answer",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.concat([begun, answers[:, :-1]], axis=1)",
         "tf.concat([answers[:, :-1], begun], axis=1)",
         "models/test_encoder_decoder.py::test_the_taught_decoder_reads_the_character_before",
@@ -545,21 +556,21 @@ MUTATIONS = [
     ),
     Mutation(
         "answer-goes-on-after-its-end",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.where(ended > 0.5, blank, probabilities)",
         "tf.where(ended > 1.5, blank, probabilities)",
         "models/test_encoder_decoder.py::test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer",
     ),
     Mutation(
         "told-and-not-told-exchanged",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "tf.where(forced[:, at, None], right, said)",
         "tf.where(forced[:, at, None], said, right)",
         "models/test_encoder_decoder.py::test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer",
     ),
     Mutation(
         "beams-that-ended-are-mixed-up",
-        "models/encoder_decoder.py",
+        "models/self_reading.py",
         "ended = tf.gather(ended, came_from, batch_dims=1) | (characters == BLANK)",
         "ended = ended | (characters == BLANK)",
         "models/test_encoder_decoder.py::test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers",
@@ -632,8 +643,8 @@ MUTATIONS = [
     Mutation(
         "by-carries-is-by-digits",
         "training/loop.py",
-        "metrics.exact_match_by(data.val_carries,",
-        "metrics.exact_match_by(data.val_digits,",
+        "metrics.exact_match_by(of, guesses, answers) for name, of in data.val_groups.items()",
+        "metrics.exact_match_by(data.val_groups['digits'], guesses, answers) for name in data.val_groups",
         "training/test_loop.py::test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole",
     ),
     Mutation(
@@ -796,15 +807,15 @@ MUTATIONS = [
     Mutation(
         "reader-that-forgets",
         "claims/ceilings.py",
-        "_ranks(before * N_CHARACTERS + questions[:, step])",
+        "_ranks(before * n_characters + questions[:, step])",
         "_ranks(questions[:, step].astype(np.int64))",
         "claims/test_ceilings.py::test_whole_one_digit_law_against_counting_by_hand",
     ),
     Mutation(
         "guess-the-rarest",
         "claims/ceilings.py",
-        "weight.reshape(-1, N_CHARACTERS).max(axis=1)",
-        "weight.reshape(-1, N_CHARACTERS).mean(axis=1)",
+        "weight.reshape(-1, n_characters).max(axis=1)",
+        "weight.reshape(-1, n_characters).mean(axis=1)",
         "claims/test_ceilings.py::test_no_function_of_one_digit_questions_is_better_than_the_ceiling",
     ),
     # The choice of runs for the table.
@@ -925,7 +936,7 @@ MUTATIONS = [
     Mutation(
         "wrong-answers-are-right",
         "answer.py",
-        "if text == str(a + b) else",
+        "if text == right_answer else",
         "if text else",
         "test_answer.py::test_sums_as_arguments",
     ),

@@ -8,7 +8,7 @@ import pytest
 from trained_runs import model_of, record_run
 
 from seqadd import answer
-from seqadd.data import vocabulary
+from seqadd.data.addition import VOCABULARY
 from seqadd.data.vocabulary import CHARACTERS
 from seqadd.evaluation import run_selection
 
@@ -112,7 +112,7 @@ def test_answers_are_those_of_the_model(folder, tmp_path):
     run_id = record_run(tmp_path, "cell=gru", "epochs=1")
     run = run_selection.load_run(f"run={run_id}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
     probabilities = np.asarray(run.model(np.eye(12, dtype=np.float32)[run.write(["5+7", "9+9"])]))
-    for (text, p), expected in zip(answer.answers(run, [(5, 7), (9, 9)]), probabilities, strict=True):
+    for (text, p), expected in zip(answer.answers(run, ["5+7", "9+9"]), probabilities, strict=True):
         assert text == "".join(CHARACTERS[i] for i in expected.argmax(axis=1)).strip()
         assert p == pytest.approx(expected.max(axis=1).prod(), rel=1e-4)
 
@@ -134,8 +134,8 @@ def test_longer_sums_than_it_was_trained_on_and_a_beam(free, call, monkeypatch):
     # Other questions of the same call do not change an answer.
     assert call(answer.main, "5+7")[1] == greedy.splitlines(keepends=True)[0]
     model = run_selection.load_run("run=latest", f"tracking.uri=sqlite:///{free}/mlflow.db").model
-    ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[vocabulary.encode(["7+5"])], 9, longest=6)
-    said = vocabulary.decode(ids[:1, 0].numpy())[0]
+    ids, _ = model.beam_search(np.eye(12, dtype=np.float32)[VOCABULARY.encode(["7+5"])], 9, longest=6)
+    said = VOCABULARY.decode(ids[:1, 0].numpy())[0]
     code, beam, _ = call(answer.main, "5+7", "--beam=9", "--max-length=5")
     text = said.strip() if " " in said else f"{said[:5]}..."
     assert beam.startswith("5+7 = 12  right  " if text == "12" else f"5+7 = 12  says {text or 'nothing'}, wrong  p=")

@@ -22,7 +22,8 @@ from documented import (
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seqadd import answer, inspect, reproduce, table
+from seqadd import answer, inspect, parts, reproduce, table
+from seqadd.cli.code_option import take_code
 from seqadd.config.composition import combinations
 from seqadd.system.files import resource_dir
 
@@ -31,6 +32,7 @@ PARSERS = {
     "seqadd.inspect": inspect.parse_arguments,
     "seqadd.answer": answer.parse_arguments,
     "seqadd.reproduce": reproduce.parse_arguments,
+    "seqadd.parts": parts.parse_arguments,
 }
 
 #: Exit codes of commands that may fail here; ``--check`` fails if the clone's results are not its code's.
@@ -80,9 +82,11 @@ def test_every_documented_option_is_there(command):
     PARSERS[module](arguments)
 
 
-def test_every_documented_key_is_there_and_its_values_go_together():
+def test_every_documented_key_is_there_and_its_values_go_together(own, monkeypatch):
+    monkeypatch.chdir(CLONE / "examples")
     for command in SEQADD:
         _, _, module, *arguments = shlex.split(in_full(command))
+        arguments = take_code(arguments)
         overrides = [each for each in arguments if not each.startswith(("-", "hydra"))]
         if module != "seqadd.run" or "--config-name" in arguments or "interval" in command or "digits=2" in command:
             continue

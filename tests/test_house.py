@@ -23,7 +23,7 @@ SOURCES = {
 }
 
 #: Modules and packages that import TensorFlow or Keras when they are imported.
-WITH_TENSORFLOW = ("models", "training.loop", "training.state", "launch.preload")
+WITH_TENSORFLOW = ("models", "training.loop", "training.state", "evaluation.part_check", "launch.preload")
 
 
 def test_the_top_has_few_modules_and_no_module_is_long():

@@ -17,7 +17,7 @@ from trained_runs import record_run
 
 from seqadd import inspect
 from seqadd.evaluation import run_selection, trained_run
-from seqadd.evaluation.questions import encode_question
+from seqadd.evaluation.questions import encode_questions
 from seqadd.inspection import analysis, html_report, report_folder, terminal, trace
 
 NO_DECODER = "decoder_units=null"
@@ -156,7 +156,7 @@ def test_several_runs_are_set_side_by_side(runs, inspected):
     written = folder / "inspect" / f"{ids['lstm'][:8]}_{ids['gru'][:8]}"
     answers = pd.read_csv(written / "5_7" / "answer.csv", dtype=str)
     for label, kind in (("lstm, epochs 3", "lstm"), ("gru, epochs 1", "gru")):
-        (traced,) = trace.trace(load(runs, kind).model, [encode_question(load(runs, kind).config, "5+7")])
+        (traced,) = trace.trace(load(runs, kind).model, encode_questions(load(runs, kind).config, ["5+7"]))
         assert f"{label}: {traced.summary} (" in out
         of_label = answers[answers["of"] == label]
         p = float(of_label["p_answer"].astype(float).prod())
@@ -196,8 +196,10 @@ def test_runs_of_different_tasks_are_asked_what_all_can_read(runs, tmp_path):
 
 
 def test_what_was_mixed_up_is_shown_and_what_was_right_is_left_blank():
-    confusion = pd.DataFrame(np.full((12, 12), 3))
-    values = html_report.confusion_heatmap(confusion).values
+    confusion = pd.DataFrame(np.full((12, 12), 3), index=list(" +0123456789"))
+    shown = html_report.confusion_heatmap(confusion)
+    values = shown.values
+    assert shown.rows == shown.columns == list("␣+0123456789")
     assert np.isnan(np.diag(values)).all()
     assert np.nansum(values) == 3 * (144 - 12)
 

@@ -8,7 +8,7 @@ SRC = Path(__file__).parents[1] / "src"
 #: Old names of functions, classes, methods and modules for which the field has another term.
 OLD = frozenset(
     """
-    _StepByStep About by_place met said alphabet arithmetic Asked CheckingLauncher
+    _StepByStep About by_place met said arithmetic Asked CheckingLauncher
     claimed claimed_if_free codes computed_once counted Ending
     EVERYBODY exits free_lengths half_taught hydra_keys in_a_short_line in_one_line inputs_for is_moved_away
     jobs_at_once kept last_words law_of_draws law_of_sets locations look_at naming_the_log narrowed NoSuchRun Note

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 from conftest import SMALL, make_config, quick_database
 
-from seqadd.data import vocabulary
+from seqadd.data.addition import VOCABULARY
 from seqadd.models import architectures
 from seqadd.system import tensorflow_setup
 from seqadd.tracking import artifacts, connection, provenance, recording
@@ -19,7 +19,7 @@ tensorflow_setup.use_threads(1)  # the number that runs use, because other tests
 
 def model_of(*overrides: str) -> keras.Model:
     config = make_config(*overrides)
-    return architectures.build_model(config, config.question_length, config.answer_length, len(vocabulary.CHARACTERS))
+    return architectures.build_model(config, config.question_length, config.answer_length, len(VOCABULARY.characters))
 
 
 def record_run(

@@ -70,7 +70,7 @@ def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequ
     composed = hydra_context.config_loader.load_sweep_config(config, list(overrides))
     try:
         check_job(config, composed)
-        checked = from_hydra(_without_hydra(composed), composed.hydra.runtime.choices)
+        checked = from_hydra(_without_hydra(composed), composed.hydra)
     except ConfigError as error:
         raise ConfigError(f"{error} (job {' '.join(overrides)}; no job was started)") from error
     return Job(list(overrides), composed, checked)

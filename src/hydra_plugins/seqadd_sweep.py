@@ -205,15 +205,18 @@ class ProcessLauncher(PreflightLauncher):
             raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one per core")
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        from seqadd.cli.console import print_line
         from seqadd.config.validation import check_machine
         from seqadd.errors import ConfigError
         from seqadd.launch.local import max_parallel_jobs
+        from seqadd.launch.own_parts import prepare
 
         if multiprocessing.current_process().daemon:
             raise ConfigError(
                 "a worker of multiprocessing.Pool cannot start processes; start the sweep from a worker of "
                 "concurrent.futures.ProcessPoolExecutor (no job was started)"
             )
+        configs = prepare(configs, print_line)
         for job, config in zip(sweep, configs, strict=True):
             try:
                 check_machine(config)
@@ -257,8 +260,18 @@ class SlurmLauncher(PreflightLauncher):
             raise ConfigError(f"hydra.launcher: {error}") from error
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
+        from seqadd.cli.console import print_line
+        from seqadd.errors import ConfigError
         from seqadd.launch import slurm
+        from seqadd.launch.own_parts import has_own_parts, prepare
 
+        for key in ("minutes", "memory_gb"):
+            if getattr(self.request, key) is None and any(map(has_own_parts, configs)):
+                raise ConfigError(
+                    f"hydra.launcher.{key}=null: must be given for own parts, which are not built on the login node "
+                    "(no job was submitted)"
+                )
+        prepare(configs, print_line, check=False)
         slurm.check(self.request, configs)
 
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:

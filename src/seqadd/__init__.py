@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seqadd.api import Run, compare, curves, experiment, runs
     from seqadd.claims.ceilings import (
         Distribution,
         dataset_ceiling,
@@ -30,21 +31,25 @@ if TYPE_CHECKING:
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.inspection.activations import activations, weights
     from seqadd.inspection.gates import gates
+    from seqadd.models.shown import show
+    from seqadd.system.part_registry import architecture, cell, task, within
     from seqadd.tracking.run_filter import RunFilter
 
 __version__ = "0.1.0"
 
 #: The public names; docs/api.md lists them by subject.
 __all__ = [
-    "Config", "ConfigError", "Distribution", "Interval", "RunFilter", "RunNotFound", "SeqaddError", "TrainedRun",
-    "activations", "dataset_ceiling", "dataset_distribution", "difference_verdict", "distribution_ceiling",
-    "draw_distribution", "gates", "load_config", "load_curves", "load_run", "mean_interval", "number_verdict",
-    "prediction_interval", "probabilities", "weights",
+    "Config", "ConfigError", "Distribution", "Interval", "Run", "RunFilter", "RunNotFound", "SeqaddError",
+    "TrainedRun", "activations", "architecture", "cell", "compare", "curves", "dataset_ceiling",
+    "dataset_distribution", "difference_verdict", "distribution_ceiling", "draw_distribution", "experiment", "gates",
+    "load_config", "load_curves", "load_run", "mean_interval", "number_verdict", "prediction_interval",
+    "probabilities", "runs", "show", "task", "weights", "within",
 ]  # fmt: skip
 
 # The modules that define the public names. Each is imported when a name of it is first used: TensorFlow and MLflow take
 # seconds. No public name may be a module's of this package, because the import system would replace it by the module.
 _DEFINED_IN = {
+    "api": ("Run", "compare", "curves", "experiment", "runs"),
     "claims.ceilings": (
         "Distribution", "dataset_ceiling", "dataset_distribution", "distribution_ceiling", "draw_distribution",
     ),
@@ -60,6 +65,8 @@ _DEFINED_IN = {
     "evaluation.trained_run": ("TrainedRun",),
     "inspection.activations": ("activations", "weights"),
     "inspection.gates": ("gates",),
+    "models.shown": ("show",),
+    "system.part_registry": ("architecture", "cell", "task", "within"),
     "tracking.run_filter": ("RunFilter",),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect": "shows layers, gates and errors of a trained model",
     "answer": "asks a trained model to add",
     "reproduce": "trains and judges the claims of the article",
+    "parts": "checks own cells, architectures and tasks",
 }
 
 

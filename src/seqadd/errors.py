@@ -37,6 +37,10 @@ class ConfigError(SeqaddError, ValueError):
     exit_code = 2
 
 
+class PartNotDeclared(ConfigError):
+    """A claim chooses a cell, an architecture or a task that no file of this command declares."""
+
+
 class StoreNotFound(ConfigError):
     """The store does not exist, or does not contain the experiment."""
 

@@ -14,7 +14,7 @@ import sys
 # Nearly every library imports ``inspect``, so this check runs first, whichever file was started.
 if not __package__:
     _script = sys.argv[0].replace("\\", "/").rpartition("/")[2].removesuffix(".py")
-    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer") else "run"
+    _command = _script if _script in ("run", "table", "reproduce", "inspect", "answer", "parts") else "run"
     print(
         f"seqadd: files of this folder cannot be run by path; in another folder, use: python -m seqadd.{_command}",
         file=sys.stderr,
@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.messages import one_line
@@ -88,6 +89,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help=f"do not add the files to the run's artifacts in {FOLDER}/ (a comparison is never added)",
     )
+    add_code_option(parser)
     add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
@@ -119,7 +121,7 @@ def name_for(runs: Sequence[TrainedRun]) -> str:
 def main() -> None:
     """Command line of ``python -m seqadd.inspect``."""
     with command():
-        options = parse_arguments()
+        options = parse_arguments(take_code(sys.argv[1:]))
         questions, words = split_questions(options.words)
         if not 0 <= options.errors <= _MOST_ERRORS:
             raise ConfigError(

@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -37,6 +38,7 @@ from seqadd.claims.measurements import (
 )
 from seqadd.claims.outputs import ceilings_of, read_ceilings, write
 from seqadd.claims.training_cost import Cost, training_cost
+from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import print_line
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.config.schema import Config, Tracking, known_keys
@@ -98,6 +100,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="FOLDER",
         help="folder of the claims (default: the article's)",
     )
+    add_code_option(parser)
     add_filter_options(parser)
     add_version(parser)
     options = parser.parse_intermixed_args(arguments)
@@ -143,9 +146,10 @@ def with_seeds(claim: Claim, n: int) -> Claim:
 def main() -> None:
     """Command line of ``python -m seqadd.reproduce``."""
     with command():
-        options = parse_arguments()
+        options = parse_arguments(take_code(sys.argv[1:]))
         check_arguments(options)
-        chosen = loading.read_all(options.experiments, options.claims, options.overrides)
+        notify = None if options.check else print_line  # a check that leaves a claim out would prove nothing of it
+        chosen = loading.read_all(options.experiments, options.claims, options.overrides, notify)
         if options.check:
             _check(options, chosen)
         elif options.redraw:

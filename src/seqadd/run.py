@@ -27,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from seqadd.cli.code_option import take_code
 from seqadd.cli.entry import add_version, as_program, command, fail
 from seqadd.cli.progress import Display, EpochDone, Notify, Pages, Report, Stage
 from seqadd.config import help_text, hydra_setup
@@ -37,6 +38,7 @@ from seqadd.config.validation import check_machine
 from seqadd.config.words import as_option, check_words, with_integers
 from seqadd.errors import ConfigError, Pruned, redact_credentials
 from seqadd.launch import summary
+from seqadd.launch.own_parts import has_own_parts, prepare
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -47,7 +49,7 @@ def run_alone(config: Config) -> str:
     check_database(config.tracking)
     reached: dict[str, float] = {}
     pages: list[str] = []
-    with Display([f"{config.cell} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
+    with Display([f"{config.model_name} seed {config.seed}"], [config.epochs], resumes=not config.force) as display:
 
         def notify(report: Report) -> None:
             if isinstance(report, Pages):
@@ -59,6 +61,9 @@ def run_alone(config: Config) -> str:
 
         display.start(0)
         try:
+            if has_own_parts(config):
+                (config,) = prepare([config], lambda text: notify(Stage(text)))
+                check_machine(config)  # only now its memory is known
             run_id = _train(config, notify)
         except Pruned as pruned:
             run_id = pruned.run_id
@@ -78,7 +83,7 @@ def task_function(cfg: DictConfig) -> str:
     """The function that Hydra calls for a single run; the jobs of a sweep go through ``launch.local``."""
     about = HydraConfig.get()
     try:
-        config = from_hydra(cfg, about.runtime.choices)
+        config = from_hydra(cfg, about)
         if config.tracking.label is None:
             keys = {*known_result_keys(), *GROUPS}
             words = (word for word in about.overrides.task if word.lstrip("+").partition("=")[0] in keys)
@@ -131,6 +136,7 @@ def main() -> None:
     with command(prints=lambda: not given or _shows_config(given[0]) or given[0].help or given[0].hydra_help):
         # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
+        sys.argv[1:] = take_code(sys.argv[1:])
         arguments = check_command_line()
         given.append(arguments)
         sys.argv[1:] = with_integers(sys.argv[1:])

@@ -18,10 +18,13 @@ if status_line.is_command(__name__):
 
 import argparse
 import gc
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from seqadd.claims import paired
+from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
 from seqadd.comparison.curves import find_runs, learning_curves
@@ -44,10 +47,11 @@ from seqadd.comparison.table import (
     to_terminal,
 )
 from seqadd.config.composition import compose_selection
+from seqadd.config.parts import declared
 from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
-from seqadd.training.metric_names import METRICS, is_metric
+from seqadd.training.metric_names import METRICS, is_metric, lacks_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +61,7 @@ _FIGURES = (".png", ".svg", ".pdf")
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises ConfigError for a file that cannot be written, before any work is done."""
-    for name in ("epochs", "metrics", "figure") if options.runs else ():
+    for name in ("epochs", "metrics", "figure", "against") if options.runs else ():
         if getattr(options, name) is not None:
             raise ConfigError(f"--runs --{name}: --{name} is for the table; leave one of them out")
     for name in ("markdown", "csv", "latex", "figure"):
@@ -87,7 +91,7 @@ def _metrics(text: str) -> tuple[str, ...]:
     for name in names:
         if not is_metric(name):
             raise argparse.ArgumentTypeError(
-                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_carries_N"
+                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_GROUP_N"
             )
     return names
 
@@ -136,6 +140,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row, with each seed's value"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
+    add_code_option(parser)
+    parser.add_argument(
+        "--against",
+        action="append",
+        metavar="KEY=VALUE",
+        help="compare each column with the one of this value, seed by seed: mean difference, interval, verdict "
+        "(docs/verdicts.md); may be repeated",
+    )
     add_filter_options(parser)
     add_version(parser)
     return parser.parse_intermixed_args(arguments)
@@ -146,7 +158,7 @@ def main() -> None:
     # Collect garbage rarely: MLflow creates so many objects that collections would take two seconds out of five.
     gc.set_threshold(100_000, 50, 100)
     with command(prints=True):
-        options = parse_arguments()
+        options = parse_arguments(take_code(sys.argv[1:]))
         check_outputs(options)
         console = SafeConsole(highlight=False)
         width = min(WIDTH, console.width)
@@ -161,7 +173,7 @@ def main() -> None:
 def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> None:
     """Prints and writes the comparison table."""
     overrides = list(options.overrides)
-    if not any(override.startswith("cell=") for override in overrides):
+    if not _chooses_models(overrides):
         overrides = ARTICLE_COLUMNS + overrides
     selection = compose_selection(overrides)
     published = read_published(options.published)
@@ -171,6 +183,9 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     of_others = alternatives(found, selection, run_filter) if run_filter else []
     epochs = options.epochs or default_rows(found, selection)
     metrics = list(options.metrics or ARTICLE_METRICS)
+    for name in metrics:
+        if all(lacks_group(name, column.config) for column in selection.columns):
+            raise ConfigError(f"--metrics {name}: addition has no such group; must be carries or digits")
     curves = learning_curves(found, selection, metrics, None if options.figure else epochs)
     summary = summarize(curves, selection, published, epochs, metrics)
     lines = lay_out(summary, selection)
@@ -183,7 +198,14 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     )
     below += excluded_runs(found, selection, curves, epochs) + of_others
 
-    _write(options, lines, below, summary)
+    compared = paired.compare(curves, selection, options.against, epochs) if options.against else None
+    if compared is not None:
+        names = ["than", "seeds", "mean", "low", "high", "verdict", "more_seeds"]
+        renamed = {name: f"against_{name}" for name in names}
+        summary = summary.merge(
+            compared.rename(columns=renamed).drop(columns="condition"), how="left", on=["column", "epochs", "metric"]
+        )
+    _write(options, lines, below, summary, None if compared is None else paired.lay_out(compared))
     if options.figure:
         from seqadd.reporting.curves import learning_curves as draw_curves
 
@@ -192,11 +214,20 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
             draw_curves(curves, columns, summary, metrics[-1]).savefig(path, dpi=150)
 
     console.print(to_terminal(lines, width))
+    if compared is not None:
+        console.print(to_list(paired.lay_out(compared)), width=width)
     for line in below:
         console.print(line, style="dim", markup=False)
     command_line = None if run_filter else training_command(found, selection, max(epochs))
     if command_line is not None:
         console.print(f"to train what is missing: {command_line}", markup=False, soft_wrap=True)
+
+
+def _chooses_models(overrides: Sequence[str]) -> bool:
+    """Whether overrides name cells, or an own architecture, whose cell is its own affair."""
+    own = {name for kind, name in declared() if kind == "architecture"}
+    words = [override.partition("=") for override in overrides]
+    return any(key == "cell" or (key == "architecture" and own.intersection(text.split(","))) for key, _, text in words)
 
 
 def _list_runs(options: argparse.Namespace, console: SafeConsole, width: int) -> None:
@@ -212,9 +243,16 @@ def _list_runs(options: argparse.Namespace, console: SafeConsole, width: int) ->
     console.print(f"to look inside the first: python -m seqadd.inspect run={best}", markup=False, soft_wrap=True)
 
 
-def _write(options: argparse.Namespace, lines: list[list[str]], below: list[str], numbers: pd.DataFrame) -> None:
+def _write(
+    options: argparse.Namespace,
+    lines: list[list[str]],
+    below: list[str],
+    numbers: pd.DataFrame,
+    compared: list[list[str]] | None = None,
+) -> None:
     if options.markdown:
-        write_file(options.markdown, to_markdown(lines, below))
+        second = "" if compared is None else "\n" + to_markdown(compared, [])
+        write_file(options.markdown, to_markdown(lines, below) + second)
     if options.latex:
         write_file(options.latex, to_latex(lines, below))
     if options.csv:

@@ -46,7 +46,7 @@ def train_run(config: Config, notify: Notify) -> str:
     check_process(config)
     notify(Stage("opening the store"))
     store = connection.connect(config.tracking, message)
-    notify(Stage("drawing sums"))
+    notify(Stage(f"drawing {config.noun}"))
     data = make_dataset(config)
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:
@@ -144,6 +144,8 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     with atomic_write(recorder.artifact(WEIGHTS)) as path:
         state.save_weights(session.model, path)
     checkpoint.save(recorder.artifact(CHECKPOINT), session.take_checkpoint())
+    if session.config.part("cell") or session.config.part("architecture"):
+        return  # a file of this model could be loaded only together with the part's code
     try:
         lineage.write_model(recorder.model_folder, session.model, session.data, recorder.run_id)
     except Exception as error:  # the run has all its results already: Keras cannot save the model, or the disk is full

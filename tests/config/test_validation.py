@@ -46,7 +46,7 @@ REFUSALS = {
     "era=keras1": "era=keras1: must be one of keras2, keras3",
     "architecture=transformer": "architecture=transformer: must be one of aligned, attention, encoder_decoder, pooled, "
     "readout, repeat_vector, repeat_vector_stacked",
-    "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, nine_digits,",
+    "task=six_digits": "task=six_digits: must be one of five_digits, four_digits, mixed_lengths, multiplication, nine",
     "epoch=5": "epoch: no such key; did you mean epochs?",
     "lr=0.1": "lr: no such key; did you mean learning_rate?",
     "cell gru": "cell gru: write cell=gru",
@@ -128,8 +128,8 @@ def test_help_shows_groups_every_key_with_its_meaning_and_three_examples(call):
     assert "cell: dense, gru, lstm, simple_rnn" in out
     assert out.count("\n  python -m seqadd.run") == 3
     defaults = make_config().flat()
-    for name, field in schema.described_keys():
-        if name not in schema.SET_BY_SWEEPS:
+    for name, field in schema.described_keys(parts=()):
+        if name not in (*schema.SET_BY_SWEEPS, *schema.SET_BY_PARTS):
             (line,) = [line.split() for line in out.splitlines() if line.startswith(f"  {name} ")]
             assert line[1] == schema.override_text(defaults[name])
             assert field.metadata["meaning"].split()[0] in out
@@ -163,6 +163,8 @@ def test_the_default_is_the_articles_main_model():
         "shuffle": "each_epoch",
         # What some architectures and tasks alone have.
         **dict.fromkeys(["peek", "score", "teacher_forcing", "curriculum", "task.equal_lengths", "task.longest"]),
+        # What own parts, and no other, have.
+        **dict.fromkeys(["task.name", "reverse_answer", "part_code"]),
     }
     assert default.answer_length == 4
 

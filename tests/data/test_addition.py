@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from seqadd.data import addition, vocabulary
+from seqadd.data import addition, drawing
+from seqadd.data.addition import VOCABULARY
 
 
 def articles_loop(n_questions: int, digits: int, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -28,34 +29,27 @@ def articles_loop(n_questions: int, digits: int, rng: np.random.Generator) -> li
 
 
 def make(seed: int = 0, **changes):
-    arguments = {"digits": 3, "n_questions": 5_000, "held_out": 0.1, "reverse": True, "answer_length": 4}
-    return addition.make_dataset(**{**arguments, **changes}, rng=np.random.default_rng(seed))
+    arguments = {"n_questions": 5_000, "held_out": 0.1, "reverse": True}
+    return drawing.make_dataset(addition.Addition(3), **{**arguments, **changes}, rng=np.random.default_rng(seed))
 
 
-def texts(data: addition.Dataset) -> list[tuple[str, str]]:
-    questions = vocabulary.decode(np.concatenate([data.train_questions, data.val_questions]))
-    answers = vocabulary.decode(np.concatenate([data.train_answers, data.val_answers]))
+def texts(data: drawing.Dataset) -> list[tuple[str, str]]:
+    questions = VOCABULARY.decode(np.concatenate([data.train_questions, data.val_questions]))
+    answers = VOCABULARY.decode(np.concatenate([data.train_answers, data.val_answers]))
     return list(zip(questions, answers, strict=True))
 
 
-def test_questions_are_padded_then_reversed_as_a_whole():
-    assert addition.write_question(12, 345, digits=3, reverse=False) == "12+345 "
-    assert addition.write_question(12, 345, digits=3, reverse=True) == " 543+21"
-    assert addition.write_question(535, 61, digits=3, reverse=True) == " 16+535"
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_many_questions_are_written_as_one_is(reverse):
+def test_many_questions_are_written_as_one_is():
     addends = np.array([[12, 345], [535, 61], [0, 0], [7, 999], [999, 100]])
-    written = vocabulary.decode(addition.write_questions(addends, 3, reverse))
-    assert written == [addition.write_question(a, b, 3, reverse) for a, b in addends.tolist()]
-    assert vocabulary.decode(addition.write_questions(addends[:0], 3, reverse)) == []
+    written = VOCABULARY.decode(addition.write_questions(addends, 7))
+    assert written == ["12+345 ", "535+61 ", "0+0    ", "7+999  ", "999+100"]
+    assert VOCABULARY.decode(addition.write_questions(addends[:0], 7)) == []
 
 
 def test_answers_are_padded_to_their_length():
     addends = np.array([[535, 61], [999, 999]])
-    assert vocabulary.decode(addition.write_answers(addends, 4)) == ["596 ", "1998"]
-    assert vocabulary.decode(addition.write_answers(addends, 7)) == ["596    ", "1998   "]
+    assert VOCABULARY.decode(addition.write_answers(addends, 4)) == ["596 ", "1998"]
+    assert VOCABULARY.decode(addition.write_answers(addends, 7)) == ["596    ", "1998   "]
 
 
 @pytest.mark.parametrize(("digits", "pairs"), [(1, 55), (2, 5_050), (3, 500_500)])
@@ -93,12 +87,12 @@ def test_a_tenth_is_held_out_and_not_trained_on():
     data = make()
     assert data.train_questions.shape == (4_500, 7)
     assert data.val_answers.shape == (500, 4)
-    assert not set(vocabulary.decode(data.train_questions)) & set(vocabulary.decode(data.val_questions))
+    assert not set(VOCABULARY.decode(data.train_questions)) & set(VOCABULARY.decode(data.val_questions))
 
 
 @pytest.mark.parametrize(("n", "share", "held_out"), [(50_000, 0.1, 5_000), (55, 0.1, 5), (100, 0.29, 29), (3, 0.5, 1)])
 def test_the_held_out_count_is_rounded_down(n, share, held_out):
-    assert addition.held_out_count(n, share) == held_out
+    assert drawing.held_out_count(n, share) == held_out
 
 
 def test_the_same_seed_gives_the_same_data_and_digest():
@@ -115,8 +109,8 @@ def test_the_articles_data_set_stays_what_it_is():
     """Every committed result rests on these sums; numpy promises that a bit generator's stream does not change."""
     data = make(n_questions=50_000)
     assert data.digest() == "f7344b3853beb580"
-    assert vocabulary.decode(data.val_questions[:2]) == ["119+319", "774+327"]
-    assert vocabulary.decode(data.val_answers[:2]) == ["1824", "1200"]
+    assert VOCABULARY.decode(data.val_questions[:2]) == ["119+319", "774+327"]
+    assert VOCABULARY.decode(data.val_answers[:2]) == ["1824", "1200"]
 
 
 # The law. Ours and the article's loop are two samples; a chi-squared test of homogeneity asks whether one law can have
@@ -177,7 +171,7 @@ def test_the_test_would_notice_another_law(both_samples):
 def test_held_out_sums_follow_the_law_of_the_others():
     data = make(n_questions=20_000)
     kinds = [
-        [answer.index(" ") if " " in answer else 4 for answer in vocabulary.decode(answers)]
+        [answer.index(" ") if " " in answer else 4 for answer in VOCABULARY.decode(answers)]
         for answers in (data.train_answers, data.val_answers)
     ]
     assert same_law(*kinds) > 0.001
@@ -187,8 +181,8 @@ def test_carries_are_those_of_adding_by_hand():
     addends = np.array([[1, 2], [5, 5], [999, 1], [999, 999], [909, 101], [50, 50], [0, 0]])
     assert addition.count_carries(addends, digits=3).tolist() == [0, 1, 3, 3, 2, 1, 0]
     data = make(0)
-    for question, carries in zip(data.val_questions[:200], data.val_carries, strict=False):
-        a, b = "".join(vocabulary.CHARACTERS[i] for i in question)[::-1].strip().split("+")
+    for question, carries in zip(data.val_questions[:200], data.val_groups["carries"], strict=False):
+        a, b = "".join(VOCABULARY.characters[i] for i in question)[::-1].strip().split("+")
         carried = count = 0
         for x, y in zip(a[::-1].ljust(3, "0"), b[::-1].ljust(3, "0"), strict=True):
             carried = int(x) + int(y) + carried > 9

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd.data import addition, curriculum, vocabulary
+from seqadd.data import addition, curriculum
+from seqadd.data.addition import VOCABULARY
 from seqadd.data.curriculum import rows_by_length, stage
 from seqadd.errors import ConfigError
 from seqadd.models import architectures
@@ -133,8 +134,8 @@ def test_longer_sums_are_tested_and_not_learnt(eagerly):
     assert sorted(set(data.train_digits)) == [1]
     assert np.bincount(data.longer_digits).tolist() == [0, 0, addition.N_LONGER, addition.N_LONGER]
     for pair, answer, digits in zip(
-        vocabulary.decode(data.longer_questions),
-        vocabulary.decode(data.longer_answers),
+        VOCABULARY.decode(data.longer_questions),
+        VOCABULARY.decode(data.longer_answers),
         data.longer_digits,
         strict=True,
     ):
@@ -161,4 +162,4 @@ def test_addends_of_equal_lengths():
 
 def test_every_task_has_sums_of_every_length_for_a_curriculum():
     config = make_config("task=nine_digits", "curriculum=mixed", "task.n_questions=20000", "task.digits=3")
-    assert sorted(set(make_dataset(config).val_digits)) == [1, 2, 3]
+    assert sorted(set(make_dataset(config).val_groups["digits"])) == [1, 2, 3]

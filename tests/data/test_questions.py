@@ -2,8 +2,7 @@
 
 import pytest
 
-from seqadd.data import addition
-from seqadd.data.addition import as_people_write, read_question
+from seqadd.data.addition import Addition, read_question
 
 
 @pytest.mark.parametrize(
@@ -31,6 +30,8 @@ def test_what_is_no_sum_is_refused_in_one_line(text, why):
     assert str(refused.value) == why
 
 
-@pytest.mark.parametrize("reverse", [True, False])
-def test_a_question_goes_to_the_model_and_back(reverse):
-    assert as_people_write(addition.write_question(12, 345, 3, reverse), reverse) == "12+345"
+def test_a_sum_is_written_solved_and_known_the_other_way_round():
+    task = Addition(3, longest=4)
+    assert task.read(" 012 + 3456") == "12+3456"
+    assert task.solve("12+3456") == "3468"
+    assert task.same("12+3456") == task.same("3456+12") != task.same("12+3455")

@@ -201,11 +201,11 @@ def test_reproduce_takes_runs_without_flags_and_trains_none_with(two_runs, call,
 def test_a_search_with_flags_is_another_search(monkeypatch):
     space = SearchSpace([], {}, {})
     settings = SearchSettings(3, "val_acc", 0, "none", 1, None)
-    plain = study.identity(space, make_config(), settings)
+    plain = study.identity(space, [make_config()], settings)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
-    assert study.identity(space, make_config(), settings) == plain
+    assert study.identity(space, [make_config()], settings) == plain
     monkeypatch.setenv("XLA_FLAGS", FAST_MATH)
-    assert study.identity(space, make_config(), settings) != plain
+    assert study.identity(space, [make_config()], settings) != plain
 
 
 #: As TensorFlow ends on a flag that it does not know.

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from trained_runs import model_of
 
-from seqadd.data import addition, vocabulary
+from seqadd.data import addition
+from seqadd.data.addition import VOCABULARY
+from seqadd.data.vocabulary import BLANK
 from seqadd.evaluation import predict
 from seqadd.inspection import activations, gates, saturation
 
@@ -25,7 +27,7 @@ FREE = [
     ["architecture=attention", "cell=lstm"],
     ["architecture=attention", "cell=gru", "score=dot"],
 ]
-QUESTIONS = addition.write_questions(np.array([[617, 397], [5, 61], [999, 999]]), 3, reverse=True)
+QUESTIONS = addition.write_questions(np.array([[617, 397], [5, 61], [999, 999]]), 7)[:, ::-1]
 
 
 def disturbed(*overrides: str) -> keras.Model:
@@ -67,7 +69,7 @@ def test_activations_are_those_of_an_independent_sub_model(overrides):
     seen = activations.activations(model, QUESTIONS)
     assert list(seen) == [layer.name for layer in model.layers[1:]]
     for name, output, question in in_keras_own_layers(model):
-        expected = keras.Model(question, output)(vocabulary.one_hot(QUESTIONS))
+        expected = keras.Model(question, output)(VOCABULARY.one_hot(QUESTIONS))
         np.testing.assert_allclose(seen[name], expected, rtol=0, atol=1e-5, err_msg=name)
     np.testing.assert_array_equal(predict.probabilities(model, QUESTIONS), seen["activation_1"])
 
@@ -81,7 +83,7 @@ def test_the_state_at_each_step_is_that_of_keras_own_layer_with_an_output_at_eve
     for layer in recurrent:
         own = keras_own(layer)
         own.return_sequences = True
-        sequences = keras.Model(model.inputs[0], layer.input)(vocabulary.one_hot(QUESTIONS))
+        sequences = keras.Model(model.inputs[0], layer.input)(VOCABULARY.one_hot(QUESTIONS))
         own(sequences)
         own.set_weights(layer.get_weights())
         np.testing.assert_allclose(inside[layer.name]["state"], own(sequences), rtol=0, atol=1e-5)
@@ -188,9 +190,9 @@ def test_saturation_counts_what_is_near_the_limits_and_what_never_moves():
     """A SimpleRNN of three units that look at the last character alone: 1, or another."""
     model = model_of("cell=simple_rnn", "architecture=aligned", "encoder_units=3")
     kernel = np.zeros((12, 3), np.float32)
-    kernel[vocabulary.CHARACTERS.index("1")] = [9, 0.5, 0]  # tanh: 1, 0.46, 0
+    kernel[VOCABULARY.characters.index("1")] = [9, 0.5, 0]  # tanh: 1, 0.46, 0
     model.get_layer("simple_rnn_1").set_weights([kernel, np.zeros((3, 3)), np.array([0.0, 0.0, -9.0])])
-    questions = vocabulary.encode(["1111111", "1234567"])  # 8 ones in 14 steps
+    questions = VOCABULARY.encode(["1111111", "1234567"])  # 8 ones in 14 steps
     table = saturation.saturation(model, questions)
     assert table["layer"].unique().tolist() == ["simple_rnn_1"]
     assert table["part"].unique().tolist() == ["state"]
@@ -252,8 +254,8 @@ def test_the_probability_of_a_whole_answer_is_the_product_of_its_characters_each
     for question, answer, p in zip(QUESTIONS, answers, found, strict=True):
         if model.reads_answer:  # a character after the other
             encoded = model.encode(np.eye(12, dtype=np.float32)[question[None]])
-            states, read, expected = encoded.states, vocabulary.BLANK, 1.0
-            for character in answer[: answer.tolist().index(vocabulary.BLANK) + 1]:
+            states, read, expected = encoded.states, BLANK, 1.0
+            for character in answer[: answer.tolist().index(BLANK) + 1]:
                 probabilities, states = model.step(np.eye(12, dtype=np.float32)[[read]], states, encoded)
                 expected, read = expected * float(probabilities[0, character]), character
         else:

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqadd.data import vocabulary
+from seqadd.data.addition import VOCABULARY
+from seqadd.data.vocabulary import CHARACTERS
 from seqadd.inspection import diagnostics
 
-ANSWERS = vocabulary.encode(["12", "34", "56"] * 1000)
+ANSWERS = VOCABULARY.encode(["12", "34", "56"] * 1000)
 FINE = {"acc": {18: 0.5, 20: 0.5}, "val_acc": {18: 0.5, 20: 0.5}}
 
 
@@ -23,7 +24,7 @@ def saturation_of(part: str, units: list[tuple[float, float, bool]]) -> pd.DataF
 def warnings(saturation=None, weights=None, guesses=ANSWERS, history=FINE) -> list[str]:
     if saturation is None:
         saturation = saturation_of("state", [(0.0, 0.0, True)])
-    return diagnostics.warnings(saturation, weights or {}, guesses, ANSWERS, history)
+    return diagnostics.warnings(saturation, weights or {}, guesses, ANSWERS, history, alphabet=CHARACTERS)
 
 
 def test_a_healthy_model_gets_no_warning():
@@ -62,12 +63,12 @@ def test_weights_that_are_no_numbers():
 
 def test_a_model_that_says_the_same_to_everything():
     no_better = "accuracy 0.33 is hardly above 0.33, that of the most frequent character per position"
-    assert warnings(guesses=vocabulary.encode(["12", "12", "12"] * 1000)) == [
+    assert warnings(guesses=VOCABULARY.encode(["12", "12", "12"] * 1000)) == [
         no_better,
         "the answer is the same for every sum",
     ]
-    assert warnings(guesses=vocabulary.encode(["12", "34", "52"] * 1000)) == []
-    assert warnings(guesses=vocabulary.encode(["1 ", "3 ", "5 "] * 1000)) == [
+    assert warnings(guesses=VOCABULARY.encode(["12", "34", "52"] * 1000)) == []
+    assert warnings(guesses=VOCABULARY.encode(["1 ", "3 ", "5 "] * 1000)) == [
         "the character is the same for every sum at position 2 (' ')"
     ]
 
@@ -87,10 +88,11 @@ def test_the_summary_counts_units():
 
 
 def test_what_does_not_count_says_nothing_of_a_model_that_ends_its_answers():
-    answers = vocabulary.encode(["12  ", "34  ", "5   "] * 1000)
+    answers = VOCABULARY.encode(["12  ", "34  ", "5   "] * 1000)
     counts = np.array([[True, True, True, False], [True, True, True, False], [True, True, False, False]] * 1000)
-    guesses = vocabulary.encode(["18  ", "38  ", "18  "] * 1000)
-    said = diagnostics.warnings(saturation_of("state", [(0.0, 0.0, True)]), {}, guesses, answers, FINE, counts)
+    guesses = VOCABULARY.encode(["18  ", "38  ", "18  "] * 1000)
+    fine = saturation_of("state", [(0.0, 0.0, True)])
+    said = diagnostics.warnings(fine, {}, guesses, answers, FINE, counts, alphabet=CHARACTERS)
     # Of 8 characters that count 2 + 2 + 0 are right; the most frequent ones at each place are 1 + 1 + 2.
     assert said == [
         "accuracy 0.50 is hardly above 0.50, that of the most frequent character per position",
@@ -108,5 +110,6 @@ def test_a_difference_that_may_be_chance_or_comes_after_few_epochs_says_nothing(
         ANSWERS[:11],
         ANSWERS[:11],
         {"acc": {20: 0.9}, "val_acc": {20: 0.7}},
+        alphabet=CHARACTERS,
     )
     assert few == []

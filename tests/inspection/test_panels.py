@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from trained_runs import model_of
 
 from seqadd.config.schema import Config
-from seqadd.data import vocabulary
-from seqadd.evaluation.questions import encode_question
+from seqadd.data.addition import VOCABULARY
+from seqadd.evaluation.questions import encode_questions
 from seqadd.inspection import trace
 from seqadd.inspection.panels import _folded, _limits, answer_heatmap, layer_heatmaps, question_heatmap, step_heatmaps
 from seqadd.reporting import figures, heatmaps
@@ -22,7 +22,7 @@ from seqadd.reporting import figures, heatmaps
 
 def seen_by(*overrides: str, question: str = "617+397") -> tuple[Config, trace.Trace]:
     config = make_config(*overrides)
-    (traced,) = trace.trace(model_of(*overrides), [encode_question(config, question)])
+    (traced,) = trace.trace(model_of(*overrides), encode_questions(config, [question]))
     return config, traced
 
 
@@ -74,7 +74,7 @@ def test_an_alignment_has_a_row_for_each_character_of_the_answer_and_a_column_fo
 
 def test_after_the_end_of_an_answer_nothing_is_shown():
     _, traced = seen_by("architecture=attention", question="5+61")
-    said = dataclasses.replace(traced, probabilities=vocabulary.one_hot(vocabulary.encode(["66 13"]))[0])
+    said = dataclasses.replace(traced, probabilities=VOCABULARY.one_hot(VOCABULARY.encode(["66 13"]))[0])
     for name in ("activation_1", "alignment_1"):
         values = panels_of(said)[name].values
         assert np.isfinite(values[:3]).all()  # the blank that ends it too
@@ -176,7 +176,7 @@ def test_a_layer_of_another_kind_needs_no_change_here():
             keras.layers.Activation("softmax", name="softmax"),
         ]
     )
-    (traced,) = trace.trace(model, [encode_question(config, "5+61")])
+    (traced,) = trace.trace(model, encode_questions(config, ["5+61"]))
     panels = panels_of(traced)
     assert list(panels) == ["question", "conv", "flat", "characters", "places", "softmax"]
     assert panels["flat"].values.shape == (10, 14)

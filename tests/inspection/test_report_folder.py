@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from seqadd.inspection import report_folder
 from seqadd.inspection.report_folder import ReportFolder, publish
+from seqadd.reporting import markup
 
 
 def run(run_id: str = "12ab", epoch: int = 3) -> SimpleNamespace:
@@ -48,3 +50,17 @@ def test_a_question_whose_picture_was_removed_is_left_out(tmp_path):
     look_at(tmp_path / "page", tmp_path / "1", "5+7", run())
     (tmp_path / "page" / "5_7" / "layers.png").unlink()
     assert look_at(tmp_path / "page", tmp_path / "2", "9+9", run()) == ["9+9"]
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [("617+397", "617_397"), ("12-345", "12-345"), ("7*8", "7~2a~8"), ("1/2", "1~2f~2"), ("_", "~5f~")],
+)
+def test_the_folder_of_any_question_is_one_below_and_says_which_it_is(question, name):
+    assert report_folder.folder_of(question) == name
+    assert report_folder.question_of(name) == question
+
+
+def test_a_question_is_on_the_page_as_it_is_whatever_its_signs_mean_in_markdown(tmp_path):
+    page = markup.page(f"## {markup.escape('7*8*9|_a_')}", "report", tmp_path, set(), {})
+    assert "7*8*9|_a_</h2>" in page

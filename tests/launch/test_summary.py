@@ -18,7 +18,14 @@ def no_store_in_the_environment(monkeypatch):
 
 
 def config(number: int, tracking: Tracking = HERE, epochs: int = 50) -> SimpleNamespace:
-    return SimpleNamespace(config_hash=lambda: f"{number:x}", tracking=tracking, epochs=epochs, cell="gru")
+    return SimpleNamespace(
+        config_hash=lambda: f"{number:x}",
+        tracking=tracking,
+        epochs=epochs,
+        cell="gru",
+        task=SimpleNamespace(name=None),
+        noun="sums",
+    )
 
 
 def a_job(label: str, number: int, state: str = sweep_page.FINISHED, **metrics: float) -> sweep_page.JobRow:

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_config
 
 from seqadd.config import schema
-from seqadd.models import architectures
+from seqadd.models import architectures, cells
 
 
 def build(*overrides: str) -> keras.Model:
@@ -74,9 +74,9 @@ def test_first_weights_follow_from_the_seed():
 
 
 def test_every_configurable_name_has_its_function():
-    assert tuple(architectures.CELLS) == schema.CELLS
+    assert tuple(cells.CELLS) == schema.CELLS
     assert tuple(architectures.ARCHITECTURES) == schema.ARCHITECTURES
-    assert tuple(architectures.GATE_ACTIVATION) == tuple(architectures.GRU_RESET_AFTER) == schema.ERAS
+    assert tuple(cells.GATE_ACTIVATION) == tuple(cells.GRU_RESET_AFTER) == schema.ERAS
 
 
 def with_weights(*overrides: str) -> tuple[keras.Model, np.ndarray]:
@@ -168,7 +168,7 @@ UNITS = 3
 def one_layer(cell: str, era: str):
     """A layer with weights of a size at which gates saturate, its weights, and two steps of input."""
     rng = np.random.default_rng(7)
-    layer = architectures.CELLS[cell](UNITS, era, return_sequences=True, name="layer")
+    layer = cells.CELLS[cell](UNITS, era, return_sequences=True, name="layer")
     layer.build((1, 2, 4))
     weights = [2 * rng.normal(size=weight.shape) for weight in layer.get_weights()]
     layer.set_weights(weights)
@@ -222,7 +222,7 @@ def test_simple_rnn_by_hand(era):
 
 def test_the_gates_of_2018_are_not_todays_hard_sigmoid():
     x = np.array([-3, -2.5, -1, 0, 1, 2.5, 3], dtype=np.float32)
-    ours = np.array(architectures.hard_sigmoid_of_keras2(keras.ops.convert_to_tensor(x)))
+    ours = np.array(cells.hard_sigmoid_of_keras2(keras.ops.convert_to_tensor(x)))
     np.testing.assert_allclose(ours, [0, 0, 0.3, 0.5, 0.7, 1, 1], atol=1e-6)
     np.testing.assert_allclose(keras.activations.hard_sigmoid(x), [0, 1 / 12, 1 / 3, 0.5, 2 / 3, 11 / 12, 1], atol=1e-6)
 

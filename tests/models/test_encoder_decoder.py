@@ -11,10 +11,12 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, make_config
 
-from seqadd.data import vocabulary
+from seqadd.data.addition import VOCABULARY
+from seqadd.data.vocabulary import BLANK
 from seqadd.errors import ConfigError
-from seqadd.models import architectures, recurrent
-from seqadd.models.encoder_decoder import EncoderDecoder, shift_right, until_eos_mask
+from seqadd.models import architectures, cells, recurrent
+from seqadd.models.encoder_decoder import EncoderDecoder
+from seqadd.models.self_reading import shift_right, until_eos_mask
 from seqadd.system import tensorflow_setup
 from seqadd.training import dataset, loop, schedule, state
 from seqadd.training.state import restore
@@ -23,8 +25,8 @@ tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in 
 
 CELLS = ["lstm", "gru", "simple_rnn"]
 #: Questions back to front and padded; answers ended by a blank, padded with more.
-QUESTIONS = vocabulary.encode(["  543+21", "716+397 "[::-1], "    61+5"])[:, 1:]
-ANSWERS = vocabulary.encode(["357  ", "1113 ", "66   "])
+QUESTIONS = VOCABULARY.encode(["  543+21", "716+397 "[::-1], "    61+5"])[:, 1:]
+ANSWERS = VOCABULARY.encode(["357  ", "1113 ", "66   "])
 
 
 #: Every decoder that there is.
@@ -60,8 +62,8 @@ def test_an_answer_counts_up_to_the_blank_that_ends_it():
 
 
 def test_the_taught_decoder_reads_the_character_before():
-    read = shift_right(tf.constant(ANSWERS)).numpy().argmax(axis=-1)
-    assert vocabulary.decode(read) == [" 357 ", " 1113", " 66  "]
+    read = shift_right(tf.constant(ANSWERS), 12).numpy().argmax(axis=-1)
+    assert VOCABULARY.decode(read) == [" 357 ", " 1113", " 66  "]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,7 +72,7 @@ def test_a_padded_batch_gives_what_each_question_gives_alone(cell, kind):
     model = build(cell, *kind)
     together = model.greedy_decode(one_hot(QUESTIONS))
     for row, text in enumerate(["543+21", "793+617", "61+5"]):
-        alone = model.greedy_decode(one_hot(vocabulary.encode([text])))
+        alone = model.greedy_decode(one_hot(VOCABULARY.encode([text])))
         np.testing.assert_allclose(together[row], alone[0], atol=1e-5)
 
 
@@ -79,14 +81,14 @@ def test_it_is_keras_own_layers_with_a_mask(cell):
     model = build(cell)
     encoder, decoder, characters = model._encoder, model._decoder, model._characters
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
-    settings = {} if cell == "simple_rnn" else {"recurrent_activation": architectures.hard_sigmoid_of_keras2}
+    settings = {} if cell == "simple_rnn" else {"recurrent_activation": cells.hard_sigmoid_of_keras2}
     if cell == "gru":
         settings["reset_after"] = False
     theirs = [kind(64, return_state=True, **settings), kind(64, return_sequences=True, **settings)]
-    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS), 12)
     theirs[0].build(x.shape)
     theirs[0].set_weights(encoder.get_weights())
-    _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != vocabulary.BLANK))
+    _, *states = theirs[0](x, mask=tf.constant(QUESTIONS != BLANK))
     theirs[1].build(read.shape)
     theirs[1].set_weights(decoder.get_weights())
     expected = tf.nn.softmax(characters(theirs[1](read, initial_state=states)))
@@ -99,10 +101,10 @@ def test_what_it_answers_is_what_it_says_when_it_is_given_its_own_answer(cell, k
     model = build(cell, *kind)
     alone = model.greedy_decode(one_hot(QUESTIONS)).numpy()
     guess = alone.argmax(axis=-1)
-    taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess))]).numpy()
+    taught = model([one_hot(QUESTIONS), shift_right(tf.constant(guess), 12)]).numpy()
     counts = until_eos_mask(tf.constant(guess)).numpy() > 0.5
     np.testing.assert_allclose(alone[counts], taught[counts], atol=1e-5)
-    assert (guess[~counts] == vocabulary.BLANK).all()
+    assert (guess[~counts] == BLANK).all()
 
 
 def test_additive_attention_by_hand():
@@ -114,7 +116,7 @@ def test_additive_attention_by_hand():
     state, outputs = encoded.states[0].numpy(), encoded.memory.outputs.numpy()
     query, key, v = (weights.numpy() for weights in (layer._query.kernel, layer._key.kernel, layer._attention.scale))
     energies = np.tanh((state @ query)[:, None] + outputs @ key) @ v
-    energies[QUESTIONS == vocabulary.BLANK] = -np.inf
+    energies[QUESTIONS == BLANK] = -np.inf
     shares = np.exp(energies) / np.exp(energies).sum(axis=1, keepdims=True)
     context, alignment = layer.attend(encoded.states, encoded.memory)
     np.testing.assert_allclose(alignment, shares, atol=1e-5)
@@ -132,8 +134,8 @@ def test_dot_attention_by_hand():
 
 def test_a_decoder_that_peeks_is_keras_own_layer_reading_the_encoders_last_output_too():
     model = build("lstm", "architecture=encoder_decoder", "peek=true")
-    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=architectures.hard_sigmoid_of_keras2)
-    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS))
+    own = keras.layers.LSTM(64, return_sequences=True, recurrent_activation=cells.hard_sigmoid_of_keras2)
+    x, read = one_hot(QUESTIONS), shift_right(tf.constant(ANSWERS), 12)
     output, *states = model._encoder(x)
     seen = tf.concat([read, tf.repeat(output[:, None], 5, axis=1)], axis=2)
     own.build(seen.shape)
@@ -147,7 +149,7 @@ def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
     model = build("lstm", *kind)
     questions, answers = one_hot(QUESTIONS), tf.constant(ANSWERS)
     everywhere = model.scheduled_sampling_forward(questions, answers, tf.ones((3, 5), tf.bool))
-    np.testing.assert_allclose(everywhere, model([questions, shift_right(answers)]), atol=1e-5)
+    np.testing.assert_allclose(everywhere, model([questions, shift_right(answers, 12)]), atol=1e-5)
     nowhere = model.scheduled_sampling_forward(questions, answers, tf.zeros((3, 5), tf.bool)).numpy()
     alone = model.greedy_decode(questions).numpy()
     counts = until_eos_mask(tf.constant(alone.argmax(axis=-1))).numpy() > 0.5
@@ -158,7 +160,7 @@ def test_told_everywhere_is_taught_and_told_nowhere_reads_its_own_answer(kind):
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_beam_of_one_is_the_greedy_answer(cell, kind):
     model = build(cell, *kind)
-    questions = one_hot(vocabulary.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
+    questions = one_hot(VOCABULARY.encode([f"{a}+{b}".ljust(7) for a, b in [(1, 2), (535, 61), (99, 999), (7, 70)]]))
     answers, scores = model.beam_search(questions, 1)
     alone = model.greedy_decode(questions).numpy()
     assert (answers[:, 0].numpy() == alone.argmax(axis=-1)).all()
@@ -171,12 +173,12 @@ def test_a_beam_that_is_wide_enough_finds_all_the_most_probable_answers(cell, ki
     model = build(cell, *kind)
     for weights in model.weights:  # flat distributions, in which the most probable character leads astray
         weights.assign(0.3 * weights.numpy())
-    questions = one_hot(vocabulary.encode(["12+345 ", "  543+1"]))
+    questions = one_hot(VOCABULARY.encode(["12+345 ", "  543+1"]))
     found, scores = model.beam_search(questions, 144, longest=3)
     every = np.array(list(itertools.product(range(12), repeat=3)))
     counts = until_eos_mask(tf.constant(every)).numpy() > 0.5
-    every, counts = (array[((every == vocabulary.BLANK) | counts).all(axis=1)] for array in (every, counts))
-    read = shift_right(tf.constant(np.pad(every, ((0, 0), (0, 2)))))
+    every, counts = (array[((every == BLANK) | counts).all(axis=1)] for array in (every, counts))
+    read = shift_right(tf.constant(np.pad(every, ((0, 0), (0, 2)))), 12)
     astray = []
     for row in range(2):
         taught = model([tf.repeat(questions[row : row + 1], len(every), axis=0), read]).numpy()[:, :3]
@@ -209,7 +211,7 @@ def test_answers_have_room_for_the_blank_that_ends_them():
     _, data, config = prepare("cell=gru")
     assert config.answer_length == 3
     assert data.train_answers.shape == (44, 3)
-    assert (data.train_answers[:, -1] == vocabulary.BLANK).all()
+    assert (data.train_answers[:, -1] == BLANK).all()
 
 
 def test_a_decoder_whose_every_step_is_perfect_scores_one(monkeypatch):
@@ -240,14 +242,14 @@ def test_padding_adds_nothing_to_loss_or_accuracy():
     measures = loop._measures(config)
     ids = tf.constant(data.val_answers, tf.int32)
     read = one_hot(data.val_questions)
-    probabilities = model([read, shift_right(ids)])
+    probabilities = model([read, shift_right(ids, 12)])
     expected = tf.reduce_sum(measures(ids, probabilities), axis=1)
     padding = tf.zeros((len(ids), 4), tf.int32)
     nonsense = tf.fill((len(ids), 4, 12), 1 / 12)
     padded = measures(tf.concat([ids, padding], axis=1), tf.concat([probabilities, nonsense], axis=1))
     np.testing.assert_allclose(tf.reduce_sum(padded, axis=1), expected, rtol=1e-6)
     # And the mean is over characters: their number is the last of the sums.
-    assert expected[-1] == sum(len(text.rstrip()) + 1 for text in vocabulary.decode(data.val_answers))
+    assert expected[-1] == sum(len(text.rstrip()) + 1 for text in VOCABULARY.decode(data.val_answers))
 
 
 def trained(*overrides: str, epochs: int) -> list[dict[str, float]]:
@@ -330,7 +332,7 @@ def test_xla_compiles_it_and_it_learns_the_same(overrides):
 def test_skipped_blanks_have_no_gradient(name):
     """What stands before the question begins cannot matter, so nothing is learnt from it."""
     layer = getattr(recurrent, name)(4, skip_blanks=True)
-    x = tf.Variable(one_hot(vocabulary.encode(["  12"])))
+    x = tf.Variable(one_hot(VOCABULARY.encode(["  12"])))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x))
     gradient = tape.gradient(loss, x).numpy()[0]
@@ -371,7 +373,7 @@ def test_a_step_of_the_optimizer_follows_the_mean_over_the_characters_of_its_bat
         answers = tf.constant(data.train_answers[rows], tf.int32)
         counts = until_eos_mask(answers).numpy() > 0.5
         with tf.GradientTape() as tape:
-            probabilities = twin([one_hot(data.train_questions[rows]), shift_right(answers)], training=True)
+            probabilities = twin([one_hot(data.train_questions[rows]), shift_right(answers, 12)], training=True)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(answers[counts], probabilities[counts]))
         for weights, gradient in zip(
             twin.trainable_variables, tape.gradient(loss, twin.trainable_variables), strict=True
@@ -385,7 +387,7 @@ def test_where_it_is_told_follows_from_seed_and_epoch_and_is_another_in_each():
     _, _, config = prepare("cell=gru", "teacher_forcing=scheduled")
     other = dataclasses.replace(config, seed=1)
     first, again, later, of_other = (
-        schedule.teacher_forcing_mask(each, epoch, 1000)
+        schedule.teacher_forcing_mask(each, epoch, (1000, each.answer_length))
         for each, epoch in ((config, 60), (config, 60), (config, 61), (other, 60))
     )
     assert (first == again).all()

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from conftest import make_config
 
-from seqadd.models import architectures, recurrent
-from seqadd.models.encoder_decoder import EncoderDecoder, shift_right
+from seqadd.models import architectures, cells, recurrent
+from seqadd.models.encoder_decoder import EncoderDecoder
+from seqadd.models.self_reading import shift_right
 
 SETTINGS = [
     ("LSTM", {}),
@@ -119,9 +120,7 @@ def test_a_fusion_barrier_changes_nothing():
 
 def test_xla_keeps_the_divisions_that_keep_states_from_being_computed_again():
     """The trick rests on a habit of the compiler; should XLA drop a division by one some day, this is the alarm."""
-    layer = recurrent.LSTM(
-        6, recurrent_activation=architectures.hard_sigmoid_of_keras2
-    )  # XLA writes a sigmoid as a division
+    layer = recurrent.LSTM(6, recurrent_activation=cells.hard_sigmoid_of_keras2)  # XLA writes a sigmoid as a division
     layer.build((3, 5, 4))
 
     @tf.function(jit_compile=True)
@@ -196,9 +195,9 @@ def reloaded(model: keras.Model, path: Path) -> keras.Model:
 @pytest.mark.parametrize(
     ("name", "of_cell"),
     [
-        ("LSTM", {"recurrent_activation": architectures.hard_sigmoid_of_keras2}),
+        ("LSTM", {"recurrent_activation": cells.hard_sigmoid_of_keras2}),
         ("LSTM", {}),
-        ("GRU", {"recurrent_activation": architectures.hard_sigmoid_of_keras2, "reset_after": False}),
+        ("GRU", {"recurrent_activation": cells.hard_sigmoid_of_keras2, "reset_after": False}),
         ("GRU", {"reset_after": True}),
         ("SimpleRNN", {}),
     ],
@@ -411,7 +410,7 @@ def test_a_model_computes_in_float64(architecture, policy, tmp_path):
     if isinstance(model, EncoderDecoder):
         ids = ONE_HOT[:, 1:].argmax(axis=-1)
         told = model.scheduled_sampling_forward(inputs[0], ids, tf.ones((3, 3), tf.bool))
-        np.testing.assert_allclose(told, model([inputs[0], shift_right(tf.constant(ids)).numpy()]), atol=1e-9)
+        np.testing.assert_allclose(told, model([inputs[0], shift_right(tf.constant(ids), 12).numpy()]), atol=1e-9)
         answers, scores = model.beam_search(inputs[0], 1)
         assert (answers[:, 0].numpy() == model.greedy_decode(inputs[0]).numpy().argmax(axis=-1)).all()
         assert scores.dtype == tf.float64

@@ -172,6 +172,8 @@ def test_equal_curves_and_curves_at_zero_can_be_seen():
 
 def test_metrics_have_names_in_words():
     assert style.in_words("val_exact_match_digits_3") == "validation exact match, 3 digits"
+    assert style.in_words("val_exact_match_borrows_2") == "validation exact match, 2 borrows"  # of another task
+    assert style.in_words("val_exact_match_longest_run_1") == "validation exact match, 1 longest run"
     assert style.in_words_of_all(["val_exact_match_carries_0", "val_exact_match_carries_1"]) == ["0 carries", "1 carry"]
     known = ["loss", "acc", "val_loss", "val_acc", "val_exact_match", "val_acc_teacher_forced", "binary_accuracy"]
     assert all("_" not in style.in_words(metric) for metric in known)

@@ -12,7 +12,7 @@ from open_runs import HERE
 
 from seqadd.config.schema import override_text
 from seqadd.errors import Interrupted, Pruned, TrainingDiverged
-from seqadd.evaluation import run_selection
+from seqadd.evaluation import recorded_config
 from seqadd.launch import sweep_page
 from seqadd.launch.sweep import parent_run
 from seqadd.tracking import connection, delivery, description, pages, provenance, recording
@@ -66,7 +66,7 @@ def test_parameters_without_those_that_do_not_apply_give_the_same_configuration(
         config = make_config(*overrides)
         params = {key: override_text(value) for key, value in recording.params_of(config).items()}
         assert "null" not in params.values()
-        found = run_selection.config_of(RunRecord("ab", "FINISHED", params, {}))
+        found = recorded_config.config_of(RunRecord("ab", "FINISHED", params, {}))
         assert found.config_hash() == config.config_hash()
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from seqadd.system.source_digest import digest_of, what_computes
 from seqadd.tracking import provenance
 from seqadd.tracking.provenance import code_version, origin
 from seqadd.training import fingerprint
-from seqadd.training.fingerprint import MODULES, code_digest, digest_of, equivalent_codes
+from seqadd.training.fingerprint import MODULES, code_digest, equivalent_codes
 
 SOURCES = {name: (fingerprint.PACKAGE / f"{name}.py").read_text() for name in MODULES}
 
@@ -63,7 +64,7 @@ def test_modules_that_change_places_are_another_code():
 
 def test_the_digest_is_the_same_under_every_python_that_the_project_supports():
     """Of those that are on this machine, beside the one that runs this."""
-    functions = inspect.getsource(fingerprint.what_computes), inspect.getsource(digest_of)
+    functions = inspect.getsource(what_computes), inspect.getsource(digest_of)
     program = f"""import ast, hashlib, sys
 from collections.abc import Iterable
 {"".join(functions)}

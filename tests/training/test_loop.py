@@ -12,7 +12,8 @@ import tensorflow as tf
 from conftest import SMALL, make_config
 
 from seqadd.config.schema import Config
-from seqadd.data import addition, curriculum, vocabulary
+from seqadd.data import curriculum, drawing
+from seqadd.data.addition import VOCABULARY
 from seqadd.errors import TrainingDiverged
 from seqadd.models import architectures
 from seqadd.system import tensorflow_setup
@@ -24,17 +25,17 @@ tensorflow_setup.use_threads(1)  # as a run does, for other tests start runs in 
 WITHOUT_XLA = ["cell=simple_rnn", "jit=false"]
 
 
-def prepare(*overrides: str) -> tuple[keras.Model, addition.Dataset, Config]:
+def prepare(*overrides: str) -> tuple[keras.Model, drawing.Dataset, Config]:
     config = make_config(*SMALL, *overrides)
     data = make_dataset(config)
     return architectures.build_model(config, 3, config.answer_length, 12), data, config
 
 
-def train(model: keras.Model, data: addition.Dataset, config: Config, **settings: Any) -> Iterator[tuple[int, dict]]:
+def train(model: keras.Model, data: drawing.Dataset, config: Config, **settings: Any) -> Iterator[tuple[int, dict]]:
     return loop.train(model, loop.make_optimizer(model, config), data, config, [], **settings)
 
 
-def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Config) -> list[dict[str, float]]:
+def plain_keras_epochs(model: keras.Model, data: drawing.Dataset, config: Config) -> list[dict[str, float]]:
     """What Keras' own ``train_on_batch`` makes of the same batches."""
     loss = {"categorical": "categorical_crossentropy", "binary": "binary_crossentropy"}[config.loss]
     model.compile(
@@ -44,7 +45,7 @@ def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Confi
         jit_compile=False,
         run_eagerly=True,
     )
-    x, y = vocabulary.one_hot(data.train_questions), vocabulary.one_hot(data.train_answers)
+    x, y = VOCABULARY.one_hot(data.train_questions), VOCABULARY.one_hot(data.train_answers)
     history = []
     for epoch in range(1, config.epochs + 1):
         order = curriculum.epoch_order(config.seed, epoch, len(x))
@@ -55,7 +56,7 @@ def plain_keras_epochs(model: keras.Model, data: addition.Dataset, config: Confi
             sums.update({name: value * len(rows) for name, value in of_batch.items()})
         of_epoch = {name: value / len(x) for name, value in sums.items()}
         of_validation = model.evaluate(
-            vocabulary.one_hot(data.val_questions), vocabulary.one_hot(data.val_answers), verbose=0, return_dict=True
+            VOCABULARY.one_hot(data.val_questions), VOCABULARY.one_hot(data.val_answers), verbose=0, return_dict=True
         )
         history.append({**of_epoch, **{f"val_{name}": value for name, value in of_validation.items()}})
     return history
@@ -151,7 +152,7 @@ def test_val_exact_match_is_that_of_the_models_own_predictions(eagerly):
         *WITHOUT_XLA, "epochs=2", "learning_rate=0.02", "encoder_units=32", "decoder_units=32"
     )
     (*_, last) = train(model, data, config)
-    predicted = np.array(model(vocabulary.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
+    predicted = np.array(model(VOCABULARY.one_hot(data.val_questions))).argmax(axis=-1).astype(np.uint8)
     assert last["val_exact_match"] == metrics.exact_match(predicted, data.val_answers)
     assert last["val_acc"] == metrics.character_accuracy(predicted, data.val_answers)
 
@@ -160,7 +161,7 @@ def test_accuracies_by_position_and_by_carries_make_up_those_of_the_whole(eagerl
     model, data, config = prepare(*WITHOUT_XLA, "epochs=2", "learning_rate=0.02")
     (*_, last) = train(model, data, config)
     assert np.mean([last["val_acc_position_1"], last["val_acc_position_2"]]) == pytest.approx(last["val_acc"])
-    without, with_one = np.bincount(data.val_carries)
+    without, with_one = np.bincount(data.val_groups["carries"])
     right = without * last["val_exact_match_carries_0"] + with_one * last["val_exact_match_carries_1"]
     assert right / (without + with_one) == pytest.approx(last["val_exact_match"])
 
@@ -235,7 +236,7 @@ def test_where_xla_cannot_compile_training_says_so_once_and_gives_the_same():
     losses = [measured["loss"] for measured in train(model, data, config, warn=said.append)]
     assert losses == pytest.approx(plain, rel=1e-5)
     (line,) = said
-    assert line.startswith("XLA cannot compile this model, trains on without it: ")
+    assert line.startswith("XLA cannot compile this model; the run goes on without XLA: ")
     assert "\n" not in line
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 
-from seqadd.data import vocabulary
+from seqadd.data.addition import VOCABULARY
 from seqadd.training import metrics
 
-RIGHT = vocabulary.encode(["596 ", "1014", "7   "])
-GUESS = vocabulary.encode(["596 ", "1004", "17  "])
+RIGHT = VOCABULARY.encode(["596 ", "1014", "7   "])
+GUESS = VOCABULARY.encode(["596 ", "1004", "17  "])
 
 
 def test_character_accuracy_counts_every_place_padding_included():
@@ -30,8 +30,8 @@ def test_answers_of_nothing_but_padding_are_right_where_padding_is_asked():
 
 def test_accuracy_by_position_has_the_share_of_those_that_count_there():
     """Where lengths are free, only the first of these answers has a fourth character, and none a fifth."""
-    right = vocabulary.encode(["101  ", "7    ", "12   "])
-    guess = vocabulary.encode(["102  ", "1    ", "12   "])
+    right = VOCABULARY.encode(["101  ", "7    ", "12   "])
+    guess = VOCABULARY.encode(["102  ", "1    ", "12   "])
     counts = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]], dtype=bool)
     assert metrics.accuracy_by_position(guess, right, counts) == {1: 2 / 3, 2: 1.0, 3: 1 / 2, 4: 1.0}
     assert metrics.character_accuracy(guess, right, counts) == 7 / 9

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqadd.config.schema import Config
-from seqadd.data import addition, vocabulary
+from seqadd.data import addition
+from seqadd.data.notation import Notation
 from seqadd.data.vocabulary import Ids
-
-N_CHARACTERS = len(vocabulary.CHARACTERS)
 
 #: There are a million pairs of three-digit numbers, and a hundred million of four-digit numbers.
 MOST_DIGITS = 3
@@ -137,11 +136,11 @@ def one_character(questions: Ids) -> Visible:
 def characters_so_far(questions: Ids) -> Visible:
     """Returns the context of a recurrent layer: all characters up to each step, and thereby the step's number."""
     n, length = questions.shape
-    seen = np.zeros((n, length), dtype=np.int64)
+    seen, n_characters = np.zeros((n, length), dtype=np.int64), int(questions.max(initial=0)) + 1
     before = np.zeros(n, dtype=np.int64)
     for step in range(length):
         # Each pair of earlier context and character gets a number; the offset keeps the steps' numbers distinct.
-        before = _ranks(before * N_CHARACTERS + questions[:, step])
+        before = _ranks(before * n_characters + questions[:, step])
         seen[:, step] = before + step * (n + 1)
     return seen
 
@@ -166,10 +165,10 @@ def ceiling(visible: Visible, answers: Ids, weights: Weights) -> float:
         and divided by the total weight.
     """
     assert visible.shape == answers.shape
-    cell = _ranks(visible)
-    pairs = cell.ravel() * N_CHARACTERS + answers.ravel()
-    weight = np.bincount(pairs, np.repeat(weights, answers.shape[1]), minlength=(cell.max() + 1) * N_CHARACTERS)
-    return float(weight.reshape(-1, N_CHARACTERS).max(axis=1).sum() / (weights.sum() * answers.shape[1]))
+    cell, n_characters = _ranks(visible), int(answers.max()) + 1
+    pairs = cell.ravel() * n_characters + answers.ravel()
+    weight = np.bincount(pairs, np.repeat(weights, answers.shape[1]), minlength=(cell.max() + 1) * n_characters)
+    return float(weight.reshape(-1, n_characters).max(axis=1).sum() / (weights.sum() * answers.shape[1]))
 
 
 #: Visible contexts by their names: functions of questions (ids) and the answer's length.
@@ -194,7 +193,7 @@ def distribution_ceiling(distribution: Distribution, reader: str, config: Config
         distribution: of the addends.
         reader: what is visible at each position of the answer: ``one_character`` (of the question, at this step),
             ``characters_so_far`` (of the question, up to this step) or ``whole_question``, without the position.
-        config: says how long questions and answers are, and whether questions are reversed.
+        config: says how long questions and answers are, and whether they are reversed.
 
     Returns:
         A share of characters, 0..1.
@@ -210,8 +209,9 @@ def distribution_ceiling(distribution: Distribution, reader: str, config: Config
         >>> round(distribution_ceiling(draw_distribution(2), "one_character", config), 4)
         0.615
     """
-    questions = addition.write_questions(distribution.addends, config.longest, config.reverse)
-    answers = addition.write_answers(distribution.addends, config.answer_length)
+    notation = Notation(config.alphabet, config.reverse, bool(config.reverse_answer))
+    questions = notation.as_read(addition.write_questions(distribution.addends, config.question_length))
+    answers = notation.as_written(addition.write_answers(distribution.addends, config.answer_length))
     return ceiling(READERS[reader](questions, config.answer_length), answers, distribution.weights)
 
 

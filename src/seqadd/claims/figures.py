@@ -69,7 +69,7 @@ def _curves(
     described = {
         (index, metric): values[index]
         | ({"metric": metric} if len(metrics) > 1 else {})
-        | ({"cell": claim.conditions[index].config.cell} if len(metrics) == 1 and not values[index] else {})
+        | ({"cell": claim.conditions[index].config.model_name} if len(metrics) == 1 and not values[index] else {})
         for index in shown
         for metric in metrics
     }

@@ -12,13 +12,13 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -43,9 +43,10 @@ from seqadd.config.composition import Composer, combinations
 from seqadd.config.messages import no_such_key, one_line
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.config.validation import validate
-from seqadd.errors import ConfigError
+from seqadd.errors import ConfigError, PartNotDeclared
 from seqadd.system.files import resource_dir
-from seqadd.training.metric_names import is_metric
+from seqadd.system.part_registry import KINDS
+from seqadd.training.metric_names import is_metric, lacks_group
 
 # The settings that a figure of each kind must have.
 _NEEDED = {Kind.curves: ("metrics",), Kind.against: ("key", "metric", "at"), Kind.intervals: ()}
@@ -63,18 +64,37 @@ def names(experiments: Path) -> list[str]:
     return found
 
 
-def read_all(experiments: Path, wanted: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Claim]:
+def read_all(
+    experiments: Path,
+    wanted: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    notify: Callable[[str], None] | None = None,
+) -> list[Claim]:
     """Returns the claims in a folder, in the order of their ``position``.
 
     Args:
         experiments: the folder.
         wanted: names of claims; empty for all.
         overrides: for all of their runs.
+        notify: receives a line for each claim with own parts that are not declared, which is left out. It is refused if
+            it is named in ``wanted``, if no other is left, or without this function.
 
     Raises:
         ConfigError: as ``read``.
     """
-    every = [read(experiments / name, overrides) for name in names(experiments) if name in wanted or not wanted]
+    every, left_out = [], []
+    for name in [name for name in names(experiments) if name in wanted or not wanted]:
+        try:
+            every.append(read(experiments / name, overrides))
+        except PartNotDeclared as error:
+            if wanted or notify is None:
+                raise
+            left_out.append(error)
+    if left_out and not every:
+        raise left_out[0]
+    for refused in left_out:
+        assert notify is not None
+        notify(f"left out: {refused}")
     return sorted(every, key=lambda claim: (claim.settings.position, claim.name))
 
 
@@ -98,18 +118,11 @@ def read(folder: Path, overrides: Sequence[str] = ()) -> Claim:
     if not readme.startswith("# ") or not marked:
         raise ConfigError(f"{folder / 'README.md'}: must begin with a heading, and have {BEGIN} and {END} once each")
     for condition in conditions:
-        digits = condition.config.task.digits
-        if visible_context(condition.config) is not None and digits > MOST_DIGITS:
-            raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.digits={digits}: must be at most {MOST_DIGITS}, to "
-                "compute the ceiling of an aligned model"
-            )
-        if visible_context(condition.config) is not None and condition.config.task.equal_lengths:
-            raise ConfigError(
-                f"{folder / 'sweep.yaml'}: task.equal_lengths=true: must be null, to compute the ceiling of "
-                "an aligned model"
-            )
+        _check_ceiling(condition.config, folder / "sweep.yaml")
     for name, shown in settings.figures.items():
+        for metric in shown.all_metrics():
+            if _is_of_no_task(metric, conditions):
+                raise ConfigError(f"{folder / 'claim.yaml'}: {name}: {metric}: no such metric")
         if not any(each.has(shown.where) for each in conditions):
             chosen = " ".join(f"{key}={value}" for key, value in shown.where.items())
             raise ConfigError(f"{folder / 'claim.yaml'}: {name}: where: no condition of sweep.yaml has {chosen}")
@@ -139,6 +152,19 @@ def _settings(path: Path) -> ClaimSettings:
         if each.reader not in READERS:
             raise ConfigError(f"{path}: reader={each.reader}: must be one of {', '.join(READERS)}")
     return settings
+
+
+def _check_ceiling(config: Config, path: Path) -> None:
+    """Raises ConfigError, beginning with the file, if a condition has a ceiling that cannot be computed."""
+    if visible_context(config) is None:
+        return
+    task, why = config.task, "to compute the ceiling of an aligned model"
+    if task.digits is None:
+        raise ConfigError(f"{path}: task={task.name}: must be addition, {why}")
+    if task.digits > MOST_DIGITS:
+        raise ConfigError(f"{path}: task.digits={task.digits}: must be at most {MOST_DIGITS}, {why}")
+    if task.equal_lengths:
+        raise ConfigError(f"{path}: task.equal_lengths=true: must be null, {why}")
 
 
 def _keys_of(shown: FigureSettings) -> tuple[str | None, ...]:
@@ -183,6 +209,10 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
                     config = dataclasses.replace(config, seed=int(seeds[-1].partition("=")[2]))
                 validate(config)
                 jobs.setdefault(config.condition_hash(), []).append(config)
+    except MissingConfigException as error:
+        group = (error.missing_cfg_file or "").partition("/")[0]
+        kind, more = (PartNotDeclared, ", or a part of --code FILE") if group in KINDS else (ConfigError, "")
+        raise kind(f"{path}: {one_line(error)}{more}") from error
     except (AttributeError, HydraException, OSError, TypeError, ValueError, YAMLError) as error:
         raise ConfigError(f"{path}: {one_line(error)}") from error
     if not jobs:
@@ -218,11 +248,15 @@ def _statements(path: Path, conditions: Sequence[Condition]) -> list[Statement]:
     ]
 
 
+def _is_of_no_task(metric: str, conditions: Sequence[Condition]) -> bool:
+    return all(lacks_group(metric, condition.config) for condition in conditions)
+
+
 def _statement(fields: dict[str, str], conditions: Sequence[Condition], where: str) -> Statement:
     keys = {key: value for key, value in fields.items() if key not in STATEMENT and value != ""}
     _check_comparison(fields["relation"], fields["value"], fields["than"], where)
     metric = fields["metric"]
-    if not is_metric(base_metric(metric)):
+    if not is_metric(base_metric(metric)) or _is_of_no_task(base_metric(metric), conditions):
         raise ConfigError(f"{where}: metric={metric}: no such metric")
     try:
         epochs, number = int(fields["epochs"]), _number(fields["value"], metric)

@@ -61,6 +61,7 @@ def ceilings_of(claim: Claim) -> pd.DataFrame:
     rows = []
     for (reader, label), jobs in named.items():
         task = jobs[0].task
+        assert task.digits is not None, "loading refuses other tasks"
         sums = task.digits, task.n_questions
         if sums not in distributions:
             distributions[sums] = dataset_distribution(*sums)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from seqadd.comparison.curves import ConditionRuns, longest_runs
 from seqadd.config.composition import Column, Selection
+from seqadd.config.parts import code_words
 from seqadd.errors import redact_credentials
 
 # For each key its overrides: ``(("cell=lstm", "cell=gru"), ("seed=0",))``.
@@ -49,7 +50,7 @@ def training_command(found: Sequence[ConditionRuns], selection: Selection, epoch
         parts = [*map(_override, shared), f"hydra.sweeper.sweeps=[{several}]"]
     else:
         parts = [_override(each) for each in whole]
-    return redact_credentials(f"python -m seqadd.run -m {shlex.join([*parts, f'epochs={epochs}'])}")
+    return redact_credentials(f"python -m seqadd.run {shlex.join([*code_words(), '-m', *parts, f'epochs={epochs}'])}")
 
 
 def _sweep(column: Column, seeds: Sequence[int]) -> _Sweep:

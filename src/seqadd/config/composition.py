@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +12,19 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from seqadd.config import hydra_setup
-from seqadd.config.messages import no_such_key, one_line
-from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text
+from seqadd.config import hydra_setup, part_schema
+from seqadd.config.messages import no_such_key, not_chosen, one_line
+from seqadd.config.parts import Part, declared, measured
+from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text, own_fields, part_fields
 from seqadd.config.validation import validate
 from seqadd.config.words import check_words, with_integers
 from seqadd.errors import ConfigError
@@ -30,32 +34,81 @@ from seqadd.system.files import resource_dir
 hydra_setup.register_schema()
 
 
-def from_hydra(cfg: DictConfig, choices: Mapping[str, Any]) -> Config:
+def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
     """Converts a composed configuration to the typed, checked Config of one run.
 
     Args:
         cfg: the configuration as Hydra composes it, without the node ``hydra``.
-        choices: the file that was chosen for each config group, as in ``hydra.runtime.choices``.
+        of_hydra: the node ``hydra``, which holds the choices for the config groups, and the overrides.
 
     Raises:
         ConfigError: for an unknown key, a value out of its range, or keys that exclude each other.
     """
+    choices: Mapping[str, Any] = of_hydra.runtime.choices
     for group in GROUPS:
         if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list; the last file would win
             raise ConfigError(f"{group}: must be one choice, not several; sweep over them with -m {group}=A,B")
-    known = known_keys()
+    known = {*known_keys(), *(part.name for part in declared().values())} - {"part_code"}
     try:
         # Hydra's "+key=value" adds keys that are not in the schema; to_object would accept them silently.
-        tree: Any = OmegaConf.to_container(cfg, throw_on_missing=True)
+        tree: Any = OmegaConf.to_container(cfg)
         for name, _ in flatten(tree):
             if name not in known:
                 raise ConfigError(no_such_key(name))
-        config = OmegaConf.to_object(cfg)
+        cell = _chosen_cell(cfg, choices, of_hydra.overrides.task)
+        _check_task_name(cfg.task.name, choices)
+        parts = part_schema.chosen_parts(cell, cfg.architecture, cfg.task.name)
+        _check_keys_of_parts(tree, parts)
+        made: Any = OmegaConf.to_object(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
-    assert isinstance(config, Config)
+    parts = [part_schema.with_values(part, getattr(made, part.name, None)) for part in parts]
+    keys = {field.name: getattr(made, field.name) for field in own_fields() if field.name != "part_code"}
+    config = Config(**{**keys, "cell": cell}, part_code=part_schema.part_code(parts))
+    config.parts.update({part.kind: part for part in parts})
+    size = measured(config.model_hash())
+    config.parts.update({kind: dataclasses.replace(part, measured=size) for kind, part in config.parts.items()})
     validate(config)
     return config
+
+
+def _chosen_cell(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> str | None:
+    """The cell that is chosen; the architecture's own if neither the command line nor a file has chosen one.
+
+    Hydra composes the cell after the architecture, so an architecture cannot choose it in a file.
+    """
+    architecture = declared().get(("architecture", cfg.architecture))
+    if architecture is None:
+        return str(cfg.cell)
+    is_default = choices["cell"] == cfg.cell == _default_cell()
+    if is_default and not any(override.lstrip("+").partition("=")[0] == "cell" for override in overrides):
+        return architecture.settings["cell"]
+    if architecture.settings["cell"] is None:
+        raise ConfigError(f"cell={cfg.cell}: architecture={architecture.name} has no cell; leave it out")
+    return str(cfg.cell)
+
+
+@functools.cache
+def _default_cell() -> str:
+    """The cell that ``conf/config.yaml`` chooses."""
+    config: Any = OmegaConf.load(resource_dir("conf") / "config.yaml")
+    return next(str(each["cell"]) for each in config.defaults if isinstance(each, DictConfig) and "cell" in each)
+
+
+def _check_task_name(name: str | None, choices: Mapping[str, Any]) -> None:
+    own = choices["task"] if ("task", choices["task"]) in declared() else None
+    if name != own:
+        raise ConfigError(f"task.name={override_text(name)}: is set by task={name or own}; write that instead")
+
+
+def _check_keys_of_parts(tree: Mapping[str, Any], chosen: Sequence[Part]) -> None:
+    """Raises ConfigError for a key of a part that is not chosen."""
+    names = {part.name for part in chosen}
+    for part in declared().values():
+        values = tree.get(part.name)
+        if part.name not in names and values is not None:
+            set_there = [key for key, value in values.items() if value != MISSING]
+            raise ConfigError(not_chosen(part, (set_there or [part.keys[0].name])[0]))
 
 
 @dataclass(frozen=True)
@@ -76,7 +129,11 @@ class Column:
     def distinct_values(self) -> dict[str, str]:
         """The value of each swept key; the cell if no key is swept."""
         written = {key: override_text(value) for key, value in self.config.flat().items()}
-        return {key: written.get(key, value) for key, value in self.swept.items()} or {"cell": self.config.cell}
+        return {key: written.get(key, value) for key, value in self.swept.items()} or self._model()
+
+    def _model(self) -> dict[str, str]:
+        key = "architecture" if self.config.cell is None else "cell"
+        return {key: self.config.model_name}
 
     @property
     def heading(self) -> list[str]:
@@ -169,6 +226,20 @@ def compose_config(overrides: list[str]) -> Config:
     return Composer().compose(overrides)
 
 
+def recorded_overrides(params: Mapping[str, str]) -> list[str]:
+    """The overrides that compose a recorded run's configuration again, from its parameters."""
+    texts = dict(field for part in declared().values() for field in part_fields(part))
+    follow = {"part_code"} | {key for key in ("cell", "task.name") if params.get(key) == override_text(None)}
+    overrides = []
+    for key, value in params.items():
+        kind = str(texts[key].type) if key in texts else ""
+        if kind.startswith("str") and not (kind.endswith("None") and value == override_text(None)):
+            value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if key not in follow:
+            overrides.append(f"task={value}" if key == "task.name" else f"{key}={value}")
+    return overrides
+
+
 class Composer:
     """Composes many configurations from one file; use it inside ``hydra.initialize_config_dir``.
 
@@ -200,7 +271,7 @@ class Composer:
         composed, of_hydra = self._composition(files)
         cfg = copy.deepcopy(composed)
         hydra_setup.apply_values(cfg, values)
-        return from_hydra(cfg, of_hydra.runtime.choices)
+        return from_hydra(cfg, of_hydra)
 
     def hydra_settings(self, overrides: Sequence[str] = ()) -> DictConfig:
         """Returns the node ``hydra``, which holds a sweep's parameters; raises Hydra's errors."""

@@ -14,9 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from seqadd.config.composition import Composer
-from seqadd.config.schema import GROUPS, known_result_keys, override_text
+from seqadd.config.parts import declared
+from seqadd.config.schema import BUILT_IN, GROUPS, SET_BY_PARTS, known_result_keys, override_text
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
+from seqadd.system.part_registry import KINDS
 
 _TASK = "task."
 _NULL = override_text(None)
@@ -38,12 +40,12 @@ def differences(each: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 
 
 def task_choices() -> dict[str, dict[str, str]]:
-    """Returns the values of each task file: ``{"two_digits": {"task.digits": "2", ...}, ...}``."""
+    """Returns what tells each task: ``{"two_digits": {"task.digits": "2", ...}, "echo": {"task.name": "echo"}}``."""
     found = {}
     for path in sorted((resource_dir("conf") / "task").glob("*.yaml")):
         values: Any = OmegaConf.to_container(OmegaConf.load(path))
         found[path.stem] = {f"{_TASK}{key}": override_text(value) for key, value in values.items()}
-    return found
+    return found | {name: {f"{_TASK}name": name} for kind, name in declared() if kind == "task"}
 
 
 class _Defaults:
@@ -56,15 +58,37 @@ class _Defaults:
 
     def differences(self, values: Mapping[str, str]) -> dict[str, str]:
         usual = self._of()
-        chosen = {key: values[key] for key in GROUPS if key in usual and values.get(key, usual[key]) != usual[key]}
-        # cell=dense chooses an architecture.
-        if "cell" in chosen and chosen.get("architecture") == self._of(f"cell={chosen['cell']}")["architecture"]:
-            del chosen["architecture"]
-        usual = self._of(*(f"{group}={value}" for group, value in chosen.items()))
+        chosen = self._chosen(values, usual)
+        unknown = [(group, name) for group, name in chosen.items() if not self._exists(group, name)]
+        usual = self._of(*(f"{group}={name}" for group, name in chosen.items() if (group, name) not in unknown))
         own = {key: values[key] for key in usual if key in values and key not in chosen and values[key] != usual[key]}
         if usual["decoder_units"] == usual["encoder_units"] and own.get("decoder_units") == own.get("encoder_units"):
             own.pop("decoder_units", None)  # of these architectures the decoder is as wide as the encoder by default
-        return {**chosen, **self._with_task(own, values)}
+        for key in SET_BY_PARTS:  # they follow from what is chosen
+            own.pop(key, None)
+        for _, name in unknown:  # what is the default of its keys is not known here
+            own = {key: text for key, text in own.items() if text not in (_NULL, "always")}
+            own |= {key: text for key, text in values.items() if key.startswith(f"{name}.")}
+        return {**chosen, **(own if "task" in chosen else self._with_task(own, values))}
+
+    def _chosen(self, values: Mapping[str, str], usual: Mapping[str, str]) -> dict[str, str]:
+        """The choices for the config groups that differ from the defaults."""
+        named = {key: values.get(key, usual[key]) for key in GROUPS if key in usual}
+        chosen = {key: name for key, name in named.items() if name not in (usual[key], _NULL)}
+        task = values.get("task.name", _NULL)
+        if task != _NULL:
+            chosen["task"] = task
+        # cell=dense chooses an architecture, and an own architecture a cell.
+        if "cell" in chosen and chosen.get("architecture") == self._of(f"cell={chosen['cell']}")["architecture"]:
+            del chosen["architecture"]
+        elif ("architecture", chosen.get("architecture")) in declared():
+            of_architecture = self._of(f"architecture={chosen['architecture']}")
+            chosen = {key: text for key, text in chosen.items() if key != "cell" or text != of_architecture["cell"]}
+        return chosen
+
+    def _exists(self, group: str, name: str) -> bool:
+        """Whether a choice is one of this process: it may also be an own part of another command, or any text."""
+        return group not in KINDS or (group, name) in declared() or name in BUILT_IN.get(group, ())
 
     def _with_task(self, own: dict[str, str], values: Mapping[str, str]) -> dict[str, str]:
         """Replaces the keys of a task by the task's name, if a file has all of their values."""
@@ -84,5 +108,5 @@ class _Defaults:
                 flat = self._composer.compose(choices).flat()
             except (ConfigError, HydraException):
                 flat = self._composer.compose([]).flat()
-            self._known[choices] = {key: override_text(flat[key]) for key in known_result_keys()}
+            self._known[choices] = {key: override_text(flat[key]) for key in known_result_keys() if key in flat}
         return self._known[choices]

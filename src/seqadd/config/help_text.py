@@ -9,7 +9,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seqadd.config.schema import GROUPS, SET_BY_SWEEPS, described_keys, flatten, override_text
+from seqadd.config.parts import Part, declared
+from seqadd.config.schema import (
+    GROUPS,
+    SET_BY_PARTS,
+    SET_BY_SWEEPS,
+    described_keys,
+    flatten,
+    override_text,
+    part_fields,
+)
 from seqadd.config.validation import range_in_words
 from seqadd.errors import redact_credentials
 from seqadd.system.files import resource_dir
@@ -42,6 +51,7 @@ _AFTER = """
 Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\
           'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50
 Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.
+Cells, architectures and tasks of your own: python -m seqadd.run --code FILE ... (docs/extend.md).
 Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's options: --hydra-help.
 """
 
@@ -49,20 +59,34 @@ Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's
 def help_text() -> str:
     """Returns the text for a command line without any other option: as Hydra would make it, in half the time."""
     groups = (folder for folder in sorted(resource_dir("conf").iterdir()) if folder.name in GROUPS)
-    choices = {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in groups}
-    listed = "".join(f"{group}: {', '.join(names)}\n" for group, names in choices.items())
+    choices = {folder.name: [path.stem for path in folder.glob("*.yaml")] for folder in groups}
+    for part in declared().values():
+        choices[part.kind].append(part.name)
+    listed = "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in choices.items())
     return string.Template(help_template()).substitute(APP_CONFIG_GROUPS=listed)
 
 
 def help_template() -> str:
     """Returns the text as Hydra's template: ``$APP_CONFIG_GROUPS`` stands for the list of config groups."""
-    defaults, keys = _defaults(), {name: field for name, field in described_keys() if name not in SET_BY_SWEEPS}
+    hidden = (*SET_BY_SWEEPS, *SET_BY_PARTS)
+    of_parts = {name for part in declared().values() for name, _ in part_fields(part)}
+    keys = {name: field for name, field in described_keys() if name not in {*hidden, *of_parts}}
+    defaults = _defaults()
     usual = {name for names in _GROUPS_OF_KEYS.values() for name in names}
     groups = {**_GROUPS_OF_KEYS, "Rarely set": tuple(name for name in keys if name not in usual)}
     parts = []
     for title, names in groups.items():
         parts.append(f"\n{title}\n" + "".join(_key_line(name, keys[name], defaults[name]) for name in names))
+    parts += [_part_lines(part) for part in declared().values() if part.keys]
     return _BEFORE + "".join(parts).replace("$", "$$") + _AFTER
+
+
+def _part_lines(part: Part) -> str:
+    """Returns the keys of a part under a title that names its file."""
+    default = {f"{part.name}.{key.name}": override_text(key.default) for key in part.keys}
+    lines = [_key_line(name, field, default[name]) for name, field in part_fields(part)]
+    where = "" if part.built_in else f", a part of {part.path.rpartition('/')[2]}"
+    return f"\nWith {part.choice}{where}\n" + "".join(lines)
 
 
 def _defaults() -> dict[str, str]:

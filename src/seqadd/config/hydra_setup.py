@@ -1,7 +1,8 @@
-"""Sets up Hydra: registers schema and help, checks Hydra's own keys, and replaces two of its internals.
+"""Sets up Hydra: registers schema and help, checks Hydra's own keys, and replaces three of its internals.
 
 The replaced internals of Hydra 1.3, tested with 1.3.2 to 1.3.8, are its callbacks and its logging: both instantiate any
-class that a configuration names, and a configuration may come from an untrusted source. Keys for Hydra that have no
+class that a configuration names, and a configuration may come from an untrusted source; and the function that sets the
+values of overrides, which fails on keys of a part that is not chosen. Keys for Hydra that have no
 effect, or name code, are refused in one line.
 """
 
@@ -23,15 +24,18 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from seqadd.config import part_schema
 from seqadd.config.help_text import help_template
-from seqadd.config.schema import Config, override_text
+from seqadd.config.messages import no_such_key
+from seqadd.config.parts import declared
+from seqadd.config.schema import override_text
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
 
 def register_schema() -> None:
     """Registers with Hydra the schema that checks ``conf/config.yaml``."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    part_schema.register_schema()
     register_help("")
 
 
@@ -54,8 +58,19 @@ def apply_values(config: DictConfig, overrides: list[Override]) -> None:
     """Sets the values of overrides in a composed configuration as Hydra does, which has no public function for it.
 
     Checked with Hydra 1.3.2 to 1.3.8.
+
+    Raises:
+        ConfigError: for a key of a part that is not chosen; OmegaConf would only say that its node is None.
     """
-    ConfigLoaderImpl._apply_overrides_to_config(overrides, config)
+    for override in overrides:
+        for part in declared().values():
+            key = override.key_or_group
+            if key.startswith(f"{part.name}.") and OmegaConf.select(config, part.name) is None:
+                raise ConfigError(no_such_key(key))
+    _APPLY_VALUES(overrides, config)
+
+
+_APPLY_VALUES = ConfigLoaderImpl._apply_overrides_to_config
 
 
 def check_hydra_keys(config: DictConfig) -> None:
@@ -181,11 +196,14 @@ def _check_plugin(config: DictConfig, part: str) -> None:
 
 
 def replace_internals(*, hydra_help: bool = False) -> None:
-    """Replaces the internals of Hydra that would run code that a configuration names.
+    """Replaces the internals of Hydra that would run code that a configuration names, and the one that sets values.
 
     Args:
         hydra_help: whether Hydra prints its own help, which is composed without this project's files and sets up a log.
     """
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(  # type: ignore[method-assign, assignment]
+        lambda overrides, config: apply_values(config, overrides)
+    )
     hydra_internal.Callbacks = NoCallbacks  # type: ignore[attr-defined]
     no_log = (lambda *_: None) if hydra_help else configure_no_log
     hydra_internal.configure_log = no_log  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
 
+from seqadd.config.parts import Part, declared
 from seqadd.config.schema import GROUPS, described_keys, known_keys
 from seqadd.config.validation import range_in_words
 from seqadd.errors import ConfigError, SeqaddError, redact_credentials
@@ -122,7 +123,7 @@ def _wrong_value(error: Exception, cause: Exception) -> str | None:
     message = str(getattr(cause, "msg", cause)).partition("\n")[0]
     if message.endswith("is not Optional"):
         return f"{cause.full_key}: must not be null"
-    field = dict(described_keys()).get(cause.full_key)
+    field = dict(described_keys()).get(str(cause.full_key))
     value = re.match(r"Value '(.*)' (of type|is not)", message)
     if field is None or value is None:
         return f"{cause.full_key}: {message[0].lower()}{message[1:]}"
@@ -156,6 +157,11 @@ _EXPLANATIONS = (
 )
 
 
+def not_chosen(part: Part, key: str) -> str:
+    """The message about a key of a part that is not chosen."""
+    return f"{part.name}.{key}: is a key of {part.choice}; choose it, or leave {part.name}.{key} out"
+
+
 def no_such_key(key: str, others: Sequence[str] = ()) -> str:
     """The message for an unknown key, with the key that it may stand for.
 
@@ -163,6 +169,11 @@ def no_such_key(key: str, others: Sequence[str] = ()) -> str:
         key: the unknown key.
         others: words that a command reads beside the keys of a configuration, such as ``run``.
     """
+    if key == "part_code":
+        return "part_code: is computed from the source of own parts; leave it out"
+    for own in declared().values():
+        if key.partition(".")[0] == own.name and key.partition(".")[2] in own.key_names:
+            return not_chosen(own, key.partition(".")[2])
     part = re.match(r"hydra\.(launcher|sweeper)\.", key)  # this project has its own launchers and sweepers
     before, known = (part[0], _plugin_keys(part[1])) if part else ("", [*known_keys(), *others])
     near = [before + each for each in _meant(key.removeprefix(before), known)]

@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-from seqadd.data import addition
+from seqadd.config.parts import Part, declared
+from seqadd.data import addition, drawing
+from seqadd.data.vocabulary import CHARACTERS
 
 CELLS = ("lstm", "gru", "simple_rnn", "dense")
 ARCHITECTURES = (
@@ -29,10 +32,17 @@ CURRICULA = ("none", "naive", "mixed", "combined")
 
 GROUPS = ("cell", "architecture", "loss", "era", "task")
 
+# The built-in choices of a kind of part.
+BUILT_IN = {"cell": CELLS, "architecture": ARCHITECTURES}
+
 # Keys about where and how a run is recorded, which do not affect its numbers.
 _BOOKKEEPING = ("inspect", "tracking", "force")
 # Keys that sweeps and searches set, not users.
 SET_BY_SWEEPS = ("tracking.parent_run_id", "tracking.search", "tracking.trial", "tracking.label")
+# Keys that follow from the chosen parts; what users set is ``task=NAME``.
+SET_BY_PARTS = ("task.name", "part_code")
+# Keys of a condition that decide nothing about the model or its data's sizes.
+_NOT_OF_THE_MODEL = ("loss", "batch_size", "learning_rate", "reverse", "shuffle", "curriculum")
 # Keys that may differ between runs of one condition: a table's rows and its seeds.
 _WITHIN_CONDITION = ("seed", "epochs", "threads", "jit")
 
@@ -54,9 +64,10 @@ def _key(
 
 @dataclass
 class Task:
-    """The sums to be learnt."""
+    """The sums to be learnt, or the questions of another task."""
 
-    digits: int = _key("most digits of an addend", low=1, high=9)
+    name: str | None = _key("task other than addition; set by task=NAME")
+    digits: int | None = _key("most digits of an addend", low=1, high=9)
     n_questions: int = _key("distinct sums to draw", low=2)
     equal_lengths: bool | None = _key("both addends have the same number of digits; null: independent numbers")
     longest: int | None = _key(
@@ -103,9 +114,9 @@ class Config:
         (False, True)
     """
 
-    cell: str = _key("kind of cell", choices=CELLS)
+    cell: str | None = _key("kind of cell; null with an architecture that has none", choices=CELLS)
     architecture: str = _key("how the cells are connected", choices=ARCHITECTURES)
-    encoder_units: int = _key("units of the encoder; with architecture=aligned, of the only layer", low=1)
+    encoder_units: int | None = _key("units of the encoder; with architecture=aligned, of the only layer", low=1)
     decoder_units: int | None = _key("units of the decoder; null with architecture=aligned", low=1)
     peek: bool | None = _key("whether each decoder step reads the encoder's output; architecture=encoder_decoder")
     score: str | None = _key("score function of the attention; architecture=attention", choices=SCORES)
@@ -120,6 +131,7 @@ class Config:
     batch_size: int = _key("sums per training step; at most the size of the training set", low=1)
     learning_rate: float = _key("step size of Adam", low=0, open_ends=True)
     reverse: bool = _key("whether the question's characters are reversed")
+    reverse_answer: bool | None = _key("whether the answer's characters are reversed; null: they are not")
     shuffle: str = _key("whether the training set is shuffled in each epoch, or once", choices=SHUFFLES)
     curriculum: str | None = _key("which lengths of sums an epoch draws; null: every sum once", choices=CURRICULA)
     seed: int = _key("seed of the sums, the initial weights and the order of each epoch", low=0, high=2**32 - 1)
@@ -128,37 +140,77 @@ class Config:
     inspect: Inspect = dataclasses.field(default_factory=Inspect)
     force: bool = _key("train a finished or interrupted run again from the first epoch")
     tracking: Tracking = dataclasses.field(default_factory=Tracking)
+    part_code: str | None = _key("digest of the own parts' source; null for built-in parts; set by commands")
+    #: The own parts that are chosen, by kind, with the values of their keys. No key: only commands set it.
+    parts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def longest(self) -> int:
-        """The number of digits that questions are padded for."""
-        return self.task.longest or self.task.digits
+        """The number of digits that questions are padded for; addition only."""
+        digits = self.task.longest or self.task.digits
+        if digits is None:
+            raise AttributeError(f"task={self.task.name} has no digits: the sizes of its texts are those of its data")
+        return digits
 
     @property
     def question_length(self) -> int:
-        """Characters in a question, padding included."""
+        """Characters in a question, padding included; addition only."""
         return addition.question_length(self.longest)
 
     @property
     def answer_length(self) -> int:
-        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``."""
+        """Characters in an answer, those of a question if ``aligned``; else digits + 1, + 2 if ``ends_with_eos``.
+
+        Addition only, like ``question_length``.
+        """
         if self.architecture == "aligned":
             return self.question_length
         return addition.answer_length(self.longest) + (1 if self.ends_with_eos else 0)
 
     @property
+    def alphabet(self) -> str:
+        """The characters of questions and answers in the order of their ids; the blank is the first."""
+        task = self.part("task")
+        return CHARACTERS if task is None else f" {task.settings['characters']}"
+
+    @property
+    def noun(self) -> str:
+        """What people read for its questions."""
+        return "sums" if self.task.name is None else "questions"
+
+    @property
     def ends_with_eos(self) -> bool:
         """Whether the model ends its answer with a blank, so that the padding after it does not count."""
+        own = self.part("architecture")
+        if own is not None:
+            return bool(own.settings["reads_answer"])
         return self.architecture in ("encoder_decoder", "attention")
+
+    @property
+    def model_name(self) -> str:
+        """What tells models apart in short: the cell; the architecture if it has no cell."""
+        return self.cell or self.architecture
 
     @property
     def n_held_out(self) -> int:
         """The number of sums kept for validation."""
-        return addition.held_out_count(self.task.n_questions, self.task.held_out)
+        return drawing.held_out_count(self.task.n_questions, self.task.held_out)
+
+    def part(self, kind: str) -> Part | None:
+        """The own part that is chosen for ``cell``, ``architecture`` or ``task``; None for a built-in one."""
+        return self.parts.get(kind)
 
     def flat(self) -> dict[str, Any]:
         """Every key with its value, nested keys joined by dots: ``{"cell": "lstm", "task.digits": 3, ...}``."""
-        return dict(flatten(dataclasses.asdict(self)))
+        return dict(flatten(self._nested()))
+
+    def _nested(self) -> dict[str, Any]:
+        tree = {
+            key.name: dataclasses.asdict(value) if isinstance(value, (Task, Inspect, Tracking)) else value
+            for key in own_fields()
+            for value in (getattr(self, key.name),)
+        }
+        return tree | {part.name: dict(part.values) for part in self.parts.values() if part.values}
 
     def result_keys(self) -> dict[str, Any]:
         """The keys that a run's result depends on."""
@@ -166,7 +218,7 @@ class Config:
 
     def nested_result_keys(self) -> dict[str, Any]:
         """The keys that a run's result depends on, nested as in ``conf/``."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in _BOOKKEEPING}
+        return {k: v for k, v in self._nested().items() if k not in _BOOKKEEPING}
 
     def condition(self) -> dict[str, Any]:
         """The keys that define the condition: all result keys but seed, epochs, threads and jit."""
@@ -179,6 +231,10 @@ class Config:
     def config_hash(self) -> str:
         """16 hex digits, equal for configurations with equal result keys."""
         return _hash(self.result_keys())
+
+    def model_hash(self) -> str:
+        """16 hex digits, equal for configurations whose models are built alike, of data of the same size."""
+        return _hash({k: v for k, v in self.condition().items() if k not in _NOT_OF_THE_MODEL})
 
     def condition_hash(self) -> str:
         """16 hex digits, equal for all repetitions of one condition."""
@@ -204,14 +260,44 @@ def _hash(keys: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def described_keys(schema: type = Config, prefix: str = "") -> Any:
-    """Every key with its dataclass field, nested keys joined by dots."""
+def own_fields() -> list[dataclasses.Field[Any]]:
+    """The fields of ``Config`` that are keys."""
+    return [each for each in dataclasses.fields(Config) if each.name != "parts"]
+
+
+def described_keys(parts: Iterable[Part] | None = None) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Every key with its dataclass field, nested keys joined by dots.
+
+    Args:
+        parts: whose names are choices, and whose keys are described; by default all parts that are declared.
+    """
     nested = {"Task": Task, "Inspect": Inspect, "Tracking": Tracking}
-    for key in dataclasses.fields(schema):
+    parts = list(declared().values() if parts is None else parts)
+    for key in own_fields():
         if key.type in nested:
-            yield from described_keys(nested[key.type], f"{prefix}{key.name}.")
+            yield from ((f"{key.name}.{each.name}", each) for each in dataclasses.fields(nested[str(key.type)]))
         else:
-            yield f"{prefix}{key.name}", key
+            yield key.name, _with_choices(key, [part.name for part in parts if part.kind == key.name])
+    for part in parts:
+        yield from part_fields(part)
+
+
+def _with_choices(key: dataclasses.Field[Any], more: list[str]) -> dataclasses.Field[Any]:
+    if not more:
+        return key
+    return _field(key.name, str(key.type), _key(**{**key.metadata, "choices": (*key.metadata["choices"], *more)}))
+
+
+def _field(name: str, type_: str, key: Any) -> dataclasses.Field[Any]:
+    key.name, key.type = name, type_
+    return key  # type: ignore[no-any-return]
+
+
+def part_fields(part: Part) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """The keys of a part as those of ``Config`` are described: ``mgu.leak`` with its type, range and meaning."""
+    for key in part.keys:
+        described = _key(f"a key of {part.choice}", low=key.low, high=key.high, choices=key.choices)
+        yield f"{part.name}.{key.name}", _field(key.name, key.kind, described)
 
 
 def known_keys() -> list[str]:

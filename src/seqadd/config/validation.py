@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -31,21 +32,36 @@ def validate(config: Config) -> None:
 
 def _check_ranges(config: Config) -> None:
     values = config.flat()
-    for key, field in described_keys():
+    for key, field in described_keys(config.parts.values()):
         _check_range(key, values[key], field)
 
 
 def _check_architecture(config: Config) -> None:
     """Raises ConfigError for a cell, or a number of units, that the architecture does not support."""
+    if config.part("architecture") is not None:
+        _check_own_architecture(config)
+        return
     if config.cell == "dense" and config.architecture != "aligned":
         raise ConfigError(
             f"cell=dense architecture={config.architecture}: a dense cell has no memory; use "
             "architecture=aligned, or a recurrent cell"
         )
+    if config.encoder_units is None:
+        raise ConfigError(f"encoder_units=null: architecture={config.architecture} needs at least 1 unit")
     if config.architecture == "aligned" and config.decoder_units is not None:
         raise ConfigError(f"decoder_units={config.decoder_units}: architecture=aligned has no decoder; leave it null")
     if config.architecture != "aligned" and config.decoder_units is None:
         raise ConfigError(f"decoder_units=null: architecture={config.architecture} needs a decoder of at least 1 unit")
+
+
+def _check_own_architecture(config: Config) -> None:
+    if config.cell == "dense":
+        raise ConfigError(f"cell=dense architecture={config.architecture}: a dense cell has no memory; use another one")
+    for key in ("encoder_units", "decoder_units"):
+        if getattr(config, key) is not None:
+            raise ConfigError(
+                f"{key}={getattr(config, key)}: architecture={config.architecture} does not use it; leave it out"
+            )
 
 
 def _check_learning_rate(config: Config) -> None:
@@ -71,20 +87,35 @@ def _check_decoder(config: Config) -> None:
             raise ConfigError(
                 f"{key}={override_text(value)}: architecture={config.architecture} does not use it; leave it null"
             )
-    if config.ends_with_eos and config.decoder_units != config.encoder_units:
+    own = config.part("architecture") is not None
+    if config.ends_with_eos and not own and config.decoder_units != config.encoder_units:
         raise ConfigError(
             f"decoder_units={config.decoder_units}: must equal encoder_units={config.encoder_units}, because "
             f"architecture={config.architecture} copies the encoder's states to the decoder"
         )
 
 
+def _check_keys_of_addition(config: Config) -> None:
+    """Raises ConfigError for keys of addition with another task."""
+    for key in ("task.digits", "task.equal_lengths", "task.longest", "curriculum"):
+        value = config.flat()[key]
+        if config.task.name is not None and value is not None:
+            raise ConfigError(f"{key}={override_text(value)}: task={config.task.name} has no such key; leave it null")
+        if key == "task.digits" and config.task.name is None and value is None:
+            raise ConfigError("task.digits=null: sums need a number of digits; leave task.digits out")
+
+
 def _check_task(config: Config) -> None:
     task = config.task
+    if config.reverse_answer is False:  # it means the same as null, but would give another config_hash
+        raise ConfigError("reverse_answer=false: must be true, or null")
+    if task.digits is None:
+        return
     if task.n_questions > addition.count_pairs(task.digits):
         raise ConfigError(addition.too_many_questions(task.n_questions, task.digits))
     if task.longest is not None and task.longest <= task.digits:
         raise ConfigError(f"task.longest={task.longest}: must be more than task.digits={task.digits}, or null")
-    if task.equal_lengths is False:  # it means the same as null, but would give another config_hash
+    if task.equal_lengths is False:  # as above
         raise ConfigError("task.equal_lengths=false: must be true, or null")
 
 
@@ -101,11 +132,11 @@ def _check_curriculum(config: Config) -> None:
 
 def _check_split(config: Config) -> None:
     """Raises ConfigError for too few sums to train on or to validate with, and for too large a batch."""
-    task = config.task
+    task, noun = config.task, config.noun
     n_train = task.n_questions - config.n_held_out
     if config.n_held_out < 1 or n_train < 1:
         raise ConfigError(
-            f"task.held_out={task.held_out}: leaves {n_train} sums for training and {config.n_held_out} for "
+            f"task.held_out={task.held_out}: leaves {n_train} {noun} for training and {config.n_held_out} for "
             f"validation, of task.n_questions={task.n_questions}; both must be at least 1"
         )
     if config.batch_size > n_train:
@@ -115,7 +146,7 @@ def _check_split(config: Config) -> None:
 def _check_inspection(config: Config) -> None:
     if config.inspect.every is not None and config.inspect.every > config.epochs:
         raise ConfigError(f"inspect.every={config.inspect.every}: must be at most epochs={config.epochs}")
-    if config.inspect.question is not None:
+    if config.inspect.question is not None and config.task.name is None:  # see make_dataset for another task
         try:
             read_question(config.inspect.question, config.longest)
         except ValueError as error:
@@ -128,6 +159,7 @@ _CHECKS = (
     _check_architecture,
     _check_learning_rate,
     _check_decoder,
+    _check_keys_of_addition,
     _check_task,
     _check_curriculum,
     _check_split,
@@ -186,6 +218,8 @@ def _check_range(key: str, value: Any, field: dataclasses.Field[Any]) -> None:
         raise ConfigError(f"{key}=: must not be empty ({field.metadata['meaning']})")
     if isinstance(value, (str, bool)):
         return
+    if low is None and high is None and not math.isfinite(value):
+        raise ConfigError(f"{key}={value}: must be finite ({field.metadata['meaning']})")
     # Written so that NaN is refused: every comparison with NaN is false.
     if field.metadata["open_ends"]:
         inside = (low is None or value > low) and value < (float("inf") if high is None else high)

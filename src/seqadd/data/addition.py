@@ -1,16 +1,19 @@
-"""Addition problems: reads a sum, draws the data set, and writes questions and answers. Contains no model code."""
+"""Addition: reads, draws and writes sums. Contains no model code."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.data import vocabulary
-from seqadd.data.vocabulary import Ids
+from seqadd.data.vocabulary import BLANK, CHARACTERS, Ids, Vocabulary
+
+#: The ids of the characters of sums.
+VOCABULARY = Vocabulary(CHARACTERS)
+#: The ids of the plus sign and of the digit 0; the other digits follow 0 in order.
+_PLUS, _ZERO = CHARACTERS.index("+"), CHARACTERS.index("0")
 
 _SUM = re.compile(r"\s*([0-9]+)\s*\+\s*([0-9]+)\s*")
 
@@ -37,11 +40,6 @@ def read_question(text: str, digits: int) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def as_people_write(question: str, reverse: bool) -> str:
-    """Converts a question of ``write_question`` to plain notation: ``"  543+21"``, reversed, is ``12+345``."""
-    return (question[::-1] if reverse else question).strip()
-
-
 Addends = npt.NDArray[np.int64]
 
 #: The number of test sums for each number of digits that is not in the training set.
@@ -64,11 +62,6 @@ def count_pairs(digits: int) -> int:
     return numbers * (numbers + 1) // 2
 
 
-def held_out_count(n_questions: int, held_out: float) -> int:
-    """The number of sums kept for validation, rounded down as the article's ``len(x) // 10``."""
-    return int(round(n_questions * held_out, 6))  # the inner rounding keeps 0.29 * 100 at 29
-
-
 def too_many_questions(n_questions: int, digits: int) -> str:
     """The error message if there are fewer than ``n_questions`` distinct sums."""
     return (
@@ -78,89 +71,68 @@ def too_many_questions(n_questions: int, digits: int) -> str:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Questions and answers as ids of characters (see ``data.vocabulary``), shuffled and split.
+class Addition:
+    """The task: sums of two numbers, as ``data.drawing.Task``; its items are pairs of addends.
 
     Attributes:
-        train_questions, train_answers: shapes ``(n_train, question_length)`` and ``(n_train, answer_length)``.
-        val_questions, val_answers: the held-out sums, never trained on.
-        val_carries: how many carries each held-out sum has, shape ``(n_val,)``, 0..digits.
-        train_digits, val_digits: digits of the longer addend of each sum, shapes ``(n_train,)`` and ``(n_val,)``, 1 and
-            more.
-        longer_questions, longer_answers, longer_digits: test sums with more digits than the training set, ``N_LONGER``
-            for each number of digits up to ``task.longest``; no rows if there is none.
-    """
-
-    train_questions: Ids
-    train_answers: Ids
-    val_questions: Ids
-    val_answers: Ids
-    val_carries: npt.NDArray[np.int64]
-    train_digits: npt.NDArray[np.int64]
-    val_digits: npt.NDArray[np.int64]
-    longer_questions: Ids
-    longer_answers: Ids
-    longer_digits: npt.NDArray[np.int64]
-
-    def digest(self) -> str:
-        """16 hex digits that identify this data set: contents, order and split."""
-        digest = hashlib.sha256()
-        longer = (self.longer_questions, self.longer_answers) if len(self.longer_digits) else ()
-        for array in (self.train_questions, self.train_answers, self.val_questions, self.val_answers, *longer):
-            digest.update(repr(array.shape).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()[:16]
-
-
-def make_dataset(
-    *,
-    digits: int,
-    n_questions: int,
-    held_out: float,
-    reverse: bool,
-    answer_length: int,
-    rng: np.random.Generator,
-    equal_lengths: bool = False,
-    longest: int | None = None,
-) -> Dataset:
-    """Draws ``n_questions`` sums, shuffles them, and holds out the last ``held_out`` share of them.
-
-    Args:
-        digits: the most digits of an addend, 1..9.
-        n_questions: number of distinct sums, at most ``count_pairs(digits)``.
-        held_out: share of the sums for validation, between 0 and 1.
-        reverse: whether questions are written back to front.
-        answer_length: characters in an answer, padded with spaces; at least ``longest + 1``.
-        rng: the only source of randomness.
+        most_digits: the most digits of an addend, 1..9.
         equal_lengths: whether one number of digits is drawn for both addends.
-        longest: digits that questions are padded for, at least ``digits``; None for ``digits``.
-
-    Raises:
-        ValueError: if fewer than ``n_questions`` distinct sums exist.
+        longest: digits that questions have room for, at least ``most_digits``; None for ``most_digits``.
     """
-    longest = longest or digits
-    addends = draw_addends(n_questions, digits, rng, equal_lengths)
-    # Shuffled as in the article: later draws have longer numbers, because most short ones were drawn already.
-    addends = addends[rng.permutation(n_questions)]
-    longer = np.concatenate(
-        [np.empty((0, 2), np.int64)]
-        + [draw_of_length(N_LONGER, d, rng, equal_lengths) for d in range(digits + 1, longest + 1)]
-    )
-    questions = write_questions(addends, longest, reverse)
-    answers = write_answers(addends, answer_length)
-    split_at = n_questions - held_out_count(n_questions, held_out)
-    return Dataset(
-        questions[:split_at],
-        answers[:split_at],
-        questions[split_at:],
-        answers[split_at:],
-        count_carries(addends[split_at:], digits),
-        count_digits(addends[:split_at]),
-        count_digits(addends[split_at:]),
-        write_questions(longer, longest, reverse) if len(longer) else questions[:0],
-        write_answers(longer, answer_length) if len(longer) else answers[:0],
-        count_digits(longer),
-    )
+
+    most_digits: int
+    equal_lengths: bool = False
+    longest: int | None = None
+
+    @property
+    def alphabet(self) -> str:
+        """The characters of sums, the blank first."""
+        return CHARACTERS
+
+    def room(self) -> tuple[int, int]:
+        """The most characters of a question, and of an answer."""
+        digits = self.longest or self.most_digits
+        return question_length(digits), answer_length(digits)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Addends:
+        """See ``draw_addends``."""
+        return draw_addends(n, self.most_digits, rng, self.equal_lengths)
+
+    def draw_longer(self, rng: np.random.Generator) -> Addends:
+        """``N_LONGER`` test sums for each number of digits above ``most_digits``, up to ``longest``."""
+        lengths = range(self.most_digits + 1, (self.longest or self.most_digits) + 1)
+        each = [draw_of_length(N_LONGER, digits, rng, self.equal_lengths) for digits in lengths]
+        return np.concatenate([np.empty((0, 2), np.int64), *each])
+
+    def write_questions(self, items: Addends, length: int) -> Ids:
+        """See ``write_questions``."""
+        return write_questions(items, length)
+
+    def write_answers(self, items: Addends, length: int) -> Ids:
+        """See ``write_answers``."""
+        return write_answers(items, length)
+
+    def groups(self, items: Addends) -> dict[str, npt.NDArray[np.int64]]:
+        """The number of carries of each sum, and of digits of its longer addend."""
+        return {"carries": count_carries(items, self.most_digits), "digits": count_digits(items)}
+
+    def digits(self, items: Addends) -> npt.NDArray[np.int64]:
+        """See ``count_digits``."""
+        return count_digits(items)
+
+    def read(self, text: str) -> str:
+        """A sum as a person typed it, without blanks and leading zeros; see ``read_question``."""
+        a, b = read_question(text, self.longest or self.most_digits)
+        return f"{a}+{b}"
+
+    def solve(self, question: str) -> str:
+        """The sum of the two numbers of a question."""
+        a, b = map(int, question.split("+"))
+        return str(a + b)
+
+    def same(self, question: str) -> tuple[int, ...]:
+        """The addends in order: either way round it is the same sum."""
+        return tuple(sorted(map(int, question.split("+"))))
 
 
 def draw_addends(n_questions: int, digits: int, rng: np.random.Generator, equal_lengths: bool = False) -> Addends:
@@ -226,24 +198,18 @@ def _count_digits(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return 1 + (numbers[:, None] >= 10 ** np.arange(1, 10)).sum(axis=1)
 
 
-def write_question(a: int, b: int, digits: int, reverse: bool) -> str:
-    """``a+b``, padded with spaces to ``question_length(digits)``; with ``reverse`` the whole text is reversed."""
-    question = f"{a}+{b}".ljust(question_length(digits))
-    return question[::-1] if reverse else question
-
-
-def write_questions(addends: Addends, digits: int, reverse: bool) -> Ids:
-    """Ids of many questions, shape ``(n, 2 * digits + 1)``; each row as ``write_question`` writes it."""
-    ids = np.full((len(addends), question_length(digits)), vocabulary.BLANK, dtype=np.uint8)
+def write_questions(addends: Addends, length: int) -> Ids:
+    """Ids of the questions, ``535+61``, padded with blanks to ``length`` characters, shape ``(n, length)``."""
+    ids = np.full((len(addends), length), BLANK, dtype=np.uint8)
     after_first = _write_numbers(ids, addends[:, 0], np.zeros(len(addends), dtype=np.int64))
-    ids[np.arange(len(addends)), after_first] = vocabulary.PLUS
+    ids[np.arange(len(addends)), after_first] = _PLUS
     _write_numbers(ids, addends[:, 1], after_first + 1)
-    return np.ascontiguousarray(ids[:, ::-1]) if reverse else ids
+    return ids
 
 
 def write_answers(addends: Addends, length: int) -> Ids:
-    """Ids of the sums, padded with spaces to ``length`` characters, shape ``(n, length)``."""
-    ids = np.full((len(addends), length), vocabulary.BLANK, dtype=np.uint8)
+    """Ids of the sums, padded with blanks to ``length`` characters, shape ``(n, length)``."""
+    ids = np.full((len(addends), length), BLANK, dtype=np.uint8)
     _write_numbers(ids, addends.sum(axis=1), np.zeros(len(addends), dtype=np.int64))
     return ids
 
@@ -254,5 +220,5 @@ def _write_numbers(ids: Ids, numbers: npt.NDArray[np.int64], start: npt.NDArray[
     for place in range(n_digits.max(initial=0)):  # from the left
         (rows,) = np.nonzero(place < n_digits)
         digit = numbers[rows] // 10 ** (n_digits[rows] - 1 - place) % 10
-        ids[rows, start[rows] + place] = vocabulary.ZERO + digit
+        ids[rows, start[rows] + place] = _ZERO + digit
     return start + n_digits

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.data import vocabulary
-from seqadd.data.vocabulary import Ids
+from seqadd.data.vocabulary import Ids, one_hot
 from seqadd.system.tensorflow_setup import quiet_import
 
 if TYPE_CHECKING:
@@ -31,8 +30,8 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
         questions: ids of characters as the model reads them, shape ``(n, question_length)``.
 
     Returns:
-        Probabilities in 0..1, shape ``(n, answer_length, 12)``; the last axis adds up to 1. Its order is that of
-        ``data.vocabulary.CHARACTERS``.
+        Probabilities in 0..1, shape ``(n, answer_length, characters)``; the last axis adds up to 1. Its order is
+        that of ``TrainedRun.data.alphabet``: the blank, then ``+0123456789`` for sums.
 
     Raises:
         ValueError: when questions are not such ids.
@@ -45,9 +44,8 @@ def probabilities(model: keras.Model, questions: Ids) -> Array:
     """
     if not reads_answer(model):
         return in_batches(model, {"probabilities": model.outputs[0]}, questions)["probabilities"]
-    return np.concatenate(
-        [model.greedy_decode(vocabulary.one_hot(batch)).numpy() for batch in batches(model, questions)]
-    )
+    n = _n_characters(model)
+    return np.concatenate([model.greedy_decode(one_hot(batch, n)).numpy() for batch in batches(model, questions)])
 
 
 def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Array:
@@ -67,13 +65,13 @@ def answer_probabilities(model: keras.Model, questions: Ids, answers: Ids) -> Ar
         return np.take_along_axis(each, answers[..., None].astype(np.intp), axis=-1)[..., 0].prod(axis=1)
     with quiet_import():
         import keras
-    from seqadd.models.encoder_decoder import shift_right, until_eos_mask
+    from seqadd.models.self_reading import shift_right, until_eos_mask
 
     found = []
     for at in range(0, len(questions), _AT_ONCE):
         right = answers[at : at + _AT_ONCE]
-        x = keras.ops.convert_to_tensor(vocabulary.one_hot(questions[at : at + _AT_ONCE]))
-        forced = model([x, shift_right(right)], training=False).numpy()
+        x = keras.ops.convert_to_tensor(one_hot(questions[at : at + _AT_ONCE], _n_characters(model)))
+        forced = model([x, shift_right(right, _n_characters(model))], training=False).numpy()
         of_right = np.take_along_axis(forced, right[..., None].astype(np.intp), axis=-1)[..., 0]
         found.append(np.where(until_eos_mask(right).numpy() > 0.5, of_right, 1.0).prod(axis=1))
     return np.concatenate(found)
@@ -94,7 +92,7 @@ def free_answers(model: keras.Model, questions: Ids, length: int, beam: int) -> 
     each = []
     n = max(1, _AT_ONCE // beam)
     for at in range(0, len(questions), n):
-        ids, logarithms = model.beam_search(vocabulary.one_hot(questions[at : at + n]), beam, length)
+        ids, logarithms = model.beam_search(one_hot(questions[at : at + n], _n_characters(model)), beam, length)
         each.append((ids[:, 0].numpy(), np.exp(logarithms[:, 0].numpy())))
     return np.concatenate([ids for ids, _ in each]), np.concatenate([sure for _, sure in each])
 
@@ -115,6 +113,10 @@ def reads_answer(model: keras.Model) -> bool:
     return bool(getattr(model, "reads_answer", False))
 
 
+def _n_characters(model: keras.Model) -> int:
+    return int(model.inputs[0].shape[2])
+
+
 def _inner_inputs(model: keras.Model, questions: Any) -> Any:
     return model.inner_inputs(questions) if reads_answer(model) else questions
 
@@ -125,7 +127,7 @@ def in_batches(model: keras.Model, wanted: dict[str, Any], questions: Ids) -> di
         import keras
     sub_model = keras.Model(model.inputs if reads_answer(model) else model.inputs[0], wanted)
     parts = [
-        sub_model(_inner_inputs(model, vocabulary.one_hot(batch)), training=False)
+        sub_model(_inner_inputs(model, one_hot(batch, _n_characters(model))), training=False)
         for batch in batches(model, questions)
     ]
     return keras.tree.map_structure(lambda *each: np.concatenate([np.asarray(part) for part in each]), *parts)

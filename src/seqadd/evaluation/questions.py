@@ -4,64 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from seqadd.config.schema import Config
-from seqadd.data import addition, vocabulary
-from seqadd.data.addition import read_question
+from seqadd.data.notation import Notation
 from seqadd.data.vocabulary import Ids
+from seqadd.training.dataset import lengths, task_of
 
 
 @dataclass(frozen=True)
 class Question:
-    """A sum as people write it, as a model reads it, and its answer.
+    """A question as people write it, as a model reads it, and its answer.
 
     Attributes:
         text: without blanks, as ``535+61``.
+        right_answer: as people write it.
         ids: of the question's characters, padded and reversed, shape ``(question_length,)``.
-        answer: ids of the right answer's characters, padded, shape ``(answer_length,)``.
+        answer: ids of the right answer's characters as the model writes it, padded, shape ``(answer_length,)``.
+        notation: of the model.
     """
 
     text: str
+    right_answer: str
     ids: Ids
     answer: Ids
+    notation: Notation
 
 
-def encode_question(config: Config, text: str) -> Question:
-    """A sum for the models of a configuration.
+def notation_of(config: Config) -> Notation:
+    """How the models of a configuration read and write."""
+    return Notation(config.alphabet, config.reverse, bool(config.reverse_answer))
+
+
+def encode_questions(config: Config, texts: Sequence[str]) -> list[Question]:
+    """Questions for the models of a configuration.
 
     Raises:
-        ValueError: for a text that is no sum, or that has too many digits for the task.
+        ValueError: in one line, for a text that is no question of the task, or needs more room than it has.
     """
-    a, b = read_question(text, config.longest)
-    answer = str(a + b).ljust(config.answer_length)
-    return Question(
-        f"{a}+{b}", encode_addends([(a, b)], config.longest, config.reverse)[0], vocabulary.encode([answer])[0]
-    )
-
-
-def encode_addends(addends: Sequence[tuple[int, int]], digits: int, reverse: bool) -> Ids:
-    """The questions of some pairs of numbers, of any size, as models read them.
-
-    Args:
-        addends: ``n`` pairs.
-        digits: of the longest addend that the questions have room for.
-        reverse: whether the questions are written back to front.
-
-    Returns:
-        Ids of characters, shape ``(n, 2 * digits + 1)``.
-    """
-    return vocabulary.encode([addition.write_question(a, b, digits, reverse) for a, b in addends])
-
-
-def decode_questions(questions: Ids, reverse: bool) -> list[str]:
-    """Questions as people write them: ``535+61``, where the ids say ``535+61 `` or, reversed, `` 16+535``."""
-    return [addition.as_people_write(text, reverse) for text in vocabulary.decode(questions)]
-
-
-def decode_answers(answers: npt.NDArray[np.integer[Any]]) -> list[str]:
-    """Answers without their padding, from ids of shape ``(n, length)``."""
-    return [text.strip() for text in vocabulary.decode(answers)]
+    task, notation = task_of(config), notation_of(config)
+    question_length, answer_length = lengths(config, task)
+    questions = [task.read(text) for text in texts]
+    answers = [task.solve(question) for question in questions]
+    ids = notation.write_questions(questions, question_length)
+    ids_of_answers = notation.write_answers(answers, answer_length)
+    return [Question(*each, notation) for each in zip(questions, answers, ids, ids_of_answers, strict=True)]

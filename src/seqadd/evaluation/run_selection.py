@@ -9,7 +9,6 @@ comes with the package (see ``bundled``).
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import initialize_config_dir
-
-from seqadd.config.composition import compose_config, compose_selection
-from seqadd.config.messages import no_such_key, one_line
-from seqadd.config.schema import GROUPS, Config, Tracking, known_keys, known_result_keys, override_text
+from seqadd.config.composition import compose_selection
+from seqadd.config.messages import no_such_key
+from seqadd.config.schema import (
+    GROUPS,
+    Config,
+    Tracking,
+    known_keys,
+)
 from seqadd.config.validation import check_limits
 from seqadd.config.words import check_words, read_word, with_integers
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError, RunNotFound
 from seqadd.evaluation import bundled
+from seqadd.evaluation.recorded_config import config_of
 from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_model
 from seqadd.system import numeric_flags
-from seqadd.system.files import resource_dir
 from seqadd.tracking import artifacts
 from seqadd.tracking.artifacts import WEIGHTS
 from seqadd.tracking.database import check_database
@@ -230,7 +232,7 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
             data[run.run_id] = make_dataset(config)
             if run.tags.get("data_digest", data[run.run_id].digest()) != data[run.run_id].digest():
                 raise RunNotFound(
-                    f"run={run.run_id}: was trained on other sums: its data_digest is "
+                    f"run={run.run_id}: was trained on other {config.noun}: its data_digest is "
                     f"{run.tags['data_digest']}, here {data[run.run_id].digest()}"
                 )
         model = _model_of(store, run, config, epoch, weights_run, name)
@@ -299,29 +301,6 @@ def _by_id(store: Store, run_id: str) -> RunRecord:
     if run.status != "FINISHED":
         raise RunNotFound(f"run={run_id}: is {run.status}, not FINISHED; repeat its command to finish it")
     return run
-
-
-def config_of(run: RunRecord) -> Config:
-    """Returns the configuration of a run, composed from its parameters.
-
-    Raises:
-        RunNotFound: when the parameters are no valid configuration.
-    """
-    strange = sorted(set(run.params) - set(known_result_keys()))
-    if strange:
-        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, unknown to this version of seqadd")
-    overrides = [f"{key}={value}" for key, value in run.params.items()]
-    try:
-        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
-            config = compose_config(overrides)
-    except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
-        raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
-    # A missing parameter is a key that did not exist yet: today's default is what the run did.
-    written = {key: override_text(value) for key, value in config.result_keys().items()}
-    wrong = sorted(key for key, text in run.params.items() if text != written[key])
-    if wrong:
-        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is not a valid value")
-    return dataclasses.replace(config, force=False)
 
 
 def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, ...] | None) -> list[int]:

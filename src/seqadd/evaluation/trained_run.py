@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset, read_question
+from seqadd.data.drawing import Dataset, Task
+from seqadd.data.notation import Notation
 from seqadd.data.vocabulary import Ids
 from seqadd.errors import RunNotFound
-from seqadd.evaluation.questions import decode_questions, encode_question
+from seqadd.evaluation.questions import encode_questions, notation_of
 from seqadd.reporting.markup import sanitize
 from seqadd.system import numeric_flags
 from seqadd.system.tensorflow_setup import quiet_import
 from seqadd.tracking.artifacts import run_name
+from seqadd.training.dataset import lengths, task_of
 from seqadd.training.fingerprint import code_digest, equivalent_codes
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class TrainedRun:
         tags: the record's tags.
         epoch: the epoch whose weights the model has; 0 for the weights before the first epoch.
         model: see ``models.architectures.build_model``; ``evaluation.predict.probabilities`` accepts any of them.
-        data: the sums that it was trained on, and the held-out sums.
+        data: the questions that it was trained on, and the held-out ones.
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``. Accuracies are
             shares in 0..1, losses are in nats.
         bundled: whether it comes with the package; then ``run_id`` is the model's name, and no store has it.
@@ -103,33 +105,55 @@ class TrainedRun:
             Ids of characters, shape ``(n, question_length)``.
 
         Raises:
-            ValueError: for a question that is no sum, or too long for this run.
+            ValueError: for a text that is no question of its task, or too long for it.
         """
         texts = [questions] if isinstance(questions, str) else questions
         if not len(texts):
             raise ValueError("questions: must be at least one, for example 535+61")
-        return np.stack([encode_question(self.config, question).ids for question in texts])
+        return np.stack([question.ids for question in encode_questions(self.config, texts)])
 
     def read(self, questions: Ids) -> list[str]:
         """Decodes questions that ``write`` has encoded to the way people write them."""
-        return decode_questions(questions, self.config.reverse)
+        return self.notation.read_questions(questions)
+
+    @functools.cached_property
+    def task(self) -> Task:
+        """What its questions and answers are."""
+        return task_of(self.config)
+
+    @property
+    def notation(self) -> Notation:
+        """How its model reads questions and writes answers."""
+        return notation_of(self.config)
 
     def counts(self, answers: Ids) -> npt.NDArray[np.bool_] | None:
         """Returns which characters of right answers count, in the answers' shape; None if all do, padding included."""
         if not self.config.ends_with_eos:
             return None
-        from seqadd.models.encoder_decoder import until_eos_mask
+        from seqadd.models.self_reading import until_eos_mask
 
         return until_eos_mask(answers).numpy() > 0.5
 
     def seen_in_training(self, question: str) -> str:
-        """Returns in words whether the model was trained on a sum: ``trained on``, ``held out``, or neither."""
-        a, b = read_question(question, self.config.longest)
-        for questions, which in ((self.data.train_questions, "trained on"), (self.data.val_questions, "held out")):
-            for first, second, how in ((a, b, ""), (b, a, " the other way round")):
-                if (questions == self.write([f"{first}+{second}"])[0]).all(axis=1).any():
-                    return which + how
-        return f"not among its {self.config.task.n_questions} sums"
+        """Returns in words whether the model was trained on a question: ``trained on``, ``held out``, or neither."""
+        asked = self.task.read(question)
+        written = self.write([asked])[0]
+        for ids, which in self._used:
+            if (ids == written).all(axis=1).any():
+                return which
+        drawn, which = self._seen.get(self.task.same(asked), ("", ""))
+        if not which:
+            return f"not among its {self.config.task.n_questions} {self.config.noun}"
+        return which + (" the other way round" if self.config.task.name is None else f" as {drawn}")
+
+    @property
+    def _used(self) -> tuple[tuple[Ids, str], ...]:
+        return (self.data.train_questions, "trained on"), (self.data.val_questions, "held out")
+
+    @functools.cached_property
+    def _seen(self) -> dict[Any, tuple[str, str]]:
+        """Each question of the data set and how it was used, by what counts as the same question."""
+        return {self.task.same(text): (text, which) for ids, which in self._used for text in self.read(ids)}
 
 
 def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> keras.Model:
@@ -148,12 +172,8 @@ def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> k
         from seqadd.models import architectures
         from seqadd.training import state
 
-    model = architectures.build_model(
-        config,
-        question_length=config.question_length,
-        answer_length=config.answer_length,
-        n_characters=len(vocabulary.CHARACTERS),
-    )
+    question_length, answer_length = lengths(config, task_of(config))
+    model = architectures.build_model(config, question_length, answer_length, n_characters=len(config.alphabet))
     try:
         model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file

@@ -10,6 +10,7 @@ import numpy as np
 
 from seqadd.data.vocabulary import Ids
 from seqadd.evaluation.predict import Array, in_batches
+from seqadd.inspection.trace import HEAD
 from seqadd.system.tensorflow_setup import quiet_import
 
 with quiet_import():  # a notebook may import this module first
@@ -29,7 +30,8 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
     Returns:
         An array for each layer by its name, in the layers' order. The first axis is the questions, so that an encoder
         has ``(n, units)`` and a layer with an output at every step ``(n, steps, units)``. If a layer has several
-        outputs, the names are its ``output_names``, or ``name``, ``name/1``, ``name/2`` and so on.
+        outputs, the names are its ``output_names``, or ``name``, ``name/1``, ``name/2`` and so on. What an own
+        architecture shows (``seqadd.show``) follows, attention head by head: ``(n, to, from)``.
 
     Source: the figures of the article, which draw every layer's output for one sum.
 
@@ -46,9 +48,24 @@ def activations(model: keras.Model, questions: Ids) -> dict[str, Array]:
             continue
         found = keras.tree.flatten(layer.output)
         names = getattr(layer, "output_names", [layer.name, *(f"{layer.name}/{n}" for n in range(1, len(found)))])
-        outputs |= dict(zip(names, found, strict=True))
+        # The attention of several heads, a fourth axis, is shown by ``show`` only.
+        outputs |= {name: symbol for name, symbol in zip(names, found, strict=True) if len(symbol.shape) <= 3}
+    outputs |= _shown_by(model)
     values = in_batches(model, outputs, questions)
     return {name: values[name] for name in outputs}  # in the layers' order: Keras sorts by name
+
+
+def _shown_by(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Returns the symbols that an own architecture shows; attention of several heads is a symbol for each head."""
+    symbols: dict[str, keras.KerasTensor] = {}
+    names = [each.name for each in getattr(model, "shown", ())]
+    for index, each in enumerate(getattr(model, "shown", ())):
+        name = each.name if names.count(each.name) == 1 else f"{each.name}_{names[: index + 1].count(each.name)}"
+        if len(each.value.shape) == 4:
+            symbols |= {f"{name}{HEAD}{head + 1}": each.value[:, head] for head in range(each.value.shape[1])}
+        else:
+            symbols[name] = each.value
+    return symbols
 
 
 def character_layers(model: keras.Model) -> list[str]:

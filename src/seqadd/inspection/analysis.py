@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqadd.data import vocabulary
 from seqadd.errors import ConfigError
 from seqadd.evaluation import error_analysis
-from seqadd.evaluation.questions import Question, encode_question
+from seqadd.evaluation.questions import Question, encode_questions
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
 from seqadd.inspection.trace import Trace, trace
@@ -28,23 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A model's answers to the held-out sums.
+    """A model's answers to the held-out questions.
 
     Attributes:
         sums: as ``error_analysis.by_question`` returns them.
-        by_position, by_carries, confusion: as the functions of these names in ``error_analysis`` return them.
+        by_position, confusion: as the functions of these names in ``error_analysis`` return them.
+        by_group: for each group that is shown, as ``error_analysis.by_group`` returns it.
         guesses: ids of the answers' characters, shape ``(n, answer_length)``.
     """
 
     sums: pd.DataFrame
     by_position: pd.DataFrame
-    by_carries: pd.DataFrame
+    by_group: dict[str, pd.DataFrame]
     confusion: pd.DataFrame
-    guesses: vocabulary.Ids
+    guesses: Ids
 
     @property
     def exact_match(self) -> float:
-        """The share of sums with every character right."""
+        """The share of questions with every character right."""
         return float(self.sums["right"].mean())
 
 
@@ -72,10 +72,12 @@ class Inspection:
 
 
 def held_out(run: TrainedRun) -> HeldOut:
-    """Computes the answers of a run's model to all held-out sums."""
+    """Computes the answers of a run's model to all held-out questions."""
     from seqadd.evaluation import predict
 
-    data = run.data
+    data, noun = run.data, run.config.noun
+    # Digits of addends are for longer sums and curricula; nearly all held-out sums have the same number.
+    groups = {name: numbers for name, numbers in data.val_groups.items() if noun != "sums" or name != "digits"}
     probabilities = predict.probabilities(run.model, data.val_questions)
     counts = run.counts(data.val_answers)
     return HeldOut(
@@ -83,27 +85,31 @@ def held_out(run: TrainedRun) -> HeldOut:
             run.read(data.val_questions),
             data.val_answers,
             probabilities,
-            data.val_carries,
+            groups,
             predict.answer_probabilities(run.model, data.val_questions, data.val_answers),
+            run.notation,
         ),
-        error_analysis.by_position(data.val_answers, probabilities, counts),
-        error_analysis.by_carries(data.val_answers, probabilities, data.val_carries),
-        error_analysis.confusion(data.val_answers, probabilities, counts),
+        error_analysis.by_position(data.val_answers, probabilities, counts, noun),
+        {
+            name: error_analysis.by_group(data.val_answers, probabilities, name, numbers, noun)
+            for name, numbers in groups.items()
+        },
+        error_analysis.confusion(data.val_answers, probabilities, data.alphabet, counts),
         probabilities.argmax(axis=-1).astype(np.uint8),
     )
 
 
-def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, digits: int) -> list[str]:
-    """Chooses the questions to inspect: those given, then errors; without either the first error, or the first sum.
+def choose_questions(found: HeldOut, questions: Sequence[str], errors: int, fits: Callable[[str], bool]) -> list[str]:
+    """Chooses the questions to inspect: those given, then errors; without either the first error, or the first one.
 
     Args:
-        found: the held-out sums of a run and its answers. Their order is random, so the first errors are a fair
+        found: the held-out questions of a run and its answers. Their order is random, so the first errors are a fair
             sample.
         questions: the questions given by the user.
         errors: how many wrong answers to add.
-        digits: the most digits of an addend; sums with longer addends are not chosen as errors.
+        fits: whether a question may be chosen.
     """
-    short = found.sums["question"].map(lambda question: max(map(len, question.split("+"))) <= digits)
+    short = found.sums["question"].map(fits)
     wrong = found.sums.loc[short & ~found.sums["right"], "question"].tolist()
     chosen = [*questions, *wrong[:errors]]
     return chosen or (wrong or found.sums.loc[short, "question"].tolist())[:1]
@@ -113,10 +119,10 @@ def ask_all(run: TrainedRun, questions: Sequence[str]) -> list[Question]:
     """Encodes the questions for one run, without duplicates.
 
     Raises:
-        ConfigError: for a question that is no sum, or too long for the run's task.
+        ConfigError: for a text that is no question of the run's task, or too long for it.
     """
     try:
-        return list({asked.text: asked for asked in (encode_question(run.config, each) for each in questions)}.values())
+        return list({asked.text: asked for asked in encode_questions(run.config, questions)}.values())
     except ValueError as error:
         raise ConfigError(f"{error} ({run.origin})") from error
 
@@ -127,16 +133,16 @@ def inspect_run(run: TrainedRun, questions: Sequence[str], errors: int = 0) -> I
     Args:
         run: the run to inspect.
         questions: written like ``535+61``.
-        errors: how many sums that it gets wrong to add.
+        errors: how many questions that it gets wrong to add.
 
     Raises:
-        ConfigError: for a question that is no sum, or too long for the run's task.
+        ConfigError: for a text that is no question of the run's task, or too long for it.
     """
     from seqadd.inspection import activations
 
     ask_all(run, questions)  # checks the questions before work that takes seconds
     found = held_out(run)
-    asked = ask_all(run, choose_questions(found, questions, errors, run.config.task.digits))
+    asked = ask_all(run, choose_questions(found, questions, errors, _fits([run])))
     weights = activations.weights(run.model)
     saturation, warnings = _saturation(run)
     return Inspection(
@@ -183,19 +189,23 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
         runs: at least two.
         labels: a label for each run.
         questions: written like ``535+61``.
-        errors: how many sums that the last run gets wrong to add.
+        errors: how many questions that the last run gets wrong to add.
 
     Raises:
-        ConfigError: for a question that is no sum, or too long for one of the runs.
+        ConfigError: for a text that is no question of one of the runs, or too long for it.
     """
     from seqadd.inspection import activations
 
     for run in runs:
         ask_all(run, questions)
     found = [held_out(run) for run in runs]
-    chosen = choose_questions(found[-1], questions, errors, min(run.config.task.digits for run in runs))
+    chosen = choose_questions(found[-1], questions, errors, _fits(runs))
     if not chosen:
-        raise ConfigError("question: no held-out sum of the last run is short enough for all runs; add question=A+B")
+        example = "A+B" if runs[-1].config.noun == "sums" else "..."
+        one = runs[-1].config.noun.removesuffix("s")
+        raise ConfigError(
+            f"question: no held-out {one} of the last run is short enough for all runs; add question={example}"
+        )
     by_run = [trace(run.model, ask_all(run, chosen)) for run in runs]
     saturation: list[pd.DataFrame] = []
     warnings: list[list[str]] = []
@@ -208,38 +218,68 @@ def compare(runs: Sequence[TrainedRun], labels: Sequence[str], questions: Sequen
     return Comparison(list(runs), list(labels), each, found, saturation, warnings)
 
 
+def _fits(runs: Sequence[TrainedRun]) -> Callable[[str], bool]:
+    """Returns a function: whether all of these runs can be asked a held-out question of the last."""
+    digits = [run.config.task.digits for run in runs if run.config.task.digits is not None]
+    if len(digits) == len(runs):
+        return lambda question: max(map(len, question.split("+"))) <= min(digits)
+    others = [run for run in runs[:-1] if run.config.parts.get("task") != runs[-1].config.parts.get("task")]
+    return lambda question: all(_reads(run, question) for run in others)
+
+
+def _reads(run: TrainedRun, question: str) -> bool:
+    try:
+        run.task.read(question)
+    except ValueError:
+        return False
+    return True
+
+
 def _unhealthy(run: TrainedRun, saturation: pd.DataFrame, weights: Mapping[str, Any], guesses: Ids) -> list[str]:
     answers = run.data.val_answers
-    return diagnostics.warnings(saturation, weights, guesses, answers, run.history, run.counts(answers))
+    return diagnostics.warnings(
+        saturation, weights, guesses, answers, run.history, run.counts(answers),
+        alphabet=run.data.alphabet, noun=run.config.noun,
+    )  # fmt: skip
 
 
 def _saturation(run: TrainedRun) -> tuple[pd.DataFrame, list[str]]:
-    """Returns ``saturation.saturation`` for the held-out sums; an empty table and the reason if it cannot compute."""
-    from seqadd.inspection.saturation import no_saturation, saturation
+    """Returns ``saturation.saturation`` for the held-out questions, and what it says nothing about, a line each."""
+    from seqadd.inspection.saturation import no_saturation, not_checked, saturation
 
+    questions = run.data.val_questions
     try:
-        return saturation(run.model, run.data.val_questions), []
+        table = saturation(run.model, questions)
+        return table, not_checked(run.model, questions, table)
     except ArithmeticError as error:
         return no_saturation(), [str(error)]
 
 
 def accuracies(labels: Sequence[str], each: Sequence[HeldOut]) -> tuple[list[str], list[list[str]]]:
-    """Returns header and lines of a table of accuracies for each label: by position, by carries, and of all sums."""
+    """Returns header and lines of a table of accuracies for each label: by position, by group, and of all questions."""
     positions = sorted({position for found in each for position in found.by_position["place"]})
-    carries = sorted({n for found in each for n in found.by_carries["carries"]})
+    groups = [
+        (name, n)
+        for name in dict.fromkeys(name for found in each for name in found.by_group)
+        for n in sorted({n for found in each if name in found.by_group for n in found.by_group[name][name]})
+    ]
     lines = []
     for label, found in zip(labels, each, strict=True):
         of_position = dict(zip(found.by_position["place"], found.by_position["accuracy"], strict=True))
-        of_carries = dict(zip(found.by_carries["carries"], found.by_carries["exact_match"], strict=True))
+        of_group = {
+            (name, n): value
+            for name, table in found.by_group.items()
+            for n, value in zip(table[name], table["exact_match"], strict=True)
+        }
         values = [
             *(of_position.get(position) for position in positions),
-            *(of_carries.get(n) for n in carries),
+            *(of_group.get(group) for group in groups),
             found.exact_match,
         ]
         lines.append([label, *("" if value is None else f"{value:.4f}" for value in values)])
     return [
         "",
         *(f"position {position}" for position in positions),
-        *(f"{n} carries" for n in carries),
+        *(f"{n} {name}" for name, n in groups),
         "all right",
     ], lines

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seqadd.data.vocabulary import CHARACTERS, Ids
+from seqadd.data.vocabulary import Ids
 from seqadd.training import metrics
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def warnings(
     answers: Ids,
     history: Mapping[str, Mapping[int, float]],
     counts: metrics.Counts = None,
+    *,
+    alphabet: str,
+    noun: str = "sums",
 ) -> list[str]:
     """Returns the signs of an unhealthy model, a line each; empty if there are none.
 
@@ -72,6 +75,8 @@ def warnings(
         answers: the right answers.
         history: ``acc`` and ``val_acc`` by epoch; ``val_acc_teacher_forced`` of a model trained by teacher forcing.
         counts: which characters count, shape ``(n, answer_length)``; None for all, padding included.
+        alphabet: the characters.
+        noun: what people read for the questions.
     """
     counted = np.ones(answers.shape, bool) if counts is None else counts
     warnings = [
@@ -82,15 +87,16 @@ def warnings(
     for row in summary(saturation).to_dict("records"):
         what = f"{row['layer']}, {row['part']}"
         if row["part"] in ("state", "output") and row["still"]:
-            warnings.append(f"{what}: {row['still']} of {row['units']} units are constant for all sums")
+            warnings.append(f"{what}: {row['still']} of {row['units']} units are constant for all {noun}")
         if row["stuck"] > _MANY_STUCK * row["units"]:
-            warnings.append(f"{what}: {row['stuck']} of {row['units']} units are saturated at one limit for all sums")
+            warnings.append(f"{what}: {row['stuck']} of {row['units']} units are saturated at one limit for all {noun}")
         if row["part"] in ("state", "output") and row["low"] + row["high"] > _MANY_SATURATED:
             warnings.append(f"{what}: {100 * (row['low'] + row['high']):.0f} % of the values are saturated")
-    return [*warnings, *_of_answers(guesses, answers, counted), *_of_history(history, int(counted.sum()))]
+    of_answers = _of_answers(guesses, answers, counted, alphabet, noun.removesuffix("s"))
+    return [*warnings, *of_answers, *_of_history(history, int(counted.sum()))]
 
 
-def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
+def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_], alphabet: str, one: str) -> list[str]:
     warnings = []
     right = float(np.mean(guesses[counted] == answers[counted]))
     most_frequent = [
@@ -101,12 +107,12 @@ def _of_answers(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> l
         warnings.append(
             f"accuracy {right:.2f} is hardly above {by_frequency:.2f}, that of the most frequent character per position"
         )
-    return warnings + _always_the_same(guesses, answers, counted)
+    return warnings + _always_the_same(guesses, answers, counted, alphabet, one)
 
 
-def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_]) -> list[str]:
+def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_], alphabet: str, one: str) -> list[str]:
     same = {
-        position: CHARACTERS[guesses[there, position][0]]
+        position: alphabet[guesses[there, position][0]]
         for position, there in enumerate(counted.T)
         if there.any()
         and len(np.unique(guesses[there, position])) == 1
@@ -115,9 +121,9 @@ def _always_the_same(guesses: Ids, answers: Ids, counted: npt.NDArray[np.bool_])
     if not same:
         return []
     if len(same) == counted.any(axis=0).sum():
-        return ["the answer is the same for every sum"]
+        return [f"the answer is the same for every {one}"]
     listed = ", ".join(f"{position + 1} ({character!r})" for position, character in same.items())
-    return [f"the character is the same for every sum at position {listed}"]
+    return [f"the character is the same for every {one} at position {listed}"]
 
 
 def _of_history(history: Mapping[str, Mapping[int, float]], n: int) -> list[str]:

@@ -15,6 +15,9 @@ from seqadd.system.tensorflow_setup import quiet_import
 with quiet_import():  # a notebook may import this module first
     import keras
 
+    from seqadd.models.own_cell import OwnRNN
+    from seqadd.models.shown import collect
+
 
 # The states computed here may differ from the layer's output only by rounding, which grows from step to step.
 _ROUNDING = 1e-3
@@ -34,6 +37,8 @@ def gates(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
           limits), ``state`` (-1..1), which is its output.
         - GRU: ``update_gate`` (1 keeps the old state), ``reset_gate`` (0..1), ``candidate``, ``state`` (-1..1).
         - SimpleRNN: ``state`` (-1..1).
+        - An own cell: what it shows (``seqadd.show``), its states ``state``, ``state_2``, and so on, and ``output`` if
+          that is not its first state.
 
         At a skipped step (padding of a question), gates and candidate are NaN, and states keep their values.
 
@@ -78,19 +83,21 @@ def gates_of(layer: keras.layers.Layer, sequences: Array, *initial: Array, outpu
     """
     step = _inside_of(layer)
     assert step is not None, layer
-    n_states = 2 if isinstance(layer, keras.layers.LSTM) else 1
-    states = list(initial) or [np.zeros((len(sequences), layer.units), np.float32)] * n_states
+    names = ("state", "cell_state") if isinstance(layer, keras.layers.LSTM) else state_names(layer)
+    sizes = layer.state_size if isinstance(layer.state_size, list | tuple) else [layer.state_size]
+    states = list(initial) or [np.zeros((len(sequences), size), np.float32) for size in sizes]
     each: list[dict[str, Array]] = []
     for at in range(sequences.shape[1]):
         inside = step(layer.cell, sequences[:, at], *states)
         if getattr(layer, "skip_blanks", False):
-            before = dict(zip(("state", "cell_state"), states, strict=False))
+            before = dict(zip(names, states, strict=True))
             blank = sequences[:, at, vocabulary.BLANK, None] > 0.5
             inside = {name: np.where(blank, before.get(name, np.nan), values) for name, values in inside.items()}
-        states = [inside["state"], *([inside["cell_state"]] if n_states == 2 else [])]
+        states = [inside[name] for name in names]
         each.append(inside)
     result = {name: np.stack([inside[name] for inside in each], axis=1) for name in each[0]}
-    computed = result["state"] if layer.return_sequences else result["state"][:, -1]
+    of_steps = result.get("output", result["state"])
+    computed = of_steps if layer.return_sequences else of_steps[:, -1]
     difference = float(np.max(np.abs(computed - output), initial=0.0))
     if not difference <= _ROUNDING:
         raise ArithmeticError(
@@ -143,8 +150,31 @@ def _inside_of_simple_rnn(cell: Any, inputs: Array, state: Array) -> dict[str, A
     return {"state": _in_numpy(cell.activation)(weighed)}
 
 
+def own_layers(model: keras.Model) -> set[str]:
+    """Returns the names of the recurrent layers of own cells, those inside other layers included."""
+    inside = {name: layer for name, (layer, _, _) in getattr(model, "inside", {}).items()}
+    return {name for name, layer in {**{layer.name: layer for layer in model.layers}, **inside}.items()
+            if isinstance(layer, OwnRNN)}  # fmt: skip
+
+
+def state_names(layer: keras.layers.Layer) -> tuple[str, ...]:
+    """Returns the names of a layer's states: ``state``, ``state_2``, and so on."""
+    return ("state", *(f"state_{n}" for n in range(2, len(layer.state_size) + 1)))
+
+
+def _inside_of_own(layer: OwnRNN, inputs: Array, *states: Array) -> dict[str, Array]:
+    """Runs a step of an own cell, and collects what it shows."""
+    with collect() as shown:
+        after = layer.step(keras.ops.convert_to_tensor(inputs), list(map(keras.ops.convert_to_tensor, states)))
+    names = state_names(layer) if layer.output_is_state else (*state_names(layer), "output")
+    values = {each.name: each.value for each in shown} | dict(zip(names, after, strict=True))
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
 def _inside_of(layer: keras.layers.Layer) -> Callable[..., dict[str, Array]] | None:
     """Returns the function that computes a step of a recurrent layer; None for any other kind of layer."""
+    if isinstance(layer, OwnRNN):
+        return lambda cell, inputs, *states: _inside_of_own(layer, inputs, *states)
     kinds: dict[type, Callable[..., dict[str, Array]]] = {
         keras.layers.LSTM: _inside_of_lstm,
         keras.layers.GRU: _inside_of_gru,

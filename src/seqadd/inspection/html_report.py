@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +16,12 @@ import pandas as pd
 
 from seqadd.errors import CannotWrite, redact_credentials
 from seqadd.evaluation import error_analysis
-from seqadd.evaluation.questions import decode_answers
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
 from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
-from seqadd.inspection.panels import VISIBLE, layer_heatmaps, question_heatmap, step_heatmaps
+from seqadd.inspection.panels import layer_heatmaps, question_heatmap, step_heatmaps, visible
 from seqadd.inspection.report_folder import ReportFolder, folder_of
-from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, trace_line
+from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, characters_table, trace_line
 from seqadd.inspection.trace import Trace
 from seqadd.reporting import figures, heatmaps, markup
 from seqadd.reporting.heatmaps import Heatmap
@@ -80,8 +81,14 @@ def _again(runs: Sequence[TrainedRun], questions: Sequence[str], store: str) -> 
     ids = dict.fromkeys(markup.sanitize(run.run_id) for run in runs)
     epochs = "" if all(run.epoch == run.config.epochs for run in runs) else " epoch=" + _listed(runs)
     key = "model" if runs[0].bundled else "run"
-    words = f"{key}={','.join(ids)}{epochs} question={','.join(questions)} {redact_credentials(store)}".rstrip()
+    asked = shlex.quote("question=" + ",".join(map(_quoted, questions)))
+    words = f"{key}={','.join(ids)}{epochs} {asked} {redact_credentials(store)}".rstrip()
     return f"\n## Again\n\n    python -m seqadd.inspect {words}\n"
+
+
+def _quoted(question: str) -> str:
+    """Returns a question as a word of the command line has it, in Hydra's grammar."""
+    return question if re.fullmatch(r"[\w+*/:.%^-]+", question) else f'"{question}"'
 
 
 def _listed(runs: Sequence[TrainedRun]) -> str:
@@ -96,7 +103,7 @@ def _about(run: TrainedRun, found: HeldOut) -> str:
         f"{'Model' if run.bundled else 'Run'} `{markup.sanitize(run.run_id)}`, after epoch {run.epoch} of "
         f"{run.config.epochs}, "
         f"commit {markup.sanitize(origin(run.tags))}, TensorFlow {tensorflow}. {measured}"
-        f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right.\n"
+        f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out {run.config.noun} right.\n"
         + "".join(f"\nNote: {note}.\n" for note in run.notes)
     )
 
@@ -111,45 +118,53 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
     name = folder_of(traced.question.text)
     caption = trace_line(traced, seen_in_training)
     verdict = "right" if traced.right else "wrong"
-    text = f"## {traced.question.text.replace('+', ' + ')}\n\n{caption.replace(verdict, f'**{verdict}**')}\n\n"
-    lines = [
-        [*line[:5], line[5] if line[1] == line[5] else f"**{line[5]}**", line[6]] for line in character_rows(traced)
-    ]
+    asked = markup.escape(traced.question.text)
+    text = f"## {asked.replace('+', ' + ')}\n\n{markup.escape(caption).replace(verdict, f'**{verdict}**')}\n\n"
+    rows = [[markup.escape(each) for each in row] for row in character_rows(traced)]
+    lines = [[*row[:5], row[5] if row[1] == row[5] else f"**{row[5]}**", row[6]] for row in rows]
     text += markup.table(CHARACTERS_HEADER, lines)
     panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
     sheet = heatmaps.sheet(panels, caption)
-    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {traced.question.text}")
+    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {asked}")
     for layer in traced.gates:
         steps = heatmaps.sheet(step_heatmaps(traced, layer), f"{traced.question.text}: {layer}, step by step")
         text += f"### {layer}, step by step\n\nComputed from the layer's weights, and checked against its output.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
-    folder.table(error_analysis.by_character(traced.question.answer, traced.probabilities), f"{name}/answer")
+    folder.table(characters_table(traced), f"{name}/answer")
     return text
 
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:
-    text = "## Errors\n\n"
-    shown = figures.accuracies(found.by_position, found.by_carries, f"{run.name}: held-out sums")
-    text += folder.picture(shown, "accuracies", "accuracy by position in the answer, and by number of carries")
+    text, noun = "## Errors\n\n", run.config.noun
+    shown = figures.accuracies(
+        found.by_position, found.by_group, f"{run.name}: held-out {noun}", reverse_answer=run.notation.reverse_answer
+    )
+    groups = "".join(f", and by number of {name}" for name in found.by_group)
+    text += folder.picture(shown, "accuracies", f"accuracy by position in the answer{groups}")
     text += folder.picture(
         heatmaps.sheet([confusion_heatmap(found.confusion)], f"{run.name}: confused characters"),
         "confusion", "how often each character was predicted for another",
     )  # fmt: skip
     hardest = error_analysis.hardest(found.sums, _HARDEST)
-    text += f"### The hardest\n\nThe {len(hardest)} held-out sums whose right answers have the lowest probability.\n\n"
+    text += (
+        f"### The hardest\n\nThe {len(hardest)} held-out {noun} whose right answers have the lowest probability.\n\n"
+    )
     text += markup.table(
-        ["question", "answer", "p", "predicted", "p", "", "least certain position", "carries"],
+        ["question", "answer", "p", "predicted", "p", "", "least certain position", *found.by_group],
         [
-            [row['question'], row['answer'], _probability(row['p_answer']), row['guess'], _probability(row['p_guess']),
-             "**right**" if row['right'] else "**wrong**", str(row['place']), str(row['carries'])]
+            [*map(markup.escape, (row['question'], row['answer'])), _probability(row['p_answer']),
+             markup.escape(row['guess']), _probability(row['p_guess']),
+             "**right**" if row['right'] else "**wrong**", str(row['place']),
+             *(str(row[name]) for name in found.by_group)]
             for row in hardest.to_dict("records")
         ],
     )  # fmt: skip
-    text += "\nAll held-out sums are in `predictions.csv`.\n\n"
+    text += f"\nAll held-out {noun} are in `predictions.csv`.\n\n"
     folder.table(found.sums, "predictions")
     folder.table(hardest, "hardest")
     folder.table(found.by_position, "by_place")
-    folder.table(found.by_carries, "by_carries")
+    for name, table in found.by_group.items():
+        folder.table(table, f"by_{name}")
     folder.table(found.confusion, "confusion", index=True)
     return text
 
@@ -168,8 +183,8 @@ def confusion_heatmap(confusion: pd.DataFrame) -> Heatmap:
         title="confused characters (grey: right)",
         values=counts,
         limits=(0.0, most),
-        rows=VISIBLE,
-        columns=VISIBLE,
+        rows=visible("".join(confusion.index)),
+        columns=visible("".join(confusion.index)),
         row_axis="right",
         column_axis="predicted",
         scale="characters",
@@ -220,7 +235,8 @@ def _weights(folder: ReportFolder, inspection: Inspection) -> str:
     summary = diagnostics.summary(inspection.saturation)
     folder.table(inspection.saturation, "saturation")
     text += (
-        "## Saturation\n\nThe share of saturated values, over all steps of the held-out sums. A gate saturates below "
+        "## Saturation\n\nThe share of saturated values, over all steps of the held-out "
+        f"{inspection.run.config.noun}. A gate saturates below "
         "0.1 and above 0.9, a state or candidate below -0.9 and above 0.9.\n\n"
         "A *stuck* unit is saturated at one limit in more than 99 % of steps. A *constant* unit varies by less than "
         "0.01.\n\n"
@@ -249,9 +265,10 @@ def write_comparison(
     Args and result: as ``write_inspection``.
     """
     folder = ReportFolder(path, notify)
+    noun = "sums" if all(run.config.noun == "sums" for run in comparison.runs) else "questions"
     text = f"# {markup.sanitize(_title(comparison))}\n\n"
     text += markup.table(
-        ["", "run", "held-out sums right"],
+        ["", "run", f"held-out {noun} right"],
         [[label, f"{markup.sanitize(run.name)}, `{markup.sanitize(run.run_id)}`", f"{100 * found.exact_match:.1f} %"]
          for label, run, found in zip(comparison.labels, comparison.runs, comparison.held_out, strict=True)],
     )  # fmt: skip
@@ -261,11 +278,13 @@ def write_comparison(
         text += folder.question(each[0].question.text, comparison.runs, _side_by_side(folder, comparison, each))
     text += folder.earlier(published, comparison.runs)
     text += "\n## Errors\n\n"
-    text += "Shares of right characters by position in the answer; of right sums by number of carries, and overall.\n\n"
+    names = dict.fromkeys(name for found in comparison.held_out for name in found.by_group)
+    groups = "".join(f" by number of {name}," for name in names) + " and" * bool(names)
+    text += f"Shares of right characters by position in the answer; of right {noun}{groups} overall.\n\n"
     header, lines = accuracies(comparison.labels, comparison.held_out)
     text += markup.table(header, lines) + "\n## Saturation\n\n"
     folder.table(pd.DataFrame(lines, columns=["of", *header[1:]]), "accuracies")
-    text += "The share of saturated values, and the number of stuck units, over the held-out sums.\n\n"
+    text += f"The share of saturated values, and the number of stuck units, over the held-out {noun}.\n\n"
     text += _saturations(folder, comparison)
     for label, warnings in zip(comparison.labels, comparison.warnings, strict=True):
         text += "".join(f"\n- {label}: {warning}" for warning in warnings)
@@ -293,18 +312,20 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
     name = folder_of(question)
     lines, answers = [], []
     for run, traced, label in zip(comparison.runs, each, comparison.labels, strict=True):
-        characters = error_analysis.by_character(traced.question.answer, traced.probabilities)
+        characters = characters_table(traced)
         answers.append(characters.assign(of=label))
         p_answer = _probability(float(characters["p_answer"].to_numpy(float).prod()))
         verdict = "**right**" if traced.right else "**wrong**"
-        lines.append([label, traced.guess.strip(), verdict, p_answer, run.seen_in_training(question)])
-    (answer,) = decode_answers(each[0].question.answer[None])
-    text = f"\n## {question.replace('+', ' + ')}\n\nThe right answer is {answer}.\n\n"
+        seen = run.seen_in_training(question)
+        lines.append([label, markup.escape(traced.readable_guess), verdict, p_answer, markup.escape(seen)])
+    answer = each[0].question.right_answer
+    asked = markup.escape(question)
+    text = f"\n## {asked.replace('+', ' + ')}\n\nThe right answer is {markup.escape(answer)}.\n\n"
     text += markup.table(["", "predicted", "", "p of the right answer", "in training"], lines) + "\n"
 
     # Layers of the same name are compared; the cell's name in a layer's name is replaced by "cell" for that.
     names = [
-        {layer: layer.replace(run.config.cell, "cell") for layer in traced.outputs}
+        {layer: layer.replace(run.config.model_name, "cell") for layer in traced.outputs}
         for run, traced in zip(comparison.runs, each, strict=True)
     ]
     panels = layer_heatmaps(each, names)
@@ -313,7 +334,7 @@ def _side_by_side(folder: ReportFolder, comparison: Comparison, each: Sequence[T
         columns = [[question_heatmap(each[at]), *panels[at]] for at in shown]
         grid = heatmaps.grid(columns, [comparison.labels[at] for at in shown], f"{question} = {answer}")
         file = f"{name}/side_by_side" + (f"_{number}" if number > 1 else "")
-        text += folder.picture(grid, file, f"output of each layer for {question}, side by side")
+        text += folder.picture(grid, file, f"output of each layer for {asked}, side by side")
     if sum(map(len, grids)) < len(each):
         text += f"{sum(map(len, grids))} of the {len(each)} epochs are shown; the animation shows all:\n\n"
     folder.table(pd.concat(answers), f"{name}/answer")

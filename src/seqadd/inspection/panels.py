@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqadd.data import vocabulary
-from seqadd.inspection.trace import Trace
+from seqadd.inspection.trace import HEAD, Trace
 from seqadd.reporting.heatmaps import Heatmap
 
 if TYPE_CHECKING:
     from seqadd.evaluation.predict import Array
-
-#: The characters with a visible symbol for the blank.
-VISIBLE = ["␣" if character == " " else character for character in vocabulary.CHARACTERS]
 
 _GATE_OR_STATE = {
     "input_gate": "input gate: how much of the candidate is let in",
@@ -33,15 +29,20 @@ _GATE_OR_STATE = {
 }
 
 
+def visible(alphabet: str) -> list[str]:
+    """Returns the characters with a visible symbol for the blank."""
+    return ["␣" if character == " " else character for character in alphabet]
+
+
 def question_heatmap(traced: Trace) -> Heatmap:
     """Returns the question as the model reads it: a row for each character, one-hot."""
     return Heatmap(
         name="question",
         title="question, as the model reads it",
-        values=vocabulary.one_hot(traced.question.ids),
+        values=traced.question.notation.vocabulary.one_hot(traced.question.ids),
         limits=(0.0, 1.0),
         rows=_question_steps(traced),
-        columns=VISIBLE,
+        columns=_characters(traced),
         row_axis="step, character",
         column_axis="character",
         scale="one-hot",
@@ -78,7 +79,7 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
             values=_until_its_end(traced, output),
             limits=limits,
             rows=_answer_steps(traced),
-            columns=VISIBLE,
+            columns=_characters(traced),
             row_axis="position → guess",
             column_axis="character (boxed: the right one)",
             scale="probability" if is_last else "before softmax",
@@ -93,11 +94,24 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
             values=_until_its_end(traced, shares),
             limits=(0.0, 1.0),
             rows=_answer_steps(traced) if len(shares) > 1 else ["all positions"],
-            columns=[VISIBLE[character] for character in traced.question.ids],
+            columns=[_characters(traced)[character] for character in traced.question.ids],
             row_axis="position → guess",
             column_axis="the question, as the model reads it",
             scale="share of 1",
             written=".2f",
+        )
+    if HEAD in layer:
+        text = _text_read(traced, len(output))
+        return Heatmap(
+            name=name,
+            title=f"{layer}: attention weights",
+            values=output,
+            limits=(0.0, 1.0),
+            rows=text,
+            columns=text if output.shape[1] == len(text) else [str(n + 1) for n in range(output.shape[1])],
+            row_axis="the place that looks",
+            column_axis="what it looks at",
+            scale="share of 1",
         )
     if output.ndim == 1:
         folded = _folded(output)
@@ -125,6 +139,16 @@ def _layer_heatmap(traced: Trace, layer: str, name: str, compared: dict[str, lis
         column_axis="unit",
         scale="output",
     )
+
+
+def _text_read(traced: Trace, n: int) -> list[str]:
+    """Returns what stands at each of ``n`` places that a model reads: the question, the answer so far, or both."""
+    characters = _characters(traced)
+    question = [characters[character] for character in traced.question.ids]
+    guesses = traced.probabilities.argmax(axis=-1)
+    previous = [characters[0], *(characters[character] for character in guesses[:-1])]
+    fitting = (text for text in (question, previous, question + previous) if len(text) == n)
+    return next(fitting, [str(place + 1) for place in range(n)])
 
 
 def step_heatmaps(traced: Trace, layer: str) -> list[Heatmap]:
@@ -197,12 +221,17 @@ def _steps(traced: Trace, layer: str, n: int) -> list[str]:
 
 
 def _question_steps(traced: Trace) -> list[str]:
-    return [f"{step}  {VISIBLE[character]}" for step, character in enumerate(traced.question.ids, start=1)]
+    shown = _characters(traced)
+    return [f"{step}  {shown[character]}" for step, character in enumerate(traced.question.ids, start=1)]
 
 
 def _answer_steps(traced: Trace) -> list[str]:
-    guesses = traced.probabilities.argmax(axis=-1)
-    return [f"{position} → {VISIBLE[character]}" for position, character in enumerate(guesses, start=1)]
+    shown, guesses = _characters(traced), traced.probabilities.argmax(axis=-1)
+    return [f"{position} → {shown[character]}" for position, character in enumerate(guesses, start=1)]
+
+
+def _characters(traced: Trace) -> list[str]:
+    return visible(traced.question.notation.alphabet)
 
 
 def _every_eighth(n: int) -> list[str]:

@@ -33,7 +33,7 @@ class ReportFolder:
     Attributes:
         path: of the folder.
         pictures: the files that the page may show.
-        questions: the sums on the page, in its order.
+        questions: those on the page, in its order.
     """
 
     def __init__(self, path: Path, notify: Callable[[str], None]) -> None:
@@ -81,7 +81,7 @@ class ReportFolder:
             complete = all(each.startswith(f"{name}/") and (path.parents[1] / each).is_file() for each in pictures)
             if runs_line == _runs_line(runs) and complete and not (self.path / name).exists():
                 shutil.copytree(path.parent, self.path / name)
-                self.questions.append(name.replace("_", "+"))
+                self.questions.append(question_of(name))
                 self.pictures += pictures
                 kept += text
         return kept
@@ -110,8 +110,20 @@ def publish(gathered: Path, path: Path) -> Path:
 
 
 def folder_of(question: str) -> str:
-    """Returns the folder name for a question: ``617_397`` for ``617+397``, as a plus sign in a URL means a blank."""
-    return question.replace("+", "_")
+    """Returns the folder name for a question.
+
+    A plus sign in a URL means a blank; other signs may have a meaning for the file system, or in Markdown.
+
+    Example:
+        >>> folder_of("617+397"), folder_of("7*8")
+        ('617_397', '7~2a~8')
+    """
+    return re.sub(r"[^a-zA-Z0-9-]", lambda sign: "_" if sign[0] == "+" else f"~{ord(sign[0]):x}~", question)
+
+
+def question_of(name: str) -> str:
+    """Returns the question of a folder, the inverse of ``folder_of``."""
+    return re.sub("~([0-9a-f]+)~", lambda code: chr(int(code[1], 16)), name.replace("_", "+"))
 
 
 def _runs_line(runs: Sequence[TrainedRun]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from seqadd.data.vocabulary import Ids
 from seqadd.evaluation.predict import Array, batches
 from seqadd.inspection.activations import activations
-from seqadd.inspection.gates import gates
+from seqadd.inspection.gates import gates, own_layers
 from seqadd.system.tensorflow_setup import quiet_import
 
 with quiet_import():  # a notebook may import this module first
@@ -78,8 +78,31 @@ def _bounded(model: keras.Model, questions: Ids) -> dict[str, dict[str, Array]]:
         found[layer] = {
             part if part != "cell_state" else "tanh(cell_state)": np.tanh(values) if part == "cell_state" else values
             for part, values in parts.items()
+            if part == "cell_state" or _is_bounded(part, values)
         }
     return found
+
+
+def _is_bounded(part: str, values: Array) -> bool:
+    """Whether values are a gate's, or in -1..1; an own cell may have others, which have no limits to be near to."""
+    return part.endswith("gate") or bool(np.nanmax(np.abs(values), initial=0.0) <= 1.0)
+
+
+def not_checked(model: keras.Model, questions: Ids, table: pd.DataFrame) -> list[str]:
+    """Returns what saturation says nothing about, a line each: own cells that show no gates, models without bounds.
+
+    Args:
+        model, questions: as for ``saturation``.
+        table: as ``saturation`` returns it.
+    """
+    silent = [
+        f"{layer}: its cell shows nothing but its states, so its gates are not checked; call seqadd.show in the cell"
+        for layer, parts in gates(model, questions[:1]).items()
+        if all(part == "output" or part.startswith("state") for part in parts) and layer in own_layers(model)
+    ]
+    if len(table) == 0 and not silent:
+        return ["no layer of this model has gates, states or tanh, so saturation is not checked"]
+    return silent
 
 
 class _Extent:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seqadd.config.schema import Config
-from seqadd.data.addition import Dataset
-from seqadd.evaluation.questions import decode_questions, encode_question
+from seqadd.data.drawing import Dataset
+from seqadd.evaluation.questions import encode_questions, notation_of
 from seqadd.inspection import trace
 from seqadd.inspection.panels import answer_heatmap, layer_heatmaps, question_heatmap
 from seqadd.system.files import atomic_write
@@ -28,14 +28,14 @@ class Snapshots(Listener):
     """Takes a snapshot whenever one is due: when the training begins or resumes, and after each epoch.
 
     Args:
-        config: says when, and of which question; the default question is the first held-out sum.
-        data: the sums of the run.
+        config: says when, and of which question; the default is the first held-out question.
+        data: the questions of the run.
         recorder: records the snapshots.
     """
 
     def __init__(self, config: Config, data: Dataset, recorder: RunRecorder) -> None:
-        (first_held_out,) = decode_questions(data.val_questions[:1], config.reverse)
-        self._question = encode_question(config, config.inspect.question or first_held_out)
+        (first_held_out,) = notation_of(config).read_questions(data.val_questions[:1])
+        (self._question,) = encode_questions(config, [config.inspect.question or first_held_out])
         self._recorder = recorder
 
     def on_begin(self, session: TrainingSession) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from seqadd.data import vocabulary
 from seqadd.evaluation import error_analysis
 from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
 from seqadd.inspection.trace import Trace
@@ -16,7 +15,7 @@ from seqadd.inspection.trace import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Sums in the sample, and in the list of the hardest ones.
+#: Questions in the sample.
 _SAMPLE = 10
 
 
@@ -37,7 +36,16 @@ def can_encode(text: str, encoding: str) -> bool:
 
 def trace_line(traced: Trace, seen_in_training: str) -> str:
     """Describes a question and its answer: ``617+397 = 1014: says 1004, wrong (held out, read as "793+716")``."""
-    return f'{traced.summary} ({seen_in_training}, read as "{vocabulary.decode(traced.question.ids[None])[0]}")'
+    notation = traced.question.notation
+    read = f'read as "{notation.vocabulary.decode(traced.question.ids[None])[0]}"'
+    written = f', written as "{traced.guess.rstrip()}"' if notation.reverse_answer else ""
+    return f"{traced.summary} ({seen_in_training}, {read}{written})"
+
+
+def characters_table(traced: Trace) -> pd.DataFrame:
+    """Returns an answer character by character, as ``error_analysis.by_character`` does."""
+    question = traced.question
+    return error_analysis.by_character(question.answer, traced.probabilities, question.notation.alphabet)
 
 
 #: Columns of ``character_rows``.
@@ -56,7 +64,7 @@ def character_rows(traced: Trace, encoding: str = "utf-8") -> list[list[str]]:
             visible(row["answer"], encoding),
             f"{row['p_answer']:.4f}",
         ]
-        for row in error_analysis.by_character(traced.question.answer, traced.probabilities).to_dict("records")
+        for row in characters_table(traced).to_dict("records")
     ]
 
 
@@ -80,14 +88,14 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     notify(f"{run.name}, {run.origin}")
     for note in run.notes:
         console.print(note, style="yellow", markup=False)
-    notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out sums right")
+    notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out {run.config.noun} right")
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
         notify()
         notify(trace_line(traced, seen_in_training))
         lines = character_rows(traced, encoding)
         _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
     notify()
-    notify("first held-out sums:")
+    notify(f"first held-out {run.config.noun}:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
         notify(example)
     notify()
@@ -124,7 +132,7 @@ def _print_accuracies(console: Console, labels: Sequence[str], each: Sequence[He
 
 
 def sample(sums: pd.DataFrame, encoding: str) -> list[Text]:
-    """Returns held-out sums with the model's answers, a line each: question, right answer, mark, guess."""
+    """Returns held-out questions with the model's answers, a line each: question, right answer, mark, guess."""
     good, bad = ("✓", "✗") if can_encode("✓✗", encoding) else ("ok", "no")
     width = max(map(len, sums["question"]), default=0)
     longest = max(map(len, sums["answer"]), default=0)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqadd.data import vocabulary
-from seqadd.evaluation.questions import Question, decode_answers
+from seqadd.evaluation.questions import Question
 
 if TYPE_CHECKING:
     import keras
 
     from seqadd.evaluation.predict import Array
+
+
+#: Stands between the name of an attention and the number of its head, in the names of outputs.
+HEAD = ", head "
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Trace:
         outputs: of each layer, by its name, without the axis of the questions: see ``activations.activations``.
         gates: of each recurrent layer, likewise: see ``inspection.gates.gates``.
         character_layers: the layers that have a value for each character.
-        probabilities: of each character at each position of the answer, shape ``(answer_length, 12)``.
+        probabilities: of each character at each position of the answer, shape ``(answer_length, characters)``.
         ends_itself: whether the answer ends at its first blank, so that output after it has no meaning.
     """
 
@@ -39,15 +42,19 @@ class Trace:
 
     @property
     def guess(self) -> str:
-        """The model's answer, padding included."""
-        return vocabulary.decode(self.probabilities.argmax(axis=-1)[None])[0]
+        """The model's answer as the model writes it, padding included."""
+        return self.question.notation.vocabulary.decode(self.probabilities.argmax(axis=-1)[None])[0]
+
+    @property
+    def readable_guess(self) -> str:
+        """The model's answer as people write it."""
+        return self.question.notation.read_answers(self.probabilities.argmax(axis=-1)[None])[0]
 
     @property
     def summary(self) -> str:
         """Question, right answer and guess: ``617+397 = 1014: says 1004, wrong``."""
-        (answer,) = decode_answers(self.question.answer[None])
         verdict = "right" if self.right else "wrong"
-        return f"{self.question.text} = {answer}: says {self.guess.strip() or 'blanks'}, {verdict}"
+        return f"{self.question.text} = {self.question.right_answer}: says {self.readable_guess or 'blanks'}, {verdict}"
 
     @property
     def right(self) -> bool:

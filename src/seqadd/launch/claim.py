@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from seqadd.claims.measurements import Collection, runs_in
+from seqadd.cli.console import print_line
 from seqadd.errors import CannotWrite
 from seqadd.launch.local import JobFailed, JobSucceeded, run_all
+from seqadd.launch.own_parts import prepare
 from seqadd.launch.sweep import run_sweep
 from seqadd.training.dataset import data_digest
 
@@ -39,6 +41,9 @@ def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
     ]
     there = runs_in(claim, runs.rows)
     finished = {n: "in its curves" for n, (index, job) in enumerate(where) if (index, job.seed) in there}
+    missing_ones = [n for n in range(len(configs)) if n not in finished]
+    for n, config in zip(missing_ones, prepare([configs[n] for n in missing_ones], print_line), strict=True):
+        configs[n] = config
 
     def ended(_: int, outcome: JobSucceeded | JobFailed) -> None:
         if isinstance(outcome, JobSucceeded):

@@ -26,6 +26,7 @@ from seqadd.config.messages import one_line, short_line
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_machine
 from seqadd.errors import ConfigError, DeliveryPending, Interrupted, JobsFailed, Pruned
+from seqadd.launch.own_parts import check_unless_checked
 from seqadd.launch.processes import process_context, start_process
 from seqadd.system.files import temporary_folder
 from seqadd.system.hardware import memory, processors
@@ -231,6 +232,7 @@ def _work(config: Config, connection: Connection) -> None:
                         connection.send(message)
 
                 check_machine(config)  # on a cluster the job's machine is not the sweep's
+                check_unless_checked(config)
                 try:
                     report(JobSucceeded(train_run(config, report)))
                 except Pruned as pruned:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqadd.cli.console import print_line
+from seqadd.config.parts import code_words
 from seqadd.config.schema import Config
 from seqadd.errors import JobsFailed, redact_credentials
 from seqadd.launch.sweep import parent_run
@@ -60,7 +61,7 @@ def run_search(
         from seqadd.tracking.store import SEARCH
 
     store = connection.connect(configs[0].tracking, print_line)
-    name = identity(space, configs[0], settings)
+    name = identity(space, configs, settings)
     run_dir = search_directory(store, name)
     go_on = not any(config.force for config in configs)
     with run_dir.lock(print_line):
@@ -242,8 +243,8 @@ def _report(search: Search) -> str:
     print_line(f"best: trial {best.number}, {value}, run {run_id}")
     print_line(f"      {' '.join(search.space.own_overrides(best.params))}")
     kept = [each for each in search.space.overrides(best.params) if each.partition("=")[0] != "seed"]
-    command = shlex.join([*kept, f"seed={','.join(map(str, range(SEEDS_OF_THE_BEST)))}"])
-    print_line(redact_credentials(f"with more seeds: python -m seqadd.run -m {command}"))
+    command = shlex.join([*code_words(), "-m", *kept, f"seed={','.join(map(str, range(SEEDS_OF_THE_BEST)))}"])
+    print_line(redact_credentials(f"with more seeds: python -m seqadd.run {command}"))
     if lost:
         raise JobsFailed(f"{len(lost)} of {search.settings.trials} trials failed: {why}{again}")
     return run_id

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from seqadd.cli.console import SafeConsole, print_line
 from seqadd.cli.layout import metric_text
+from seqadd.config.parts import code_words
 from seqadd.config.schema import GROUPS, Config, Tracking, known_result_keys
 from seqadd.errors import redact_credentials
 from seqadd.launch.sweep_page import JobRow
@@ -31,13 +32,14 @@ def print_run(config: Config, run_id: str, reached: Mapping[str, float], pages: 
     """
     if "val_exact_match" in reached:
         reached_texts = (f"{name} {metric_text(reached[name])}" for name in ("val_acc", "val_exact_match"))
-        print_line(f"held-out sums: {', '.join(reached_texts)}")
+        print_line(f"held-out {config.noun}: {', '.join(reached_texts)}")
     print_line(f"run {run_id}, experiment {config.tracking.experiment}")
     for line in pages:
         print_line(line)
     words = _words(f"run={run_id}", tracking=config.tracking)
+    example = " 12+7" if config.task.name is None else ""  # without one, answer asks for one and gives an example
     _print_commands(
-        {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words} 12+7"}
+        {"look inside": f"python -m seqadd.inspect {words}", "ask it": f"python -m seqadd.answer {words}{example}"}
     )
 
 
@@ -100,8 +102,9 @@ def _table_words(configs: Sequence[Config], overrides: Sequence[str]) -> str:
     keys = {*known_result_keys(), *GROUPS} - {"epochs"}
     epochs = sorted({config.epochs for config in configs})
     chosen = [each for each in overrides if each.partition("=")[0] in keys]
-    if not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
-        chosen.insert(0, "cell=" + ",".join(dict.fromkeys(config.cell for config in configs)))
+    cells = [config.cell for config in configs if config.cell is not None]
+    if cells and not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
+        chosen.insert(0, "cell=" + ",".join(dict.fromkeys(cells)))
     return _words(*chosen, "--epochs", ",".join(map(str, epochs)), tracking=configs[0].tracking)
 
 
@@ -116,4 +119,4 @@ def _words(*words: str, tracking: Tracking) -> str:
         for key, default in defaults.items()
         if getattr(tracking, key) != default
     ]
-    return shlex.join([*words, *store])
+    return shlex.join([*code_words(), *words, *store])

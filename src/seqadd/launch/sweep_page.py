@@ -91,7 +91,7 @@ def show_sweep(
         from seqadd.reporting.sweep_figure import sweep_curves
 
         histories = store.histories([(row.run_id, "val_acc") for row in with_curves])
-        values = [row.settings or {"cell": configs[0].cell} for row in with_curves]
+        values = [row.settings or {"cell": configs[0].model_name} for row in with_curves]
         labels = [row.label for row in with_curves]
         figure = sweep_curves(list(zip(labels, values, histories, strict=True)))
         # A matplotlibrc may need a program that is missing.

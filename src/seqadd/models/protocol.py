@@ -6,10 +6,13 @@ reads its own answer, character by character, overrides them (``encoder_decoder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from seqadd.models.shown import Shown
 
 
 @keras.saving.register_keras_serializable(package="seqadd")
@@ -21,9 +24,11 @@ class AnswerModel(keras.Model):
     Attributes:
         reads_answer: whether the model reads the beginning of its own answer before it predicts the next character, and
             ends the answer with a blank, after which no character counts.
+        shown: the symbols of an own architecture that ``show`` was called with, see ``models.shown``.
     """
 
     reads_answer = False
+    shown: Sequence[Shown] = ()
 
     def training_forward(
         self, questions: tf.Tensor, answers: tf.Tensor, *, training: bool, forced: tf.Tensor | None = None

@@ -148,33 +148,41 @@ class UnrolledRNN:
         sequences = tf.cast(sequences, self.compute_dtype)
         if self.go_backwards:
             sequences = tf.reverse(sequences, axis=[1])
-        if self.constant_input:
-            inputs_of_steps = [sequences[:, 0] @ self.cell.kernel + self.bias] * sequences.shape[1]
-        else:
-            with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the 1 multiplies the bias
-            inputs_of_steps = tf.unstack(with_one, axis=1)
         barrier = self.barrier(sequences)
         states = None if initial_state is None else self._as_states(initial_state, sequences)
         outputs = []
-        for at, inputs in enumerate(inputs_of_steps):
+        for at, inputs in enumerate(self.inputs_of_steps(sequences)):
             new = self.step(inputs, states, barrier)
             if self.skip_blanks:
                 blank = sequences[:, at, BLANK, None] > 0.5
                 before = states or [tf.zeros_like(state) for state in new]
                 new = [tf.where(blank, old, state) for old, state in zip(before, new, strict=True)]
             states = new
-            outputs.append(new[0])  # in all three cells the first state is the output
+            outputs.append(self.output_of(new))
         output = tf.stack(outputs, axis=1) if self.return_sequences else outputs[-1]
-        return [output, *new] if self.return_state else output
+        return [output, *new[: len(self.state_size)]] if self.return_state else output
+
+    def inputs_of_steps(self, sequences: tf.Tensor) -> list[tf.Tensor]:
+        """The inputs of each step, as ``step`` takes them, from ``(batch, steps, features)``."""
+        if self.constant_input:
+            return [sequences[:, 0] @ self.cell.kernel + self.bias] * sequences.shape[1]
+        with_one = tf.concat([sequences, tf.ones_like(sequences[:, :, :1])], axis=2)  # the 1 multiplies the bias
+        return tf.unstack(with_one, axis=1)
+
+    def output_of(self, states: list[tf.Tensor]) -> tf.Tensor:
+        """The output of a step, ``(batch, units)``, given the states that ``step`` returned."""
+        return states[0]
 
     def _as_states(self, initial_state: Any, sequences: tf.Tensor) -> list[tf.Tensor]:
         given = initial_state if isinstance(initial_state, list | tuple) else [initial_state]
         states = [tf.cast(state, sequences.dtype) for state in given]
-        wanted = (sequences.shape[0], self.units)
-        if len(states) != len(self.state_size) or not all(state.shape.is_compatible_with(wanted) for state in states):
+        wanted = [(sequences.shape[0], size) for size in self.state_size]
+        if len(states) != len(wanted) or not all(
+            state.shape.is_compatible_with(shape) for state, shape in zip(states, wanted, strict=True)
+        ):
             raise ValueError(
                 f"{self.name}: initial_state is {[tuple(state.shape) for state in states]}, must be one array of shape "
-                f"{wanted} for each state of {type(self).__name__}, in a list of {len(self.state_size)}"
+                f"{wanted[0]} for each state of {type(self).__name__}, in a list of {len(wanted)}"
             )
         return states
 

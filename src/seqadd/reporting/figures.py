@@ -217,26 +217,34 @@ def saturation(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def accuracies(by_position: pd.DataFrame, by_carries: pd.DataFrame, title: str) -> Figure:
-    """The accuracy at each position of the answer, and by the number of carries.
+def accuracies(
+    by_position: pd.DataFrame, by_group: Mapping[str, pd.DataFrame], title: str, *, reverse_answer: bool = False
+) -> Figure:
+    """The accuracy at each position of the answer, and by the number of carries, or by other groups.
 
     Args:
         by_position: as ``error_analysis.by_position`` returns it.
-        by_carries: as ``error_analysis.by_carries`` returns it.
+        by_group: for each group, as ``error_analysis.by_group`` returns it.
         title: title of the figure.
+        reverse_answer: whether the model writes answers from right to left.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     figure.suptitle(title)
-    left, right = figure.subplots(1, 2, sharey=True)
+    left, *others = np.ravel(figure.subplots(1, 1 + len(by_group), sharey=True, squeeze=False))
     for axes, table, key, value, ylabel in (
         (left, by_position, "place", "accuracy", "accuracy"),
-        (right, by_carries, "carries", "exact_match", "exact match"),
+        *(
+            (axes, by_group[name], name, "exact_match", "exact match")
+            for axes, name in zip(others, by_group, strict=True)
+        ),
     ):
         bars = axes.bar([str(each) for each in table[key]], table[value], color=style.NEUTRAL)
         axes.bar_label(bars, [f"{each:.3f}" for each in table[value]], fontsize="small")
         axes.set(xlabel=key, ylabel=ylabel, ylim=(0, 1.1))
         axes.grid(alpha=0.3, axis="y")
-    left.set_xlabel("position in the answer")
-    counted = [f"{row['carries']}\n{row['sums']} sums" for row in by_carries.to_dict("records")]
-    right.set_xticks(range(len(counted)), counted, fontsize="x-small")
+    left.set_xlabel(f"position in the {'reversed ' * reverse_answer}answer")
+    for axes, (name, table) in zip(others, by_group.items(), strict=True):
+        noun = table.columns[-1]
+        counted = [f"{row[name]}\n{row[noun]} {noun}" for row in table.to_dict("records")]
+        axes.set_xticks(range(len(counted)), counted, fontsize="x-small")
     return figure

@@ -20,6 +20,11 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def escape(text: str) -> str:
+    """Escapes the characters of a text that have a meaning in Markdown: ``7*8*9`` is not ``7`` and an emphasized 8."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", text)
+
+
 def sanitize(text: str) -> str:
     """Sanitizes a text of the store, which is untrusted, so that it has no effect in CSV, Markdown or HTML."""
     return re.sub(r"[^\w .,:;()@+/-]", "?", text)[:200]

@@ -83,9 +83,9 @@ def _looks_without_cell(curves: Sequence[Mapping[str, str]]) -> list[Look]:
 
 
 def _numbered(metric: str) -> str | None:
-    """Returns the colour of a metric of a position, or of a number of carries or digits; None for another one."""
-    found = re.search(r"_(?:position|carries|digits)_(\d+)$", metric)
-    return HUES[int(found[1]) % len(HUES)] if found else None
+    """Returns the colour of a metric of a position, or of a number of a group; None for another one."""
+    found = _NUMBERED.fullmatch(metric)
+    return HUES[int(found["number"]) % len(HUES)] if found else None
 
 
 def _is_number(text: str) -> bool:
@@ -140,6 +140,10 @@ _WORDS = {
 }
 
 
+# A metric of a position, or of the questions with a number of a group of the task, such as carries.
+_NUMBERED = re.compile(r"(?P<metric>\w*val_acc(?=_position_)|\w*val_exact_match)_(?P<group>\w+)_(?P<number>\d+)")
+
+
 def in_words(metric: str) -> str:
     """Returns a metric's name in words.
 
@@ -148,6 +152,8 @@ def in_words(metric: str) -> str:
         ('validation accuracy', 'validation accuracy, position 2')
         >>> in_words("val_exact_match_carries_1")
         'validation exact match, 1 carry'
+        >>> in_words("val_exact_match_borrows_2")  # of a task of one's own
+        'validation exact match, 2 borrows'
         >>> in_words("best_acc"), in_words("epochs_until_acc_0.99")
         ('best training accuracy', 'epochs until training accuracy is 0.99')
     """
@@ -155,14 +161,14 @@ def in_words(metric: str) -> str:
     if derived is not None and derived[2] in _WORDS:
         words = f"{derived[1].replace('_', ' ')} {_WORDS[derived[2]]}"
         return f"{words} is {derived[3]}" if derived[3] else words
-    found = re.fullmatch(r"(\w+)_(position|carries|digits)_(\d+)", metric)
+    found = _NUMBERED.fullmatch(metric)
     if found is None:
         return _WORDS.get(metric, metric.replace("_", " "))
-    of, kind, n = found.groups()
-    if kind == "position":
-        return f"{in_words(of)}, position {n}"
-    one = {"carries": "carry", "digits": "digit"}[kind]
-    return f"{in_words(of)}, {n} {one if n == '1' else kind}"
+    of, group, n = in_words(found["metric"]), found["group"].replace("_", " "), found["number"]
+    if group == "position":
+        return f"{of}, position {n}"
+    one = {"carries": "carry"}.get(group, group.removesuffix("s"))
+    return f"{of}, {n} {one if n == '1' else group}"
 
 
 def in_words_of_all(metrics: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from seqadd.config.schema import GROUPS, Config, kind_of_key, known_keys, known_result_keys, override_text
 from seqadd.errors import ConfigError
 from seqadd.search.journal import MEDIAN, NONE
-from seqadd.training.metric_names import METRICS, is_metric
+from seqadd.training.metric_names import METRICS, is_metric, lacks_group
 
 if TYPE_CHECKING:
     import optuna
@@ -61,7 +61,7 @@ class SearchSettings:
         if not is_metric(str(self.metric)):
             raise ConfigError(
                 f"hydra.sweeper.metric={self.metric}: must be one of {', '.join(METRICS)}, val_acc_position_N, "
-                "val_exact_match_carries_N, val_exact_match_digits_N"
+                "val_exact_match_GROUP_N"
             )
         if self.pruner not in (MEDIAN, NONE):
             raise ConfigError(f"hydra.sweeper.pruner={self.pruner}: must be one of {MEDIAN}, {NONE}")
@@ -74,10 +74,12 @@ class SearchSettings:
     def check(self, config: Config) -> None:
         """Raises ConfigError if runs of a configuration lack the metric, or end before pruning could begin."""
         position = re.fullmatch(r"val_acc_position_(\d+)", self.metric)
+        last = config.answer_length if config.task.name is None else math.inf  # else only the data has the length
         missing = (
             (self.metric == "val_acc_teacher_forced" and not config.ends_with_eos, "architecture=encoder_decoder"),
             ("binary" in self.metric and config.loss != "binary", "loss=binary"),
-            (position and not 1 <= int(position[1]) <= config.answer_length, f"position 1 to {config.answer_length}"),
+            (lacks_group(self.metric, config), "another task"),
+            (position and not 1 <= int(position[1]) <= last, f"position 1 to {last}"),
         )
         for lacks, only in missing:
             if lacks:

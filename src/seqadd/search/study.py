@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +30,20 @@ _AGAIN = "again"
 SEEDS_OF_THE_BEST = 5  # the number of seeds in the suggested command that retrains the best trial
 
 
-def identity(space: SearchSpace, config: Config, settings: SearchSettings) -> str:
+def identity(space: SearchSpace, configs: Sequence[Config], settings: SearchSettings) -> str:
     """16 hex digits that identify a search with its numeric flags; independent of the number of trials.
 
     Args:
         space: the search space.
-        config: configuration of one of its corners.
+        configs: configurations of its corners.
         settings: the settings of the search.
     """
+    codes = sorted({config.part_code for config in configs if config.part_code is not None})
     parts = {
         "space": space.written,
-        "corner": config.config_hash(),
+        "corner": configs[0].config_hash(),
         **{key: value for key, value in vars(settings).items() if key != "trials"},
+        **({"part_codes": codes} if codes else {}),
         **({"flags": numeric_flags.flags()} if numeric_flags.flags() else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -51,7 +51,8 @@ def display_name(config: Config) -> str:
 
 def _parts(config: Config, named: set[str]) -> list[str]:
     """Returns the parts of a run's title, without the keys that were named already."""
-    cell = [text for key, text in (("cell", config.cell), ("seed", f"seed {config.seed}")) if key not in named]
+    cell = [text for key, text in (("cell", config.cell), ("seed", f"seed {config.seed}"))
+            if key not in named and text is not None]  # fmt: skip
     others = (("architecture", config.architecture), ("epochs", f"{config.epochs} epochs"))
     return [*([" ".join(cell)] if cell else []), *(text for key, text in others if key not in named)]
 

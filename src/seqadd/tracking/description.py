@@ -45,14 +45,18 @@ class Description:
 
 def of_training(config: Config) -> str:
     """Returns what a run is, in a line."""
-    units = f"{config.encoder_units} units"
-    if config.decoder_units is not None:
-        units = f"{config.encoder_units} + {config.decoder_units} units"
+    units = " + ".join(str(each) for each in (config.encoder_units, config.decoder_units) if each is not None)
+    cell = f"{config.cell} in the" if config.cell is not None else "The"
     return (
-        f"{config.cell} in the architecture `{config.architecture}`, {units}; {config.epochs} epochs of "
-        f"{config.task.digits}-digit sums; seed {config.seed}, learning rate {config.learning_rate}, batch size "
+        f"{cell} architecture `{config.architecture}`{f', {units} units' if units else ''}; {config.epochs} epochs of "
+        f"{task_title(config)}; seed {config.seed}, learning rate {config.learning_rate}, batch size "
         f"{config.batch_size}, {config.loss} loss, layers as in {config.era}."
     )
+
+
+def task_title(config: Config) -> str:
+    """Returns what a run learns: ``3-digit sums``, or the name of another task."""
+    return f"{config.task.digits}-digit sums" if config.task.name is None else config.task.name
 
 
 def where_it_belongs(config: Config, experiment_id: str, command: str) -> str:

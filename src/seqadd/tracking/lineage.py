@@ -25,9 +25,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE, MLF
 
 import seqadd
 from seqadd.config.schema import Config, override_text
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
+from seqadd.data.vocabulary import BLANK, Vocabulary
 from seqadd.system.files import atomic_write, write_file
+from seqadd.tracking.description import task_title
 from seqadd.tracking.metric_sections import to_mlflow
 from seqadd.tracking.provenance import MLFLOW_GIT_COMMIT, code_version
 from seqadd.tracking.retry import is_refusal
@@ -49,10 +50,11 @@ The import registers the model's layers with Keras. The file contains no code.""
 
 def dataset_fields(config: Config, data: Dataset, digest: str) -> dict[str, str]:
     """Returns MLflow's fields of a run's data set; ``mlflow.data.get_source`` reads its source."""
+    of_task = ("task.",) if config.task.name is None else ("task.", f"{config.task.name}.")
     made_from = {
         key: value
         for key, value in config.result_keys().items()
-        if value is not None and (key.startswith("task.") or key in ("reverse", "seed"))
+        if value is not None and (key.startswith(of_task) or key in ("reverse", "reverse_answer", "seed"))
     }
     source = {
         "mlflow.source.type": "LOCAL",
@@ -60,11 +62,11 @@ def dataset_fields(config: Config, data: Dataset, digest: str) -> dict[str, str]
         MLFLOW_GIT_COMMIT: code_version()[0],
         "seqadd": seqadd.__version__,
         **{key: override_text(value) for key, value in made_from.items()},
-        "answer_length": str(config.answer_length),
+        "answer_length": str(data.train_answers.shape[1]),
     }
     columns = [{"type": "string", "name": name, "required": True} for name in ("question", "answer")]
     return {
-        "name": f"{config.task.digits}-digit sums",
+        "name": task_title(config),
         "digest": digest,
         "source_type": "code",
         "source": json.dumps({"tags": source}),
@@ -74,12 +76,12 @@ def dataset_fields(config: Config, data: Dataset, digest: str) -> dict[str, str]
 
 
 def write_model(folder: Path, model: Any, data: Dataset, run_id: str) -> None:
-    """Writes a trained model in MLflow's format: model, signature and an input example, the first held-out sum.
+    """Writes a trained model in MLflow's format: model, signature and an input example, the first held-out question.
 
     Args:
         folder: new, or left by an interrupted attempt.
         model: a Keras model, see ``models.architectures.build_model``.
-        data: the sums of the run.
+        data: the questions of the run.
         run_id: of the run.
 
     Raises:
@@ -126,18 +128,19 @@ def write_model(folder: Path, model: Any, data: Dataset, run_id: str) -> None:
 
 
 def _example(model: Any, data: Dataset) -> tuple[Sequence[str | None], Any]:
-    """Returns the names of a model's inputs, and the first held-out sum as its inputs: lists, by name if several."""
+    """Returns the names of a model's inputs, and the first held-out question as inputs: lists, by name if several."""
+    vocabulary = Vocabulary(data.alphabet)
     question = vocabulary.one_hot(data.val_questions[:1]).tolist()
     if not model.reads_answer:
         return [None], question
     previous = np.roll(data.val_answers[:1], 1, axis=1)  # what it reads while it is taught
-    previous[:, 0] = vocabulary.BLANK
+    previous[:, 0] = BLANK
     names = [each.name for each in model.inputs]
     return names, dict(zip(names, [question, vocabulary.one_hot(previous).tolist()], strict=True))
 
 
 def _tensors(names: Sequence[str | None], tensors: Sequence[Any]) -> str:
-    """Returns a part of a signature: the shapes, with -1 for the number of sums."""
+    """Returns a part of a signature: the shapes, with -1 for the number of questions."""
     specs = [
         {
             **({"name": name} if name is not None else {}),

@@ -7,14 +7,14 @@ own.
 
 from __future__ import annotations
 
+import re
+
 #: The metric with the seconds of all epochs so far; a run's duration in MLflow includes the time of interruptions.
 TRAIN_SECONDS = "train_seconds"
 
 # How names begin: seqadd's and MLflow's.
 _PREFIXES = (
     ("val_acc_position_", "position/val_acc_"),
-    ("val_exact_match_carries_", "carries/val_exact_match_"),
-    ("val_exact_match_digits_", "digits/val_exact_match_"),
     ("val_acc_teacher_forced", "teacher_forced/val_acc"),
     ("binary_accuracy", "binary/accuracy"),
     ("val_binary_accuracy", "binary/val_accuracy"),
@@ -25,6 +25,10 @@ _PREFIXES = (
     ("pruned_trials", "search/pruned_trials"),
 )
 
+# A metric of the questions with a number of a group of the task, such as carries: its section is the group.
+_OURS = re.compile(r"val_exact_match_(?P<group>\w+)_(?P<number>\d+)")
+_THEIRS = re.compile(r"(?P<group>\w+)/val_exact_match_(?P<number>\d+)")
+
 
 def to_mlflow(name: str) -> str:
     """Returns the name under which the store keeps a metric.
@@ -32,7 +36,11 @@ def to_mlflow(name: str) -> str:
     Example:
         >>> to_mlflow("val_acc_position_1"), to_mlflow("val_acc")
         ('position/val_acc_1', 'val_acc')
+        >>> to_mlflow("val_exact_match_carries_2")
+        'carries/val_exact_match_2'
     """
+    if found := _OURS.fullmatch(name):
+        return f"{found['group']}/val_exact_match_{found['number']}"
     for ours, theirs in _PREFIXES:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
@@ -46,6 +54,8 @@ def from_mlflow(name: str) -> str:
         >>> from_mlflow("position/val_acc_1"), from_mlflow("val_acc_position_1")
         ('val_acc_position_1', 'val_acc_position_1')
     """
+    if found := _THEIRS.fullmatch(name):
+        return f"val_exact_match_{found['group']}_{found['number']}"
     for ours, theirs in _PREFIXES:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)

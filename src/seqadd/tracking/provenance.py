@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import seqadd
+from seqadd.config.parts import code_words
 from seqadd.config.schema import Config
 from seqadd.errors import redact_credentials
 from seqadd.system import numeric_flags
@@ -117,7 +118,8 @@ def command_line() -> str:
     program, *arguments = sys.argv or [""]
     path = Path(program)
     start = f"python -m seqadd.{path.stem}" if path.parent.name == "seqadd" else path.name
-    shown = ["tracking.uri=..." if each.startswith("tracking.uri=") else each for each in arguments]
+    code = () if any(each.partition("=")[0] == "--code" for each in arguments) else code_words()
+    shown = ["tracking.uri=..." if each.startswith("tracking.uri=") else each for each in (*code, *arguments)]
     return redact_credentials(f"{start} {shlex.join(shown)}".strip())
 
 

@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.errors import CannotWrite, ConfigError, DeliveryPending, Pruned, redact_credentials
 from seqadd.system.files import write_file
 from seqadd.system.library_log import with_log_path
@@ -36,6 +36,7 @@ from seqadd.tracking.delivery import begun_run, deliver, now_ms, with_train_seco
 from seqadd.tracking.description import RUNNING, Description, how_it_ended, of_training, where_it_belongs
 from seqadd.tracking.lineage import dataset_fields
 from seqadd.tracking.metric_sections import TRAIN_SECONDS
+from seqadd.tracking.part_copies import sources
 from seqadd.tracking.provenance import command_line, run_tags, user_name
 from seqadd.tracking.retry import (
     MAX_SECONDS_BETWEEN_ATTEMPTS,
@@ -77,7 +78,7 @@ def record_training(
         display_name(config),
         params=params_of(config),
         tags={**run_tags(config), "data_digest": digest, **start.tags, **trial_tags},
-        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))},
+        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), **sources(config)},
         parent_run_id=config.tracking.parent_run_id,
         go_on=start.same_run,
         described=Description(of_training(config), where_it_belongs(config, store.experiment_id, command_line())),
@@ -101,7 +102,7 @@ def record(
     *,
     params: dict[str, Any],
     tags: dict[str, str],
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     parent_run_id: str | None = None,
     go_on: bool = False,
     described: Description | None = None,
@@ -211,7 +212,7 @@ def _log_first_artifacts(
     store: Store,
     run_id: str,
     run_dir: RunDirectory,
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | bytes],
     pauses: Iterable[float],
     notify: Callable[[str], None],
 ) -> None:

@@ -17,7 +17,7 @@ from seqadd.training.checkpoint import Start, load
 from seqadd.training.fingerprint import equivalent_codes, fingerprint_of
 
 if TYPE_CHECKING:
-    from seqadd.data.addition import Dataset
+    from seqadd.data.drawing import Dataset
     from seqadd.tracking.run_directory import RunDirectory
     from seqadd.tracking.store import RunRecord, Store
 

@@ -8,6 +8,8 @@ In the folder of a run:
 - ``about.json``: names the store and the record that it belongs to.
 - ``checkpoint`` and the previous one, ``checkpoint.before``.
 - ``ending.json``, ``artifacts`` and ``model``: the updates for the run's end, until they are delivered.
+
+Beside these folders, ``parts`` has copies of the files of own parts, see ``part_copies``.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ _COST = 0.01
 # A process that waits for a lock tries it this often, and reports the wait after this many seconds.
 _LOOKS_EVERY = 0.2
 _SAYS_AFTER = 1.0
+
+#: The folder, beside the run directories, of the copies of own parts' files.
+PARTS = "parts"
 
 _CHECKPOINTS = ("checkpoint", "checkpoint.before")
 
@@ -278,4 +283,4 @@ def run_directories(within: Path) -> list[RunDirectory]:
     with suppress(OSError):  # the folder does not exist, or cannot be read
         # A killed process can leave only the lock, or only the folder.
         keys = {each.name.removesuffix(".lock") for each in within.iterdir()}
-    return [RunDirectory(within, key) for key in sorted(keys)]
+    return [RunDirectory(within, key) for key in sorted(keys - {PARTS})]

@@ -32,6 +32,7 @@ from seqadd.tracking import artifact_locations
 from seqadd.tracking.artifact_locations import RELOCATE
 from seqadd.tracking.database import sqlite_path
 from seqadd.tracking.metric_sections import TRAIN_SECONDS, from_mlflow, to_mlflow
+from seqadd.tracking.part_copies import unfinished_folder
 from seqadd.tracking.provenance import FLAGS
 from seqadd.tracking.run_directory import RunDirectory
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
@@ -83,13 +84,9 @@ class Store:
         self.database = path = sqlite_path(tracking.uri)
         self._found_by = {"tracking": dataclasses.asdict(tracking), "database": None if path is None else str(path)}
         self.name = str(path) if path is not None else redact_credentials(tracking.uri)
-        if tracking.unfinished is not None:
-            self.run_directories = Path(tracking.unfinished).absolute()
-        elif path is not None:
-            self.run_directories = path.parent / "unfinished"
+        self.run_directories = unfinished_folder(tracking)
+        if path is not None and tracking.unfinished is None:
             self.name = path.name  # without the folder, so that moving the folder does not change the name
-        else:
-            self.run_directories = Path.cwd() / "unfinished"
 
     def run_directory(self, key: str) -> RunDirectory:
         """Returns the directory of an unfinished run; the same key names the same run."""

@@ -7,11 +7,8 @@ records the pair in ``same_numbers.csv``, and runs of either code count as runs 
 
 from __future__ import annotations
 
-import ast
 import csv
 import functools
-import hashlib
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from seqadd.config.schema import Config
 from seqadd.system import numeric_flags
 from seqadd.system.files import resource_dir
 from seqadd.system.hardware import gpu_names, instructions, processor_name
+from seqadd.system.source_digest import digest_of
 
 #: Columns of the file of equal codes: the pair, how many conditions were compared, and on which machine.
 COLUMNS = ("code", "same_as", "conditions", "machine")
@@ -31,58 +29,25 @@ PACKAGE = Path(__file__).resolve().parents[1]
 MODULES = (
     "data/addition",
     "data/curriculum",
+    "data/drawing",
+    "data/multiplication",
+    "data/notation",
+    "data/text_task",
     "data/vocabulary",
     "models/architectures",
+    "models/cells",
     "models/decoders",
     "models/encoder_decoder",
+    "models/own_architecture",
+    "models/own_cell",
     "models/recurrent",
+    "models/self_reading",
     "training/dataset",
     "training/loop",
     "training/metrics",
     "training/schedule",
     "training/state",
 )
-
-
-def what_computes(source: str) -> str:
-    """The code of a Python module that computes, as text that is the same under Python 3.11, 3.12 and 3.13.
-
-    The text lists the nodes of the syntax tree with their fields. It omits empty fields, fields that differ between
-    Python versions, unused strings such as docstrings, and imports from seqadd under their own names. An import under
-    another name is kept, because a later commit could bind that name to something else.
-
-    Example:
-        >>> what_computes("x = 1  # one") == what_computes('"What it is."\\nfrom seqadd import files\\nx = (1)')
-        True
-        >>> what_computes("x = 1") == what_computes("x = 1.0")
-        False
-    """
-
-    def counts(node: ast.AST) -> bool:
-        if isinstance(node, ast.Expr):
-            return not (isinstance(node.value, ast.Constant) and isinstance(node.value.value, str))
-        if isinstance(node, ast.ImportFrom):
-            ours = node.level > 0 or (node.module or "").partition(".")[0] == "seqadd"
-            return not ours or any(name.asname for name in node.names)
-        if isinstance(node, ast.Import):
-            return any(name.asname or name.name.partition(".")[0] != "seqadd" for name in node.names)
-        return True
-
-    def text(value: object) -> str:
-        if isinstance(value, ast.AST):
-            fields = [(name, each) for name, each in ast.iter_fields(value) if name not in ("kind", "type_comment")]
-            written = [f"{name}={text(each)}" for name, each in fields if each not in (None, [])]
-            return f"{type(value).__name__}({' '.join(written)})"
-        if isinstance(value, list):
-            return f"[{' '.join(text(each) for each in value if not isinstance(each, ast.AST) or counts(each))}]"
-        return repr(value)
-
-    return text(ast.parse(source))
-
-
-def digest_of(sources: Iterable[str]) -> str:
-    """16 hex digits, equal for sequences of modules that compute the same."""
-    return hashlib.sha256("\n".join(map(what_computes, sources)).encode()).hexdigest()[:16]
 
 
 # Read when this module is imported: a file that is edited later is not the code that runs.

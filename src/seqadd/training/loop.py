@@ -18,23 +18,22 @@ import tensorflow as tf
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
-from seqadd.data import curriculum, vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data import curriculum
+from seqadd.data.drawing import Dataset
 from seqadd.data.vocabulary import Ids
 from seqadd.errors import TrainingDiverged
-from seqadd.models.encoder_decoder import until_eos_mask
 from seqadd.models.protocol import AnswerModel
+from seqadd.models.self_reading import until_eos_mask
 from seqadd.system.signals import defer_signals
 from seqadd.training import metrics
 from seqadd.training.schedule import rows_of_epoch, teacher_forcing_mask
+from seqadd.training.state import seed_layers
 
-#: Loss functions of (one-hot answers, probabilities), both of shape (batch, answer_length, 12), averaged over both.
+#: Loss functions of (one-hot answers, probabilities), both (batch, answer_length, characters), averaged over both.
 LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {
     "categorical": keras.losses.CategoricalCrossentropy,
     "binary": keras.losses.BinaryCrossentropy,
 }
-
-N_CHARACTERS = len(vocabulary.CHARACTERS)
 
 
 def make_optimizer(model: AnswerModel, config: Config) -> keras.optimizers.Optimizer:
@@ -57,10 +56,10 @@ def train(
 
     The metrics, as Keras reports them: ``loss`` and ``acc`` are means over the epoch while the weights change.
     These are measured at its end: ``val_loss``, ``val_acc``, ``val_exact_match``, ``val_acc_position_N`` for each
-    character of the answer, from 1, ``val_exact_match_carries_N`` for each number of carries in the held-out sums, and
-    ``val_exact_match_digits_N`` for each number of digits (of the longer addend) in the held-out sums and in the longer
-    sums that are only tested. The binary loss adds ``binary_accuracy`` and ``val_binary_accuracy``. ``epoch_seconds``
-    is the wall time of training and validation.
+    character of the answer, from 1, in the order in which the model writes them, and ``val_exact_match_GROUP_N`` for
+    each number of each group of the task in the held-out questions: for sums ``carries``, and ``digits`` of the longer
+    addend, in the longer sums that are only tested too. The binary loss adds ``binary_accuracy`` and
+    ``val_binary_accuracy``. ``epoch_seconds`` is the wall time of training and validation.
 
     A model that reads its own answers is trained with the teacher forcing that ``teacher_forcing`` sets; ``loss`` and
     ``acc`` are measured under it. ``val_loss``, ``val_acc_teacher_forced`` and ``val_binary_accuracy`` use full teacher
@@ -69,7 +68,7 @@ def train(
     Args:
         model: the model, changed in place.
         optimizer: its optimizer, changed in place.
-        data: the sums to train on and to validate with.
+        data: the questions to train on and to validate with.
         config: the configuration of the run.
         history: metrics of the epochs that model and optimizer were already trained for; each new epoch is appended.
             Model, optimizer and history are consistent whenever Interrupted can be raised.
@@ -85,6 +84,7 @@ def train(
         start = time.perf_counter()
         with defer_signals():  # an asynchronous exception inside TensorFlow or numpy surfaces as a different error
             rows = rows_of_epoch(config, data, history, epoch)
+            seed_layers(model, config.seed, epoch)
             try:
                 measured = run_epoch(rows, epoch)
             except tf.errors.OpError as error:
@@ -92,7 +92,7 @@ def train(
                 if not config.jit or epoch > first or out_of_memory:
                     raise
                 # No step has run yet: XLA compiles the whole program when it is first called.
-                warn(f"XLA cannot compile this model, trains on without it: {one_line(error)[:200]}")
+                warn(f"XLA cannot compile this model; the run goes on without XLA: {one_line(error)[:200]}")
                 config = dataclasses.replace(config, jit=False)
                 run_epoch = epoch_program(model, optimizer, data, config)
                 evaluate = evaluation_program(model, config)
@@ -114,6 +114,7 @@ def epoch_program(
     questions = tf.constant(data.train_questions, tf.int32)
     answers = tf.constant(data.train_answers, tf.int32)
     n_train = len(data.train_questions)
+    answer_length, n_characters = data.train_answers.shape[1], len(data.alphabet)
     batch_size = config.batch_size
     n_batches = math.ceil(n_train / batch_size)
     measures_of = _measures(config)
@@ -121,7 +122,7 @@ def epoch_program(
 
     def train_batch(rows: tf.Tensor, counts: tf.Tensor, forced: tf.Tensor | None) -> tf.Tensor:
         """One step of the optimizer; returns the measures, summed over the rows whose ``counts`` is 1 and not 0."""
-        x, ids = tf.one_hot(tf.gather(questions, rows), N_CHARACTERS), tf.gather(answers, rows)
+        x, ids = tf.one_hot(tf.gather(questions, rows), n_characters), tf.gather(answers, rows)
         with tf.GradientTape() as tape:
             sums = tf.linalg.matvec(
                 measures_of(ids, model.training_forward(x, ids, training=True, forced=forced)), counts
@@ -136,7 +137,7 @@ def epoch_program(
         jit_compile=config.jit,
         input_signature=[
             tf.TensorSpec((n_train,), tf.int32),
-            *([] if always_forced else [tf.TensorSpec((n_batches * batch_size, config.answer_length), tf.bool)]),
+            *([] if always_forced else [tf.TensorSpec((n_batches * batch_size, answer_length), tf.bool)]),
         ],
     )
     def program(order: tf.Tensor, *forced: tf.Tensor) -> tf.Tensor:
@@ -151,22 +152,23 @@ def epoch_program(
         return sums
 
     def run_epoch(rows: curriculum.Rows, epoch: int) -> dict[str, float]:
-        forced = [] if always_forced else [tf.constant(teacher_forcing_mask(config, epoch, n_batches * batch_size))]
+        size = n_batches * batch_size, answer_length
+        forced = [] if always_forced else [tf.constant(teacher_forcing_mask(config, epoch, size))]
         return _means(config, program(tf.constant(rows), *forced), n_train)
 
     return run_epoch
 
 
 def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset], dict[str, float]]:
-    """Returns a function that measures a data set's held-out sums: all metrics of ``train`` that begin with ``val_``.
+    """Returns a function that measures the held-out questions: all metrics of ``train`` that begin with ``val_``.
 
     A new metric of each epoch is added here, and to ``metric_names``.
     """
-    measures_of = _measures(config)
+    measures_of, n_characters = _measures(config), len(config.alphabet)
 
     @tf.function(jit_compile=config.jit)
     def program(questions: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        x = tf.one_hot(questions, N_CHARACTERS)
+        x = tf.one_hot(questions, n_characters)
         probabilities = model.training_forward(x, answers, training=False)
         guessed = model.greedy_decode(x) if model.reads_answer else probabilities
         predicted = tf.argmax(guessed, axis=-1, output_type=tf.int32)
@@ -174,7 +176,7 @@ def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset]
 
     @tf.function(jit_compile=config.jit)
     def guess(questions: tf.Tensor) -> tf.Tensor:
-        x = tf.one_hot(questions, N_CHARACTERS)
+        x = tf.one_hot(questions, n_characters)
         return tf.argmax(model.greedy_decode(x), axis=-1, output_type=tf.int32)
 
     def evaluate(data: Dataset) -> dict[str, float]:
@@ -183,11 +185,10 @@ def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset]
         guesses: Ids = predicted.numpy()
         counts = until_eos_mask(answers).numpy() > 0.5 if config.ends_with_eos else None
         by_position = metrics.accuracy_by_position(guesses, answers, counts)
-        by_carries = metrics.exact_match_by(data.val_carries, guesses, answers)
-        by_digits = metrics.exact_match_by(data.val_digits, guesses, answers)
+        by_group = {name: metrics.exact_match_by(of, guesses, answers) for name, of in data.val_groups.items()}
         if len(data.longer_digits):
             longer: Ids = guess(tf.constant(data.longer_questions, tf.int32)).numpy()
-            by_digits |= metrics.exact_match_by(data.longer_digits, longer, data.longer_answers)
+            by_group["digits"] |= metrics.exact_match_by(data.longer_digits, longer, data.longer_answers)
         teacher_forced = _means(config, sums, len(answers))
         return {
             **{f"val_{name}": value for name, value in teacher_forced.items()},
@@ -195,8 +196,7 @@ def evaluation_program(model: AnswerModel, config: Config) -> Callable[[Dataset]
             "val_acc": metrics.character_accuracy(guesses, answers, counts),
             "val_exact_match": metrics.exact_match(guesses, answers),
             **{f"val_acc_position_{n}": value for n, value in by_position.items()},
-            **{f"val_exact_match_carries_{n}": value for n, value in by_carries.items()},
-            **{f"val_exact_match_digits_{n}": value for n, value in by_digits.items()},
+            **{f"val_exact_match_{name}_{n}": value for name, by in by_group.items() for n, value in by.items()},
         }
 
     return evaluate
@@ -214,14 +214,14 @@ def _measures(config: Config) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     ``config.ends_with_eos`` it is a sum over the characters up to and including the blank that ends the answer, and the
     number of these characters is added as the last measure.
     """
-    loss_of = LOSSES[config.loss](reduction="none")
+    loss_of, n_characters = LOSSES[config.loss](reduction="none"), len(config.alphabet)
 
     def measures_of(ids: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        y = tf.one_hot(ids, N_CHARACTERS)
+        y = tf.one_hot(ids, n_characters)
         right = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), ids)
         measures = [loss_of(y, probabilities), tf.cast(right, tf.float32)]
         if config.loss == "binary":
-            # Keras 2.2 called this acc under the binary loss: the share of the 12 outputs on the correct side of 0.5.
+            # Keras 2.2 called this acc under the binary loss: the share of the outputs on the correct side of 0.5.
             right_side = tf.equal(tf.cast(probabilities > 0.5, tf.float32), y)
             measures.append(tf.reduce_mean(tf.cast(right_side, tf.float32), axis=-1))
         each = tf.stack(measures)

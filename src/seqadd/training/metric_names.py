@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from seqadd.config.schema import Config
+
 METRICS = (
     "acc",
     "val_acc",
@@ -17,8 +19,16 @@ METRICS = (
 )
 
 
+# The groups of sums; other tasks name their own.
+_GROUPS_OF_SUMS = ("carries", "digits")
+
+
 def is_metric(name: str) -> bool:
-    """Whether runs have a metric of this name."""
-    return (
-        name in METRICS or re.fullmatch(r"val_acc_position_\d+|val_exact_match_(carries|digits)_\d+", name) is not None
-    )
+    """Whether runs of some task can have a metric of this name; see ``lacks_group``."""
+    return name in METRICS or re.fullmatch(r"val_acc_position_\d+|val_exact_match_[a-z]\w*_\d+", name) is not None
+
+
+def lacks_group(name: str, config: Config) -> bool:
+    """Whether a metric is one of a group that the task of a configuration lacks, as far as can be known without it."""
+    found = re.fullmatch(r"val_exact_match_(\w+)_\d+", name)
+    return found is not None and config.task.name is None and found[1] not in _GROUPS_OF_SUMS

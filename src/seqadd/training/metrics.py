@@ -27,7 +27,7 @@ def character_accuracy(predicted: Ids, answers: Ids, counts: Counts = None) -> f
 
 
 def exact_match(predicted: Ids, answers: Ids) -> float:
-    """The share of sums with every character correct; both shapes ``(n, answer_length)``."""
+    """The share of questions with every character of the answer correct; both shapes ``(n, answer_length)``."""
     return float(np.mean(np.all(predicted == answers, axis=1)))
 
 
@@ -46,10 +46,10 @@ def accuracy_by_position(predicted: Ids, answers: Ids, counts: Counts = None) ->
 
 
 def exact_match_by(counts: npt.NDArray[np.int64], predicted: Ids, answers: Ids) -> dict[int, float]:
-    """The share of sums with every character correct, for each number of carries, or of digits, that occurs.
+    """The share of questions with every character of the answer correct, for each number that occurs.
 
     Args:
-        counts: carries or digits of each sum, shape ``(n,)``; see ``addition.count_carries`` and ``count_digits``.
+        counts: a number of each question, such as the carries of a sum, shape ``(n,)``; see ``drawing.Task.groups``.
         predicted, answers: shapes ``(n, answer_length)``.
     """
     right = np.all(predicted == answers, axis=1)

@@ -9,8 +9,8 @@ import numpy as np
 
 from seqadd.cli.layout import metric_text
 from seqadd.config.schema import Config
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
+from seqadd.data.vocabulary import BLANK
 from seqadd.training.metrics import character_accuracy
 
 _RISE = 1000
@@ -27,28 +27,29 @@ def chance_accuracy(data: Dataset, *, ends_with_eos: bool) -> float:
         data: its training set says which characters are frequent.
         ends_with_eos: whether the padding after the end of an answer does not count, see ``Config.ends_with_eos``.
     """
-    n_characters = len(vocabulary.CHARACTERS)
-    frequent = np.array([np.bincount(each, minlength=n_characters).argmax() for each in data.train_answers.T])
-    blanks = data.val_answers == vocabulary.BLANK
+    frequent = np.array([np.bincount(each).argmax() for each in data.train_answers.T])
+    blanks = data.val_answers == BLANK
     counts = np.cumsum(blanks, axis=1) - blanks == 0 if ends_with_eos else None
     guesses = np.broadcast_to(frequent.astype(data.val_answers.dtype), data.val_answers.shape)
     return character_accuracy(guesses, data.val_answers, counts)
 
 
-def guessing_loss(loss: str) -> float:
+def guessing_loss(loss: str, n_characters: int) -> float:
     """Returns the loss of a model that gives all characters the same probability.
 
     Args:
         loss: ``categorical``, or ``binary``: Keras' mean over the outputs.
+        n_characters: size of the alphabet.
     """
-    n = len(vocabulary.CHARACTERS)
+    n = n_characters
     return math.log(n) if loss == "categorical" else math.log(n) - (n - 1) / n * math.log(n - 1)
 
 
 def warnings(config: Config, data: Dataset, history: Sequence[Mapping[str, float]]) -> list[str]:
     """Returns a line for each sign that a finished training went wrong: its loss rose, or val_acc did not."""
     found = []
-    last, lowest, guessing = history[-1], min(row["loss"] for row in history), guessing_loss(config.loss)
+    last, lowest = history[-1], min(row["loss"] for row in history)
+    guessing = guessing_loss(config.loss, len(data.alphabet))
     if last["loss"] > max(_RISE * min(lowest, guessing), guessing):
         found.append(
             f"loss has risen to {metric_text(last['loss'])}, where guessing gives {metric_text(guessing)}: "

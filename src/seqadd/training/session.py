@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqadd.cli.progress import EpochDone, Message, Notify, Stage
 from seqadd.config.schema import Config
-from seqadd.data import vocabulary
-from seqadd.data.addition import Dataset
+from seqadd.data.drawing import Dataset
 from seqadd.system import tensorflow_setup
 from seqadd.system.signals import defer_signals
 from seqadd.training.checkpoint import Checkpoint, Start
@@ -36,7 +35,7 @@ class TrainingSession:
 
     Args:
         config: the configuration of the run.
-        data: the sums to train on and to validate with.
+        data: the questions to train on and to validate with.
         start: where the training begins.
 
     Attributes:
@@ -57,7 +56,7 @@ class TrainingSession:
             config,
             question_length=data.train_questions.shape[1],
             answer_length=data.train_answers.shape[1],
-            n_characters=len(vocabulary.CHARACTERS),
+            n_characters=len(data.alphabet),
         )
         self.optimizer: Any = loop.make_optimizer(self.model, config)
         self.history: list[dict[str, float]] = list(start.history)

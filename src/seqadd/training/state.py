@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
 
 
@@ -27,6 +28,17 @@ def restore(model: keras.Model, optimizer: keras.optimizers.Optimizer, arrays: M
         raise ValueError("these arrays belong to another model")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def seed_layers(model: keras.Model, seed: int, epoch: int) -> None:
+    """Sets the random numbers that layers such as dropout draw in an epoch; they follow from seed and epoch alone.
+
+    Only for Keras' own seed generators; without them, as in all models of the package, nothing is drawn.
+    """
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for index, state in enumerate(states):
+        drawn = np.random.default_rng((seed, epoch, 2, index)).integers(0, 2**31, size=2)
+        state.assign(drawn.astype(state.dtype))
 
 
 def weights_digest(model: keras.Model) -> str:

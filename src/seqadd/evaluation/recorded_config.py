@@ -1,0 +1,68 @@
+"""The configuration of a recorded run, composed from its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from hydra import initialize_config_dir
+
+from seqadd.config.composition import compose_config, recorded_overrides
+from seqadd.config.messages import one_line
+from seqadd.config.parts import declared
+from seqadd.config.schema import BUILT_IN, Config, known_result_keys, override_text
+from seqadd.errors import RunNotFound
+from seqadd.system.files import resource_dir
+
+if TYPE_CHECKING:
+    from seqadd.tracking.store import RunRecord
+
+
+def config_of(run: RunRecord) -> Config:
+    """Returns the configuration of a run, composed from its parameters.
+
+    Raises:
+        RunNotFound: when the parameters are no valid configuration, or of own parts that are not declared, or have
+            been edited since.
+    """
+    _check_declared(run)
+    strange = sorted(set(run.params) - set(known_result_keys()))
+    if strange:
+        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, unknown to this version of seqadd")
+    overrides = recorded_overrides(run.params)
+    try:
+        with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
+            config = compose_config(overrides)
+    except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
+        raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
+    code = run.params.get("part_code", override_text(None))
+    if code != override_text(config.part_code):
+        own = ", ".join(part.where for part in config.parts.values() if not part.built_in)
+        raise RunNotFound(
+            f"run={run.run_id}: was trained with part_code={code}, {own} is now {config.part_code}; {_own_file(run)}"
+        )
+    # A missing parameter is a key that did not exist yet: today's default is what the run did.
+    written = {key: override_text(value) for key, value in config.result_keys().items()}
+    wrong = sorted(key for key, text in run.params.items() if text != written[key])
+    if wrong:
+        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is not a valid value")
+    return dataclasses.replace(config, force=False)
+
+
+def _check_declared(run: RunRecord) -> None:
+    """Raises RunNotFound for a run with a part that no file of this command declares."""
+    chosen = {"cell": "cell", "architecture": "architecture", "task": "task.name"}
+    names = {kind: run.params.get(key, override_text(None)) for kind, key in chosen.items()}
+    missing = [
+        f"{kind}={name}"
+        for kind, name in names.items()
+        if name not in (override_text(None), *BUILT_IN.get(kind, ())) and (kind, name) not in declared()
+    ]
+    if missing and run.params.get("part_code", override_text(None)) != override_text(None):
+        raise RunNotFound(
+            f"run={run.run_id}: was trained with own parts, and {missing[0]} is not declared; {_own_file(run)}"
+        )
+
+
+def _own_file(run: RunRecord) -> str:
+    return f"write --code FILE; the run's own file: mlflow artifacts download -r {run.run_id} -a parts"

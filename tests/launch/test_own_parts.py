@@ -1,0 +1,112 @@
+"""Own parts before a run: copied, checked once, and what an edit does afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from own_parts import cell
+
+from seqadd import ConfigError, load_config
+from seqadd.config.composition import load_config as compose
+from seqadd.config.parts import Measured
+from seqadd.launch import own_parts
+from seqadd.models import parts
+from seqadd.models.parts import load_part
+from seqadd.tracking.part_copies import sources
+
+SIZE = Measured(parameters=10, activations=20, largest=5, multiplications=30.0)
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The models that were checked, each by its cell and architecture; none is built."""
+    monkeypatch.chdir(tmp_path)
+    models: list[str] = []
+
+    def check(config: own_parts.Config, notify: Callable[[str], None]) -> Measured:
+        models.append(f"{config.cell} {config.architecture}")
+        return SIZE
+
+    monkeypatch.setattr(own_parts, "check_in_a_process", check)
+    return models
+
+
+def quiet(text: str) -> None:
+    """Nobody reads it."""
+
+
+def test_each_model_is_checked_once_whatever_its_seed_and_epochs(
+    own: Callable[[str], None], checked: list[str]
+) -> None:
+    own(cell())
+    words = [["seed=0"], ["seed=1", "epochs=9"], ["batch_size=64"], ["architecture=aligned", "decoder_units=null"]]
+    configs = own_parts.prepare([load_config("cell=mine", *each) for each in words], quiet)
+    assert checked == ["mine repeat_vector", "mine aligned"]
+    assert {part.measured for config in configs for part in config.parts.values()} == {SIZE}
+    # The next command finds what the check has found.
+    own_parts.prepare([load_config("cell=mine")], quiet)
+    assert len(checked) == 2
+    for file in Path("unfinished/parts").rglob("checked-*.json"):
+        file.write_text("{", encoding="utf-8")
+    own_parts.prepare([load_config("cell=mine")], quiet)
+    assert len(checked) == 3
+
+
+def test_models_of_the_package_are_not_checked(checked: list[str]) -> None:
+    configs = [load_config(), load_config("task=multiplication")]
+    assert own_parts.prepare(configs, quiet) == configs
+    assert checked == []
+    assert not Path("unfinished").exists()
+
+
+def test_jobs_load_the_copy_and_a_later_edit_changes_nothing(
+    own: Callable[[str], None], checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own(cell())
+    config = load_config("cell=mine")
+    edited = Path(config.parts["cell"].path)
+    (config,) = own_parts.prepare([config], quiet)
+    copy = Path(config.parts["cell"].path)
+    assert copy.parent.parent == Path("unfinished/parts").absolute()
+    assert copy.read_text(encoding="utf-8") == edited.read_text(encoding="utf-8")
+    assert sources(config) == {f"parts/{config.parts['cell'].code}/{copy.name}": copy.read_bytes()}
+    edited.write_text("nothing", encoding="utf-8")
+    assert load_part(config.parts["cell"]).__name__ == "Mine"
+    assert compose("cell=mine", "seed=3").parts["cell"].path == str(copy)  # as composed for later jobs
+    copy.write_text(cell("return 2 * h, [h]"), encoding="utf-8")
+    monkeypatch.setattr(parts, "_loaded", {})  # as in another process
+    with pytest.raises(ConfigError, match="has changed since the run was started"):
+        load_part(config.parts["cell"])
+
+
+def test_a_copy_holds_the_modules_beside_the_file(
+    own: Callable[[str], None], checked: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "helping.py").write_text("WIDTH = 3", encoding="utf-8")
+    own("import helping\n" + cell())
+    (config,) = own_parts.prepare([load_config("cell=mine")], quiet)
+    copy = Path(config.parts["cell"].path)
+    assert (copy.parent / "helping.py").read_text(encoding="utf-8") == "WIDTH = 3"
+    folder = f"parts/{config.parts['cell'].code}"
+    assert sources(config).keys() == {f"{folder}/{copy.name}", f"{folder}/helping.py"}
+
+
+def test_a_job_checks_what_nobody_has_checked(own: Callable[[str], None], checked: list[str]) -> None:
+    own(cell("return h"))
+    (config,) = own_parts.prepare([load_config("cell=mine")], quiet, check=False)
+    assert checked == []
+    with pytest.raises(ConfigError, match="must return"):
+        own_parts.check_unless_checked(config)
+    measured = dataclasses.replace(config.parts["cell"], measured=SIZE)
+    own_parts.check_unless_checked(dataclasses.replace(config, parts={"cell": measured}))
+
+
+def test_what_the_check_finds_is_written_for_the_next_command(own: Callable[[str], None], checked: list[str]) -> None:
+    own(cell())
+    own_parts.prepare([load_config("cell=mine")], quiet)
+    (file,) = Path("unfinished/parts").rglob("checked-*.json")
+    assert Measured(**json.loads(file.read_text(encoding="utf-8"))) == SIZE
