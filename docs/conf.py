@@ -67,6 +67,7 @@ docs/configuration
 docs/architectures
 docs/tracking
 docs/look-inside
+docs/extend
 docs/cluster
 Reliability <docs/reliability>
 Performance <docs/performance>

@@ -106,7 +106,7 @@ def draw_repeat_vector(axes: Axes, encoder: list[Point]) -> None:
     """Draws a decoder whose input at each step is the encoder's last output."""
     chain(axes, _AFTER, "cell", _DECODER)
     answer(axes, _AFTER)
-    copies(axes, end_of(encoder), _AFTER, "the last output, every time")
+    copies(axes, end_of(encoder), _AFTER, "the last output, at every step")
 
 
 def draw_repeat_vector_stacked(axes: Axes, encoder: list[Point]) -> None:
@@ -117,7 +117,7 @@ def draw_repeat_vector_stacked(axes: Axes, encoder: list[Point]) -> None:
     for x, _ in _AFTER:
         up(axes, x, 0.55, 1.35)
     answer(axes, upper)
-    copies(axes, end_of(encoder), lower, "the last output, every time")
+    copies(axes, end_of(encoder), lower, "the last output, at every step")
 
 
 def draw_pooled(axes: Axes, encoder: list[Point]) -> None:
@@ -129,19 +129,19 @@ def draw_pooled(axes: Axes, encoder: list[Point]) -> None:
         arrow(axes, (x + 0.33, 1.2), (7.02, 1.2), colour="#bbb")
     chain(axes, _AFTER, "cell", _DECODER)
     answer(axes, _AFTER)
-    copies(axes, (7.25, 1.2 - _HEIGHT / 2 - 0.04), _AFTER, "one sum, every time")
+    copies(axes, (7.25, 1.2 - _HEIGHT / 2 - 0.04), _AFTER, "one weighted sum, at every step")
 
 
 def draw_encoder_decoder(axes: Axes, encoder: list[Point]) -> None:
     """Draws a decoder that starts with the encoder's states and reads the previous character."""
     hand_states(axes, encoder)
-    feed_back(axes, ["·", *ANSWER[:-1]], "the character before")
+    feed_back(axes, ["·", *ANSWER[:-1]], "the previous character")
 
 
 def draw_readout(axes: Axes, encoder: list[Point]) -> None:
     """Draws ``encoder_decoder`` with a decoder that reads its own last output."""
     hand_states(axes, encoder)
-    feed_back(axes, ["y"] * len(ANSWER), "its last output, a vector")
+    feed_back(axes, ["y"] * len(ANSWER), "its previous output, a vector")
     for index, (x, _) in enumerate(_AFTER[1:]):
         axes.text(x + 0.1, -0.12, str(index), fontsize=7)
 
@@ -155,7 +155,7 @@ def draw_attention(axes: Axes, encoder: list[Point]) -> None:
                 axes, (x, _ROW + _HEIGHT / 2 + 0.05), (target[0] - 0.2, target[1] + _HEIGHT / 2 + 0.03),
                 colour=colour, bend=-0.2,
             )  # fmt: skip
-    axes.text(5.2, _TOP + 0.22, "all outputs, weighed anew each time", ha="center", fontsize=8, color="#3a8f4d")
+    axes.text(5.2, _TOP + 0.22, "all outputs, with new weights at each step", ha="center", fontsize=8, color="#3a8f4d")
 
 
 ARCHITECTURES: dict[str, Callable[[Axes, list[Point]], None]] = {

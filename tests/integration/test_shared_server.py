@@ -30,7 +30,7 @@ pytestmark = pytest.mark.integration
 
 FAST = [*SMALL, "cell=simple_rnn"]
 ARTIFACTS = {"config.yaml", "end.checkpoint", "history.json", "learning_curve.png", "model.weights.h5"}
-AWAY = "metrics are queued: the server cannot use its database (503): that is gone, or full; the server's log says whi"
+AWAY = "metrics are queued: the server's database is down or out of disk space (503); the server's log says which"
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +201,8 @@ def test_a_database_that_does_not_come_back_is_told_by_the_next_command(server, 
     refused = run(tmp_path, *FAST, f"tracking.uri={server.uri}")  # while it is away
     assert refused.returncode == 2
     assert refused.stderr == (
-        f"seqadd: tracking.uri={server.uri}: cannot open the store: the server cannot use its database (503): "
-        "that is gone, or full; the server's log says which\n"
+        f"seqadd: tracking.uri={server.uri}: cannot open the store: the server's database is down or out of disk space "
+        "(503); the server's log says which\n"
     )
     postgres.start()
     assert server.client.get_run(run_id).info.status == "RUNNING"
@@ -267,8 +267,8 @@ def test_a_database_that_is_full_loses_nothing_and_refuses_what_comes_next_in_on
     assert refused.returncode == 2
     assert "epoch" not in refused.stdout  # nothing is trained
     assert refused.stderr == (
-        f"seqadd: tracking.uri={server.uri}: cannot begin a run: the server cannot use its database (503): "
-        "that is gone, or full; the server's log says which\n"
+        f"seqadd: tracking.uri={server.uri}: cannot begin a run: the server's database is down or out of disk space "
+        "(503); the server's log says which\n"
     )
     room(True)
     process.communicate(timeout=120)

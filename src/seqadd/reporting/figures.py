@@ -80,7 +80,7 @@ def histograms(arrays: Mapping[str, npt.NDArray[np.floating[Any]]], title: str) 
     for axes in every[: len(arrays)][-columns:]:
         axes.set_xlabel("value", fontsize="small")
     for axes in every[::columns]:
-        axes.set_ylabel("weights", fontsize="small")
+        axes.set_ylabel("number of weights", fontsize="small")
     for axes in every[len(arrays) :]:
         axes.set_axis_off()
     return figure

@@ -90,6 +90,6 @@ def summarize_error(error: Exception) -> str:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
         return f"the server does not let {user} do this: ask for the permission EDIT, or choose another experiment"
     if "too many 503 error responses" in message:  # MLflow discards the server's reason
-        return "the server cannot use its database (503): that is gone, or full; the server's log says which"
+        return "the server's database is down or out of disk space (503); the server's log says which"
     cause = re.search(r'Caused by \w+\("[^"]*?\): ([^"]*)"', message)  # it comes last, after the address and the query
     return textwrap.shorten(cause[1] if cause else message, 200, placeholder=" ...")
