@@ -307,7 +307,8 @@ def test_a_requeued_job_goes_on_with_its_part_as_it_was_when_the_sweep_began(tmp
     on_slurm = begin(there, *sweep, "hydra/launcher=slurm", *RESOURCES)
     array = first_array(there)
     killed = f"{array}_0"
-    wait_until(lambda: is_training(there, killed))
+    # Both have a checkpoint that is not their first, which has no epoch.
+    wait_until(lambda: len([*there.glob("unfinished/*/checkpoint.before")]) == 2 and is_training(there, killed))
     text = (there / "mgu.py").read_text()
     edited = text.replace("(1 - forget) * state", "forget * state")
     assert edited != text
@@ -328,14 +329,12 @@ def test_a_job_checks_its_parts_before_it_trains(tmp_path: Path) -> None:
     small = ["task.n_questions=60", "batch_size=20", "jit=false", "epochs=3"]
     done = seqadd(tmp_path, *codes, *ON_SLURM, *RESOURCES, *small, "architecture=transformer,mine", "task=subtraction")
     assert done.returncode == 1
-    said = (
-        "1 of 2 jobs failed: architecture=mine task=subtraction: ConfigError: faulty.py:7: architecture=mine: returns"
-    )
+    said = "1 of 2 jobs failed: architecture=mine: ConfigError: faulty.py:7: architecture=mine: returns"
     assert said in done.stderr
     parent, (trained,) = of_a_sweep(tmp_path)
     assert (parent.info.status, trained.info.status) == ("FAILED", "FINISHED")
-    assert (trained.data.params["architecture"], trained.data.params["task"]) == ("transformer", "subtraction")
-    assert "val_exact_match_borrows_0" in trained.data.metrics
+    assert (trained.data.params["architecture"], trained.data.params["task.name"]) == ("transformer", "subtraction")
+    assert any(name.startswith("val_exact_match_borrows_") for name in trained.data.metrics)
 
 
 @pytest.mark.parametrize(("given", "missing"), [([], "minutes"), (RESOURCES[:1], "memory_gb")])
