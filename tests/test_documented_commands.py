@@ -148,7 +148,7 @@ def test_the_documented_script_trains_plots_asks_and_compares(place):
     trained = run_in(place, f"python -m seqadd.run -m cell=gru epochs=15 'seed=range(3)' {' '.join(small)}")
     assert trained.returncode == 0, trained.stderr
     keys = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in small)}
-    made_small = script.replace("epochs=15,", f"epochs=15, **{keys},").replace('gru", ', f'gru", *{small}, ')
+    made_small = script.replace("epochs=15,", f"epochs=15, **{keys},").replace('mgu,gru", ', f'mgu,gru", *{small}, ')
     assert made_small.count("n_questions") == 2
     shutil.copy(CLONE / "examples" / "mgu.py", place)
     (place / "script.py").write_text(
