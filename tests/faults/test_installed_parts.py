@@ -79,13 +79,18 @@ def test_a_killed_sweep_of_an_own_cell_ends_as_if_undisturbed_and_is_judged_with
     assert float(rows["mgu"]["against_mean"]) == pytest.approx(means["mgu"] - means["gru"])
 
     of_mgu = ["--code", "mgu.py", "cell=mgu", "seed=1", *MODEL]
-    inside = said_by("seqadd.inspect", *of_mgu)
-    assert "forget_gate" in inside
+    said_by("seqadd.inspect", *of_mgu)
+    (saturation,) = (tmp_path / "inspect").glob("*/saturation.csv")
+    assert "forget_gate" in saturation.read_text()
     answers = said_by("seqadd.answer", *of_mgu, "3+4", "5+1")
     assert [line.partition(" = ")[0] for line in answers.splitlines()] == ["3+4", "5+1"]
 
     # The file of a run, for whoever has the store alone.
     run_id = trained["mgu", "1"].info.run_id
-    said_by("mlflow", "artifacts", "download", "-r", run_id, "-a", "parts", "-d", "back")
-    (back,) = (tmp_path / "back").rglob("mgu.py")
+    download = ["mlflow", "artifacts", "download", "-r", run_id, "-a", "parts"]  # it shows its progress on stderr
+    done = subprocess.run(
+        [str(installed_wheel), "-m", *download], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (back,) = Path(done.stdout.split()[-1]).rglob("mgu.py")
     assert back.read_text() == (CLONE / "examples" / "mgu.py").read_text()
