@@ -11,6 +11,7 @@ import time
 import fork_server
 import pytest
 from conftest import (
+    CLONE,
     COMMAND,
     LONG,
     SMALL,
@@ -25,6 +26,7 @@ from conftest import (
 )
 
 from seqadd import run
+from seqadd.config.part_schema import declare
 from seqadd.launch import local
 
 
@@ -167,3 +169,18 @@ def test_without_slurms_commands_one_line_says_where_they_are(call, in_empty_fol
         "seqadd: hydra/launcher=slurm: sbatch not found; run this on the cluster's login node, "
         "or without hydra/launcher=slurm\n"
     )
+
+
+@pytest.mark.parametrize(("given", "missing"), [([], "minutes"), (["hydra.launcher.minutes=9"], "memory_gb")])
+def test_own_parts_on_slurm_need_time_and_memory_as_nothing_is_built_on_the_login_node(
+    call, in_empty_folder, given, missing
+):
+    code = f"--code={CLONE / 'examples' / 'mgu.py'}"
+    ended, out, err = call(run.main, code, "-m", "hydra/launcher=slurm", *given, "cell=mgu,gru")
+    declare([])
+    assert (ended, out) == (2, "")
+    assert err == (
+        f"seqadd: hydra.launcher.{missing}=null: must be given for own parts, which are not built on the login node "
+        "(no job was submitted)\n"
+    )
+    assert not any(in_empty_folder.iterdir())
