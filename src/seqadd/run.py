@@ -27,7 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seqadd.cli.code_option import take_code
+from seqadd.cli.code_option import completes, take_code, take_code_of_line
 from seqadd.cli.entry import add_version, as_program, command, fail
 from seqadd.cli.progress import Display, EpochDone, Notify, Pages, Report, Stage
 from seqadd.config import help_text, hydra_setup
@@ -136,7 +136,11 @@ def main() -> None:
     with command(prints=lambda: not given or _shows_config(given[0]) or given[0].help or given[0].hydra_help):
         # Without this, Hydra prints errors over many lines and exits; with it, ``command`` reports them in one line.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        sys.argv[1:] = take_code(sys.argv[1:])
+        if completes(sys.argv[1:]):
+            if not take_code_of_line():
+                return
+        else:
+            sys.argv[1:] = take_code(sys.argv[1:])
         arguments = check_command_line()
         given.append(arguments)
         sys.argv[1:] = with_integers(sys.argv[1:])

@@ -61,7 +61,7 @@ REFUSALS = {
     "epochs=1.5": "epochs=1.5: must be an integer, at least 1",
     "epochs=null": "epochs: must not be null",
     "cell=[lstm,gru]": "cell: must be one choice, not several; sweep over them with -m cell=A,B",
-    "task=null": "Config group override must be a string or a list. Got NoneType",
+    "task=null": "task=null: must not be null; leave task out for the default",
     "epochs=[": "cannot read the override 'epochs=['",
     "tracking.uri=": "tracking.uri=: must not be empty (MLflow tracking URI)",
     "cell=lstm,gru": "cell=lstm,gru: several values; sweep over them with -m cell=lstm,gru",

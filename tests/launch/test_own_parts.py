@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +15,11 @@ from own_parts import cell
 from seqadd import ConfigError, load_config
 from seqadd.config.composition import load_config as compose
 from seqadd.config.parts import Measured
-from seqadd.launch import own_parts
+from seqadd.launch import own_parts, sweep
 from seqadd.models import parts
 from seqadd.models.parts import load_part
 from seqadd.tracking.part_copies import sources
+from seqadd.training.dataset import data_digest
 
 SIZE = Measured(parameters=10, activations=20, largest=5, multiplications=30.0)
 
@@ -110,3 +113,67 @@ def test_what_the_check_finds_is_written_for_the_next_command(own: Callable[[str
     own_parts.prepare([load_config("cell=mine")], quiet)
     (file,) = Path("unfinished/parts").rglob("checked-*.json")
     assert Measured(**json.loads(file.read_text(encoding="utf-8"))) == SIZE
+
+
+ECHO = """
+import os, threading
+import seqadd
+
+print("loaded in", threading.current_thread().name)
+
+@seqadd.task("echo", characters="ab")
+class Echo:
+    def draw(self, rng, n):
+        return ["".join(rng.choice(["a", "b"], size=7)) for _ in range(n)]
+    def solve(self, question):
+        return question
+    def roomiest(self):
+        return ("a" * 7,)
+"""
+
+
+class Dataless:
+    """A store with a run of every configuration, of other data."""
+
+    def __init__(self) -> None:
+        self.digests: list[str] = []
+
+    def finished_run(self, config: own_parts.Config, digest: Callable[[], str]) -> None:
+        self.digests.append(digest())
+
+
+def test_a_sweep_looks_for_finished_runs_of_an_own_task_without_running_its_file(
+    own: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here a thread stands for the process."""
+    started: list[threading.Thread] = []
+
+    def start(context: object, work: Callable[..., None], arguments: tuple[object, ...], name: str) -> object:
+        ours, theirs = multiprocessing.Pipe()
+        started.append(threading.Thread(target=work, args=(*arguments, theirs), name=name))
+        started[-1].start()
+        return started[-1], ours
+
+    monkeypatch.setattr(own_parts, "start_process", start)
+    own(ECHO)
+    words = ["task.n_questions=20", "batch_size=2"]
+    plain, *others = [
+        load_config(*words),
+        *(load_config("task=echo", f"seed={seed}", *words) for seed in (0, 1)),
+    ]
+    store = Dataless()
+    assert sweep.finished_jobs(store, ["a", "b", "c"], [plain, *others]) == {}  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "loaded in seqadd data\n"
+    assert [thread.is_alive() for thread in started] == [False]
+    assert store.digests == [data_digest(config) for config in (plain, *others)]
+    assert len(set(store.digests)) == 3
+
+
+def test_a_file_that_fails_while_a_sweep_looks_for_its_runs_is_named(own: Callable[[str], None]) -> None:
+    own(ECHO)
+    config = load_config("task=echo", "task.n_questions=200", "batch_size=2")
+    ours, theirs = multiprocessing.Pipe()
+    ours.send(config)
+    threading.Thread(target=own_parts._digest, args=(theirs,), daemon=True).start()
+    assert "gave 128 distinct questions" in ours.recv()
+    ours.close()

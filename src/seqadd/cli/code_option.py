@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.machinery
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -24,6 +27,9 @@ OPTION = "--code"
 VARIABLE = "SEQADD_CODE"
 #: The entry points of installed packages: ``cell.mgu = "package.module"``.
 ENTRY_POINTS = "seqadd.parts"
+#: The environment variable in which a shell hands over the line that it completes.
+_LINE = "COMP_LINE"
+_IN_LINE = re.compile(rf"\s{OPTION}(?:=|\s+)('[^']*'|\"[^\"]*\"|\S+)(?=\s)")
 
 
 def take_code(arguments: Sequence[str]) -> list[str]:
@@ -52,6 +58,28 @@ def take_code(arguments: Sequence[str]) -> list[str]:
     names = {part.name for file in files for part in read_parts(file)}
     declare([*files, *_installed_files(names)], typed)
     return others
+
+
+def completes(arguments: Sequence[str]) -> bool:
+    """Whether a command line is a shell's question for completions: ``-sc query=bash``."""
+    return not {"-sc", "--shell-completion"}.isdisjoint(arguments) and bool(os.environ.get(_LINE))
+
+
+def take_code_of_line() -> bool:
+    """Declares the parts that the line names that a shell completes, and takes them from it: Hydra does not know them.
+
+    A file that declares nothing is left out without a message, which would stand in the middle of that line.
+
+    Returns:
+        Whether Hydra can complete the rest: not an option, nor a file, which the shell completes itself.
+    """
+    line = os.environ[_LINE]
+    typed = [os.path.expanduser(name.strip("'\"")) for name in _IN_LINE.findall(line)]
+    os.environ[_LINE] = line = _IN_LINE.sub("", line)
+    with redirect_stderr(io.StringIO()), suppress(ConfigError):
+        take_code([f"{OPTION}={name}" for name in typed])
+    *before, last = [*line.split(), *([""] if line[-1:].isspace() else [])]
+    return not last.startswith("-") and before[-1:] != [OPTION]
 
 
 def add_code_option(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from seqadd.config import hydra_setup, part_schema
+from seqadd.config.chosen_cell import chosen_cell
 from seqadd.config.messages import no_such_key, not_chosen, one_line
 from seqadd.config.parts import Part, declared, measured
 from seqadd.config.schema import GROUPS, Config, flatten, known_keys, override_text, own_fields, part_fields
 from seqadd.config.validation import validate
-from seqadd.config.words import check_words, with_integers
+from seqadd.config.words import check_words, null_choice, with_integers
 from seqadd.errors import ConfigError
 from seqadd.system.files import resource_dir
 
@@ -46,6 +46,8 @@ def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
     """
     choices: Mapping[str, Any] = of_hydra.runtime.choices
     for group in GROUPS:
+        if choices.get(group, "") is None:  # in a file; on a command line check_words has refused it
+            raise ConfigError(null_choice(group, str(choices.get("architecture"))))
         if not isinstance(choices.get(group), str):  # Hydra would merge the files of a list; the last file would win
             raise ConfigError(f"{group}: must be one choice, not several; sweep over them with -m {group}=A,B")
     known = {*known_keys(), *(part.name for part in declared().values())} - {"part_code"}
@@ -55,7 +57,7 @@ def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
         for name, _ in flatten(tree):
             if name not in known:
                 raise ConfigError(no_such_key(name))
-        cell = _chosen_cell(cfg, choices, of_hydra.overrides.task)
+        cell = chosen_cell(cfg, of_hydra)
         _check_task_name(cfg.task.name, choices)
         parts = part_schema.chosen_parts(cell, cfg.architecture, cfg.task.name)
         _check_keys_of_parts(tree, parts)
@@ -70,29 +72,6 @@ def from_hydra(cfg: DictConfig, of_hydra: DictConfig | HydraConf) -> Config:
     config.parts.update({kind: dataclasses.replace(part, measured=size) for kind, part in config.parts.items()})
     validate(config)
     return config
-
-
-def _chosen_cell(cfg: DictConfig, choices: Mapping[str, Any], overrides: Sequence[str]) -> str | None:
-    """The cell that is chosen; the architecture's own if neither the command line nor a file has chosen one.
-
-    Hydra composes the cell after the architecture, so an architecture cannot choose it in a file.
-    """
-    architecture = declared().get(("architecture", cfg.architecture))
-    if architecture is None:
-        return str(cfg.cell)
-    is_default = choices["cell"] == cfg.cell == _default_cell()
-    if is_default and not any(override.lstrip("+").partition("=")[0] == "cell" for override in overrides):
-        return architecture.settings["cell"]
-    if architecture.settings["cell"] is None:
-        raise ConfigError(f"cell={cfg.cell}: architecture={architecture.name} has no cell; leave it out")
-    return str(cfg.cell)
-
-
-@functools.cache
-def _default_cell() -> str:
-    """The cell that ``conf/config.yaml`` chooses."""
-    config: Any = OmegaConf.load(resource_dir("conf") / "config.yaml")
-    return next(str(each["cell"]) for each in config.defaults if isinstance(each, DictConfig) and "cell" in each)
 
 
 def _check_task_name(name: str | None, choices: Mapping[str, Any]) -> None:
@@ -214,6 +193,7 @@ def load_config(*overrides: str) -> Config:
         Traceback (most recent call last):
         seqadd.errors.ConfigError: epochs=0: must be at least 1 (passes over the training set)
     """
+    check_words(overrides)
     try:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             return compose_config(list(overrides))

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import QuotedString, Transformer
 from hydra.errors import HydraException
 
 from seqadd.config.messages import one_line
+from seqadd.config.parts import declared
 from seqadd.config.schema import GROUPS, described_keys, known_keys
 from seqadd.errors import ConfigError
 
@@ -18,7 +19,9 @@ _SCIENTIFIC = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[eE]\+?\d{1,2}(?![\w.])")
 
 
 def check_words(words: Sequence[str], others: Sequence[str] = ()) -> None:
-    """Raises ConfigError for a word without ``=``; the message corrects ``cell gru`` and ``cell = gru``.
+    """Raises ConfigError for a word without ``=``, and for a null choice, of which Hydra says neither key nor value.
+
+    The message corrects ``cell gru`` and ``cell = gru``.
 
     Args:
         words: the words.
@@ -33,6 +36,27 @@ def check_words(words: Sequence[str], others: Sequence[str] = ()) -> None:
         keys = [name for name, field in described_keys() if word in (field.metadata["choices"] or ())]
         example = f"{keys[0]}={word}" if keys else "cell=gru"
         raise ConfigError(f"{word}: must be KEY=VALUE, for example {example}")
+    values = dict(word.partition("=")[::2] for word in words)
+    for group in GROUPS:
+        if re.search(r"(^|,)\s*null\s*(,|$)", values.get(group, ""), re.IGNORECASE):
+            raise ConfigError(null_choice(group, values.get("architecture")))
+
+
+def null_choice(group: str, architecture: str | None = None) -> str:
+    """Returns the message for a config group without a choice, ``cell=null``.
+
+    Args:
+        group: the config group.
+        architecture: the architecture that is chosen; None for the default one.
+    """
+    if group != "cell":
+        return f"{group}=null: must not be null; leave {group} out for the default"
+    own = declared().get(("architecture", architecture or ""))
+    if own is not None and own.settings["cell"] is None:
+        return f"cell=null: architecture={architecture} has no cell; leave cell out"
+    cells = sorted(dict(described_keys())["cell"].metadata["choices"])
+    which = "the default architecture" if architecture is None else f"architecture={architecture}"
+    return f"cell=null: {which} needs a cell; must be one of {', '.join(cells)}, or left out"
 
 
 def as_option(option: str, words: Sequence[str]) -> str | None:

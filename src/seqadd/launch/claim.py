@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,8 @@ from seqadd.claims.measurements import Collection, runs_in
 from seqadd.cli.console import print_line
 from seqadd.errors import CannotWrite
 from seqadd.launch.local import JobFailed, JobSucceeded, run_all
-from seqadd.launch.own_parts import prepare
+from seqadd.launch.own_parts import data_digests, prepare
 from seqadd.launch.sweep import run_sweep
-from seqadd.training.dataset import data_digest
 
 if TYPE_CHECKING:
     from seqadd.tracking.store import Store
@@ -53,10 +53,11 @@ def train_claim(store: Store, runs: Collection, at_once: int | None) -> None:
 
     def launch(missing: list[int], parent_run_id: str) -> list[str]:
         chosen = []
-        for n in missing:
-            tracking = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id, label=names[n])
-            by_other_code = store.finished_run(configs[n], lambda n=n: data_digest(configs[n])) is not None  # type: ignore[misc]
-            chosen.append(dataclasses.replace(configs[n], tracking=tracking, force=by_other_code))
+        with data_digests() as digest:
+            for n in missing:
+                tracking = dataclasses.replace(configs[n].tracking, parent_run_id=parent_run_id, label=names[n])
+                by_other_code = store.finished_run(configs[n], functools.partial(digest, configs[n])) is not None
+                chosen.append(dataclasses.replace(configs[n], tracking=tracking, force=by_other_code))
         return run_all([names[n] for n in missing], chosen, at_once, ended)
 
     run_sweep(f"claim {claim.name}", claim.name, {"claim": claim.name, "jobs": len(configs)}, names, configs, launch,

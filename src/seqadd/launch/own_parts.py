@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -14,21 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqadd.config.messages import short_line
+from seqadd.config.part_sources import read_sources
 from seqadd.config.parts import Measured, remember_prepared
 from seqadd.config.schema import Config
 from seqadd.config.validation import check_limits
 from seqadd.errors import CannotWrite, ConfigError, JobsFailed
 from seqadd.launch.processes import process_context, start_process
-from seqadd.system import tensorflow_setup
+from seqadd.system import status_line, tensorflow_setup
 from seqadd.system.files import write_file
 from seqadd.system.library_log import capture_logs
 from seqadd.tracking.database import check_database
 from seqadd.tracking.part_copies import copy_parts
-from seqadd.training.dataset import make_dataset
+from seqadd.training.dataset import data_digest, make_dataset
 from seqadd.training.fingerprint import code_digest
 
 if TYPE_CHECKING:
-    from seqadd.launch.processes import Context
+    from seqadd.launch.processes import Context, Process
 
 
 def has_own_parts(config: Config) -> bool:
@@ -106,24 +108,66 @@ def time_epoch(config: Config, notify: Callable[[str], None]) -> float:
     return float(_answer_of(_time, dataclasses.replace(config, epochs=2), process_context(notify)))
 
 
-def _answer_of(work: Callable[..., None], config: Config, context: Context) -> Any:
-    """Calls a function of this module in a process of its own, and returns its answer.
+@contextmanager
+def data_digests() -> Iterator[Callable[[Config], str]]:
+    """A context manager that returns a function for the data digest of a configuration.
 
-    Raises:
-        ConfigError: with the text that the process answers.
-        JobsFailed: when the process cannot be started, or ends without an answer.
+    The files of own tasks run in one process of its own, which is started when the first of them is asked for: a sweep
+    must go on whatever such a file does to its process. It is a fresh process, because the fork server that other
+    processes come from imports TensorFlow, which data does not need.
+
+    The function raises as ``prepare``.
     """
+    started: list[tuple[Process, Connection]] = []
+
+    def digest(config: Config) -> str:
+        task = config.part("task")
+        if task is None or task.built_in:
+            return data_digest(config)
+        if not started:
+            status_line.clear()  # the file may print
+            started.append(start_process(get_context("spawn"), _digest, (), "seqadd data"))
+        process, answers = started[0]
+        with suppress(OSError):  # it has ended, as there is no answer either
+            answers.send(config)
+        return str(_answer(process, answers)[0])
+
+    try:
+        yield digest
+    except BaseException:  # as in _answer_of
+        for process, _ in started:
+            process.kill()
+        raise
+    for process, answers in started:
+        answers.close()
+        process.join()
+
+
+def _answer_of(work: Callable[..., None], config: Config, context: Context) -> Any:
+    """Calls a function of this module in a process of its own, and returns its answer; raises as ``_answer``."""
     check_limits()
     process, answers = start_process(context, work, (config,), "seqadd own parts")
     try:
-        answer = answers.recv()
+        answer = _answer(process, answers)
         process.join()
-    except (EOFError, OSError) as error:
-        process.join()
-        raise JobsFailed(f"the process that checks own parts ended with exit code {process.exitcode}") from error
     except BaseException:  # a signal: own code may run for ever, and this process alone can end it
         process.kill()
         raise
+    return answer
+
+
+def _answer(process: Process, answers: Connection) -> Any:
+    """Returns the next answer of a process.
+
+    Raises:
+        ConfigError: with the text that the process answers.
+        JobsFailed: when it ends without an answer.
+    """
+    try:
+        answer = answers.recv()
+    except (EOFError, OSError) as error:
+        process.join()
+        raise JobsFailed(f"the process that checks own parts ended with exit code {process.exitcode}") from error
     if isinstance(answer, str):
         raise ConfigError(answer)
     return answer
@@ -133,7 +177,8 @@ def _check(config: Config, connection: Connection) -> None:
     """The main function of the process that checks."""
 
     def check() -> Measured:
-        from seqadd.evaluation.part_check import check_parts
+        with tensorflow_setup.quiet_import():
+            from seqadd.evaluation.part_check import check_parts
 
         return check_parts(config)
 
@@ -145,7 +190,6 @@ def _time(config: Config, connection: Connection) -> None:
 
     def train() -> float:
         from seqadd.training.checkpoint import Start
-        from seqadd.training.dataset import make_dataset
         from seqadd.training.session import TrainingSession
 
         session = TrainingSession(config, make_dataset(config), Start({}))
@@ -155,12 +199,30 @@ def _time(config: Config, connection: Connection) -> None:
     _send(connection, train)
 
 
+def _digest(connection: Connection) -> None:
+    """The main function of the process that draws the data of own tasks; it ends with the sweep's end of the pipe."""
+
+    def digest() -> tuple[str]:
+        if any(b"keras" in text for text in read_sources(Path(config.parts["task"].path)).values()):
+            with tensorflow_setup.quiet_import():  # before the file imports it, whose own messages must be seen
+                import seqadd.evaluation.part_check  # noqa: F401
+        return (data_digest(config),)
+
+    with suppress(EOFError, OSError):
+        while True:
+            config: Config = connection.recv()
+            _send(connection, digest)
+
+
 def _send(connection: Connection, work: Callable[[], Any]) -> None:
-    """Sends what a function returns, or the message of its error."""
-    with capture_logs(), tensorflow_setup.quiet_import():
+    """Sends what a function returns, or the message of its error; what own code prints is printed before."""
+    with capture_logs():
         try:
             answer = work()
         except Exception as error:  # own code can raise anything
             answer = short_line(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # it is closed, or its reader is gone
+            stream.flush()
     with suppress(OSError):
         connection.send(answer)

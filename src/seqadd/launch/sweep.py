@@ -11,6 +11,7 @@ from seqadd.cli.console import print_line
 from seqadd.config.schema import Config
 from seqadd.errors import JobsFailed
 from seqadd.launch import summary, sweep_page
+from seqadd.launch.own_parts import data_digests
 from seqadd.system import numeric_flags, status_line
 from seqadd.system.signals import defer_signals
 from seqadd.tracking.database import check_database
@@ -165,14 +166,15 @@ def _show(show: Callable[..., None], parent: RunRecorder, *, draws: bool) -> Non
 def finished_jobs(store: Store, labels: Sequence[str], configs: Sequence[Config]) -> dict[int, str]:
     """The jobs that have a finished run in the store, by index, with its id; prints a line for each."""
     from seqadd.tracking.resume import already_finished
-    from seqadd.training.dataset import data_digest
 
     found = {}
-    for index, (name, config) in enumerate(zip(labels, configs, strict=True)):
-        # In a sweep over stores or experiments, a job whose store or experiment is not the first's checks for itself.
-        if not config.force and config.tracking == configs[0].tracking:
-            run = store.finished_run(config, functools.partial(data_digest, config))
-            if run is not None:
-                print_line(f"{name}  {already_finished(run, config)}")
-                found[index] = run.run_id
+    with data_digests() as digest:
+        for index, (name, config) in enumerate(zip(labels, configs, strict=True)):
+            # In a sweep over stores or experiments, a job whose store or experiment is not the first's checks for
+            # itself.
+            if not config.force and config.tracking == configs[0].tracking:
+                run = store.finished_run(config, functools.partial(digest, config))
+                if run is not None:
+                    print_line(f"{name}  {already_finished(run, config)}")
+                    found[index] = run.run_id
     return found
