@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqadd.api import Run, compare, curves, experiment, runs
+    from seqadd.api import Run, compare, curves, experiment, questions, runs
     from seqadd.claims.ceilings import (
         Distribution,
         dataset_ceiling,
@@ -43,13 +43,13 @@ __all__ = [
     "TrainedRun", "activations", "architecture", "cell", "compare", "curves", "dataset_ceiling",
     "dataset_distribution", "difference_verdict", "distribution_ceiling", "draw_distribution", "experiment", "gates",
     "load_config", "load_curves", "load_run", "mean_interval", "number_verdict", "prediction_interval",
-    "probabilities", "runs", "show", "task", "weights", "within",
+    "probabilities", "questions", "runs", "show", "task", "weights", "within",
 ]  # fmt: skip
 
 # The modules that define the public names. Each is imported when a name of it is first used: TensorFlow and MLflow take
 # seconds. No public name may be a module's of this package, because the import system would replace it by the module.
 _DEFINED_IN = {
-    "api": ("Run", "compare", "curves", "experiment", "runs"),
+    "api": ("Run", "compare", "curves", "experiment", "questions", "runs"),
     "claims.ceilings": (
         "Distribution", "dataset_ceiling", "dataset_distribution", "distribution_ceiling", "draw_distribution",
     ),
