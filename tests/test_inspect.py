@@ -55,7 +55,7 @@ def test_python_gets_the_commands_pictures_by_name_and_a_notebook_can_show_them(
     assert list(pictures) == ["layers", "lstm", "lstm_1"]
     assert pictures["layers"].get_suptitle().startswith("1+2 = 3: says ")
     assert pictures["lstm_1"]._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(ConfigError, match="^question=1-2: "):
+    with pytest.raises(ConfigError, match="question=1-2: "):
         Run(ids["lstm"], config).inspect("1-2")
 
 
