@@ -296,7 +296,7 @@ def _import_everything() -> None:
     from seqadd.launch import processes
     from seqadd.system.tensorflow_setup import quiet_import
 
-    os.environ.update(processes._NO_THREADS)  # of this process alone: a command has the variables that come with it
+    os.environ.update(processes._VARIABLES)  # of this process alone: a command has the variables that come with it
 
     with quiet_import():
         from seqadd import answer, inspect, reproduce, run, table, train  # noqa: F401

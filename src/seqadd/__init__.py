@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqadd.api import Run, compare, curves, experiment, runs
+    from seqadd.api import Run, compare, curves, experiment, questions, runs
     from seqadd.claims.ceilings import (
         Distribution,
         dataset_ceiling,
@@ -43,13 +44,13 @@ __all__ = [
     "TrainedRun", "activations", "architecture", "cell", "compare", "curves", "dataset_ceiling",
     "dataset_distribution", "difference_verdict", "distribution_ceiling", "draw_distribution", "experiment", "gates",
     "load_config", "load_curves", "load_run", "mean_interval", "number_verdict", "prediction_interval",
-    "probabilities", "runs", "show", "task", "weights", "within",
+    "probabilities", "questions", "runs", "show", "task", "weights", "within",
 ]  # fmt: skip
 
 # The modules that define the public names. Each is imported when a name of it is first used: TensorFlow and MLflow take
 # seconds. No public name may be a module's of this package, because the import system would replace it by the module.
 _DEFINED_IN = {
-    "api": ("Run", "compare", "curves", "experiment", "runs"),
+    "api": ("Run", "compare", "curves", "experiment", "questions", "runs"),
     "claims.ceilings": (
         "Distribution", "dataset_ceiling", "dataset_distribution", "distribution_ceiling", "draw_distribution",
     ),
@@ -92,6 +93,8 @@ os.environ.pop("KERAS_NNX_ENABLED", None)
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # MLflow's progress bar for each download would garble the progress display.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# MLflow's progress bars, which are off, would warn in a notebook that has no widgets.
+warnings.filterwarnings("ignore", message="IProgress")
 # At the end of a run MLflow would print the server's address, which may contain a password.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # MLflow would block for minutes while it retries a server that is down; ``tracking.retry`` does the retries here.

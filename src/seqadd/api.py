@@ -26,11 +26,14 @@ from seqadd.launch.own_parts import prepare
 from seqadd.launch.sweep import run_sweep
 from seqadd.system.files import resource_dir, temporary_folder
 from seqadd.system.library_log import capture_logs
+from seqadd.system.signals import interrupt_as_exception
 from seqadd.tracking.run_filter import ALL_RUNS
+from seqadd.training.dataset import make_dataset
 
 if TYPE_CHECKING:
     import keras
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from seqadd.evaluation.trained_run import TrainedRun
     from seqadd.tracking.store import RunRecord
@@ -118,6 +121,67 @@ class Run:
             }
         )
 
+    def inspect(self, question: str, epoch: int | None = None) -> dict[str, Figure]:
+        """Draws what a question becomes inside the model, as ``python -m seqadd.inspect`` does.
+
+        Args:
+            question: as people write it, ``535+61``.
+            epoch: as for ``load``.
+
+        Returns:
+            Pictures by name, which a notebook shows. ``layers`` is the output of each layer; a recurrent layer's name
+            is its gates and states, step by step.
+
+        Raises:
+            ConfigError: for a text that is no question of the run's task.
+        """
+        from seqadd.inspection import analysis, html_report
+        from seqadd.inspection.trace import trace
+
+        run = self.load(epoch)
+        (traced,) = trace(run.model, analysis.ask_all(run, [question]))
+        return html_report.question_figures(traced, run.seen_in_training(traced.question.text))
+
+
+def questions(*, code: Code = (), **keys: Any) -> pd.DataFrame:
+    """Draws the questions of a run: those that it is trained on, and those that are held out. Trains nothing.
+
+    Args:
+        code: as for ``experiment``.
+        keys: as for ``experiment``, each with one value; ``seed`` and the task decide what is drawn.
+
+    Returns:
+        A row for each question: ``question`` and ``answer`` as people write them, ``read`` and ``written`` as the model
+        does, and whether it is ``held_out``.
+
+    Raises:
+        ConfigError: for a configuration that cannot be run.
+
+    Example:
+        >>> questions(task={"n_questions": 1000}).loc[0, :"written"].tolist()
+        ['64+38', '102', '  83+46', '102 ']
+    """
+    import pandas as pd
+
+    from seqadd.evaluation.questions import notation_of
+
+    _declare(code)
+    config = load_config(*(f"{key}={value}" for key, value in _flat(keys).items()))
+    data, notation = make_dataset(config), notation_of(config)
+    frames = []
+    for asked, answers, held_out in (
+        (data.train_questions, data.train_answers, False),
+        (data.val_questions, data.val_answers, True),
+    ):
+        texts = {
+            "question": notation.read_questions(asked),
+            "answer": notation.read_answers(answers),
+            "read": notation.vocabulary.decode(asked),
+            "written": notation.vocabulary.decode(answers),
+        }
+        frames.append(pd.DataFrame({**texts, "held_out": held_out}))
+    return pd.concat(frames, ignore_index=True)
+
 
 def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | None = None, **keys: Any) -> list[Run]:
     """Trains runs in processes of their own, with their progress; finished ones are not trained again.
@@ -135,6 +199,7 @@ def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | No
     Raises:
         ConfigError: for what cannot be run, before anything is recorded.
         JobsFailed: after all jobs have ended, if some failed.
+        KeyboardInterrupt: on Ctrl-C, after all jobs were stopped; the same call resumes.
 
     Example:
         >>> runs = experiment(cell="dense", architecture="aligned", epochs=2, seed=range(2), batch_size=64,
@@ -146,7 +211,7 @@ def experiment(seed: Iterable[int] | int = 0, *, code: Code = (), jobs: int | No
         raise ConfigError(f"jobs={jobs}: must be an integer of at least 1, or None")
     files = _declare(code)
     keys = _flat({**keys, "seed": seed})
-    with capture_logs(), temporary_folder():
+    with interrupt_as_exception(), capture_logs(), temporary_folder():
         words = list(_combinations(keys))
         configs = prepare([load_config(*job) for job in words], print_line)
         for config in configs:

@@ -25,6 +25,10 @@ class SeqaddError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook prints for an error that nobody handles; the name is IPython's."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(SeqaddError, ValueError):
     """A configuration cannot be run; the message gives key, value, limit and, if there is one, the remedy.
@@ -108,3 +112,10 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number  # 130 for Ctrl-C, 143 for SIGTERM, as in shells
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C ended a function of the Python API; the process goes on. A notebook prints one line, no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]

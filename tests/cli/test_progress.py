@@ -2,7 +2,9 @@
 
 import io
 import re
+import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -87,6 +89,52 @@ def test_a_terminal_says_what_happens_before_the_first_epoch_and_a_pipe_does_not
     assert bar.endswith("0/4  importing TensorFlow")
     assert show(["gru"], [4], stage, clock) == ""
     assert "importing" not in drawn(["gru"], [4], [*stage, (1, 0, 1)], clock, 80)[0]
+
+
+@pytest.fixture
+def cell_outputs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What a notebook's cell shows after each update, as lines; makes this process a notebook's kernel."""
+    shown: list[list[str]] = []
+
+    def display(data: dict, raw: bool, display_id: bool) -> SimpleNamespace:
+        assert raw
+        assert display_id
+        return SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"].splitlines()))
+
+    kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None))
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    return shown
+
+
+def test_in_a_notebook_bars_are_below_the_lines_and_only_lines_stay(cell_outputs, clock, capsys):
+    with Display(["a", "bb"], [4, 4], 2) as display:
+        display.start(0)
+        display.start(1)
+        for epoch in (1, 2):
+            for job in (0, 1):
+                clock[0] += 1
+                display.receive(job, EpochDone(epoch, METRICS))
+        *_, a, bb, _ = cell_outputs[-1]
+        assert a == "a      ━━━━━━━━━━━━────────────  2/4  loss 1.2500  acc 0.5000  val_acc 0.4375  0:04 left"
+        assert bb.startswith("bb     ━━━━━━━━━━━━────────────  2/4")
+        n = len(cell_outputs)
+        display.receive(0, EpochDone(3, METRICS))
+        assert len(cell_outputs) == n  # too soon for the browser
+        display.receive(0, Message("a line"))
+        display.end(0, "finished, run 12ab")
+        assert [line[:2] for line in cell_outputs[-1]] == ["a ", "a ", "a ", "bb", "sw"]
+        display.end(1, "finished, run 34cd")
+    assert cell_outputs[-1] == ["a   a line", "a   val_acc 0.4375  run 12ab", "bb  val_acc 0.4375  run 34cd"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebooks_single_run_ends_in_its_last_state(cell_outputs, clock):
+    with Display(["gru"], [4]) as display:
+        display.start(0)
+        display.receive(0, EpochDone(4, METRICS))
+        display.end(0, "finished, run 12ab")
+    assert cell_outputs[-1] == ["gru  epoch 4/4  loss 1.2500  acc 0.5000  val_acc 0.4375"]
 
 
 def test_a_run_that_was_finished_leaves_no_bar(clock):

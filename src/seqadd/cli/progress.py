@@ -1,4 +1,4 @@
-"""Progress and remaining time of runs: bars in a terminal, plain lines elsewhere.
+"""Progress and remaining time of runs: bars in a terminal and in a notebook, plain lines elsewhere.
 
 A run reports what it does and each epoch. A single run reports to its own ``Display``; a job of a sweep sends its
 reports to the sweep, whose Display shows all jobs. ``cli.layout`` writes the bars.
@@ -16,7 +16,7 @@ from types import TracebackType
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 
-from seqadd.cli import layout
+from seqadd.cli import layout, notebook
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.layout import Row, metric_text, metrics_text
 from seqadd.errors import Interrupted, redact_credentials
@@ -40,7 +40,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a run does before its first epoch and after its last one; shown in place of metrics, in a terminal only."""
+    """What a run does before its first epoch and after its last one; bars show it in place of metrics."""
 
     text: str
 
@@ -103,7 +103,7 @@ class Display:
         epochs: how many epochs each job trains.
         at_once: how many jobs run at the same time.
         costs: relative cost of an epoch of each job; None if all are equal.
-        console: the console to print to; None for standard output.
+        console: the console to print to; None for standard output, or the output of a notebook's cell.
         resumes: whether the same command resumes after Ctrl-C; the display then says so.
     """
 
@@ -118,6 +118,7 @@ class Display:
         resumes: bool = True,
     ) -> None:
         self.console = console or SafeConsole(highlight=False, soft_wrap=True)
+        self._cell = notebook.CellOutput() if console is None and notebook.in_notebook() else None
         every = zip(labels, epochs, costs or [1.0] * len(labels), strict=True)
         self._jobs = [_Job(label, n, cost) for label, n, cost in every]
         self._ended = 0
@@ -129,7 +130,7 @@ class Display:
         self._stack = ExitStack()
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
+        if self._cell is None and self.console.is_terminal:
             self._live.start(refresh=True)
         # rich is Python alone, so another thread may call it while TensorFlow computes.
         self._stack.enter_context(on_forced_exit(self._stopped))
@@ -144,14 +145,21 @@ class Display:
         else:
             self._remove_bars()
 
+    @property
+    def _has_bars(self) -> bool:
+        return self._cell is not None or self.console.is_terminal
+
     def _remove_bars(self) -> None:
         """Removes the bars; of jobs that are not over their last state stays."""
-        if self.console.is_terminal:
-            self._live.stop()
+        self._live.stop()  # does nothing where it was not started
+        if self._cell is not None:
+            self._cell.draw(None)
+        if self._has_bars:
             for job in self._jobs:
                 if job.is_running and job.epoch:
                     lines = [self._line(job, names) for names in (layout.METRICS, ("loss", "val_acc"), ("val_acc",))]
-                    self.notify(next((line for line in lines if len(line) <= self.console.width), lines[-1]))
+                    width = notebook.WIDTH if self._cell is not None else self.console.width
+                    self.notify(next((line for line in lines if len(line) <= width), lines[-1]))
 
     def _stopped(self) -> None:
         """Says after a signal how far the jobs came, and that the same command resumes."""
@@ -185,6 +193,9 @@ class Display:
     def notify(self, line: str) -> None:
         """Prints a line, above the bars if there are any; a terminal gets it broken between words."""
         line = redact_credentials(line)
+        if self._cell is not None:
+            self._cell.print(line)
+            return
         if self.console.is_terminal and len(line) > self.console.width:
             line = textwrap.fill(
                 line, self.console.width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
@@ -192,8 +203,9 @@ class Display:
         self.console.print(line, markup=False)
 
     def prepare(self, stage: str) -> None:
-        """Says in a terminal what a sweep does before its first job begins."""
+        """Says in the bars what a sweep does before its first job begins."""
         self._stage = stage
+        self._redraw()
 
     def start(self, index: int) -> None:
         """Called when job ``index`` begins."""
@@ -210,6 +222,12 @@ class Display:
             job.stage = message.text
         elif isinstance(message, EpochDone):
             self._receive_epoch(job, message)
+        self._redraw()
+
+    def _redraw(self) -> None:
+        """Draws the bars of a notebook; those of a terminal draw themselves."""
+        if self._cell is not None:
+            self._cell.draw(self)
 
     def _receive_epoch(self, job: _Job, done: EpochDone) -> None:
         if done.epoch == job.epoch:  # a run that is stopped reports its last epoch once more
@@ -224,7 +242,7 @@ class Display:
         else:
             job.seconds_per_epoch += 0.2 * (latest - job.seconds_per_epoch)
         job.since, job.epoch, job.metrics, job.stage = now, done.epoch, done.metrics, ""
-        if not self.console.is_terminal and (first or self._is_due(job)):
+        if not self._has_bars and (first or self._is_due(job)):
             line = f"{self._line(job)}  {_in_words(job.left)}"
             if len(self._jobs) > 1 and self._left_of_all() is not None:
                 line += f"  (sweep {_in_words(self._left_of_all())})"

@@ -28,6 +28,8 @@ from seqadd.reporting.heatmaps import Heatmap
 from seqadd.tracking.provenance import origin
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from seqadd.evaluation.predict import Array
 
 # The most columns of a grid on the page; of more epochs, so many evenly spaced ones are shown.
@@ -123,15 +125,23 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
     rows = [[markup.escape(each) for each in row] for row in character_rows(traced)]
     lines = [[*row[:5], row[5] if row[1] == row[5] else f"**{row[5]}**", row[6]] for row in rows]
     text += markup.table(CHARACTERS_HEADER, lines)
-    panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
-    sheet = heatmaps.sheet(panels, caption)
-    text += "\n" + folder.picture(sheet, f"{name}/layers", f"output of each layer for {asked}")
-    for layer in traced.gates:
-        steps = heatmaps.sheet(step_heatmaps(traced, layer), f"{traced.question.text}: {layer}, step by step")
+    drawn = question_figures(traced, seen_in_training)
+    text += "\n" + folder.picture(drawn.pop("layers"), f"{name}/layers", f"output of each layer for {asked}")
+    for layer, steps in drawn.items():
         text += f"### {layer}, step by step\n\nComputed from the layer's weights, and checked against its output.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
     folder.table(characters_table(traced), f"{name}/answer")
     return text
+
+
+def question_figures(traced: Trace, seen_in_training: str) -> dict[str, Figure]:
+    """Draws a question: ``layers``, the output of each layer, and by its name each recurrent layer, step by step."""
+    panels = [question_heatmap(traced), *layer_heatmaps([traced])[0]]
+    found = {"layers": heatmaps.sheet(panels, trace_line(traced, seen_in_training))}
+    for layer in traced.gates:
+        title = f"{traced.question.text}: {layer}, step by step"
+        found[layer] = heatmaps.sheet(step_heatmaps(traced, layer), title)
+    return found
 
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:

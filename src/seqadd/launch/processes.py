@@ -43,11 +43,14 @@ _SECONDS_BETWEEN_ATTEMPTS = 1.0
 # The modules that the server process imports.
 _PRELOADED = ["seqadd.launch.preload"]
 
-# Without these variables numpy, pyarrow and MLflow start threads as soon as they are imported.
-_NO_THREADS = {
+_VARIABLES = {
+    # Without these, numpy, pyarrow and MLflow start threads as soon as they are imported.
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A notebook's kernel passes on a backend of its own, with which a process cannot import matplotlib if it does not
+    # find that backend.
+    "MPLBACKEND": "agg",
 }
 
 # A socket's address has at most 107 bytes; multiprocessing appends the subtracted ones to the temporary folder's path.
@@ -112,7 +115,7 @@ def start_process(
         process = context.Process(target=work, args=(*arguments, theirs), name=name)
         try:
             # Python warns about helpers that were killed.
-            with warnings.catch_warnings(action="ignore"), environment(_NO_THREADS):
+            with warnings.catch_warnings(action="ignore"), environment(_VARIABLES):
                 with _signals_blocked():  # the started processes inherit the mask; a job unblocks the signals itself
                     if forks:
                         from multiprocessing import forkserver

@@ -7,6 +7,7 @@ unsigned values from white to blue. Panels that are compared share one scale.
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ _SIGNED, _UNSIGNED = "RdBu_r", "Blues"
 _WIDTH, _CELL, _AROUND = 10.0, 0.27, 0.85
 # A panel with at most this many columns shares its line with another panel.
 _NARROW = 16
+# Of a notebook's pictures, which have no other size.
+_DPI = 80
 # So many letters of a heading fit above a panel.
 _LETTERS = 40
 
@@ -61,6 +64,15 @@ class Heatmap:
     written: str = ""
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, also before pyplot is imported."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=_DPI)
+        return drawn.getvalue()
+
+
 def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
     """Panels one below the other, narrow ones two per line; each with its own colour scale."""
     lines: list[list[Heatmap]] = []
@@ -71,7 +83,7 @@ def sheet(panels: Sequence[Heatmap], title: str) -> Figure:
         else:
             lines.append([panel])
     heights = [max(panel.values.shape[0] for panel in line) * _CELL + _AROUND for line in lines]
-    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), layout="constrained")
+    figure = Picture(figsize=(_WIDTH, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title)
     for line, below in zip(lines, figure.subfigures(len(lines), 1, height_ratios=heights, squeeze=False), strict=True):
         paired = len(line) == 1 and line[0].values.shape[1] <= _NARROW and len(panels) > 1

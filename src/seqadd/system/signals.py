@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from seqadd.errors import Interrupted, SeqaddError
+from seqadd.errors import Interrupted, SeqaddError, Stopped
 from seqadd.system.streams import print_error
 
 #: The signals that ask a process to stop: Ctrl-C, ``kill``, a terminal that is closed, ``ulimit -t``. SIGBREAK is that
@@ -95,6 +95,36 @@ def signals_as_exceptions(notify: Callable[[str], None] | None = print_error) ->
         if not interrupted:  # after Interrupted, a second signal during these last lines must still be ignored
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def interrupt_as_exception() -> Iterator[None]:
+    """Inside the ``with``, Ctrl-C raises Interrupted, which ``defer_signals`` defers; nothing ends the process.
+
+    For callers that go on afterwards: a notebook, a script. Has no effect in a thread other than the main one, inside
+    ``signals_as_exceptions``, and where Ctrl-C does not raise an exception.
+
+    Raises:
+        Stopped: on Ctrl-C, after what was inside the ``with`` has tidied up.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    _raised.clear()
+    try:
+        signal.signal(signal.SIGINT, _raise)
+        yield
+    except BaseException as error:
+        stopped = interruption(error)
+        if stopped is None:
+            raise
+        raise Stopped(str(stopped)) from None
+    finally:
+        _raised.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
