@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from seqadd.claims.tables import duration
@@ -70,7 +70,7 @@ def print_plan(labels: Sequence[str], configs: Sequence[Config], at_once: int, w
     print_line(_NOTHING)
 
 
-def print_plan_of_search(keys: Sequence[str], trials: int, corners: Sequence[Config]) -> None:
+def print_plan_of_search(keys: Iterable[str], trials: int, corners: Sequence[Config]) -> None:
     """Prints how many trials a search may have, and what the most expensive corner of its space costs."""
     most = max(config.epochs * cost.seconds_per_epoch(config) for config in corners)
     memory = max(sum(cost.memory_needed(config).values()) for config in corners) / 1e9

@@ -76,7 +76,9 @@ def check(request: Request, configs: Sequence[Config]) -> None:
             )
     read = subprocess.run(["bash", "-n"], input="\n".join(request.setup), capture_output=True, text=True)
     if read.returncode != 0:
-        raise ConfigError(f"hydra.launcher.setup: bash cannot read it: {one_line(read.stderr)} (no job was submitted)")
+        raise ConfigError(
+            f"hydra.launcher.setup: bash cannot read it: {' '.join(read.stderr.split())} (no job was submitted)"
+        )
     folder = Path(request.folder).absolute()
     missing = math.ceil((len(configs) - len(_still_there(folder, configs))) / (request.runs_per_job or 1))
     options = [
