@@ -76,6 +76,37 @@ def compose_job(hydra_context: HydraContext, config: DictConfig, overrides: Sequ
     return Job(list(overrides), composed, checked)
 
 
+def compose_jobs(
+    hydra_context: HydraContext, config: DictConfig, each: Iterable[Sequence[str]], *, skip_invalid: bool
+) -> list[Job]:
+    """Composes and checks the jobs of a sweep.
+
+    Args:
+        hydra_context, config: see ``compose_job``.
+        each: the overrides of each.
+        skip_invalid: whether a job that cannot be run is left out, with a line that says why.
+
+    Raises:
+        ConfigError: for a job that cannot be run, or if no job is left.
+    """
+    from seqadd.cli.console import print_line
+    from seqadd.errors import ConfigError
+
+    jobs, left_out = [], []
+    for overrides in each:
+        try:
+            jobs.append(compose_job(hydra_context, config, overrides))
+        except ConfigError as error:
+            if not skip_invalid:
+                raise
+            left_out.append(f"left out: {' '.join(overrides)}  {error.__cause__ or error}")
+    if not jobs:
+        raise ConfigError(f"hydra.sweeper.skip_invalid: no combination can be run; {left_out[0]}")
+    for line in left_out:
+        print_line(line)
+    return jobs
+
+
 def check_program(config: DictConfig, plugin: object) -> None:
     """Raises Hydra's CompactHydraException, of one line, if a program other than seqadd uses a plugin of seqadd.
 

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from hydra_plugins._seqadd_jobs import check_batch_size, check_program, compose_job, is_private, of_trial
 
 if TYPE_CHECKING:
+    from hydra_plugins.seqadd_sweep import ProcessLauncher
     from seqadd.config.schema import Config
     from seqadd.search.study import Search
 
@@ -73,6 +74,7 @@ class SearchSweeper(BasicSweeper):
         # Imported at the module's top these would be other classes: Hydra executes seqadd_sweep after this module,
         # also when it is imported already.
         from hydra_plugins.seqadd_sweep import PreflightLauncher, ProcessLauncher
+        from seqadd.launch import plan
         from seqadd.launch.search import run_search
         from seqadd.search.space import read_space
 
@@ -81,12 +83,15 @@ class SearchSweeper(BasicSweeper):
         configs = [self._config(corner) for corner in corners]
         for config in configs:
             self.settings.check(config)
+        if plan.is_asked():
+            plan.print_plan_of_search(space.keys, self.settings.trials, configs)
+            return ""
         if isinstance(launcher, PreflightLauncher):
             launcher.check(corners, configs)
 
         def launch(search: Search, numbers: list[int], own: list[str], ended: Callable[..., None]) -> None:
             if isinstance(launcher, ProcessLauncher) and self.max_batch_size is None:
-                self._one_by_one(search, numbers, own, ended, launcher.at_once, configs)
+                self._one_by_one(search, numbers, own, ended, launcher, configs)
             else:
                 self._in_batches(search, numbers, own, ended)
 
@@ -104,20 +109,24 @@ class SearchSweeper(BasicSweeper):
         numbers: list[int],
         own: list[str],
         ended: Callable[..., None],
-        at_once: int | None,
+        launcher: ProcessLauncher,
         corners: Sequence[Config],
     ) -> None:
         """Chooses each trial when a job can start, so that the choice uses all results up to then."""
         from seqadd.cli.progress import Display
         from seqadd.errors import ConfigError
-        from seqadd.launch.local import JobFailed, JobSucceeded, max_parallel_jobs, run_queue
+        from seqadd.launch.local import JobFailed, JobSucceeded, max_parallel_jobs, run_queue, too_many
 
         names = [f"trial {number}" for number in numbers]
-        at_once = at_once or max_parallel_jobs(corners)
+        at_once = launcher.at_once or max_parallel_jobs(corners)
+        outcomes: list[JobSucceeded | JobFailed] = []
         with Display(names, [corners[0].epochs] * len(names), at_once, resumes=not corners[0].force) as display:
 
             def queue() -> Iterator[tuple[int, Config]]:
                 for index, number in enumerate(numbers):
+                    if too_many(outcomes, launcher.max_failures):
+                        display.notify(f"{len(numbers) - index} trials not started, because max_failures was reached")
+                        return
                     suggested = search.ask(number)
                     display.notify(f"{names[index]}  {suggested.description}")
                     try:
@@ -127,6 +136,7 @@ class SearchSweeper(BasicSweeper):
                         display.end(index, str(error))
 
             def over(index: int, outcome: JobSucceeded | JobFailed) -> None:
+                outcomes.append(outcome)
                 ended(numbers[index], str(outcome))
                 if len(names) == 1:  # the display shows no end for a single job
                     display.notify(f"{names[0]}  {outcome}")
@@ -158,5 +168,6 @@ class SearchSweeper(BasicSweeper):
                     self.launcher.launch(chosen, batch[0])
             except (JobsFailed, DeliveryPending) as error:  # each trial's process has recorded its end in the study
                 print_line(str(error))
+                remaining = iter(()) if isinstance(error, JobsFailed) and error.stops else remaining
             for number in batch:
                 ended(number)

@@ -24,6 +24,7 @@ from hydra_plugins._seqadd_jobs import (
     check_no_run_twice,
     check_program,
     compose_job,
+    compose_jobs,
     is_private,
     label_override,
     labels,
@@ -41,6 +42,9 @@ class TrackedSweeper(BasicSweeper):
         max_batch_size: as in Hydra: the number of jobs given to the launcher together; None for all jobs.
         params: values for keys, to sweep over: every combination is a job. The command line takes precedence.
         sweeps: several sweeps, each with its differences from ``params``; the jobs of all of them are run.
+        together: keys whose values belong together: the first of one with the first of the others.
+        skip_invalid: whether combinations that do not go together are left out, with a line each; else the first one
+            is an error.
     """
 
     def __init__(
@@ -48,9 +52,13 @@ class TrackedSweeper(BasicSweeper):
         max_batch_size: int | None = None,
         params: dict[str, str] | None = None,
         sweeps: Sequence[dict[str, str]] | None = None,
+        together: Sequence[str] | None = None,
+        skip_invalid: bool = False,
     ) -> None:
         super().__init__(max_batch_size, params)
         self.sweeps = sweeps
+        self.together = together or ()
+        self.skip_invalid = skip_invalid
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Sweeper.setup``.
@@ -77,17 +85,23 @@ class TrackedSweeper(BasicSweeper):
 
         from seqadd.config.composition import combinations
         from seqadd.errors import DeliveryPending, JobsFailed
+        from seqadd.launch import plan
         from seqadd.launch.sweep import run_sweep
         from seqadd.tracking.artifacts import abbreviate
 
-        overrides = combinations(self.hydra_context.config_loader, self.params, self.sweeps, arguments)
-        jobs = [compose_job(self.hydra_context, self.config, each) for each in overrides]
+        loader = self.hydra_context.config_loader
+        each = combinations(loader, self.params, self.sweeps, arguments, self.together)
+        jobs = compose_jobs(self.hydra_context, self.config, each, skip_invalid=self.skip_invalid)
         check_no_run_twice(jobs)
-        configs = [job.config for job in jobs]
+        overrides, configs = [job.overrides for job in jobs], [job.config for job in jobs]
+        names = labels(overrides, overrides)
+        if plan.is_asked():
+            plan.print_plan(
+                names, configs, *launcher.room(configs) if isinstance(launcher, PreflightLauncher) else (1, "")
+            )
+            return []
         if isinstance(launcher, PreflightLauncher):
             launcher.check(overrides, configs)
-
-        names = labels(overrides, overrides)
 
         def launch(missing: list[int], parent_run_id: str) -> list[JobReturn]:
             parent = f"tracking.parent_run_id={parent_run_id}"
@@ -100,6 +114,8 @@ class TrackedSweeper(BasicSweeper):
                     )
                 except (JobsFailed, DeliveryPending) as error:  # the jobs of the other batches still run
                     failed.append(error)
+                    if isinstance(error, JobsFailed) and error.stops:
+                        break
                     continue
                 for result in returned:
                     _ = result.return_value  # raises what a job raised under another launcher
@@ -177,6 +193,10 @@ class PreflightLauncher(Launcher):
         ]
 
     @abstractmethod
+    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+        """How many of these jobs run at the same time, and what they run on, in words."""
+
+    @abstractmethod
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         """Raises ConfigError if the machine or cluster cannot run the jobs."""
 
@@ -190,19 +210,30 @@ class ProcessLauncher(PreflightLauncher):
 
     Args:
         jobs: how many jobs run at the same time, at least one; None for as many as processors and memory allow.
+        max_failures: after so many failed jobs no further one is started; None for no limit.
     """
 
-    def __init__(self, jobs: int | None = None) -> None:
+    def __init__(self, jobs: int | None = None, max_failures: int | None = None) -> None:
         super().__init__()
         self.at_once = jobs
+        self.max_failures = max_failures
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.errors import ConfigError
 
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        jobs = self.at_once
-        if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
-            raise ConfigError(f"hydra.launcher.jobs={jobs}: must be an integer of at least 1, or null for one per core")
+        for key, value, none in (
+            ("jobs", self.at_once, "one per core"),
+            ("max_failures", self.max_failures, "no limit"),
+        ):
+            if value is not None and not (type(value) is int and value >= 1):
+                raise ConfigError(f"hydra.launcher.{key}={value}: must be an integer of at least 1, or null for {none}")
+
+    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+        from seqadd.launch.local import max_parallel_jobs
+
+        at_once = min(len(configs), self.at_once or max_parallel_jobs(configs))
+        return at_once, f"with {at_once} at once" if at_once > 1 else "one after another"
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd.cli.console import print_line
@@ -232,7 +263,7 @@ class ProcessLauncher(PreflightLauncher):
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd.launch.local import run_all
 
-        return run_all(names, configs, self.at_once)
+        return run_all(names, configs, self.at_once, max_failures=self.max_failures)
 
 
 class SlurmLauncher(PreflightLauncher):
@@ -258,6 +289,12 @@ class SlurmLauncher(PreflightLauncher):
             self.request = Request(**{**self._given, "options": dict(options)})
         except TypeError as error:
             raise ConfigError(f"hydra.launcher: {error}") from error
+
+    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+        asked = [f"--{k}" if v is True else f"--{k}={v}" for k, v in self.request.sbatch_options(configs).items()]
+        n_jobs = -(-len(configs) // (self.request.runs_per_job or 1))
+        at_once = min(self.request.jobs or n_jobs, n_jobs)
+        return at_once, f"in {n_jobs} jobs of Slurm, if {at_once} run at once, each with {' '.join(asked)}"
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd.cli.console import print_line

@@ -79,7 +79,15 @@ class TrainingDiverged(SeqaddError, RuntimeError):
 
 
 class JobsFailed(SeqaddError, RuntimeError):
-    """Some jobs of a sweep did not finish; the others did."""
+    """Some jobs of a sweep did not finish; the others did.
+
+    Attributes:
+        stops: whether so many failed that no more jobs are to be started.
+    """
+
+    def __init__(self, message: str, *, stops: bool = False) -> None:
+        super().__init__(message)
+        self.stops = stops
 
 
 class NotReproduced(SeqaddError, RuntimeError):

@@ -37,7 +37,7 @@ from seqadd.config.schema import GROUPS, Config, known_result_keys
 from seqadd.config.validation import check_machine
 from seqadd.config.words import as_option, check_words, with_integers
 from seqadd.errors import ConfigError, Pruned, redact_credentials
-from seqadd.launch import summary
+from seqadd.launch import plan, summary
 from seqadd.launch.own_parts import has_own_parts, prepare
 from seqadd.system.files import resource_dir
 from seqadd.system.signals import defer_signals
@@ -89,6 +89,9 @@ def task_function(cfg: DictConfig) -> str:
             words = (word for word in about.overrides.task if word.lstrip("+").partition("=")[0] in keys)
             config.tracking.label = " ".join(words)
         check_machine(config)
+        if plan.is_asked():
+            plan.print_plan([config.model_name], [config], 1, "alone")
+            return ""
         return run_alone(config)
     except Exception as error:
         if about.mode is RunMode.MULTIRUN:
@@ -140,7 +143,7 @@ def main() -> None:
             if not take_code_of_line():
                 return
         else:
-            sys.argv[1:] = take_code(sys.argv[1:])
+            sys.argv[1:] = plan.take_option(take_code(sys.argv[1:]))
         arguments = check_command_line()
         given.append(arguments)
         sys.argv[1:] = with_integers(sys.argv[1:])

@@ -270,6 +270,36 @@ def test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone(
     assert weights(tmp_path) == {seed: undisturbed[seed] for seed in "01"}
 
 
+def test_one_job_trains_several_runs_and_goes_on_with_those_that_are_left(
+    tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    together = ["hydra.launcher.runs_per_job=2", "hydra.launcher.setup=['export SAID=so']", "hydra.launcher.jobs=1"]
+    sweep = begin(tmp_path, *ON_SLURM, *SWEEP, "seed=range(3)", *together)
+    array = first_array(tmp_path)
+    wait_until(lambda: is_training(tmp_path, f"{array}_0"))
+    slurm_says("scancel", "--signal=USR2", f"{array}_0")  # as Slurm does before the time limit
+    said, _ = sweep.communicate(timeout=240)
+    assert sweep.returncode == 0, said
+    assert re.search(rf"2 jobs submitted to Slurm: {array}_0 to {array}_1, each with 2 runs, \d+ min and \d+ GB", said)
+    assert weights(tmp_path) == undisturbed
+    assert len(re.findall(r"resuming after epoch [1-9]", log_of(tmp_path, f"{array}_0"))) == 2
+    _, children = of_a_sweep(tmp_path)
+    assert [run.data.tags["slurm_job"] for run in children] == [f"{array}_0", f"{array}_0", f"{array}_1"]
+    (script,) = tmp_path.glob("slurm/*_submission.sh")
+    assert "export SAID=so" in script.read_text()
+    assert "#SBATCH --cpus-per-task=2" in script.read_text()
+
+
+def test_after_max_failures_the_jobs_that_wait_are_not_started(tmp_path: Path) -> None:
+    few = ["hydra.launcher.jobs=1", "hydra.launcher.max_failures=1"]
+    done = seqadd(tmp_path, *ON_SLURM, *SMALL, "jit=false", "learning_rate=1e38,0.001,0.01", *few)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("seqadd: 1 of 3 jobs failed: learning_rate=1e38: TrainingDiverged")
+    assert line.endswith("not started, because max_failures was reached: learning_rate=0.001, learning_rate=0.01")
+    assert slurm_says("squeue", "--noheader") == ""
+
+
 def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -> None:
     search = [*ON_SLURM, "hydra/sweeper=optuna", "hydra.sweeper.trials=4", "hydra.sweeper.max_batch_size=2",
               "hydra.sweeper.startup_trials=2", *SMALL, "cell=simple_rnn", "epochs=40",
@@ -361,6 +391,7 @@ def test_own_parts_need_resources_because_the_login_node_does_not_build_them(
         (["+hydra.launcher.options.bogus=1"], "unrecognized option '--bogus=1'"),
         (["+hydra.launcher.options.time=5"], "hydra.launcher.options.time: use hydra.launcher.minutes"),
         (["+hydra.launcher.options.signal=B:10"], "hydra.launcher.options.signal: the launcher sets it"),
+        (["hydra.launcher.setup=['if true']"], "hydra.launcher.setup: bash cannot read it: "),
         (["hydra.launcher.minutes=0"], "hydra.launcher.minutes=0: must be at least 1, or null"),
         (["hydra.launcher.folder=/proc/nowhere"], "hydra.launcher.folder=/proc/nowhere: cannot create it"),
     ],

@@ -199,7 +199,9 @@ def _conditions(folder: Path, overrides: Sequence[str]) -> list[Condition]:
             sweeper = composer.hydra_settings(overrides).sweeper
             loader = GlobalHydra.instance().config_loader()
             composed: dict[tuple[str, ...], Config] = {}
-            for job in combinations(loader, sweeper.params or {}, sweeper.sweeps, overrides):
+            for job in combinations(
+                loader, sweeper.params or {}, sweeper.sweeps, overrides, sweeper.get("together") or ()
+            ):
                 seeds = [each for each in job if each.startswith("seed=")]
                 without_seed = tuple(each for each in job if each not in seeds)
                 if without_seed not in composed:  # composing is the slowest step, and a seed changes nothing else

@@ -277,7 +277,11 @@ def override_values(override: Override) -> list[str]:
 
 
 def combinations(
-    loader: ConfigLoader, params: Mapping[str, str], sweeps: Sequence[Mapping[str, str]] | None, others: Sequence[str]
+    loader: ConfigLoader,
+    params: Mapping[str, str],
+    sweeps: Sequence[Mapping[str, str]] | None,
+    others: Sequence[str],
+    together: Sequence[str] = (),
 ) -> list[list[str]]:
     """The overrides of each job of a sweep, without duplicates.
 
@@ -286,12 +290,35 @@ def combinations(
         params: values for keys, written as on the command line: every combination is a job.
         sweeps: several sweeps, each with its differences from ``params``; the jobs of all of them are run.
         others: overrides that take precedence over both.
+        together: keys whose values belong together: the first of one with the first of the others.
+
+    Raises:
+        ConfigError: if keys of ``together`` have no values, or not as many as each other.
     """
     parser = OverridesParser.create(config_loader=loader)
     jobs: list[list[str]] = []
     for own in sweeps or [{}]:
         written = [f"{key}={value}" for each in (params, own) for key, value in each.items()]
-        # If a key is named more than once, the last value counts.
-        (product,) = BasicSweeper.split_arguments(parser.parse_overrides([*written, *others]), None)
-        jobs += [list(job) for job in product if list(job) not in jobs]
+        parsed = parser.parse_overrides([*written, *others])
+        for values in _together(parsed, together):
+            rest = [each for each in parsed if each.key_or_group not in together]
+            # If a key is named more than once, the last value counts.
+            (product,) = BasicSweeper.split_arguments([*parser.parse_overrides(values), *rest], None)
+            jobs += [list(job) for job in product if list(job) not in jobs]
     return jobs
+
+
+def _together(overrides: Sequence[Override], keys: Sequence[str]) -> list[list[str]]:
+    """The overrides of keys whose values belong together, a list for each row of values; one empty list for no keys."""
+    if isinstance(keys, str) or len(keys) == 1:
+        raise ConfigError(f"hydra.sweeper.together={keys}: must be a list of two keys or more: [encoder_units,seed]")
+    last = {each.key_or_group: each for each in overrides}
+    for key in keys:
+        if key not in last:
+            raise ConfigError(f"hydra.sweeper.together: {key} has no values here; write {key}=VALUE,VALUE")
+    values = {key: override_values(last[key]) for key in keys}
+    if len({len(each) for each in values.values()}) > 1:
+        counts = ", ".join(f"{key} has {len(each)}" for key, each in values.items())
+        raise ConfigError(f"hydra.sweeper.together: {counts} values; each must have as many")
+    rows = zip(*values.values(), strict=True) if keys else [()]
+    return [[f"{last[key].get_key_element()}={value}" for key, value in zip(keys, row, strict=True)] for row in rows]

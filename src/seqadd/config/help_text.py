@@ -53,6 +53,7 @@ Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\
 Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.
 Cells, architectures and tasks of your own: python -m seqadd.run --code FILE ... (docs/extend.md).
 Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's options: --hydra-help.
+What would it do? --dry-run lists the runs, their state and their cost, and trains nothing.
 """
 
 

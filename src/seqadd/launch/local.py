@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -64,10 +64,17 @@ class JobSucceeded:
 
 @dataclass(frozen=True)
 class JobFailed:
-    """The last message of a job that failed, in one line; ``waits`` if only its delivery to the store is pending."""
+    """The last message of a job that failed, in one line.
+
+    Attributes:
+        error: what failed.
+        waits: whether only its delivery to the store is pending.
+        begun: whether it was started; not if too many others had failed.
+    """
 
     error: str
     waits: bool = False
+    begun: bool = True
 
     def __str__(self) -> str:
         return self.error
@@ -92,6 +99,7 @@ def run_all(
     configs: Sequence[Config],
     at_once: int | None = None,
     ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
+    max_failures: int | None = None,
 ) -> list[str]:
     """Runs all jobs, even if some fail, and returns the ids of their runs.
 
@@ -100,13 +108,14 @@ def run_all(
         configs: a checked configuration for each.
         at_once: how many jobs run at the same time; None for ``max_parallel_jobs``.
         ended: called with each job's index and outcome when it has ended.
+        max_failures: after so many failed jobs no further one is started; None for no limit.
 
     Raises:
         JobsFailed: after the last job has ended, naming those that did not finish.
         DeliveryPending: if all finished, and updates of some are not delivered to the store yet.
         Interrupted: on Ctrl-C or SIGTERM, after all jobs were stopped.
     """
-    return run_ids(labels, run_jobs(labels, configs, at_once, ended))
+    return run_ids(labels, run_jobs(labels, configs, at_once, ended, max_failures))
 
 
 def run_jobs(
@@ -114,6 +123,7 @@ def run_jobs(
     configs: Sequence[Config],
     at_once: int | None = None,
     ended: Callable[[int, JobSucceeded | JobFailed], None] = lambda index, outcome: None,
+    max_failures: int | None = None,
 ) -> list[JobSucceeded | JobFailed]:
     """Like ``run_all``, but returns the outcome of each job instead of raising for failed ones."""
     if at_once is None:
@@ -126,9 +136,20 @@ def run_jobs(
         ended(index, outcome)
 
     epochs, resumes = [config.epochs for config in configs], not any(config.force for config in configs)
+    queue = ((index, config) for index, config in enumerate(configs) if not too_many(outcomes.values(), max_failures))
     with Display(list(labels), epochs, at_once, costs=costs, resumes=resumes) as display:
-        run_queue(display, labels, enumerate(configs), at_once, over)
-    return [outcomes[index] for index in range(len(labels))]
+        run_queue(display, labels, queue, at_once, over)
+    return [outcomes.get(index, NOT_STARTED) for index in range(len(labels))]
+
+
+#: The outcome of a job that was not started, because too many others had failed.
+NOT_STARTED = JobFailed("not started", begun=False)
+
+
+def too_many(outcomes: Iterable[JobSucceeded | JobFailed], max_failures: int | None) -> bool:
+    """Whether so many jobs have failed that no more are to be started; a pending delivery is no failure."""
+    failed = [each for each in outcomes if isinstance(each, JobFailed) and each.begun and not each.waits]
+    return max_failures is not None and len(failed) >= max_failures
 
 
 def run_queue(
@@ -200,10 +221,14 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
     """
     failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
-        message = "; ".join(f"{label}: {outcome.error}" for label, outcome in failed.items())
+        begun = {label: outcome for label, outcome in failed.items() if outcome.begun}
+        message = "; ".join(f"{label}: {outcome.error}" for label, outcome in begun.items())
         if all(outcome.waits for outcome in failed.values()):
             raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs are not delivered to the store: {message}")
-        raise JobsFailed(f"{len(failed)} of {len(outcomes)} jobs failed: {message}")
+        message = f"{len(begun)} of {len(outcomes)} jobs failed: {message}"
+        if left := [label for label in failed if label not in begun]:
+            message += f"; not started, because max_failures was reached: {', '.join(left)}"
+        raise JobsFailed(message, stops=bool(left))
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
 

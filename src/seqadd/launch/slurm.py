@@ -1,9 +1,9 @@
 """The jobs of a sweep on a Slurm cluster: one array, submitted through submitit and watched until all have ended.
 
 After submission Slurm owns the jobs: the watching command may end, and the same command, started again, watches the
-jobs that Slurm still has and submits the missing ones. Each job is a sweep of one job, see ``local``, and so behaves as
-a job on this machine does: it writes checkpoints, skips finished runs, and resumes when Slurm has requeued it, at its
-time limit or after preemption.
+jobs that Slurm still has and submits the missing ones. Each job is a sweep of one run or a few, see ``local``, and so
+behaves as a job on this machine does: it writes checkpoints, skips finished runs, and resumes when Slurm has requeued
+it, at its time limit or after preemption.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from seqadd.cli.console import SafeConsole
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, Interrupted
-from seqadd.launch.local import JobFailed, JobSucceeded, run_ids, run_jobs
+from seqadd.launch.local import NOT_STARTED, JobFailed, JobSucceeded, run_ids, run_jobs, too_many
 from seqadd.launch.processes import environment
 from seqadd.launch.slurm_options import Request, only_these_options
 from seqadd.system.files import write_file
@@ -72,8 +74,13 @@ def check(request: Request, configs: Sequence[Config]) -> None:
                 f"hydra/launcher=slurm: {program} not found; run this on the cluster's login "
                 "node, or without hydra/launcher=slurm"
             )
+    read = subprocess.run(["bash", "-n"], input="\n".join(request.setup), capture_output=True, text=True)
+    if read.returncode != 0:
+        raise ConfigError(
+            f"hydra.launcher.setup: bash cannot read it: {' '.join(read.stderr.split())} (no job was submitted)"
+        )
     folder = Path(request.folder).absolute()
-    missing = len(configs) - len(_still_there(folder, configs))
+    missing = math.ceil((len(configs) - len(_still_there(folder, configs))) / (request.runs_per_job or 1))
     options = [
         f"--{name}" if value is True else f"--{name}={value}" for name, value in request.sbatch_options(configs).items()
     ]
@@ -124,24 +131,25 @@ def _last_error(done: subprocess.CompletedProcess[str]) -> str:
 
 
 class _Work:
-    """The work of a job on its node: trains one configuration, in a separate process."""
+    """The work of a job on its node: trains some configurations, each in a separate process."""
 
-    def __call__(self, label: str, config: Config) -> JobSucceeded | JobFailed:
+    def __call__(self, labels: Sequence[str], configs: Sequence[Config]) -> dict[str, JobSucceeded | JobFailed]:
+        """Returns how each run ended, by its ``_key``."""
         try:
             with signals_as_exceptions():
-                (outcome,) = run_jobs([label], [config], at_once=1)
-            return outcome
+                outcomes = run_jobs(labels, configs, at_once=1 if len(configs) == 1 else None)
+            return dict(zip(map(_key, configs), outcomes, strict=True))
         except Interrupted as stopped:  # the job has no result: Slurm may have requeued it
             # Slurm does not requeue a job that ends by itself during the grace time of a preemption.
-            print(f"{label}  stopping: Slurm has not ended the job yet", flush=True)
+            print(f"{labels[0]}  stopping: Slurm has not ended the job yet", flush=True)
             time.sleep(_SECONDS_TO_BE_KILLED)
             sys.exit(stopped.exit_code)
 
-    def checkpoint(self, label: str, config: Config) -> Any:
-        """Called by submitit before the time limit; returns the job to requeue, which resumes from its checkpoint."""
+    def checkpoint(self, labels: Sequence[str], configs: Sequence[Config]) -> Any:
+        """Called by submitit before the time limit; returns the job to requeue, which resumes from its checkpoints."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, label, config)
+        return submitit.helpers.DelayedSubmission(self, labels, configs)
 
 
 def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[str]:
@@ -165,20 +173,22 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     if there:
         console.print(f"{len(there)} of {len(configs)} jobs are in Slurm already: {_ids(there.values())}", markup=False)
     if missing:
-        at_once = _longest_array()
-        for some in (missing[first : first + at_once] for first in range(0, len(missing), at_once)):
+        most = _longest_array() * (request.runs_per_job or 1)
+        for some in _parts(missing, most):
             # A submitted job whose id is not saved would be submitted again by the next command.
             with defer_signals(however_long=True):
-                new = _submit(folder, [labels[n] for n in some], [configs[n] for n in some], request)
-                there |= dict(zip(some, new, strict=True))
+                together = _parts(some, request.runs_per_job or 1)
+                new = _submit(folder, labels, configs, together, request)
+                there |= {index: job for indexes, job in zip(together, new, strict=True) for index in indexes}
                 _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
             console.print(
-                f"{len(some)} jobs submitted to Slurm: {_ids(new)}, each with {request.minutes_for(configs)} min and "
-                f"{request.memory_for(configs):g} GB; logs in {request.folder}",
+                f"{len(new)} jobs submitted to Slurm: {_ids(new)}, each with {_of_each(request, configs)}; "
+                f"logs in {request.folder}",
                 markup=False,
             )
     try:
-        outcomes = _watch({index: there[index] for index in range(len(configs))}, labels, console)
+        jobs = [there[index] for index in range(len(configs))]
+        outcomes = _watch(jobs, labels, [_key(config) for config in configs], console, request.max_failures)
     except Interrupted:
         console.print(
             f"The jobs continue, but are no longer watched: {_ids(there.values())}. The same command watches them; "
@@ -189,19 +199,34 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
     return run_ids(labels, outcomes)
 
 
-def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[Job[Any]]:
+def _parts(indexes: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [indexes[first : first + size] for first in range(0, len(indexes), size)]
+
+
+def _of_each(request: Request, configs: Sequence[Config]) -> str:
+    """What each job is given: ``2 runs, 15 min and 2 GB``."""
+    runs = f"{request.runs_per_job} runs, " if request.runs_per_job else ""
+    return f"{runs}{request.minutes_for(configs)} min and {request.memory_for(configs):g} GB"
+
+
+def _submit(
+    folder: Path, labels: Sequence[str], configs: Sequence[Config], together: Sequence[Sequence[int]], request: Request
+) -> list[Job[Any]]:
+    """Submits a job for each group of runs that one job trains."""
     import submitit
 
     from seqadd.tracking.provenance import COMMAND_LINE, command_line
 
-    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_REQUEUES)
+    python = None if request.python is None else shlex.quote(request.python)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=_REQUEUES, python=python)
     wanted = request.sbatch_options(configs)
     executor.update_parameters(
         job_name="seqadd",
         time=request.minutes_for(configs),  # submitit needs it too
         stderr_to_stdout=True,
         signal_delay_s=_SECONDS_TO_STOP,
-        array_parallelism=request.jobs or len(configs),
+        setup=list(request.setup),
+        array_parallelism=request.jobs or len(together),
         additional_parameters=wanted,
     )
     try:
@@ -210,7 +235,8 @@ def _submit(folder: Path, labels: Sequence[str], configs: Sequence[Config], requ
             environment({COMMAND_LINE: command_line()}),  # which Slurm gives the jobs, for their records
             redirect_stderr(io.StringIO()),
         ):  # submitit repeats sbatch's output on stderr
-            return list(executor.map_array(_Work(), labels, configs))
+            of_jobs = [([labels[n] for n in some], [configs[n] for n in some]) for some in together]
+            return list(executor.map_array(_Work(), *map(list, zip(*of_jobs, strict=True))))
     except (subprocess.CalledProcessError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"hydra/launcher=slurm: sbatch failed: {one_line(error)}") from error
 
@@ -273,33 +299,56 @@ def _states(job_ids: set[str]) -> dict[str, str] | None:
 
 @dataclass
 class _Watched:
+    """A job, and the runs that it trains, by index into those of the sweep."""
+
     job: Job[Any]
-    label: str
+    labels: dict[int, str]
+    keys: dict[int, str]
     read: int = 0  # bytes of its log that were shown
     last_seen: float = field(default_factory=time.monotonic)
     state: str = "PENDING"
+    cancelled: bool = False
 
 
 def _watch(
-    by_index: Mapping[int, Job[Any]], labels: Sequence[str], console: SafeConsole
+    jobs: Sequence[Job[Any]],
+    labels: Sequence[str],
+    keys: Sequence[str],
+    console: SafeConsole,
+    max_failures: int | None,
 ) -> list[JobSucceeded | JobFailed]:
-    """Waits for all jobs, and prints their logs meanwhile."""
-    waiting = {index: _Watched(job, labels[index]) for index, job in by_index.items()}
+    """Waits for the jobs of all runs, and prints their logs meanwhile."""
+    waiting: dict[str, _Watched] = {}
+    for index, job in enumerate(jobs):
+        watched = waiting.setdefault(job.job_id, _Watched(job, {}, {}))
+        watched.labels[index], watched.keys[index] = labels[index], keys[index]
     outcomes: dict[int, JobSucceeded | JobFailed] = {}
     while waiting:
-        states = _states({each.job.job_id for each in waiting.values()})
-        for index, each in list(waiting.items()):
-            state = "" if states is None else states.get(each.job.job_id, "gone")
+        states = _states(set(waiting))
+        for job_id, each in list(waiting.items()):
+            state = "" if states is None else states.get(job_id, "gone")
             _look(each, state, console)
             # Looks for a result only when it can exist, to spare a shared disk the lookups of a thousand jobs.
-            outcome = None if state.startswith(("PENDING", "RUNNING")) else _outcome(each)
-            if outcome is not None:
-                del waiting[index]
+            found = None if state.startswith(("PENDING", "RUNNING")) else _outcomes(each)
+            if found is None:
+                continue
+            del waiting[job_id]
+            for index, outcome in found.items():
                 outcomes[index] = outcome
-                console.print(f"{each.label}  {outcome}  ({len(outcomes)} of {len(by_index)} jobs)", markup=False)
+                console.print(f"{labels[index]}  {outcome}  ({len(outcomes)} of {len(jobs)} jobs)", markup=False)
+        if too_many(outcomes.values(), max_failures):
+            _cancel_those_that_wait(waiting)
         if waiting:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-    return [outcomes[index] for index in by_index]
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+def _cancel_those_that_wait(waiting: Mapping[str, _Watched]) -> None:
+    """Cancels the jobs that Slurm has not begun yet; one that begins in this moment runs on."""
+    pending = [job_id for job_id, each in waiting.items() if each.state.startswith("PENDING") and not each.cancelled]
+    if pending and _slurm("scancel", "--state=PENDING", *pending).returncode == 0:
+        for job_id in pending:
+            waiting[job_id].cancelled = True
 
 
 def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
@@ -310,26 +359,33 @@ def _look(watched: _Watched, state: str, console: SafeConsole) -> None:
         watched.state = state
         kind, _, why = state.partition(" ")
         if kind == "PENDING" and why not in _WILL_PASS:
-            console.print(f"{watched.label}  waiting in Slurm's queue: {why}", markup=False)
+            console.print(f"{', '.join(watched.labels.values())}  waiting in Slurm's queue: {why}", markup=False)
     if not state.startswith("PENDING"):
         for line in _new_lines(watched):
             console.print(line, markup=False)
 
 
-def _outcome(watched: _Watched) -> JobSucceeded | JobFailed | None:
-    """How a job ended; None while it has not."""
+def _outcomes(watched: _Watched) -> dict[int, JobSucceeded | JobFailed] | None:
+    """How the runs of a job ended, by index; None while it has not ended."""
     job = watched.job
+    without_result: JobFailed | None = None
     with suppress(OSError):  # makes NFS drop its cache of missing files, as submitit does
         job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
-        if job.exception() is not None:
-            return JobFailed(f"could not be run; see its log {job.paths.stdout}")
-        result: JobSucceeded | JobFailed = job.result()
-        return result
-    if time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
-        return JobFailed(f"Slurm ended job {job.job_id} too early (last state {watched.state}); see its log "
-                      f"{job.paths.stdout}")  # fmt: skip
-    return None
+        if job.exception() is None:
+            found: dict[str, JobSucceeded | JobFailed] = job.result()
+            return {index: found[key] for index, key in watched.keys.items()}
+        without_result = JobFailed(f"could not be run; see its log {job.paths.stdout}")
+    elif time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
+        never_begun = watched.cancelled and watched.state.startswith("PENDING")
+        without_result = (
+            NOT_STARTED
+            if never_begun
+            else JobFailed(
+                f"Slurm ended job {job.job_id} too early (last state {watched.state}); see its log {job.paths.stdout}"
+            )
+        )
+    return None if without_result is None else dict.fromkeys(watched.keys, without_result)
 
 
 def _new_lines(watched: _Watched) -> list[str]:
@@ -343,4 +399,4 @@ def _new_lines(watched: _Watched) -> list[str]:
     whole = new[: new.rfind(b"\n") + 1]
     watched.read += len(whole)
     lines = whole.decode(errors="replace").splitlines()
-    return [line for line in lines if line.startswith(watched.label)]
+    return [line for line in lines if line.startswith(tuple(watched.labels.values()))]

@@ -38,10 +38,14 @@ class Request:
 
     Attributes:
         jobs: how many jobs of the array run at once.
+        max_failures: after so many failed jobs the waiting ones are cancelled.
+        runs_per_job: how many runs one job of the array trains, as many at once as it has processors; None for one.
         partition, account, qos: as in sbatch.
         minutes: time limit of a job, after which it is requeued and resumes.
         memory_gb: memory of a job.
         gpus: number of GPUs of a job.
+        setup: lines of bash before the job begins, for example ``module load python``.
+        python: the program of the jobs, looked for after ``setup``; None for the one that submits them.
         folder: folder of the jobs and their logs; on a disk that login node and compute nodes share.
         options: further options of sbatch, without their dashes; true for an option that takes no value.
 
@@ -50,37 +54,62 @@ class Request:
     """
 
     jobs: int | None = None
+    max_failures: int | None = None
+    runs_per_job: int | None = None
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     minutes: int | None = None
     memory_gb: float | None = None
     gpus: int | None = None
+    setup: Sequence[str] = ()
+    python: str | None = None
     folder: str = "slurm"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key, low in (("jobs", 1), ("minutes", 1), ("memory_gb", 0.5), ("gpus", 1)):
+        lows = {"jobs": 1, "max_failures": 1, "runs_per_job": 1, "minutes": 1, "memory_gb": 0.5, "gpus": 1}
+        for key, low in lows.items():
             value = getattr(self, key)
             number = isinstance(value, (int, float) if key == "memory_gb" else int) and not isinstance(value, bool)
             if value is not None and not (number and value >= low):
                 raise ConfigError(f"hydra.launcher.{key}={value}: must be at least {low}, or null")
+        asked = self.options.get("cpus-per-task")
+        if asked is not None and not (str(asked).isdigit() and int(asked) >= 1):
+            raise ConfigError(f"hydra.launcher.options.cpus-per-task={asked}: must be an integer of at least 1")
+        if (self.runs_per_job or 1) > 1 and self.gpus is not None:
+            raise ConfigError(f"hydra.launcher.runs_per_job={self.runs_per_job}: runs do not share a GPU; leave it out")
+        if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
+            raise ConfigError(f"hydra.launcher.setup={self.setup}: must be a list of lines: ['module load python']")
         for name in self.options:
             if name in _ASKED_BY_KEY and self.options[name] is not None:
                 raise ConfigError(f"hydra.launcher.options.{name}: use hydra.launcher.{_ASKED_BY_KEY[name]}")
             if name in _ITS_OWN:
                 raise ConfigError(f"hydra.launcher.options.{name}: the launcher sets it; leave it out")
 
+    def processors_for(self, configs: Sequence[Config]) -> int:
+        """The processors of each job that trains ``runs_per_job`` of these runs."""
+        asked = self.options.get("cpus-per-task")
+        return int(asked) if asked else max(config.threads for config in configs) * self._runs_of_a_job(configs)
+
+    def _runs_of_a_job(self, configs: Sequence[Config]) -> int:
+        return min(self.runs_per_job or 1, len(configs))
+
+    def _at_once(self, configs: Sequence[Config]) -> int:
+        """How many runs of a job have a processor at the same time."""
+        threads = max(config.threads for config in configs)
+        return max(1, min(self._runs_of_a_job(configs), self.processors_for(configs) // threads))
+
     def minutes_for(self, configs: Sequence[Config]) -> int:
-        """The time limit of each of these jobs."""
+        """The time limit of each job that trains ``runs_per_job`` of these runs."""
         longest = max(config.epochs * cost.seconds_per_epoch(config) for config in configs)
-        return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest / 60)
+        in_turn = math.ceil(self._runs_of_a_job(configs) / self._at_once(configs))
+        return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest * in_turn / 60)
 
     def memory_for(self, configs: Sequence[Config]) -> float:
-        """The memory of each of these jobs in gigabytes."""
-        return self.memory_gb or math.ceil(
-            _TIMES_AS_MUCH * max(sum(cost.memory_needed(c).values()) for c in configs) / 1e9
-        )
+        """The memory of each job in gigabytes."""
+        of_a_run = max(sum(cost.memory_needed(config).values()) for config in configs)
+        return self.memory_gb or math.ceil(_TIMES_AS_MUCH * of_a_run * self._at_once(configs) / 1e9)
 
     def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
         """The options of sbatch for these jobs; True for an option that takes no value."""
@@ -91,7 +120,7 @@ class Request:
             "qos": self.qos,
             "time": self.minutes_for(configs),
             "mem": f"{round(1024 * self.memory_for(configs))}M",
-            "cpus-per-task": max(config.threads for config in configs),
+            "cpus-per-task": self.processors_for(configs),
             "gpus-per-node": self.gpus,
             **self.options,
         }

@@ -218,6 +218,13 @@ class RunDirectory:
                     notify(f"{self.path / name} is not used: {error}")
         return None
 
+    def epochs_of_checkpoint(self) -> int:
+        """Returns the epochs of the latest checkpoint that can be read, 0 without one; changes nothing."""
+        for name in _CHECKPOINTS:
+            with suppress(CheckpointError, FileNotFoundError):
+                return len(load(self.path / name, None).history)
+        return 0
+
     def has_checkpoint(self) -> bool:
         """Returns whether there is a checkpoint, usable or not."""
         return any((self.path / name).exists() for name in _CHECKPOINTS)
