@@ -19,9 +19,10 @@ from seqadd.system.signals import defer_signals
 from seqadd.tracking import connection, delivery, lineage, recording, resume
 from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS, run_name
 from seqadd.tracking.pages import where_to_look
+from seqadd.tracking.provenance import PARAMETERS
 from seqadd.tracking.recording import RunRecorder
 from seqadd.tracking.run_directory import CheckpointWriter, RunDirectory
-from seqadd.tracking.store import PARAMETERS, PRUNED, Store
+from seqadd.tracking.store import PRUNED, Store
 from seqadd.training import checkpoint, outcome
 from seqadd.training.dataset import make_dataset
 from seqadd.training.session import ProgressReporter, TrainingSession

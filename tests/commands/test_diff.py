@@ -10,7 +10,7 @@ from seqadd import __main__
 from seqadd.tracking import connection, recording
 
 
-def record(*overrides: str, losses: list[float], status: str = "FINISHED", **tags: str) -> str:
+def record(*overrides: str, losses: list[float], **tags: str) -> str:
     """Records a run with a loss after each epoch; returns its ID."""
     quick_database(Path.cwd())
     config = make_config(*overrides)
@@ -48,7 +48,7 @@ def test_what_differs_is_listed_and_where_the_losses_part(call):
 
 
 def test_what_is_recorded_may_explain_nothing(call, monkeypatch):
-    monkeypatch.setattr("seqadd.comparison.run_differences.equivalent_codes", lambda code: {code, "bbbb"})
+    monkeypatch.setattr("seqadd.comparison.run_differences.equivalent_codes", lambda code: {"aaaa", "bbbb"})
     record("seed=0", losses=[2.5, 1.5], git_commit="cc")
     second = record("seed=0", "jit=false", losses=[2.5, 1.5], code="bbbb", git_commit="dd\x1b[31m", jit="true")
     first = record("seed=0", losses=[2.5, 1.25], git_commit="cc")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seqadd.config.composition import Selection
 from seqadd.reporting.markup import sanitize
 from seqadd.tracking.database import check_database
-from seqadd.tracking.provenance import origin
+from seqadd.tracking.provenance import PARAMETERS, origin
 from seqadd.tracking.run_filter import RunFilter
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from seqadd.tracking.store import RunRecord, RunsByStatus, Store
 
 
-#: Metrics that follow from what runs record: the number of trainable parameters, and the median of the seconds of the
-#: epochs so far.
-PARAMETERS, MEDIAN_SECONDS = DERIVED = ("parameters", "median_epoch_seconds")
+#: The median of the seconds of the epochs so far.
+MEDIAN_SECONDS = "median_epoch_seconds"
+#: Metrics that follow from what runs record.
+DERIVED = (PARAMETERS, MEDIAN_SECONDS)
 #: In place of an epoch: the one with the highest ``val_acc`` of each run.
 BEST = "best"
 

@@ -38,9 +38,10 @@ def read_curves(
     if BEST not in rows:
         return learning_curves(found, selection, metrics, None if whole else [int(row) for row in rows])
     curves = learning_curves(found, selection, list(dict.fromkeys([*metrics, "val_acc"])))
-    measured = curves[curves["metric"] == "val_acc"].sort_values("epoch").astype({"value": float})
-    at = measured.loc[measured.groupby(["column", "seed"])["value"].idxmax(), ["column", "seed", "epoch"]]
-    best = curves.merge(at)
+    if curves.empty:
+        return curves
+    measured = curves[curves["metric"] == "val_acc"].sort_values(["value", "epoch"], ascending=[False, True])
+    best = curves.merge(measured.drop_duplicates(["column", "seed"])[["column", "seed", "epoch"]])
     every = pd.concat([curves, best.assign(best_epoch=best["epoch"], epoch=BEST)], ignore_index=True)
     return every[every["metric"].isin(metrics)]
 

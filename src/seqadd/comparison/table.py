@@ -105,7 +105,7 @@ def summarize(
             for metric in metrics:
                 here = (curves["column"] == index) & (curves["epoch"] == n_epochs) & (curves["metric"] == metric)
                 values = curves[here].set_index("seed")["value"].astype(float)
-                best = _epochs_in_words(curves[here]["best_epoch"]) if n_epochs == BEST else ""
+                best = _epochs_in_words(curves[here]["best_epoch"]) if n_epochs == BEST and len(values) else ""
                 known = published_value(published, column.config, n_epochs, metric)
                 rows.append(
                     {
@@ -271,7 +271,7 @@ def to_csv(summary: pd.DataFrame) -> str:
     """Returns a table as CSV, without its ``column``; texts that a spreadsheet would read as formulas are quoted."""
     texts = summary.select_dtypes(exclude="number").columns
     harmless = {
-        name: summary[name].map(lambda text: f"'{text}" if text.startswith(_FORMULA) else text) for name in texts
+        name: summary[name].map(lambda text: f"'{text}" if str(text).startswith(_FORMULA) else text) for name in texts
     }
     return str(
         summary.assign(**harmless).drop(columns="column", errors="ignore").to_csv(index=False, lineterminator="\n")

@@ -22,7 +22,6 @@ from seqadd.errors import redact_credentials
 from seqadd.system import numeric_flags
 from seqadd.system.hardware import instructions, processor_name, processors
 from seqadd.tracking.artifacts import PATCH
-from seqadd.tracking.part_copies import sources
 from seqadd.training.fingerprint import code_digest
 
 _LONGEST_PATCH = 1_000_000  # characters
@@ -79,6 +78,8 @@ def uncommitted_changes() -> dict[str, str]:
 
 def first_artifacts(config: Config) -> dict[str, str | bytes]:
     """Returns the artifacts that a run records before it trains: configuration, own parts, uncommitted changes."""
+    from seqadd.tracking.part_copies import sources  # here, because it imports what only a training needs
+
     written = OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))
     return {"config.yaml": written, **sources(config), **uncommitted_changes()}
 
@@ -166,6 +167,8 @@ def user_name() -> str:
 #: The variable with the command of a sweep, for jobs that are not forked from it.
 COMMAND_LINE = "SEQADD_COMMAND_LINE"
 
+#: The tag with the number of trainable parameters.
+PARAMETERS = "parameters"
 #: The tag with a run's numeric flags; a run without flags has no such tag.
 FLAGS = "flags"
 # A copy of the constant in mlflow.utils.mlflow_tags, which takes seconds to import.

@@ -54,8 +54,6 @@ _METRICS_PER_REQUEST = 1000  # MLflow's limit
 
 #: The tag with the epoch after which the pruner stopped a run.
 PRUNED = "pruned"
-#: The tag with the number of trainable parameters.
-PARAMETERS = "parameters"
 #: The tag that tells whether a trial is the best one of its search.
 BEST_OF_SEARCH = "best_of_search"
 #: The tag that identifies the record of a search.
