@@ -82,7 +82,7 @@ def check_outputs(options: argparse.Namespace) -> None:
 
 def _epochs(text: str) -> tuple[int | str, ...]:
     try:
-        rows = tuple(part if part == BEST else int(part) for part in text.split(","))
+        rows: tuple[int | str, ...] = tuple(part if part == BEST else int(part) for part in text.split(","))
     except ValueError:
         rows = ()
     if not rows or any(isinstance(row, int) and row < 1 for row in rows):

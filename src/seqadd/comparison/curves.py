@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -165,8 +164,10 @@ def _history(store: Store, wanted: tuple[RunRecord, str]) -> dict[int, float]:
     if metric == PARAMETERS:
         return dict.fromkeys(store.history(run.run_id, "loss"), float(run.tags[PARAMETERS]))
     if metric == MEDIAN_SECONDS:
-        seconds = store.history(run.run_id, "epoch_seconds")
-        return {epoch: statistics.median(list(seconds.values())[: n + 1]) for n, epoch in enumerate(seconds)}
+        import pandas as pd
+
+        medians = pd.Series(store.history(run.run_id, "epoch_seconds")).expanding().median()
+        return {int(epoch): float(value) for epoch, value in medians.items()}
     return store.history(run.run_id, metric)
 
 

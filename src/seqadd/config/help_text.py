@@ -29,14 +29,9 @@ _GROUPS_OF_KEYS = {
     "The model": ("cell", "architecture", "encoder_units", "decoder_units", "era"),
     "The sums": ("task.digits", "task.n_questions", "task.held_out", "reverse"),
     "The training": ("loss", "epochs", "batch_size", "learning_rate", "seed", "force"),
-    "What is recorded, and where": (
-        "tracking.uri",
-        "tracking.experiment",
-        "inspect.every",
-        "inspect.best",
-        "inspect.question",
-    ),
-}
+    "What is recorded, and where": ("tracking.uri", "tracking.experiment", "inspect.every", "inspect.best",
+                                    "inspect.question"),
+}  # fmt: skip
 
 _BEFORE = """\
 Train a model that adds numbers written as characters, as one tracked run or a sweep of them.

@@ -65,15 +65,16 @@ def uncommitted_changes() -> dict[str, str]:
     """
     if code_version()[1] != "true":
         return {}
-    diff = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv")
+    # The options replace what a user's configuration of git may set, so that ``git apply`` takes the text.
+    diff = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
     try:
-        text = _git(*diff, "--binary", "--", *_CODE)
+        text = redact_credentials(_git(*diff, "--binary", "--", *_CODE))
         if len(text) > _LONGEST_PATCH:
             changed = _git(*diff, "--stat", "--", *_CODE)
             text = f"{len(text)} characters of changes, more than {_LONGEST_PATCH}:\n{changed}"
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {PATCH: redact_credentials(text)} if text else {}
+    return {PATCH: text} if text else {}
 
 
 def first_artifacts(config: Config) -> dict[str, str | bytes]:
