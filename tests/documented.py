@@ -41,6 +41,8 @@ _DISTURBED = f"{_OF_SLURM}::test_whatever_happens_to_its_jobs_a_sweep_ends_in_th
 _IN_A_WHEEL = "test_a_killed_sweep_of_an_own_cell_ends_as_if_undisturbed_and_is_judged_without_a_clone"
 #: Commands that other tests run, because these set up what the commands need: ``file::test``.
 ELSEWHERE = {
+    "python -m seqadd diff ID ID": "commands/test_diff.py::test_what_differs_is_listed_and_where_the_losses_part",
+    "python -m seqadd.run from=RUN_ID epochs=500": "evaluation/test_base_run.py::test_a_run_is_the_base_of_another",
     'eval "$(seqadd-run -sc install=bash)"': "test_house.py::test_shell_completion_of_the_installed_command",
     "seqadd-run cell=<TAB>": "test_house.py::test_shell_completion_of_the_installed_command",
     "mlflow ui": "faults/test_server.py::test_the_ui_as_the_readme_starts_it_listens_on_loopback_only",

@@ -31,6 +31,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seqadd import answer, inspect, parts, reproduce, table
 from seqadd.cli.code_option import take_code
+from seqadd.commands import diff
 from seqadd.config.composition import combinations
 from seqadd.config.part_schema import declare
 from seqadd.system.files import resource_dir
@@ -41,6 +42,7 @@ PARSERS = {
     "seqadd.answer": answer.parse_arguments,
     "seqadd.reproduce": reproduce.parse_arguments,
     "seqadd.parts": parts.parse_arguments,
+    "seqadd.commands.diff": diff.parse_arguments,
 }
 
 #: Exit codes of commands that may fail here; ``--check`` fails if the clone's results are not its code's.
@@ -82,12 +84,14 @@ def test_the_commands_that_are_found_are_those_that_a_reader_finds():
     assert "make PYTHON=python3.12 table" in found  # in the middle of a line
 
 
-SEQADD = [each for each in every_command() if "-m seqadd." in each]
+SEQADD = [each for each in every_command() if "-m seqadd." in each or "-m seqadd " in each]
 
 
 @pytest.mark.parametrize("command", [each for each in SEQADD if "seqadd.run" not in each])
 def test_every_documented_option_is_there(command):
     _, _, module, *arguments = shlex.split(in_full(command))
+    if module == "seqadd":
+        module = f"seqadd.commands.{arguments.pop(0)}"
     PARSERS[module](arguments)
 
 
@@ -95,7 +99,13 @@ def test_every_documented_key_is_there_and_its_values_go_together():
     for command in SEQADD:
         _, _, module, *arguments = shlex.split(in_full(command))
         overrides = [each for each in take_code(arguments) if not each.startswith(("-", "hydra"))]
-        if module != "seqadd.run" or "--config-name" in arguments or "interval" in command or "digits=2" in command:
+        if (
+            module != "seqadd.run"
+            or "--config-name" in arguments
+            or "interval" in command
+            or "digits=2" in command
+            or "from=" in command
+        ):
             continue
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             jobs = combinations(GlobalHydra.instance().config_loader(), {}, None, overrides)

@@ -24,6 +24,7 @@ from seqadd.models import architectures
 from seqadd.reporting import curves
 from seqadd.system import numeric_flags, tensorflow_setup
 from seqadd.tracking import artifacts
+from seqadd.tracking.artifacts import PATCH
 from seqadd.training.checkpoint import load
 
 
@@ -124,7 +125,8 @@ def test_a_runs_artifacts(single_run, tmp_path):
     (recorded,) = runs_of(folder)
     client = client_of(folder)
     run_id = recorded.info.run_id
-    assert sorted(artifact.path for artifact in client.list_artifacts(run_id)) == [
+    # There is a patch where the clone that is tested has changes.
+    assert sorted({artifact.path for artifact in client.list_artifacts(run_id)} - {PATCH}) == [
         "config.yaml",
         "end.checkpoint",
         "history.json",

@@ -10,6 +10,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import make_config, quick_database
 from hydra import initialize_config_dir
@@ -31,7 +32,11 @@ from seqadd.tracking.store import RunRecord, RunsByStatus
 
 
 def record(
-    config: Config, curve: dict[int, tuple[float, float]], params: dict[str, str] | None = None, **tags: str
+    config: Config,
+    curve: dict[int, tuple[float, float]],
+    params: dict[str, str] | None = None,
+    rows: list[dict[str, float]] | None = None,
+    **tags: str,
 ) -> str:
     """Records a finished run with (acc, val_acc) after some epochs; ``user`` becomes MLflow's tag."""
     quick_database(Path.cwd())
@@ -45,7 +50,7 @@ def record(
             store, run_dir, "any name", params=config.result_keys() if params is None else params, tags=tags
         ) as run,
     ):
-        run.log_history([{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])
+        run.log_history(rows or [{"epoch": epoch, "acc": acc, "val_acc": val} for epoch, (acc, val) in curve.items()])
     return run.run_id
 
 
@@ -346,7 +351,10 @@ def test_the_command_prints_and_writes_the_table(call, in_empty_folder):
         (["--markdown", "."], "--markdown .: is a folder; name a file in it"),
         (["--figure", "curves.gif"], "--figure curves.gif: must end in .png, .svg, .pdf"),
         (["--published", "none.csv"], "--published none.csv: cannot read it"),
-        (["--epochs", "10,0"], "argument --epochs: 10,0: must be numbers of epochs of at least 1"),
+        (["--epochs", "10,0"], "argument --epochs: 10,0: must be numbers of epochs of at least 1, or best"),
+        (["--epochs", "10,worst"], "argument --epochs: 10,worst: must be numbers of epochs of at least 1, or best"),
+        (["--curves", "curves.xlsx"], "--curves curves.xlsx: must end in .csv, .parquet"),
+        (["--runs", "--curves", "c.csv"], "--runs --curves: --curves is for the table; leave one of them out"),
         (["--commit", "main"], "argument --commit: 'main': must be 4 to 40 hex digits, as in 4265967, or unknown"),
         (["--commit", "4265967%' OR"], "must be 4 to 40 hex digits"),
         (["--user", ""], "argument --user: '': must not be empty"),
@@ -559,3 +567,46 @@ def test_a_table_without_rows_can_be_written_in_latex():
     text = table.to_latex([["name", "val_acc"]], ["no run"])
     assert text.startswith("% no run\n")
     assert "name & val_acc" in text
+
+
+def test_the_best_epoch_of_each_run_is_a_row_beside_the_numbers(call):
+    record(make_config("cell=lstm", "seed=0", "epochs=12"), {10: (0.3, 0.5), 11: (0.4, 0.7), 12: (0.5, 0.7)})
+    record(make_config("cell=lstm", "seed=1", "epochs=12"), {10: (0.3, 0.5), 11: (0.4, 0.4), 12: (0.6, 0.9)})
+    arguments = ["cell=lstm", "--epochs", "10,best", "--metrics", "acc"]
+    code, out, _ = call(table_command.main, *arguments, "--csv", "t.csv")
+    assert code == 0
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    at = rows.index("best measured (0.5000)")  # of epochs 11 and 12: of equal ones the first
+    assert rows[at + 1 : at + 3] == ["spread ±(0.1414) n=2", "epoch 11, 12"]
+    assert "\nbest: of each run the epoch with the highest val_acc, so this val_acc is higher than on new sums\n" in out
+    ten, best = csv.DictReader(Path("t.csv").read_text().splitlines())
+    assert (ten["epochs"], ten["best_epoch"], best["epochs"], best["best_epoch"]) == ("10", "", "best", "11, 12")
+    assert (best["mean"], best["seed_0"], best["seed_1"]) == ("0.5", "0.4", "0.6")
+
+
+@pytest.mark.parametrize("name", ["curves.csv", "curves.parquet"])
+def test_every_epoch_of_every_run_as_a_file(name, call):
+    curve = {1: (0.1, 0.15), 2: (0.2, 0.25)}
+    for cell, seed in (("lstm", 0), ("lstm", 1), ("gru", 0)):
+        record(make_config(f"cell={cell}", f"seed={seed}", "epochs=2"), curve)
+    code, _, err = call(table_command.main, "cell=lstm,gru", "--epochs", "best,2", "--curves", name)
+    assert (code, err) == (0, "")
+    rows = pd.read_csv(name) if name.endswith("csv") else pd.read_parquet(name)
+    assert rows.columns.tolist() == ["cell", "seed", "epoch", "acc", "val_acc", "run_id"]
+    assert rows.drop(columns="run_id").values.tolist() == [
+        [cell, seed, epoch, *curve[epoch]] for cell, seed in (("lstm", 0), ("lstm", 1), ("gru", 0)) for epoch in (1, 2)
+    ]
+    assert rows["run_id"].nunique() == 3
+
+
+def test_parameters_and_the_median_of_epoch_seconds_are_columns_on_demand(in_empty_folder):
+    curve = [{"epoch": n, "loss": 1.0, "acc": 0.5, "epoch_seconds": s} for n, s in enumerate([9.0, 1.0, 2.0], 1)]
+    record(make_config("cell=lstm", "epochs=3"), {}, rows=curve, parameters="79984")
+    record(make_config("cell=gru", "epochs=3"), {}, rows=curve)  # by a version that recorded no such number
+    metrics = ["acc", "parameters", "median_epoch_seconds"]
+    lines = make_table("cell=lstm,gru", epochs=[2, 3], metrics=metrics)
+    assert [line[2:] for line in lines[1:]] == [
+        ["(0.5000, 79984, 5.0000)", "(0.5000, missing, 5.0000)"],
+        ["(0.5000, 79984, 2.0000)", "(0.5000, missing, 2.0000)"],
+    ]
+    assert table_command.parse_arguments(["--metrics", ",".join(metrics)]).metrics == tuple(metrics)

@@ -67,6 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "  question=617+397,5+61\n"
         "  epoch=10,50 or all    weights saved during training (python -m seqadd.run inspect.every=10);\n"
         "                        of a model: 10, 50, 100, 200\n"
+        "  epoch=best            weights of the highest val_acc (python -m seqadd.run inspect.best=true)\n"
         "\nexamples:\n"
         "  python -m seqadd.inspect run=latest question=617+397\n"
         "  python -m seqadd.inspect cell=lstm,gru,simple_rnn seed=0 --errors 3\n"

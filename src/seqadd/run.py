@@ -128,6 +128,16 @@ def check_command_line() -> argparse.Namespace:
     return options
 
 
+def _with_base(words: list[str]) -> list[str]:
+    """Replaces ``from=RUN_ID`` by the overrides of that run; see ``evaluation.base_run``."""
+    if not any(word.startswith("from=") for word in words):
+        return words
+    status_line.show("importing MLflow")
+    with defer_signals():  # imported here, because MLflow takes seconds
+        from seqadd.evaluation.base_run import with_base
+    return with_base(words)
+
+
 def _shows_config(options: argparse.Namespace) -> bool:
     """Whether Hydra prints a configuration, in which a password may stand, instead of running one."""
     return options.cfg is not None or options.info is not None
@@ -146,12 +156,12 @@ def main() -> None:
             sys.argv[1:] = plan.take_option(take_code(sys.argv[1:]))
         arguments = check_command_line()
         given.append(arguments)
-        sys.argv[1:] = with_integers(sys.argv[1:])
         if GlobalHydra.instance().is_initialized():
             raise ConfigError(
                 "Hydra is already initialized in this process, by hydra.initialize or another run; start the run in "
                 "another process"
             )
+        sys.argv[1:] = with_integers(_with_base(sys.argv[1:]))
         if sys.argv[1:] in (["--help"], ["-h"]):
             print(help_text.help_text(), end="")
             return

@@ -27,7 +27,8 @@ from seqadd.claims import paired
 from seqadd.cli.code_option import add_code_option, take_code
 from seqadd.cli.console import SafeConsole
 from seqadd.cli.entry import add_version, as_program, command
-from seqadd.comparison.curves import find_runs, learning_curves
+from seqadd.comparison.curves import BEST, DERIVED, find_runs
+from seqadd.comparison.every_epoch import read_curves, write_curves
 from seqadd.comparison.missing import training_command
 from seqadd.comparison.notes import alternatives, excluded_runs, notes
 from seqadd.comparison.rounded import find_rounded
@@ -46,7 +47,7 @@ from seqadd.comparison.table import (
     to_markdown,
     to_terminal,
 )
-from seqadd.config.composition import compose_selection
+from seqadd.config.composition import Selection, compose_selection
 from seqadd.config.parts import declared
 from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
@@ -56,15 +57,18 @@ from seqadd.training.metric_names import METRICS, is_metric, lacks_group, shown_
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = (".png", ".svg", ".pdf")
+#: The options that name files, with the endings that a file may have.
+_FILES = {
+    "markdown": (), "csv": (), "latex": (), "figure": (".png", ".svg", ".pdf"), "curves": (".csv", ".parquet"),
+}  # fmt: skip
 
 
 def check_outputs(options: argparse.Namespace) -> None:
     """Raises ConfigError for a file that cannot be written, before any work is done."""
-    for name in ("epochs", "metrics", "figure", "against") if options.runs else ():
+    for name in ("epochs", "metrics", "figure", "curves", "against") if options.runs else ():
         if getattr(options, name) is not None:
             raise ConfigError(f"--runs --{name}: --{name} is for the table; leave one of them out")
-    for name in ("markdown", "csv", "latex", "figure"):
+    for name, endings in _FILES.items():
         path = getattr(options, name)
         if path is None:
             continue
@@ -72,26 +76,28 @@ def check_outputs(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {path}: is a folder; name a file in it")
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"--{name} {path}: there is no folder {path.absolute().parent}")
-    if options.figure is not None and options.figure.suffix not in _FIGURES:
-        raise ConfigError(f"--figure {options.figure}: must end in {', '.join(_FIGURES)}")
+        if endings and path.suffix not in endings:
+            raise ConfigError(f"--{name} {path}: must end in {', '.join(endings)}")
 
 
-def _epochs(text: str) -> tuple[int, ...]:
+def _epochs(text: str) -> tuple[int | str, ...]:
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        rows: tuple[int | str, ...] = tuple(part if part == BEST else int(part) for part in text.split(","))
     except ValueError:
-        numbers = ()
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be numbers of epochs of at least 1, as in 10,50,100,200")
-    return numbers
+        rows = ()
+    if not rows or any(isinstance(row, int) and row < 1 for row in rows):
+        raise argparse.ArgumentTypeError(
+            f"{text}: must be numbers of epochs of at least 1, or {BEST}, as in 10,50,100,200,{BEST}"
+        )
+    return rows
 
 
 def _metrics(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     for name in names:
-        if not is_metric(name):
+        if not (is_metric(name) or name in DERIVED):
             raise argparse.ArgumentTypeError(
-                f"{name}: must be one of {', '.join(METRICS)}, val_acc_position_N, val_exact_match_GROUP_N"
+                f"{name}: must be one of {', '.join((*METRICS, *DERIVED))}, val_acc_position_N, val_exact_match_GROUP_N"
             )
     return names
 
@@ -118,13 +124,15 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "--epochs",
         type=_epochs,
         metavar="N,N",
-        help="rows (default: 10,50,100,200 up to the longest run, and the last epoch of shorter runs)",
+        help="rows (default: 10,50,100,200 up to the longest run, and the last epoch of shorter runs); best: of each "
+        "run the epoch with the highest val_acc",
     )
     parser.add_argument(
         "--metrics",
         type=_metrics,
         metavar="NAME,NAME",
-        help="in each field (default: acc,val_acc; with a task of your own, its curve before them)",
+        help="in each field (default: acc,val_acc; with a task of your own, its curve before them); also parameters, "
+        "how many the model has, and median_epoch_seconds",
     )
     parser.add_argument(
         "--published",
@@ -143,6 +151,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--latex", type=Path, metavar="FILE", help="write the table as LaTeX, for the package booktabs")
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write the table in long form, a number a row, with each seed's value"
+    )
+    parser.add_argument(
+        "--curves", type=Path, metavar="FILE", help="write these metrics of every epoch of every run (.csv, .parquet)"
     )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the learning curves (.png, .svg, .pdf)")
     add_code_option(parser)
@@ -192,7 +203,7 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     for name in metrics:
         if all(lacks_group(name, column.config) for column in selection.columns):
             raise ConfigError(f"--metrics {name}: addition has no such group; must be carries or digits")
-    curves = learning_curves(found, selection, metrics, None if options.figure else epochs)
+    curves = read_curves(found, selection, metrics, epochs, whole=bool(options.figure or options.curves))
     summary = summarize(curves, selection, published, epochs, metrics)
     lines = lay_out(summary, selection)
     below += notes(
@@ -202,7 +213,8 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
         run_filter,
         published=bool(summary["published"].notna().any()),
     )
-    below += excluded_runs(found, selection, curves, epochs) + of_others
+    numbers = [row for row in epochs if isinstance(row, int)] or default_rows(found, selection)
+    below += excluded_runs(found, selection, curves, numbers) + of_others
 
     compared = paired.compare(curves, selection, options.against, epochs) if options.against else None
     if compared is not None:
@@ -212,20 +224,15 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
             compared.rename(columns=renamed).drop(columns="condition"), how="left", on=["column", "epochs", "metric"]
         )
     _write(options, lines, below, summary, None if compared is None else paired.lay_out(compared))
-    if options.figure:
-        from seqadd.reporting.curves import learning_curves as draw_curves
-
-        columns = [(column.label, column.distinct_values) for column in selection.columns]
-        with atomic_write(options.figure) as path:
-            drawn = metrics[-1] if options.metrics or first is None else first
-            draw_curves(curves, columns, summary, drawn).savefig(path, dpi=150)
+    drawn = metrics[-1] if options.metrics or first is None else first
+    _write_curves(options, curves[curves["epoch"] != BEST], selection, summary, drawn)
 
     console.print(to_terminal(lines, width))
     if compared is not None:
         console.print(to_list(paired.lay_out(compared)), width=width)
     for line in below:
         console.print(line, style="dim", markup=False)
-    command_line = None if run_filter else training_command(found, selection, max(epochs))
+    command_line = None if run_filter else training_command(found, selection, max(numbers))
     if command_line is not None:
         console.print(f"to train what is missing: {command_line}", markup=False, soft_wrap=True)
 
@@ -264,6 +271,19 @@ def _write(
         write_file(options.latex, to_latex(lines, below))
     if options.csv:
         write_file(options.csv, to_csv(numbers))
+
+
+def _write_curves(
+    options: argparse.Namespace, curves: pd.DataFrame, selection: Selection, summary: pd.DataFrame, metric: str
+) -> None:
+    if options.curves:
+        write_curves(options.curves, curves, selection)
+    if options.figure:
+        from seqadd.reporting.curves import learning_curves as draw_curves
+
+        columns = [(column.label, column.distinct_values) for column in selection.columns]
+        with atomic_write(options.figure) as path:
+            draw_curves(curves, columns, summary, metric).savefig(path, dpi=150)
 
 
 def program() -> NoReturn:

@@ -19,6 +19,7 @@ from seqadd.system.signals import defer_signals
 from seqadd.tracking import connection, delivery, lineage, recording, resume
 from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS, run_name
 from seqadd.tracking.pages import where_to_look
+from seqadd.tracking.provenance import PARAMETERS
 from seqadd.tracking.recording import RunRecorder
 from seqadd.tracking.run_directory import CheckpointWriter, RunDirectory
 from seqadd.tracking.store import PRUNED, Store
@@ -135,6 +136,7 @@ def publish(session: TrainingSession, recorder: RunRecorder, notify: Callable[[s
     for warning in outcome.warnings(session.config, session.data, session.history):
         notify(warning)
     recorder.tag("weights_sha256", state.weights_digest(session.model))
+    recorder.tag(PARAMETERS, str(session.n_parameters))
     recorder.log_text(json.dumps(session.history, indent=1), "history.json")
     try:
         with atomic_write(recorder.artifact("learning_curve.png")) as path:

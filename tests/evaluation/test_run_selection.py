@@ -89,6 +89,11 @@ def test_in_a_store_that_many_share_the_newest_run_is_that_of_whom_it_is_asked_f
         run_selection.load_run(f"run={ids['ben']}", run_filter=anna)
 
 
+def test_the_best_epoch_is_the_first_with_the_highest_val_acc(store):
+    assert run_selection.load_run(f"run={store['lstm']}", "epoch=best").epoch == 1
+    assert [run.epoch for run in run_selection.load_runs([f"run={store['lstm']}", "epoch=2,best"])] == [2, 1]
+
+
 def test_by_its_configuration_the_longest_run_is_found(store):
     assert run_selection.load_run(*SMALL_GRU, "seed=0").run_id == store["long"]
     assert run_selection.load_run(*SMALL_GRU, "seed=0", "epochs=2").run_id == store["short"]
@@ -172,6 +177,8 @@ def test_words_that_choose_nothing(words, said, store):
         ([*SMALL_GRU, "seed=7"], "seed=7: no finished run in this store; finished are seed=0 epochs=2, "),
         (["run={lstm}", "epoch=4"], "epoch=4: run {lstm} has only 3 epochs"),
         (["run={short}", "epoch=1"], "epoch=1: run {short} has weights of epochs 2 only; to save more"),
+        (["run={short}", "epoch=best"], "epoch=1: run {short} has weights of epochs 2 only; to save more"),
+        (["model=lstm", "epoch=best"], "epoch=best: model=lstm has weights of epochs 10, 50, 100, 200 only"),
     ],
 )
 def test_a_run_that_is_not_there(words, said, store):

@@ -180,7 +180,7 @@ def test_a_run_made_with_flags_is_looked_at_where_there_is_no_other(in_empty_fol
     config = make_config("cell=lstm", "epochs=10")
     run_id = record(config, {10: (0.5, 0.5)}, flags=f"XLA_FLAGS={FAST_MATH}")
     store = connection.open_store(config.tracking)
-    (found,) = run_selection._recorded(store, run_selection.read_choice(["cell=lstm"]))
+    (found,) = run_selection.recorded_runs(store, run_selection.read_choice(["cell=lstm"]))
     assert found.run_id == run_id
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from seqadd.system.source_digest import digest_of, what_computes
 from seqadd.tracking import provenance
+from seqadd.tracking.artifacts import PATCH
 from seqadd.tracking.provenance import code_version, origin
 from seqadd.training import fingerprint
 from seqadd.training.fingerprint import MODULES, code_digest, equivalent_codes
@@ -147,6 +148,37 @@ def test_a_commit_is_not_taken_from_a_repository_that_a_hook_of_gits_names(tmp_p
     git(tmp_path / "other", "commit", "--allow-empty", "-m", "theirs")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
     assert code_version.__wrapped__() == (commit, "false")
+
+
+def test_uncommitted_changes_are_a_patch_without_ignored_and_untracked_files(tmp_path, installed_in, monkeypatch):
+    monkeypatch.setattr(provenance, "code_version", code_version.__wrapped__)
+    changes = provenance.uncommitted_changes.__wrapped__
+    clone_in(tmp_path, installed_in)
+    (tmp_path / "conf").mkdir()
+    config = tmp_path / "conf" / "config.yaml"
+    config.write_text("a: 1\nuri: null\n")
+    (tmp_path / ".gitignore").write_text(".env\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "conf")
+    assert changes() == {}
+    for name in ("conf/.env", "conf/new.yaml"):
+        (tmp_path / name).write_text("secret")
+    assert code_version.__wrapped__()[1] == "true"
+    assert changes() == {}
+
+    config.write_text("a: 2\nuri: https://ann:secret@host\n")
+    patch = changes()[PATCH]
+    assert "secret" not in patch
+    git(tmp_path, "stash")
+    (tmp_path / "kept.patch").write_text(patch)
+    git(tmp_path, "apply", "kept.patch")
+    assert config.read_text() == "a: 2\nuri: https://***@host\n"
+
+    monkeypatch.setattr(provenance, "_LONGEST_PATCH", 100)
+    assert changes()[PATCH].splitlines()[:2] == [
+        f"{len(patch)} characters of changes, more than 100:",
+        " conf/config.yaml | 4 ++--",
+    ]
 
 
 @pytest.mark.parametrize(

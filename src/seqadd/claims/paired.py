@@ -97,7 +97,9 @@ def partners(selection: Selection, against: Sequence[str]) -> dict[int, int]:
     return found
 
 
-def compare(curves: pd.DataFrame, selection: Selection, against: Sequence[str], epochs: Sequence[int]) -> pd.DataFrame:
+def compare(
+    curves: pd.DataFrame, selection: Selection, against: Sequence[str], epochs: Sequence[int | str]
+) -> pd.DataFrame:
     """Compares columns with another one, seed by seed.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,21 @@ from typing import TYPE_CHECKING
 from seqadd.config.composition import Selection
 from seqadd.reporting.markup import sanitize
 from seqadd.tracking.database import check_database
-from seqadd.tracking.provenance import origin
+from seqadd.tracking.provenance import PARAMETERS, origin
 from seqadd.tracking.run_filter import RunFilter
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from seqadd.tracking.store import RunRecord, RunsByStatus, Store
+
+
+#: The median of the seconds of the epochs so far.
+MEDIAN_SECONDS = "median_epoch_seconds"
+#: Metrics that follow from what runs record.
+DERIVED = (PARAMETERS, MEDIAN_SECONDS)
+#: In place of an epoch: the one with the highest ``val_acc`` of each run.
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class _MetricReader:
             unknown = [
                 (run, metric)
                 for metric in metrics
-                if metric in run.metrics and any((epoch, metric) not in self.values for epoch in epochs)
+                if _has(run, metric) and any((epoch, metric) not in self.values for epoch in epochs)
             ]
             if unknown:
                 return unknown
@@ -129,7 +138,7 @@ def learning_curves(
     while requests := [(curve, *each) for curve in curves for each in curve.ask_next(epochs, metrics)]:
         for store in dict.fromkeys(column.store for column in found):
             here = [(curve, run, metric) for curve, run, metric in requests if found[curve.column].store is store]
-            histories = store.histories([(run.run_id, metric) for _, run, metric in here])
+            histories = store.each(functools.partial(_history, store), [(run, metric) for _, run, metric in here])
             for (curve, run, metric), values in zip(here, histories, strict=True):
                 for epoch, value in values.items():
                     if (epochs is None or epoch in epochs) and not math.isnan(value):
@@ -141,6 +150,25 @@ def learning_curves(
     ]
     names = ["column", "seed", "epoch", "metric", "value", "run_id", "user", "commit", "code", "versions", "machine"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _has(run: RunRecord, metric: str) -> bool:
+    if metric == PARAMETERS:
+        return run.tags.get(PARAMETERS, "").isdecimal()
+    return ("epoch_seconds" if metric == MEDIAN_SECONDS else metric) in run.metrics
+
+
+def _history(store: Store, wanted: tuple[RunRecord, str]) -> dict[int, float]:
+    """Returns a metric of a run after each epoch, ``DERIVED`` ones included."""
+    run, metric = wanted
+    if metric == PARAMETERS:
+        return dict.fromkeys(store.history(run.run_id, "loss"), float(run.tags[PARAMETERS]))
+    if metric == MEDIAN_SECONDS:
+        import pandas as pd
+
+        medians = pd.Series(store.history(run.run_id, "epoch_seconds")).expanding().median()
+        return {int(epoch): float(value) for epoch, value in medians.items()}
+    return store.history(run.run_id, metric)
 
 
 def _origin(run: RunRecord) -> dict[str, str]:

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from seqadd.comparison.curves import ConditionRuns
+from seqadd.comparison.curves import BEST, ConditionRuns
 from seqadd.comparison.table import ARTICLE_EPOCHS
 from seqadd.config.composition import Selection
 from seqadd.config.differences import differences
@@ -51,6 +51,8 @@ def notes(
         lines.append(f"only runs of {run_filter}")
     if curves.empty:
         return lines
+    if (curves["epoch"] == BEST).any():
+        lines.append("best: of each run the epoch with the highest val_acc, so this val_acc is higher than on new sums")
     seeds = [sorted(curves.loc[curves["column"] == i, "seed"].unique()) for i in range(len(selection.columns))]
     if any(len(each) > 1 for each in seeds):
         difference = "; difference: measured - published" if published else ""

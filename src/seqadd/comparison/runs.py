@@ -67,8 +67,8 @@ def lay_out_runs(runs: pd.DataFrame) -> list[list[str]]:
     ]
 
 
-def _printable(text: str) -> str:
-    """A text of the store, which is untrusted, in one short line."""
+def printable(text: str) -> str:
+    """Returns a text of the store, which is untrusted, as one short line."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:_LONGEST]
 
 
@@ -79,10 +79,10 @@ def _fraction(value: float) -> str:
 def _row(run: ListedRun, own: Mapping[str, str]) -> dict[str, object]:
     asked = run.record.params.get("epochs", "")
     return {
-        "name": _printable(run.name),
-        "differs": " ".join(f"{key}={_printable(text)}" for key, text in own.items() if key != "epochs"),
+        "name": printable(run.name),
+        "differs": " ".join(f"{key}={printable(text)}" for key, text in own.items() if key != "epochs"),
         "last_epoch": str(run.last_epoch)
-        + (f" of {_printable(asked)}" if asked not in ("", str(run.last_epoch)) else ""),
+        + (f" of {printable(asked)}" if asked not in ("", str(run.last_epoch)) else ""),
         "val_acc": float("nan") if run.val_acc is None else run.val_acc,
         "status": "pruned" if "pruned" in run.record.tags else run.record.status.lower(),
         "run_id": run.record.run_id,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqadd.comparison.curves import ConditionRuns, longest_runs
+from seqadd.comparison.curves import BEST, ConditionRuns, longest_runs
 from seqadd.config.composition import Selection
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.errors import ConfigError
@@ -28,6 +28,8 @@ ARTICLE_METRICS = ("acc", "val_acc")
 WIDTH = 100
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_TOGETHER = 3  # metrics that share a field; of more metrics each has its own rows
+_MOST_EPOCHS = 4  # that a field lists
+_MOST_COUNTED = 1e12
 _PUBLISHED = {"epochs", "metric", "value"}
 
 
@@ -66,7 +68,7 @@ def read_published(path: Path) -> pd.DataFrame:
     return published
 
 
-def published_value(published: pd.DataFrame, config: Config, epochs: int, metric: str) -> float | None:
+def published_value(published: pd.DataFrame, config: Config, epochs: int | str, metric: str) -> float | None:
     """Returns the number published for a condition, or None; every key that the file has must match."""
     keys = {
         **{key: override_text(value) for key, value in config.flat().items()},
@@ -90,7 +92,7 @@ def summarize(
     curves: pd.DataFrame,
     selection: Selection,
     published: pd.DataFrame,
-    epochs: Sequence[int] = ARTICLE_EPOCHS,
+    epochs: Sequence[int | str] = ARTICLE_EPOCHS,
     metrics: Sequence[str] = ARTICLE_METRICS,
 ) -> pd.DataFrame:
     """Computes the table in long form: one row for each column, number of epochs and metric.
@@ -98,7 +100,8 @@ def summarize(
     Returns:
         ``column`` (index), the keys of the condition, ``epochs``, ``metric``, ``seeds`` (how many), ``mean``,
         ``std`` (of a sample; NaN for one seed), ``min``, ``max``, ``published``, ``difference`` (mean - published),
-        and the value of each seed as ``seed_0``, ``seed_1``, ...; NaN where a number is missing.
+        and the value of each seed as ``seed_0``, ``seed_1``, ...; NaN where a number is missing. With the row ``BEST``
+        also ``best_epoch``, the epochs of the seeds as a text.
     """
     import pandas as pd
 
@@ -109,6 +112,7 @@ def summarize(
             for metric in metrics:
                 here = (curves["column"] == index) & (curves["epoch"] == n_epochs) & (curves["metric"] == metric)
                 values = curves[here].set_index("seed")["value"].astype(float)
+                best = _epochs_in_words(curves[here]["best_epoch"]) if n_epochs == BEST and len(values) else ""
                 known = published_value(published, column.config, n_epochs, metric)
                 rows.append(
                     {
@@ -124,6 +128,7 @@ def summarize(
                         "published": float("nan") if known is None else known,
                         "difference": float("nan") if known is None else values.mean() - known,
                         **{f"seed_{seed}": values.get(seed, float("nan")) for seed in every},
+                        **({"best_epoch": best} if BEST in epochs else {}),
                     }
                 )
     return pd.DataFrame(rows)
@@ -133,10 +138,11 @@ def lay_out(summary: pd.DataFrame, selection: Selection) -> list[list[str]]:
     """Lays out the table for readers: a header, then up to four rows for each number of epochs.
 
     The rows are ``measured`` (the mean over seeds), and where there is any, ``spread`` (the standard deviation of
-    several seeds), ``published`` and ``difference``. A field holds up to three metrics, as the
-    article writes them: ``(acc, val_acc)``; of more metrics each has its own rows. Headings have a line for each key.
+    several seeds), ``epoch`` (the best ones), ``published`` and ``difference``. A field holds up to three metrics, as
+    the article writes them: ``(acc, val_acc)``; of more metrics each has its own rows. Headings have a line for each
+    key.
     """
-    kinds = ("measured", "spread", "published", "difference")
+    kinds = ("measured", "spread", "epoch", "published", "difference")
     metrics = list(summary["metric"].unique())
     together = [metrics] if len(metrics) <= _MOST_TOGETHER else [[metric] for metric in metrics]
     lines = [["epochs", "", *["\n".join(column.heading) for column in selection.columns]]]
@@ -158,6 +164,8 @@ _COLUMN_OF = {"measured": "mean", "spread": "std"}
 
 def _field(rows: pd.DataFrame, kind: str) -> str:
     """Formats one kind of number for each metric: ``(0.3576, 0.3577)``, ``±(0.0120, 0.0101) n=3``."""
+    if kind == "epoch":
+        return str(rows["best_epoch"].iloc[0]) if "best_epoch" in rows else ""
     n = rows["seeds"].max()
     if kind == "spread" and n < 2:
         return ""
@@ -173,8 +181,15 @@ def _field(rows: pd.DataFrame, kind: str) -> str:
 
 
 def _number(number: float, sign: str) -> str:
-    """Formats a number with four decimals; large ones with four digits."""
-    return format(number, f"{sign}.4f" if abs(number) < 1000 else f"{sign}.4g")
+    """Formats a number with four decimals; large ones with four digits, but a number of parameters with all."""
+    large = ".0f" if abs(number) < _MOST_COUNTED and float(number).is_integer() else ".4g"
+    return format(number, sign + (".4f" if abs(number) < 1000 else large))
+
+
+def _epochs_in_words(epochs: Iterable[float]) -> str:
+    """Returns the epochs of several seeds: ``137, 150``; of many seeds the first and the last: ``95 to 200``."""
+    each = list(map(int, epochs))
+    return f"{min(each)} to {max(each)}" if len(each) > _MOST_EPOCHS else ", ".join(map(str, each))
 
 
 def _without_newlines(lines: list[list[str]]) -> list[list[str]]:
@@ -263,7 +278,7 @@ def to_csv(summary: pd.DataFrame) -> str:
     """Returns a table as CSV, without its ``column``; texts that a spreadsheet would read as formulas are quoted."""
     texts = summary.select_dtypes(exclude="number").columns
     harmless = {
-        name: summary[name].map(lambda text: f"'{text}" if text.startswith(_FORMULA) else text) for name in texts
+        name: summary[name].map(lambda text: f"'{text}" if str(text).startswith(_FORMULA) else text) for name in texts
     }
     return str(
         summary.assign(**harmless).drop(columns="column", errors="ignore").to_csv(index=False, lineterminator="\n")

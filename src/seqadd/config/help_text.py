@@ -29,8 +29,9 @@ _GROUPS_OF_KEYS = {
     "The model": ("cell", "architecture", "encoder_units", "decoder_units", "era"),
     "The sums": ("task.digits", "task.n_questions", "task.held_out", "reverse"),
     "The training": ("loss", "epochs", "batch_size", "learning_rate", "seed", "force"),
-    "What is recorded, and where": ("tracking.uri", "tracking.experiment", "inspect.every", "inspect.question"),
-}
+    "What is recorded, and where": ("tracking.uri", "tracking.experiment", "inspect.every", "inspect.best",
+                                    "inspect.question"),
+}  # fmt: skip
 
 _BEFORE = """\
 Train a model that adds numbers written as characters, as one tracked run or a sweep of them.
@@ -50,6 +51,7 @@ Keys, each with its default:
 _AFTER = """
 Search: python -m seqadd.run -m hydra/sweeper=optuna hydra.sweeper.trials=40 \\
           'learning_rate=tag(log,interval(0.0001,0.01))' 'encoder_units=range(16,129,16)' epochs=50
+A recorded run, a little different: python -m seqadd.run from=RUN_ID epochs=500 (or from=config.yaml).
 Defaults: python -m seqadd.run --cfg job. Results: python -m seqadd.table, mlflow ui.
 Cells, architectures and tasks of your own: python -m seqadd.run --code FILE ... (docs/extend.md).
 Parallel jobs of a sweep: hydra.launcher.jobs=N (default: one per core). Hydra's options: --hydra-help.

@@ -81,6 +81,7 @@ class Inspect:
     """The snapshots that a run saves while it trains, for ``python -m seqadd.inspect``."""
 
     every: int | None = _key("save weights and heatmaps every N epochs; null: never", low=1)
+    best: bool = _key("save the weights of the epoch with the highest val_acc, for epoch=best")
     question: str | None = _key("sum in these heatmaps, for example 535+61; null: the first held-out sum")
 
 

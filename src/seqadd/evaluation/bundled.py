@@ -55,7 +55,7 @@ def config_of(about: Mapping[str, Any]) -> Config:
         return compose_config([f"{key}={value}" for key, value in about["config"].items()])
 
 
-def load_bundled(names: Sequence[str], at: Sequence[int] | None) -> list[TrainedRun]:
+def load_bundled(names: Sequence[str], at: Sequence[int | str] | None) -> list[TrainedRun]:
     """Loads models that come with the package, each once for every chosen epoch.
 
     Args:
@@ -71,14 +71,14 @@ def load_bundled(names: Sequence[str], at: Sequence[int] | None) -> list[Trained
     return [run for name, epochs in chosen.items() for run in _load(name, index[name], epochs)]
 
 
-def _epochs_of(index: Mapping[str, Any], name: str, at: Sequence[int] | None) -> list[int]:
+def _epochs_of(index: Mapping[str, Any], name: str, at: Sequence[int | str] | None) -> list[int]:
     if name not in index:
         raise ConfigError(f"model={name}: must be one of {', '.join(index)}")
     there = [int(epoch) for epoch in index[name]["weights_sha256"]]
     for epoch in at or ():
         if epoch not in there:
             raise RunNotFound(f"epoch={epoch}: model={name} has weights of epochs {', '.join(map(str, there))} only")
-    return there if at is None else list(dict.fromkeys(at)) or there[-1:]
+    return there if at is None else list(dict.fromkeys(map(int, at))) or there[-1:]
 
 
 def _load(name: str, about: Mapping[str, Any], epochs: Sequence[int]) -> Iterator[TrainedRun]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hydra import initialize_config_dir
@@ -19,50 +20,53 @@ if TYPE_CHECKING:
 
 
 def config_of(run: RunRecord) -> Config:
-    """Returns the configuration of a run, composed from its parameters.
+    """Returns the configuration of a run, composed from its parameters; raises RunNotFound as ``config_from``."""
+    own_file = f"write --code FILE; the run's own file: mlflow artifacts download -r {run.run_id} -a parts"
+    return config_from(run.params, f"run={run.run_id}", own_file)
+
+
+def config_from(params: Mapping[str, str], origin: str, own_file: str) -> Config:
+    """Returns the configuration of a run's parameters.
+
+    Args:
+        params: result keys with their values as texts.
+        origin: the word that chooses them, for messages.
+        own_file: the remedy where own parts are missing, or others than the run's.
 
     Raises:
         RunNotFound: when the parameters are no valid configuration, or of own parts that are not declared, or have
             been edited since.
     """
-    _check_declared(run)
-    strange = sorted(set(run.params) - set(known_result_keys()))
+    _check_declared(params, origin, own_file)
+    strange = sorted(set(params) - set(known_result_keys()))
     if strange:
-        raise RunNotFound(f"run={run.run_id}: has the parameter {strange[0]}, unknown to this version of seqadd")
-    overrides = recorded_overrides(run.params)
+        raise RunNotFound(f"{origin}: has the parameter {strange[0]}, unknown to this version of seqadd")
+    overrides = recorded_overrides(params)
     try:
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             config = compose_config(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
-        raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
-    code = run.params.get("part_code", override_text(None))
+        raise RunNotFound(f"{origin}: its parameters are not valid: {one_line(error)}") from error
+    code = params.get("part_code", override_text(None))
     if code != override_text(config.part_code):
         own = ", ".join(part.where for part in config.parts.values() if not part.built_in)
-        raise RunNotFound(
-            f"run={run.run_id}: was trained with part_code={code}, {own} is now {config.part_code}; {_own_file(run)}"
-        )
+        raise RunNotFound(f"{origin}: was trained with part_code={code}, {own} is now {config.part_code}; {own_file}")
     # A missing parameter is a key that did not exist yet: today's default is what the run did.
     written = {key: override_text(value) for key, value in config.result_keys().items()}
-    wrong = sorted(key for key, text in run.params.items() if text != written[key])
+    wrong = sorted(key for key, text in params.items() if text != written[key])
     if wrong:
-        raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is not a valid value")
+        raise RunNotFound(f"{origin}: {wrong[0]}={params[wrong[0]]} is not a valid value")
     return dataclasses.replace(config, force=False)
 
 
-def _check_declared(run: RunRecord) -> None:
+def _check_declared(params: Mapping[str, str], origin: str, own_file: str) -> None:
     """Raises RunNotFound for a run with a part that no file of this command declares."""
     chosen = {"cell": "cell", "architecture": "architecture", "task": "task.name"}
-    names = {kind: run.params.get(key, override_text(None)) for kind, key in chosen.items()}
+    names = {kind: params.get(key, override_text(None)) for kind, key in chosen.items()}
     missing = [
         f"{kind}={name}"
         for kind, name in names.items()
         if name not in (override_text(None), *BUILT_IN.get(kind, ())) and (kind, name) not in declared()
     ]
-    if missing and run.params.get("part_code", override_text(None)) != override_text(None):
-        raise RunNotFound(
-            f"run={run.run_id}: was trained with own parts, and {missing[0]} is not declared; {_own_file(run)}"
-        )
-
-
-def _own_file(run: RunRecord) -> str:
-    return f"write --code FILE; the run's own file: mlflow artifacts download -r {run.run_id} -a parts"
+    if missing and params.get("part_code", override_text(None)) != override_text(None):
+        raise RunNotFound(f"{origin}: was trained with own parts, and {missing[0]} is not declared; {own_file}")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from seqadd.tracking.store import RunRecord, Store
 
-_ALL = "all"
+_ALL, _BEST = "all", "best"
 #: The keys that choose runs, beside those of a configuration.
 _KEYS = ("run", "model", "epoch", "epochs")
 
@@ -58,14 +58,14 @@ class Choice:
         overrides: of a configuration; a sweep over values chooses several runs.
         epochs: the numbers of epochs of runs chosen by their configuration; empty for the longest run.
         at: the epochs whose weights are loaded, 0 for before the first; empty for the last epoch, None for all epochs
-            with kept weights.
+            with kept weights; ``best`` for the one with the highest ``val_acc``.
         models: names of models that come with the package; then nothing else is chosen but epochs.
     """
 
     runs: tuple[str, ...]
     overrides: tuple[str, ...]
     epochs: tuple[int, ...]
-    at: tuple[int, ...] | None
+    at: tuple[int | str, ...] | None
     models: tuple[str, ...] = ()
 
 
@@ -82,7 +82,7 @@ def read_choice(words: Sequence[str], others: Sequence[str] = ()) -> Choice:
     runs: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     epochs: tuple[int, ...] = ()
-    at: tuple[int, ...] | None = ()
+    at: tuple[int | str, ...] | None = ()
     overrides = []
     check_words(words, _KEYS)
     for word in with_integers(words):
@@ -99,7 +99,7 @@ def read_choice(words: Sequence[str], others: Sequence[str] = ()) -> Choice:
         elif key == "model":
             models = tuple(values)
         elif key == "epoch":
-            at = None if values == [_ALL] else _numbers(key, values, least=0)
+            at = None if values == [_ALL] else _epochs(values)
         else:
             epochs = _numbers(key, values, least=1)
     if models:
@@ -122,9 +122,14 @@ def _check_key(key: str, others: Sequence[str]) -> None:
         raise ConfigError(no_such_key(key, [*_KEYS, *others]))
 
 
+def _epochs(values: Sequence[str]) -> tuple[int | str, ...]:
+    numbers = _numbers("epoch", [value for value in values if value != _BEST], least=0)
+    return tuple(dict.fromkeys([*numbers, *[_BEST] * (_BEST in values)]))
+
+
 def _numbers(key: str, values: Sequence[str], least: int) -> tuple[int, ...]:
     if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= least for value in values):
-        more = f", or {_ALL}" if key == "epoch" else ""
+        more = f", or {_ALL} or {_BEST}" if key == "epoch" else ""
         raise ConfigError(f"{key}={','.join(values)}: must be integers of at least {least}{more}")
     return tuple(int(value) for value in values)
 
@@ -220,7 +225,7 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
         check_limits()
         return bundled.load_bundled(choice.models, choice.at)
     found: list[tuple[RunRecord, Config, int, str, str]] = []
-    for run in _recorded(store, choice):
+    for run in recorded_runs(store, choice):
         config = config_of(run)
         for epoch in _epochs_of(store, run, config, choice.at):
             found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
@@ -244,7 +249,12 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
     return loaded
 
 
-def _recorded(store: Store, choice: Choice) -> list[RunRecord]:
+def recorded_runs(store: Store, choice: Choice) -> list[RunRecord]:
+    """Returns the records of the runs that a choice names, in its order.
+
+    Raises:
+        RunNotFound: for a run that does not exist, or is not finished.
+    """
     if choice.runs:
         return [_by_id(store, run_id) for run_id in choice.runs]
     selection = compose_selection(choice.overrides)
@@ -286,7 +296,12 @@ def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None
     return f"{message}; python -m seqadd.run {' '.join(words)} trains one"
 
 
-def _by_id(store: Store, run_id: str) -> RunRecord:
+def find_run(store: Store, run_id: str) -> RunRecord:
+    """Returns the record of a training, whatever its status; ``latest`` is the newest that is finished.
+
+    Raises:
+        RunNotFound: when the store has no such run, or it is none of a training.
+    """
     if run_id == "latest":
         newest = store.newest_run()
         if newest is None:
@@ -298,18 +313,32 @@ def _by_id(store: Store, run_id: str) -> RunRecord:
         raise RunNotFound(f"run={run_id}: no such run in this store; python -m seqadd.run prints the ID of its run")
     if "config_hash" not in run.tags:
         raise RunNotFound(f"run={run_id}: has no model: it is a sweep, or another program's; name a single run")
+    return run
+
+
+def _by_id(store: Store, run_id: str) -> RunRecord:
+    run = find_run(store, run_id)
     if run.status != "FINISHED":
         raise RunNotFound(f"run={run_id}: is {run.status}, not FINISHED; repeat its command to finish it")
     return run
 
 
-def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int, ...] | None) -> list[int]:
+def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int | str, ...] | None) -> list[int]:
     if wanted is None:
         return sorted({*_kept_by(store, run), config.epochs})
-    for epoch in wanted:
+    epochs = [_best_epoch(store, run) if epoch == _BEST else int(epoch) for epoch in wanted]
+    for epoch in epochs:
         if epoch > config.epochs:
             raise RunNotFound(f"epoch={epoch}: run {run.run_id} has only {config.epochs} epochs")
-    return list(dict.fromkeys(wanted)) or [config.epochs]
+    return list(dict.fromkeys(epochs)) or [config.epochs]
+
+
+def _best_epoch(store: Store, run: RunRecord) -> int:
+    """Returns the first epoch with the highest ``val_acc``, whether or not its weights are kept."""
+    history = store.history(run.run_id, "val_acc")
+    if not history:
+        raise RunNotFound(f"run={run.run_id} epoch={_BEST}: the run has no val_acc; name an epoch by its number")
+    return max(history, key=lambda epoch: (history[epoch], -epoch))
 
 
 def _kept_by(store: Store, run: RunRecord) -> dict[int, tuple[str, str]]:
@@ -342,7 +371,7 @@ def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tup
         there = ", ".join(map(str, [*kept, config.epochs]))
         raise RunNotFound(
             f"epoch={epoch}: run {run.run_id} has weights of epochs {there} only; to save more, train it again with "
-            "inspect.every=N force=true"
+            "inspect.every=N or inspect.best=true, and force=true"
         )
     return kept[epoch]
 

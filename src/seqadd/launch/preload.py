@@ -26,7 +26,7 @@ with quiet_import():
     from seqadd.training import loop  # noqa: F401
 
 connection.import_database_store()
-provenance.code_version()  # cached, so that jobs record the version of the code that they run
+provenance.uncommitted_changes()  # cached with the version, so that jobs record the code that they run
 
 # When the sweep is over this process has nothing to clean up, and Python would spend a second on TensorFlow.
 atexit.register(os._exit, 0)

@@ -13,6 +13,9 @@ CHECKPOINT = "end.checkpoint"
 #: The artifact with a run's final weights.
 WEIGHTS = "model.weights.h5"
 
+#: The artifact with what was changed in the code since its commit.
+PATCH = "uncommitted.patch"
+
 #: The artifact folder of a run's snapshots.
 SNAPSHOTS = "snapshots"
 #: The name of the images on MLflow's page.

@@ -13,13 +13,20 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 import seqadd
 from seqadd.config.parts import code_words
 from seqadd.config.schema import Config
 from seqadd.errors import redact_credentials
 from seqadd.system import numeric_flags
 from seqadd.system.hardware import instructions, processor_name, processors
+from seqadd.tracking.artifacts import PATCH
 from seqadd.training.fingerprint import code_digest
+
+_LONGEST_PATCH = 1_000_000  # characters
+# Only these paths decide numbers: results written by other runs in the meantime are no change of the code.
+_CODE = (":/src", ":/conf", ":/pyproject.toml")
 
 # Variables that point git to another repository than the one around a folder; git sets them for its hooks.
 _OF_ANOTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE"}
@@ -30,25 +37,52 @@ def code_version() -> tuple[str, str]:
     """Returns the code's commit, and whether it was changed since ("true", "false"); "unknown" outside a clone."""
     here = Path(__file__).resolve()
     clone = here.parents[3]
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(clone), *arguments]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, env=environment)
-        done.check_returncode()
-        return done.stdout.strip()
-
     try:
         # An installed package may lie inside another project's repository, even at the path that a clone has.
-        top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
         if Path(top).resolve() != clone:
             return "unknown", "unknown"
-        git("ls-files", "--error-unmatch", f":/{here.relative_to(clone).as_posix()}")
-        # Only these paths decide numbers: results written by other runs in the meantime are no change of the code.
-        changed = git("status", "--porcelain", "--", ":/src", ":/conf", ":/pyproject.toml")
+        _git("ls-files", "--error-unmatch", f":/{here.relative_to(clone).as_posix()}")
+        changed = _git("status", "--porcelain", "--", *_CODE)
         return commit, str(bool(changed)).lower()
     except (OSError, ValueError, subprocess.SubprocessError):
         return "unknown", "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parents[3]), *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, env=environment)
+    done.check_returncode()
+    return done.stdout
+
+
+@functools.cache
+def uncommitted_changes() -> dict[str, str]:
+    """Returns the artifact with the changes since the code's commit, in the format of ``git apply``; empty without any.
+
+    Only files that git tracks; of more changes than fit, the names of the files and how much they changed.
+    """
+    if code_version()[1] != "true":
+        return {}
+    # The options replace what a user's configuration of git may set, so that ``git apply`` takes the text.
+    diff = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+    try:
+        text = redact_credentials(_git(*diff, "--binary", "--", *_CODE))
+        if len(text) > _LONGEST_PATCH:
+            changed = _git(*diff, "--stat", "--", *_CODE)
+            text = f"{len(text)} characters of changes, more than {_LONGEST_PATCH}:\n{changed}"
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {PATCH: text} if text else {}
+
+
+def first_artifacts(config: Config) -> dict[str, str | bytes]:
+    """Returns the artifacts that a run records before it trains: configuration, own parts, uncommitted changes."""
+    from seqadd.tracking.part_copies import sources  # here, because it imports what only a training needs
+
+    written = OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys()))
+    return {"config.yaml": written, **sources(config), **uncommitted_changes()}
 
 
 def origin(tags: Mapping[str, str]) -> str:
@@ -134,6 +168,8 @@ def user_name() -> str:
 #: The variable with the command of a sweep, for jobs that are not forked from it.
 COMMAND_LINE = "SEQADD_COMMAND_LINE"
 
+#: The tag with the number of trainable parameters.
+PARAMETERS = "parameters"
 #: The tag with a run's numeric flags; a run without flags has no such tag.
 FLAGS = "flags"
 # A copy of the constant in mlflow.utils.mlflow_tags, which takes seconds to import.

@@ -21,7 +21,6 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_SOURCE_TYPE,
     MLFLOW_USER,
 )
-from omegaconf import OmegaConf
 
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config, override_text
@@ -36,8 +35,7 @@ from seqadd.tracking.delivery import begun_run, deliver, now_ms, with_train_seco
 from seqadd.tracking.description import RUNNING, Description, how_it_ended, of_training, where_it_belongs
 from seqadd.tracking.lineage import dataset_fields
 from seqadd.tracking.metric_sections import TRAIN_SECONDS
-from seqadd.tracking.part_copies import sources
-from seqadd.tracking.provenance import command_line, run_tags, user_name
+from seqadd.tracking.provenance import command_line, first_artifacts, run_tags, user_name
 from seqadd.tracking.retry import (
     MAX_SECONDS_BETWEEN_ATTEMPTS,
     SECONDS_BEFORE_ATTEMPTS,
@@ -78,7 +76,7 @@ def record_training(
         display_name(config),
         params=params_of(config),
         tags={**run_tags(config), "data_digest": digest, **start.tags, **trial_tags},
-        texts={"config.yaml": OmegaConf.to_yaml(OmegaConf.create(config.nested_result_keys())), **sources(config)},
+        texts=first_artifacts(config),
         parent_run_id=config.tracking.parent_run_id,
         go_on=start.same_run,
         described=Description(of_training(config), where_it_belongs(config, store.experiment_id, command_line())),

@@ -35,8 +35,9 @@ def already_finished(run: RunRecord, config: Config) -> str:
     """Returns the message for a run that is already finished."""
     by_other_code = run.tags.get("code") not in equivalent_codes()
     other = f" by other code, commit {sanitize(origin(run.tags))}" if by_other_code else ""
+    asked = [name for name, value in (("every", config.inspect.every), ("best", config.inspect.best)) if value]
     return f"finished already: run {run.run_id}{other}; force=true trains it again" + (
-        ", and only then takes the snapshots of inspect.every" if config.inspect.every is not None else ""
+        f", and only then takes the snapshots of inspect.{asked[0]}" if asked else ""
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,11 @@ class TrainingSession:
     def _jit_failed(self, listeners: Sequence[Listener], message: str) -> None:
         for listener in listeners:
             listener.on_jit_failed(self, message)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers the training adjusts."""
+        return sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
 
     @defer_signals()
     def take_checkpoint(self) -> Checkpoint:
