@@ -60,10 +60,13 @@ format: $(READY)
 SUPPORTED := import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else \
   f"seqadd needs Python 3.11 to 3.13; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12")
 
+# An environment of another Python is made anew: venv would mix the two.
+CLEAR = $$(test "$$($(1)/bin/python -VV 2>&1)" = "$$($(PYTHON) -VV)" || echo --clear)
+
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c '$(SUPPORTED)'
 	@echo "Setting up .venv (about 1 GB to download, some minutes)"
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(call CLEAR,.venv) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $(READY)
@@ -71,7 +74,7 @@ $(READY): pyproject.toml requirements.lock
 $(DOCS_READY): docs/requirements.lock
 	@$(PYTHON) -c '$(SUPPORTED)'
 	@echo "Setting up .venv-docs (about 60 MB to download)"
-	$(PYTHON) -m venv .venv-docs
+	$(PYTHON) -m venv $(call CLEAR,.venv-docs) .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
 	@touch $(DOCS_READY)
 
