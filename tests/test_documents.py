@@ -28,6 +28,12 @@ def test_the_article_and_the_keras_example_are_linked(page):
     assert EXAMPLE in text
 
 
+@pytest.mark.parametrize("example", sorted((CLONE / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_the_page_about_own_parts_shows_each_example_whole(example):
+    code = example.read_text().split('"""\n', 1)[1].strip()
+    assert f"```python\n{code}\n```" in (CLONE / "docs" / "extend.md").read_text()
+
+
 def test_every_link_of_the_report_leads_somewhere():
     assert list(LINKS["broken"](CLONE / "docs" / "report.html")) == []
 

@@ -235,6 +235,16 @@ BAD = {
     OF_A_TASK + "n: Annotated[int, 5] = 3": "parts.py:5: n: 5: must be seqadd.within",
     OF_A_TASK + "n: Literal['a'] = 'b'": "parts.py:5: n='b': must be one of a",
     "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, n=3): pass": "parts.py:5: n: is a key, so it",
+    "@seqadd.cel('c')\nclass C: pass": "parts.py:3: @seqadd.cel: no such decorator; did you mean cell?",
+    "@seqadd.task('t')\nclass T: characters = 'a'": "parts.py:4: @task: missing a required argument: 'characters'; write "
+    '@seqadd.task("NAME", characters="0123456789")',
+    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, n: int = 3): pass": "parts.py:5: cell=c: n: int: is no key "
+    "before the *; write (..., *, n: int = ...)",
+    "@seqadd.architecture('c')\ndef f(question, answer_length, cell, n: int = 3): pass": "parts.py:4: architecture=c: n: int: ",
+    "@seqadd.architecture('c', cell=None)\ndef f(question, previous): pass": "parts.py:4: architecture=c: has the parameter "
+    "previous, but reads_answer=False; it must have (question, answer_length)",
+    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, on=True): pass": "parts.py:5: on: is a key, so it needs a "
+    "type: on: bool = True",
     "@seqadd.cell('c')\nclass C:\n    def __init__(self): pass": "parts.py:4: cell=c: its constructor must have units",
 }
 

@@ -47,7 +47,6 @@ def test_a_sound_cell_is_measured(own: Callable[[str], None]) -> None:
             "draws random numbers that do not follow from the run's seed",
         ),
         ("self.add_loss(ops.sum(h)); return h, [h]", "pass", "adds 11 losses (add_loss or a regularizer)"),
-        ("return nothing, [h]", "pass", "NameError: name 'nothing' is not defined"),
     ],
 )
 def test_a_mistake_of_a_cell_is_named(own: Callable[[str], None], call: str, build: str, said: str) -> None:
@@ -58,6 +57,14 @@ def test_a_mistake_of_a_cell_is_named(own: Callable[[str], None], call: str, bui
     assert str(refused.value).startswith("own_")
     assert ":7: cell=mine: " in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_error_of_a_cells_code_is_named_with_the_line_that_raised_it(own: Callable[[str], None]) -> None:
+    text = cell("return nothing, [h]")
+    own(text)
+    line = next(number for number, each in enumerate(text.splitlines(), start=1) if "nothing" in each)
+    with pytest.raises(ConfigError, match=f"^own_.*:{line}: cell=mine: NameError: name 'nothing' is not defined$"):
+        check(load_config("cell=mine"))
 
 
 @pytest.mark.parametrize("architecture_of", ["encoder_decoder", "attention", "readout"])

@@ -14,6 +14,7 @@ import keyword
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_parts(path: Path, *, built_in: bool = False) -> list[Part]:
     path = path.resolve()
     sources = read_sources(path)
     tree = parse(path, sources[path.name])
-    file = _File(path, _Names(tree))
+    file = _File(path, tree, _Names(tree))
     found = []
     for node in ast.walk(tree):
         for kind, decorator in file.names.decorators(node):
@@ -50,6 +51,7 @@ def read_parts(path: Path, *, built_in: bool = False) -> list[Part]:
                 raise file.error(node, f"@{kind}: must be at the top level of the file, not inside of something else")
             found.append(_Declaration(file, kind, node, decorator).part())
     if not found:
+        file.names.check_decorators(file)
         raise ConfigError(
             f"{path}: declares nothing; write @seqadd.cell, @seqadd.architecture or @seqadd.task above what it declares"
         )
@@ -77,6 +79,15 @@ class _Names:
             return node.attr
         return None
 
+    def check_decorators(self, file: _File) -> None:
+        """Raises ConfigError for a decorator that ``seqadd`` does not have, as ``@seqadd.cel``."""
+        for node in ast.walk(file.tree):
+            for decorator in getattr(node, "decorator_list", ()):
+                name = self.meaning(decorator.func if isinstance(decorator, ast.Call) else decorator)
+                if name is not None and name not in _DECORATORS:
+                    hint = "".join(f"; did you mean {near}?" for near in get_close_matches(name, _DECORATORS, 1))
+                    raise file.error(decorator, f"@seqadd.{name}: no such decorator{hint}")
+
     def decorators(self, node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         """The decorators of a class or function that declare it as a part, each with its kind."""
         for decorator in getattr(node, "decorator_list", ()):
@@ -88,6 +99,7 @@ class _Names:
 @dataclass(frozen=True)
 class _File:
     path: Path
+    tree: ast.Module
     names: _Names
 
     def error(self, node: ast.AST, text: str, name: str = "") -> ConfigError:
@@ -128,7 +140,8 @@ class _Declaration:
         try:
             bound = _DECORATORS[self.kind].bind(*literals[:n], **dict(zip(names, literals[n:], strict=True)))
         except TypeError as error:
-            raise self._error(f"@{self.kind}: {error}") from error
+            needs = ', characters="0123456789"' if self.kind == "task" else ""
+            raise self._error(f'@{self.kind}: {error}; write @seqadd.{self.kind}("NAME"{needs})') from error
         bound.apply_defaults()
         settings = dict(bound.arguments)
         self._check_settings(settings)
@@ -178,6 +191,7 @@ class _Declaration:
         era = "recurrent_activation"  # the program gives it to the cell
         given = [each.arg for each in (*arguments.posonlyargs, *arguments.args)][1:]
         given += [each.arg for each in arguments.kwonlyargs if each.arg == era]
+        self._check_no_keys_before_the_star(arguments, f"cell={name}")
         if not given and arguments.vararg is None:
             raise self._error("its constructor must have units as its first parameter", f"cell={name}")
         return [key for key in self._keyword_only(arguments) if key.name != era]
@@ -190,15 +204,34 @@ class _Declaration:
         given = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
         wanted = ["question", "previous" if settings["reads_answer"] else "answer_length"]
         wanted += ["cell"] if settings["cell"] is not None else []
+        self._check_no_keys_before_the_star(arguments, f"architecture={name}")
         least = len(given) - len(arguments.defaults)
         if least > len(wanted) or (len(given) < len(wanted) and arguments.vararg is None):
             why = f"cell={settings['cell']!r}, reads_answer={settings['reads_answer']}"
+            other = "cell=None" if settings["cell"] is not None else 'cell="lstm"'
             raise self._error(
                 f"has the parameters ({', '.join(given)}); with {why} it must have ({', '.join(wanted)}), its keys "
-                "after a *",
+                f"after a *; or write @seqadd.architecture(..., {other})",
+                f"architecture={name}",
+            )
+        swapped = {"previous", "answer_length"}.difference(wanted).intersection(given)
+        if swapped:
+            reads = settings["reads_answer"]
+            raise self._error(
+                f"has the parameter {swapped.pop()}, but reads_answer={reads}; it must have ({', '.join(wanted)})",
                 f"architecture={name}",
             )
         return list(self._keyword_only(arguments))
+
+    def _check_no_keys_before_the_star(self, arguments: ast.arguments, name: str) -> None:
+        """Raises ConfigError for a parameter with type and default that stands before the ``*``: it would be no key."""
+        with_default = (
+            [*arguments.posonlyargs, *arguments.args][-len(arguments.defaults) :] if arguments.defaults else []
+        )
+        for argument in with_default:
+            if argument.annotation is not None:
+                text = f"{argument.arg}: {ast.unparse(argument.annotation)}"
+                raise self.file.error(argument, f"{text}: is no key before the *; write (..., *, {text} = ...)", name)
 
     def _is_field(self, node: ast.stmt) -> bool:
         return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
@@ -216,7 +249,9 @@ class _Declaration:
         if not name.isidentifier() or name.startswith("_"):
             raise self.file.error(node, f"{name}: must be a name of letters, digits and _")
         if annotation is None:
-            raise self.file.error(node, f"{name}: is a key, so it needs a type: {name}: float = 0.1")
+            value = None if default is None else _literal(default)
+            example = f"{type(value).__name__} = {value!r}" if type(value).__name__ in _TYPES else "float = 0.1"
+            raise self.file.error(node, f"{name}: is a key, so it needs a type: {name}: {example}")
         if default is None:
             raise self.file.error(node, f"{name}: is a key, so it needs a default: {name}: float = 0.1")
         limits = _Limits()

@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -48,9 +49,14 @@ def load_part(part: Part) -> Any:
 
 
 def error_in(part: Part, error: Exception) -> ConfigError:
-    """Returns the error of a part's code in one line: ``mgu.py:25: cell=mgu: NameError: name 'x' is not defined``."""
+    """Returns the error of a part's code in one line: ``mgu.py:31: cell=mgu: NameError: name 'x' is not defined``.
+
+    It names the last line of the part's file that ran.
+    """
     text = re.sub(r"Exception encountered when calling \S+[.:;]+ ", "", one_line(error))
-    return ConfigError(f"{part.where}: {type(error).__name__}: {text[:_MOST_CHARACTERS]}")
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == part.path]
+    where = replace(part, line=lines[-1] or part.line).where if lines else part.where
+    return ConfigError(f"{where}: {type(error).__name__}: {text[:_MOST_CHARACTERS]}")
 
 
 class _Sources(MetaPathFinder, Loader):
