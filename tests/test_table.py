@@ -14,6 +14,7 @@ import pytest
 from conftest import make_config, quick_database
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from rich.console import Console
 
@@ -380,6 +381,29 @@ def test_the_table_never_imports_tensorflow(in_empty_folder):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.endswith("\n[]\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "fields", "drawn"),
+    [
+        (["task=multiplication"], "(val_exact_match, acc, val_acc)", "val_exact_match"),
+        (["task=multiplication", "--metrics", "loss,acc"], "(loss, acc)", "acc"),
+        (["task=multiplication,three_digits"], "(acc, val_acc)", "val_acc"),
+    ],
+)
+def test_the_metric_of_a_task_stands_first_and_is_drawn(words, fields, drawn, call, monkeypatch):
+    record(make_config("task=multiplication"), {10: (0.36, 0.35)})
+    figures = []
+
+    def draw(curves, columns, summary, metric):
+        figures.append(metric)
+        return Figure()
+
+    monkeypatch.setattr("seqadd.reporting.curves.learning_curves", draw)
+    code, out, _ = call(table_command.main, "cell=lstm", "--epochs", "10", "--figure", "c.svg", *words)
+    assert code == 0
+    assert f"\nfields: {fields}; " in out
+    assert figures == [drawn]
 
 
 def test_a_run_of_30_epochs_has_a_row_for_its_last(call):

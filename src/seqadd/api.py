@@ -17,7 +17,7 @@ from seqadd.claims import paired
 from seqadd.cli.code_option import take_code
 from seqadd.cli.console import print_line
 from seqadd.comparison.curves import find_runs, learning_curves
-from seqadd.comparison.table import ARTICLE_METRICS, read_published, summarize
+from seqadd.comparison.table import ARTICLE_METRICS, default_metrics, read_published, summarize
 from seqadd.config.composition import Selection, compose_selection, load_config
 from seqadd.config.schema import Config, override_text
 from seqadd.config.validation import check_machine
@@ -274,11 +274,12 @@ def compare(
     _declare(code)
     selection = compose_selection(overrides)
     with capture_logs():
-        read = learning_curves(find_runs(selection, ALL_RUNS), selection, ARTICLE_METRICS, epochs)
+        metrics = default_metrics(selection)
+        read = learning_curves(find_runs(selection, ALL_RUNS), selection, metrics, epochs)
     if against is not None:
         return paired.compare(read, selection, against.split(), epochs).drop(columns="column")
     published = read_published(resource_dir("experiments") / "cells" / "published.csv")
-    return summarize(read, selection, published, epochs).drop(columns="column")
+    return summarize(read, selection, published, epochs, metrics).drop(columns="column")
 
 
 def _declare(code: Code) -> tuple[str, ...]:

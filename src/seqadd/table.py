@@ -34,8 +34,8 @@ from seqadd.comparison.rounded import find_rounded
 from seqadd.comparison.runs import lay_out_runs, list_runs
 from seqadd.comparison.table import (
     ARTICLE_COLUMNS,
-    ARTICLE_METRICS,
     WIDTH,
+    default_metrics,
     default_rows,
     lay_out,
     read_published,
@@ -51,7 +51,7 @@ from seqadd.config.parts import declared
 from seqadd.errors import ConfigError
 from seqadd.system.files import atomic_write, resource_dir, write_file
 from seqadd.tracking.run_filter import add_filter_options, run_filter_from
-from seqadd.training.metric_names import METRICS, is_metric, lacks_group
+from seqadd.training.metric_names import METRICS, is_metric, lacks_group, shown_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         metavar="N,N",
         help="rows (default: 10,50,100,200 up to the longest run, and the last epoch of shorter runs)",
     )
-    parser.add_argument("--metrics", type=_metrics, metavar="NAME,NAME", help="in each field (default: acc,val_acc)")
+    parser.add_argument(
+        "--metrics",
+        type=_metrics,
+        metavar="NAME,NAME",
+        help="in each field (default: acc,val_acc; with a task of your own, its curve before them)",
+    )
     parser.add_argument(
         "--published",
         type=Path,
@@ -182,7 +187,8 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
     found, selection, below = find_rounded(find_runs(selection, run_filter), selection)
     of_others = alternatives(found, selection, run_filter) if run_filter else []
     epochs = options.epochs or default_rows(found, selection)
-    metrics = list(options.metrics or ARTICLE_METRICS)
+    first = shown_first(column.config for column in selection.columns)
+    metrics = list(options.metrics or default_metrics(selection))
     for name in metrics:
         if all(lacks_group(name, column.config) for column in selection.columns):
             raise ConfigError(f"--metrics {name}: addition has no such group; must be carries or digits")
@@ -211,7 +217,8 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
 
         columns = [(column.label, column.distinct_values) for column in selection.columns]
         with atomic_write(options.figure) as path:
-            draw_curves(curves, columns, summary, metrics[-1]).savefig(path, dpi=150)
+            drawn = metrics[-1] if options.metrics or first is None else first
+            draw_curves(curves, columns, summary, drawn).savefig(path, dpi=150)
 
     console.print(to_terminal(lines, width))
     if compared is not None:

@@ -138,3 +138,51 @@ def test_a_model_that_reads_its_answer_answers_alone_as_under_its_own_beginnings
     np.testing.assert_allclose(everywhere, taught, atol=1e-6)
     nowhere = model.scheduled_sampling_forward(questions, tf.constant(ids), tf.zeros((6, 5), tf.bool)).numpy()
     np.testing.assert_allclose(nowhere[until_blank], alone[until_blank], atol=1e-6)
+
+
+TASK = """
+import seqadd
+
+@seqadd.task("words", characters="ab", curve="{curve}")
+class Words:
+    def draw(self, rng, n):
+        return ["".join(rng.choice(["a", "b"], size=7)) for _ in range(n)]
+    def solve(self, question):
+        return question[:3]
+    def roomiest(self):
+        return ("a" * 7,)
+    def groups(self, question):
+        return {{"bs": question.count("b")}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("curve", "is_recorded"),
+    [
+        ("val_loss", True),
+        ("val_acc_position_3", True),
+        ("val_acc_position_4", False),
+        ("val_exact_match_bs_2", True),
+        ("val_exact_match_as_2", False),
+        ("accuracy", False),
+    ],
+)
+def test_a_task_is_refused_whose_curve_no_run_records(
+    curve: str, is_recorded: bool, own: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqadd.evaluation import part_check
+
+    class Built(Exception):
+        """The next step of the check: the model would be built."""
+
+    def build(*_: object) -> None:
+        raise Built
+
+    monkeypatch.setattr(part_check, "_build", build)
+    own(TASK.format(curve=curve))
+    config = load_config("task=words", "task.n_questions=100", "batch_size=20")
+    with pytest.raises(Built if is_recorded else ConfigError) as ended:
+        check(config)
+    if not is_recorded:
+        assert f":5: task=words: curve='{curve}': no run records it; must be one of acc, val_acc, " in str(ended.value)
+        assert str(ended.value).endswith(", val_acc_position_1 to 3, val_exact_match_bs_N")

@@ -61,6 +61,17 @@ def test_a_cell_has_one_colour_in_every_figure_and_nothing_else_has_it():
     assert colours(swept)["gru"] == gru
 
 
+def test_the_curves_of_a_sweep_are_named_after_their_metric_the_best_first():
+    histories = [("high", {"seed": "0"}, {1: 0.9}), ("low", {"seed": "1"}, {1: 0.1})]
+    for metric, title, best in (
+        ("val_exact_match_borrows_2", "Validation exact match, 2 borrows by epoch, 2 jobs, best first", "high"),
+        ("val_loss", "Validation loss by epoch, 2 jobs, best first", "low"),
+    ):
+        (axes,) = sweep_curves(histories, metric).axes
+        assert axes.get_title() == title
+        assert axes.get_lines()[0].get_label() == best
+
+
 def test_conditions_of_one_cell_have_other_colours_the_same_in_each_panel():
     found = figure_of("era")
     by_name = colours(found)

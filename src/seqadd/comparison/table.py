@@ -13,6 +13,7 @@ from seqadd.config.composition import Selection
 from seqadd.config.schema import Config, known_keys, override_text
 from seqadd.errors import ConfigError
 from seqadd.reporting import markup
+from seqadd.training.metric_names import shown_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,12 @@ WIDTH = 100
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MOST_TOGETHER = 3  # metrics that share a field; of more metrics each has its own rows
 _PUBLISHED = {"epochs", "metric", "value"}
+
+
+def default_metrics(selection: Selection) -> list[str]:
+    """The metrics of a table: the one that the own task of all columns names with ``curve``, if any; the article's."""
+    first = shown_first(column.config for column in selection.columns)
+    return list(dict.fromkeys([*([first] if first else []), *ARTICLE_METRICS]))
 
 
 def read_published(path: Path) -> pd.DataFrame:

@@ -7,6 +7,7 @@ describes.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from seqadd.models.parts import error_in
 from seqadd.models.protocol import AnswerModel
 from seqadd.models.self_reading import shift_right
 from seqadd.training.dataset import make_dataset
+from seqadd.training.metric_names import METRICS
 from seqadd.training.state import seed_layers
 
 #: Questions that the model is held against, and held-out ones, which are not used.
@@ -44,6 +46,7 @@ def check_parts(config: Config) -> Measured:
     part = next((config.parts[kind] for kind in ("architecture", "cell", "task") if kind in config.parts), None)
     assert part is not None, "only configurations with own parts are checked"
     data = _few(config)
+    _check_curve(config, data)
     with _variables_made() as made:
         model = _build(part, config, data)
     questions = tf.one_hot(data.train_questions, _characters(model))
@@ -65,6 +68,21 @@ def _few(config: Config) -> Dataset:
         make_dataset(config)
     task = dataclasses.replace(config.task, n_questions=_QUESTIONS + _HELD_OUT, held_out=0.5)
     return make_dataset(dataclasses.replace(config, task=task, curriculum=None))
+
+
+def _check_curve(config: Config, data: Dataset) -> None:
+    """Refuses the metric of a task that none of its runs records."""
+    task = config.part("task")
+    if task is None or (curve := task.settings["curve"]) in METRICS:
+        return
+    last, groups = data.train_answers.shape[1], sorted(data.val_groups)
+    position = re.fullmatch(r"val_acc_position_(\d+)", curve)
+    group = re.fullmatch(r"val_exact_match_(\w+)_\d+", curve)
+    if not (position and 1 <= int(position[1]) <= last) and not (group and group[1] in groups):
+        others = [f"val_acc_position_1 to {last}", *(f"val_exact_match_{name}_N" for name in groups)]
+        raise ConfigError(
+            f"{task.where}: curve={curve!r}: no run records it; must be one of {', '.join([*METRICS, *others])}"
+        )
 
 
 def _build(part: Part, config: Config, data: Dataset) -> AnswerModel:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from seqadd.config.schema import Config, override_text
 from seqadd.reporting import markup
 from seqadd.system.files import atomic_write
+from seqadd.training.metric_names import shown_first
 
 if TYPE_CHECKING:
     from seqadd.tracking.recording import RunRecorder
@@ -90,10 +91,11 @@ def show_sweep(
     if draws and 0 < len(with_curves) <= _CURVES:
         from seqadd.reporting.sweep_figure import sweep_curves
 
-        histories = store.histories([(row.run_id, "val_acc") for row in with_curves])
+        metric = shown_first(configs) or "val_acc"
+        histories = store.histories([(row.run_id, metric) for row in with_curves])
         values = [row.settings or {"cell": configs[0].model_name} for row in with_curves]
         labels = [row.label for row in with_curves]
-        figure = sweep_curves(list(zip(labels, values, histories, strict=True)))
+        figure = sweep_curves(list(zip(labels, values, histories, strict=True)), metric)
         # A matplotlibrc may need a program that is missing.
         with suppress(RuntimeError, ValueError), atomic_write(parent.artifact("curves.png")) as path:
             figure.savefig(path, dpi=120)
