@@ -1,5 +1,7 @@
 """Own parts: what a file declares, how it composes, and what is refused. No part is run here."""
 
+import hashlib
+import json
 import os
 import pickle
 import sys
@@ -120,6 +122,9 @@ def test_an_architecture_without_a_cell_has_no_cell_and_no_units(files):
     assert config.teacher_forcing == "always"
     assert config.ends_with_eos
     assert config.model_name == "reader"
+    keys = {key: value for key, value in config.condition().items() if value is not None}
+    assert "cell" not in keys  # nor in the hash: a run whose record has no such key is of the same condition
+    assert hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:16] == config.condition_hash()
     (column,) = compose_selection(["architecture=reader"]).columns
     assert column.label == "architecture reader"
 
