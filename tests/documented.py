@@ -49,7 +49,6 @@ ELSEWHERE = {
 # Values that a user would fill in for these placeholders.
 _PLACEHOLDERS = {
     "architecture=NAME": "architecture=pooled",
-    "cell=<name>": "cell=gru",
     "seqadd.reproduce NAME": "seqadd.reproduce cells",
     "--experiments FOLDER": f"--experiments {CLONE}/experiments",
     "tracking.uri=...": "tracking.uri=http://127.0.0.1:5000",
