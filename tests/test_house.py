@@ -2,10 +2,8 @@
 
 import ast
 import os
-import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
@@ -103,33 +101,6 @@ def test_a_lock_file_pins_with_hashes_and_names_no_address(lock, least):
     assert len(pins) > least
     assert all("==" in pin and pin.endswith("\\") for pin in pins)
     assert not any("://" in line for line in lines)
-
-
-@pytest.fixture(scope="module")
-def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The python of a new environment that has the built wheel and, by a path file, the libraries it needs.
-
-    The wheel is built from the sdist, which has all files that the wheel needs, and no tests, which need more files.
-    """
-    folder = tmp_path_factory.mktemp("wheel")
-    build = "from hatchling import build; import sys; getattr(build, sys.argv[1])(sys.argv[2])"
-    sdist = [sys.executable, "-c", build, "build_sdist", str(folder)]
-    subprocess.run(sdist, cwd=CLONE, check=True, capture_output=True)
-    (archive,) = folder.glob("*.tar.gz")
-    shutil.unpack_archive(archive, folder, filter="data")
-    (sources,) = folder.glob("seqadd-*/")
-    assert not (sources / "tests").exists()
-    wheel_of_it = [sys.executable, "-c", build, "build_wheel", str(folder)]
-    subprocess.run(wheel_of_it, cwd=sources, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "env", with_pip=False)
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "env" / "bin" / "python"), "install", "--quiet"]
-    subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True)
-    (site,) = (folder / "env").glob("lib/python*/site-packages")
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    # Python ignores path files in these folders, so the clone's editable install is not importable.
-    (site / "libraries.pth").write_text("\n".join(libraries))
-    return folder / "env" / "bin" / "python"
 
 
 @pytest.mark.long
