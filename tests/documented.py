@@ -1,11 +1,13 @@
-"""The commands in README, CONTRIBUTING and docs, a small version of each, and the commands that no test runs."""
+"""The commands in README, CONTRIBUTING, docs and examples, a small version of each, and those that no test runs."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,13 @@ CLONE = Path(__file__).parents[1]
 # Programs write these: docs/report.md has one pair of commands for each claim, which are checked below.
 _GENERATED = {CLONE / "docs" / "report.md", CLONE / "docs" / "messages.md"}
 _PAGES = sorted(set((CLONE / "docs").glob("*.md")) - _GENERATED)
-DOCUMENTS = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *_PAGES]
+#: Files with own parts; what runs them stands in their docstrings.
+EXAMPLES = sorted((CLONE / "examples").glob("*.py"))
+DOCUMENTS = [CLONE / "README.md", CLONE / "CONTRIBUTING.md", *_PAGES, *EXAMPLES]
 
 _BEGINNINGS = (
-    "python ", "make ", "pip ", "seqadd-run ", "mlflow ui", "apt ", "pg_dump ", "eval ", "source ", "export ", "read ",
-    "scancel ", "scontrol ", "sinfo", "MLFLOW_TRACKING_URI=",
+    "python ", "make ", "pip ", "seqadd-run ", "mlflow ui", "mlflow artifacts ", "apt ", "pg_dump ", "eval ",
+    "source ", "export ", "read ", "scancel ", "scontrol ", "sinfo", "MLFLOW_TRACKING_URI=",
 )  # fmt: skip
 
 #: Commands that no test runs, and the reasons.
@@ -36,11 +40,13 @@ NOT_RUN = {
 
 _OF_SLURM = "integration/test_slurm.py"
 _DISTURBED = f"{_OF_SLURM}::test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ran_through"
+_IN_A_WHEEL = "test_a_killed_sweep_of_an_own_cell_ends_as_if_undisturbed_and_is_judged_without_a_clone"
 #: Commands that other tests run, because these set up what the commands need: ``file::test``.
 ELSEWHERE = {
     'eval "$(seqadd-run -sc install=bash)"': "test_house.py::test_shell_completion_of_the_installed_command",
     "seqadd-run cell=<TAB>": "test_house.py::test_shell_completion_of_the_installed_command",
     "mlflow ui": "faults/test_server.py::test_the_ui_as_the_readme_starts_it_listens_on_loopback_only",
+    "mlflow artifacts download -r RUN_ID -a parts": f"faults/test_installed_parts.py::{_IN_A_WHEEL}",
     "scancel JOB": f"{_OF_SLURM}::test_a_job_that_is_cancelled_is_named_and_the_same_command_runs_it_alone",
     "scancel --signal=KILL": _DISTURBED,
     "scontrol requeue JOB": _DISTURBED,
@@ -57,11 +63,19 @@ _PLACEHOLDERS = {
 }
 # Overrides for a training of seconds; they do not change where and how it runs. The last value of a key counts.
 _SMALL = "task.digits=3 task.n_questions=60 task.held_out=0.2 batch_size=20 encoder_units=6 decoder_units=6 jit=false"
+# The same of models and tasks that do not have these keys.
+_OWN_KEYS = {
+    "architecture=transformer": ("encoder_units=6 decoder_units=6", "transformer.width=8"),
+    "task=subtraction": ("task.digits=3", "subtraction.digits=2"),
+}
 
 
 def commands_of(document: Path) -> list[str]:
-    """Returns the commands of a page in order, each once: lines of code blocks, and inline code."""
-    lines = document.read_text(encoding="utf-8").split("\n")
+    """Returns the commands of a page or docstring in order, each once: lines of code blocks, and inline code."""
+    text = document.read_text(encoding="utf-8")
+    if document.suffix == ".py":
+        text = textwrap.indent(ast.get_docstring(ast.parse(text)) or "", "    ")
+    lines = text.split("\n")
     found = []
     for index, line in enumerate(lines):
         if line.startswith("    "):
@@ -93,7 +107,18 @@ def in_full(command: str) -> str:
     """Returns the command with its placeholders filled in, as a user would type it."""
     for open_part, filled in _PLACEHOLDERS.items():
         command = command.replace(open_part, filled)
+    for example in EXAMPLES:
+        command = re.sub(rf" (examples/)?{example.name}", f" {example}", command)
     return command.replace(" experiments/", f" {CLONE}/experiments/")
+
+
+def small_keys(command: str) -> str:
+    """Returns the overrides that make what a command trains small."""
+    small = _SMALL
+    for choice, (key, own_key) in _OWN_KEYS.items():
+        if choice in command:
+            small = small.replace(key, own_key)
+    return small
 
 
 def made_small(command: str) -> str:
@@ -101,13 +126,15 @@ def made_small(command: str) -> str:
     command = in_full(command)
     command = re.sub(r"python (scripts|benchmarks)/", rf"python {CLONE}/\1/", command)
     if "seqadd.run " in command and not command.endswith(("--help", "task.digits=2")):
-        sweep = "run -m " in command or "--config-name" in command
+        sweep = " -m " in command.partition("seqadd.run")[2] or "--config-name" in command
         trials = " hydra.sweeper.trials=2" if "optuna" in command else ""
         search = "task.digits=3 task.n_questions=500 epochs=1 jit=false"
-        small = f"{_SMALL} epochs=10" if "optuna" not in command else search
+        small = f"{small_keys(command)} epochs=10" if "optuna" not in command else search
         return f"{command} {small}{' seed=0' if sweep and not trials else ''}{trials}"
     if re.search(r"seqadd\.(table|inspect) .*(cell|era)=", command):
-        return f"{command} {_SMALL}"
+        # What a table compares must be there: the runs have ten epochs.
+        fewer = re.sub(r"--epochs \d+ --against", "--epochs 10 --against", command)
+        return f"{fewer} {_SMALL}"
     if "seqadd.reproduce" in command and "--check" not in command:
         return f"{command} --dry-run"
     if "benchmarks/" in command:
@@ -147,3 +174,8 @@ def run_in(folder: Path, command: str, **environment: str) -> subprocess.Complet
         capture_output=True,
         text=True,
     )
+
+
+def snippets_of(document: Path) -> list[str]:
+    """Returns the blocks of Python of a page, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -1,16 +1,22 @@
-"""A test runs a small version of every command in README, CONTRIBUTING and docs; ``documented`` lists exceptions."""
+"""A test runs a small version of every command in README, CONTRIBUTING, docs and examples.
+
+``documented`` lists exceptions.
+"""
 
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import make_config, our_claims
 from documented import (
     CLONE,
     DOCUMENTS,
     ELSEWHERE,
+    EXAMPLES,
     NOT_RUN,
     commands_of,
     every_command,
@@ -18,12 +24,16 @@ from documented import (
     made_small,
     needs_services,
     run_in,
+    small_keys,
+    snippets_of,
 )
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from seqadd import answer, inspect, reproduce, table
+from seqadd import answer, inspect, parts, reproduce, table
+from seqadd.cli.code_option import take_code
 from seqadd.config.composition import combinations
+from seqadd.config.part_schema import declare
 from seqadd.system.files import resource_dir
 
 PARSERS = {
@@ -31,6 +41,7 @@ PARSERS = {
     "seqadd.inspect": inspect.parse_arguments,
     "seqadd.answer": answer.parse_arguments,
     "seqadd.reproduce": reproduce.parse_arguments,
+    "seqadd.parts": parts.parse_arguments,
 }
 
 #: Exit codes of commands that may fail here; ``--check`` fails if the clone's results are not its code's.
@@ -45,6 +56,7 @@ BEFORE = {
     "python -m seqadd.inspect": "python -m seqadd.run",
     "python -m seqadd.table tracking.experiment=ours,theirs cell=lstm": "python -m seqadd.run -m "
     "tracking.experiment=ours,theirs cell=lstm",
+    "python -m seqadd.table cell=lstm,gru --epochs 50 --against cell=gru": "python -m seqadd.run -m cell=lstm,gru",
     "python -m seqadd.inspect cell=lstm loss=binary seed=1": "python -m seqadd.run cell=lstm loss=binary seed=1",
 }
 
@@ -69,6 +81,10 @@ def test_the_commands_that_are_found_are_those_that_a_reader_finds():
         each.startswith("python -m seqadd.run -m hydra/sweeper=optuna") and "choice(64" in each for each in found
     )
     assert "make PYTHON=python3.12 table" in found  # in the middle of a line
+    for example in EXAMPLES:
+        of_its_docstring = commands_of(example)
+        assert len(of_its_docstring) == 2
+        assert all(each.startswith("python -m seqadd.") for each in of_its_docstring)
 
 
 SEQADD = [each for each in every_command() if "-m seqadd." in each]
@@ -83,12 +99,14 @@ def test_every_documented_option_is_there(command):
 def test_every_documented_key_is_there_and_its_values_go_together():
     for command in SEQADD:
         _, _, module, *arguments = shlex.split(in_full(command))
-        overrides = [each for each in arguments if not each.startswith(("-", "hydra"))]
+        overrides = [each for each in take_code(arguments) if not each.startswith(("-", "hydra"))]
         if module != "seqadd.run" or "--config-name" in arguments or "interval" in command or "digits=2" in command:
             continue
         with initialize_config_dir(str(resource_dir("conf")), version_base="1.3"):
             jobs = combinations(GlobalHydra.instance().config_loader(), {}, None, overrides)
         make_config(*jobs[0])
+        make_config(*jobs[-1])
+    declare([])
 
 
 def test_the_report_names_for_each_claim_what_trains_it():
@@ -125,3 +143,23 @@ def test_a_documented_command_does_what_it_says(document, command, place):
     if done.returncode and command.startswith("python -m seqadd."):
         assert done.stderr.count("\n") == 1
         assert done.stderr.strip() in document.read_text() or "--user" in command or "--check" in command
+
+
+@pytest.mark.long
+def test_the_documented_script_trains_plots_asks_and_compares(place):
+    """Its runs are made small; gru, with which it compares, was trained before, as the page does."""
+    (script,) = (each for each in snippets_of(CLONE / "docs" / "extend.md") if "seqadd.experiment" in each)
+    small = small_keys("").split()
+    trained = run_in(place, f"python -m seqadd.run -m cell=gru epochs=15 'seed=range(3)' {' '.join(small)}")
+    assert trained.returncode == 0, trained.stderr
+    keys = {key: yaml.safe_load(value) for key, _, value in (each.partition("=") for each in small)}
+    made_small = script.replace("epochs=15,", f"epochs=15, **{keys},").replace('mgu,gru", ', f'mgu,gru", *{small}, ')
+    assert made_small.count("n_questions") == 2
+    shutil.copy(CLONE / "examples" / "mgu.py", place)
+    (place / "script.py").write_text(
+        f"{made_small.strip().replace('seqadd.compare', 'compared = seqadd.compare')}\n"
+        "print(len(runs), len(curves), *compared['than'], *compared['seeds'])\n"
+    )
+    done = run_in(place, "python script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "3 45 gru gru 3 3"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from documented import CLONE, EXAMPLES, snippets_of
 from own_parts import architecture, cell
 
 from seqadd import ConfigError, load_config
+from seqadd.config.part_schema import declare
 from seqadd.config.schema import Config
 
 
@@ -138,3 +141,20 @@ def test_a_model_that_reads_its_answer_answers_alone_as_under_its_own_beginnings
     np.testing.assert_allclose(everywhere, taught, atol=1e-6)
     nowhere = model.scheduled_sampling_forward(questions, tf.constant(ids), tf.zeros((6, 5), tf.bool)).numpy()
     np.testing.assert_allclose(nowhere[until_blank], alone[until_blank], atol=1e-6)
+
+
+SHOWN = [
+    ["architecture=transformer", "transformer.width=8", "transformer.blocks=1", "task=subtraction"],
+    ["architecture=mine", "mine.width=8", "cell=mgu"],
+]
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_the_examples_and_the_architecture_of_the_page_pass(
+    own: Callable[[str], None], tmp_path: Path, words: list[str]
+) -> None:
+    (shown,) = (each for each in snippets_of(CLONE / "docs" / "extend.md") if each.startswith("@seqadd.architecture"))
+    (tmp_path / "shown.py").write_text(f"import keras\nimport seqadd\n{shown}", encoding="utf-8")
+    parts = declare([*EXAMPLES, tmp_path / "shown.py"])
+    assert {part.choice for part in parts} <= {word for words in SHOWN for word in words}
+    assert check(load_config(*words)).parameters > 0
