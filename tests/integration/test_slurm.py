@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND, SMALL, client_of, runs_of, wait_for_lines
+from conftest import CLONE, COMMAND, SMALL, client_of, runs_of, wait_for_lines
+from own_parts import architecture
 from shared_server import Postgres, Server, need, services_folder
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -29,6 +31,9 @@ pytestmark = pytest.mark.integration
 EPOCHS = 3000
 SWEEP = [*SMALL, "cell=simple_rnn", f"epochs={EPOCHS}"]
 ON_SLURM = ["-m", "hydra/launcher=slurm"]
+# What must be given for own parts.
+RESOURCES = ["hydra.launcher.minutes=20", "hydra.launcher.memory_gb=2"]
+EXAMPLES = CLONE / "examples"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,6 +89,12 @@ def is_training(folder: Path, job: str, epoch: int = 150) -> bool:
     return bool(reached) and epoch <= reached[-1] < EPOCHS
 
 
+def kill_and_requeue(job: str) -> None:
+    slurm_says("scancel", "--signal=KILL", job)
+    wait_until(lambda: "RUNNING" not in slurm_says("squeue", "--noheader", f"--jobs={job}", "--format=%T"))
+    slurm_says("scontrol", "requeue", job)
+
+
 def weights(folder: Path) -> dict[str, str]:
     """Of each finished run: seed and checksum."""
     finished = [run for run in runs_of(folder) if run.info.status == "FINISHED" and "weights_sha256" in run.data.tags]
@@ -106,18 +117,13 @@ def test_whatever_happens_to_its_jobs_a_sweep_ends_in_the_weights_of_one_that_ra
     array = first_array(tmp_path)
     killed, told, displaced = (f"{array}_{index}" for index in (0, 1, 2))
 
-    def kill() -> None:
-        slurm_says("scancel", "--signal=KILL", killed)
-        wait_until(lambda: "RUNNING" not in slurm_says("squeue", "--noheader", f"--jobs={killed}", "--format=%T"))
-        slurm_says("scontrol", "requeue", killed)
-
     def tell_of_the_time_limit() -> None:
         slurm_says("scancel", "--signal=USR2", told)  # as Slurm does before it
 
     def displace() -> None:
         slurm_says("srun", "--partition=urgent", f"--ntasks={os.cpu_count()}", "--mem=100M", "true")
 
-    to_come = {killed: kill, told: tell_of_the_time_limit, displaced: displace}
+    to_come = {killed: lambda: kill_and_requeue(killed), told: tell_of_the_time_limit, displaced: displace}
 
     def disturb() -> bool:
         for job in [job for job in to_come if is_training(tmp_path, job)]:
@@ -287,6 +293,62 @@ def test_a_search_has_each_batch_of_its_trials_run_as_an_array(tmp_path: Path) -
     again = seqadd(tmp_path, *search)  # which has nothing left to try
     assert again.returncode == 0, again.stderr
     assert len(list(tmp_path.glob("slurm/*_submission.sh"))) == 2
+
+
+def test_a_requeued_job_goes_on_with_its_part_as_it_was_when_the_sweep_began(tmp_path: Path) -> None:
+    sweep = ["--code", "mgu.py", "-m", *SMALL, "jit=false", "cell=mgu", f"epochs={EPOCHS}", "seed=range(2)"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        shutil.copy(EXAMPLES / "mgu.py", folder)
+    done = seqadd(here, *sweep)
+    assert done.returncode == 0, done.stderr
+
+    on_slurm = begin(there, *sweep, "hydra/launcher=slurm", *RESOURCES)
+    array = first_array(there)
+    killed = f"{array}_0"
+    # Both have a checkpoint that is not their first, which has no epoch.
+    wait_until(lambda: len([*there.glob("unfinished/*/checkpoint.before")]) == 2 and is_training(there, killed))
+    text = (there / "mgu.py").read_text()
+    edited = text.replace("(1 - forget) * state", "forget * state")
+    assert edited != text
+    (there / "mgu.py").write_text(edited)
+    kill_and_requeue(killed)
+    said, _ = on_slurm.communicate(timeout=240)
+    assert on_slurm.returncode == 0, said
+    assert re.search(r"resuming after epoch [1-9]", log_of(there, killed))
+    assert weights(there) == weights(here)
+    (copy,) = there.glob("unfinished/parts/*/mgu.py")
+    assert copy.read_text() == text
+
+
+def test_a_job_checks_its_parts_before_it_trains(tmp_path: Path) -> None:
+    """On the login node nobody does."""
+    (tmp_path / "faulty.py").write_text(architecture("return question"))
+    codes = [f"--code={EXAMPLES / 'transformer.py'}", f"--code={EXAMPLES / 'subtraction.py'}", "--code=faulty.py"]
+    small = ["task.n_questions=60", "batch_size=20", "jit=false", "epochs=3"]
+    done = seqadd(tmp_path, *codes, *ON_SLURM, *RESOURCES, *small, "architecture=transformer,mine", "task=subtraction")
+    assert done.returncode == 1
+    said = "1 of 2 jobs failed: architecture=mine: ConfigError: faulty.py:7: architecture=mine: returns"
+    assert said in done.stderr
+    parent, (trained,) = of_a_sweep(tmp_path)
+    assert (parent.info.status, trained.info.status) == ("FAILED", "FINISHED")
+    assert (trained.data.params["architecture"], trained.data.params["task.name"]) == ("transformer", "subtraction")
+    assert any(name.startswith("val_exact_match_borrows_") for name in trained.data.metrics)
+
+
+@pytest.mark.parametrize(("given", "missing"), [([], "minutes"), (RESOURCES[:1], "memory_gb")])
+def test_own_parts_need_resources_because_the_login_node_does_not_build_them(
+    tmp_path: Path, given: list[str], missing: str
+) -> None:
+    refused = seqadd(tmp_path, f"--code={EXAMPLES / 'mgu.py'}", *ON_SLURM, *given, "cell=mgu", "seed=range(2)")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        f"seqadd: hydra.launcher.{missing}=null: must be given for own parts, which are not"
+    )
+    assert refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert slurm_says("squeue", "--noheader") == ""
 
 
 @pytest.mark.parametrize(
