@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,8 +72,11 @@ _OWN_KEYS = {
 
 
 def commands_of(document: Path) -> list[str]:
-    """Returns the commands of a page in order, each once: lines of code blocks, and inline code."""
-    lines = document.read_text(encoding="utf-8").split("\n")
+    """Returns the commands of a page or docstring in order, each once: lines of code blocks, and inline code."""
+    text = document.read_text(encoding="utf-8")
+    if document.suffix == ".py":
+        text = textwrap.indent(ast.get_docstring(ast.parse(text)) or "", "    ")
+    lines = text.split("\n")
     found = []
     for index, line in enumerate(lines):
         if line.startswith("    ") or document.suffix == ".py":
@@ -122,7 +127,7 @@ def made_small(command: str) -> str:
     command = in_full(command)
     command = re.sub(r"python (scripts|benchmarks)/", rf"python {CLONE}/\1/", command)
     if "seqadd.run " in command and not command.endswith(("--help", "task.digits=2")):
-        sweep = "run -m " in command or "--config-name" in command
+        sweep = " -m " in command.partition("seqadd.run")[2] or "--config-name" in command
         trials = " hydra.sweeper.trials=2" if "optuna" in command else ""
         search = "task.digits=3 task.n_questions=500 epochs=1 jit=false"
         small = f"{small_keys(command)} epochs=10" if "optuna" not in command else search

@@ -16,6 +16,7 @@ from documented import (
     CLONE,
     DOCUMENTS,
     ELSEWHERE,
+    EXAMPLES,
     NOT_RUN,
     commands_of,
     every_command,
@@ -82,6 +83,10 @@ def test_the_commands_that_are_found_are_those_that_a_reader_finds():
         each.startswith("python -m seqadd.run -m hydra/sweeper=optuna") and "choice(64" in each for each in found
     )
     assert "make PYTHON=python3.12 table" in found  # in the middle of a line
+    for example in EXAMPLES:
+        of_its_docstring = commands_of(example)
+        assert len(of_its_docstring) == 2
+        assert all(each.startswith("python -m seqadd.") for each in of_its_docstring)
 
 
 SEQADD = [each for each in every_command() if "-m seqadd." in each or "-m seqadd " in each]
