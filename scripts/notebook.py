@@ -137,7 +137,8 @@ def execute(notebook: Notebook, folder: Path) -> Notebook:
     cells = nbformat.reads(json.dumps(notebook), as_version=4)
     client = NotebookClient(
         cells,
-        timeout=None,
+        timeout=None,  # a machine may be busy
+        startup_timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,

@@ -44,7 +44,7 @@ class Heard:
 def main() -> None:
     with tempfile.TemporaryDirectory() as jupyter:
         TOOL["make_kernel"](Path(sys.argv[1]), Path(jupyter))
-        manager, client = start_new_kernel(kernel_name="python3", cwd=".")
+        manager, client = start_new_kernel(startup_timeout=600, kernel_name="python3", cwd=".")
         said = []
         for cell in CELLS:
             heard = Heard(manager)

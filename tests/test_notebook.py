@@ -40,7 +40,8 @@ def pictures_of(notebook: dict) -> list[bytes]:
 
 
 def test_the_committed_outputs_are_of_one_execution_of_the_committed_code():
-    assert NOTEBOOK["metadata"]["seqadd"]["executed"] == TOOL["digest"](NOTEBOOK), "changed since: make notebook"
+    executed = NOTEBOOK["metadata"].get("seqadd", {}).get("executed")
+    assert executed == TOOL["digest"](NOTEBOOK), "its code is not what was executed last: make notebook"
     counts = [cell["execution_count"] for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
 
