@@ -351,7 +351,7 @@ def test_a_recorded_run_of_another_part_is_refused_and_says_how_to_get_its_file(
     declare([files["leaky"]])
     for words, params in before.items():
         with pytest.raises(RunNotFound) as refused:
-            config_of(SimpleNamespace(run_id="1a", params=params))
+            config_of(SimpleNamespace(run_id="1a", params=params, tags={}))
         what = "is now" if words == ("cell=leaky",) else f"{words[0]} is not declared"
         assert str(refused.value).startswith("run=1a: was trained with ")
         assert what in str(refused.value)

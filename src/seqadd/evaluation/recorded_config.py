@@ -13,6 +13,8 @@ from seqadd.config.parts import declared
 from seqadd.config.schema import BUILT_IN, Config, known_result_keys, override_text
 from seqadd.errors import RunNotFound
 from seqadd.system.files import resource_dir
+from seqadd.tracking.other_source import not_comparable, own_file, own_parts
+from seqadd.training.fingerprint import COMPUTES
 
 if TYPE_CHECKING:
     from seqadd.tracking.store import RunRecord
@@ -23,7 +25,7 @@ def config_of(run: RunRecord) -> Config:
 
     Raises:
         RunNotFound: when the parameters are no valid configuration, or of own parts that are not declared, or have
-            been edited since.
+            been edited since, unless what they compute can be compared; see ``is_edited``.
     """
     _check_declared(run)
     strange = sorted(set(run.params) - set(known_result_keys()))
@@ -35,18 +37,31 @@ def config_of(run: RunRecord) -> Config:
             config = compose_config(overrides)
     except Exception as error:  # Hydra's, OmegaConf's or ours: other programs may write any parameters to the store
         raise RunNotFound(f"run={run.run_id}: its parameters are not valid: {one_line(error)}") from error
-    code = run.params.get("part_code", override_text(None))
-    if code != override_text(config.part_code):
-        own = ", ".join(part.where for part in config.parts.values() if not part.built_in)
-        raise RunNotFound(
-            f"run={run.run_id}: was trained with part_code={code}, {own} is now {config.part_code}; {_own_file(run)}"
-        )
+    if is_edited(run, config):
+        _check_comparable(run, config)
     # A missing parameter is a key that did not exist yet: today's default is what the run did.
     written = {key: override_text(value) for key, value in config.result_keys().items()}
-    wrong = sorted(key for key, text in run.params.items() if text != written[key])
+    wrong = sorted(key for key, text in run.params.items() if text != written[key] and key != "part_code")
     if wrong:
         raise RunNotFound(f"run={run.run_id}: {wrong[0]}={run.params[wrong[0]]} is not a valid value")
     return dataclasses.replace(config, force=False)
+
+
+def is_edited(run: RunRecord, config: Config) -> bool:
+    """Whether own parts were edited since a run, so that its weights count only if they compute the same now."""
+    return run.params.get("part_code", override_text(None)) != override_text(config.part_code)
+
+
+def _check_comparable(run: RunRecord, config: Config) -> None:
+    """Raises RunNotFound for a run whose parts were edited, and with which nothing can be compared."""
+    if COMPUTES not in run.tags or config.part_code is None:
+        raise RunNotFound(
+            f"run={run.run_id}: was trained with part_code={run.params.get('part_code', override_text(None))}, "
+            f"{own_parts(config)} is now {config.part_code}; {_own_file(run)}"
+        )
+    reason = not_comparable(run)
+    if reason is not None:
+        raise RunNotFound(f"run={run.run_id}: {own_parts(config)} was edited: {reason}; {_own_file(run)}")
 
 
 def _check_declared(run: RunRecord) -> None:
@@ -65,4 +80,4 @@ def _check_declared(run: RunRecord) -> None:
 
 
 def _own_file(run: RunRecord) -> str:
-    return f"write --code FILE; the run's own file: mlflow artifacts download -r {run.run_id} -a parts"
+    return f"write --code FILE; {own_file(run.run_id)}"
