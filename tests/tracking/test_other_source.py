@@ -89,7 +89,7 @@ def test_a_renamed_part_goes_on_to_the_bit_and_another_one_begins_anew(trained, 
     loaded = load_run(f"run={first.info.run_id}", notify=said.append)
     assert said[-1].endswith("cell=mine was edited since, and computes the same")
     assert loaded.model.get_weights()[0].shape == (12, 3)
-    with pytest.raises(RunNotFound, match="epoch=0: .* was edited since run .* only its last weights can be used"):
+    with pytest.raises(RunNotFound, match=r"epoch=0: .* was edited since run .* only its last weights can be used"):
         load_run(f"run={first.info.run_id}", "epoch=0")
 
     half, (line,) = trained(HALF, 1)
@@ -103,7 +103,9 @@ def test_a_renamed_part_goes_on_to_the_bit_and_another_one_begins_anew(trained, 
 
     own(RENAMED)
     monkeypatch.setattr(other_source, "version", lambda package: "0.1")
-    with pytest.raises(RunNotFound, match=f"was edited: it was trained with tensorflow {first.data.tags['tensorflow']}"):
+    with pytest.raises(
+        RunNotFound, match=f"was edited: it was trained with tensorflow {first.data.tags['tensorflow']}"
+    ):
         load_run(f"run={first.info.run_id}")
 
 

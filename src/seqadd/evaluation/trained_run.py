@@ -176,16 +176,13 @@ def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> k
         RunNotFound: when the weights do not fit the configuration, or have another digest.
     """
     model = _first_model(config)
-    from seqadd.training import state
-
     try:
         model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file
         raise RunNotFound(
             f"{origin}: {path.name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
         ) from error
-    if sha256 is not None and state.weights_digest(model) != sha256:
-        raise RunNotFound(f"{origin}: {path.name} is damaged: its checksum differs from the recorded weights_sha256")
+    _check_weights(model, path, origin, sha256)
     return model
 
 
@@ -211,8 +208,6 @@ def load_edited_model(config: Config, data: Dataset, path: Path, run_id: str, ta
         RunNotFound: when it computes something else, and when the weights cannot be read.
     """
     model = _first_model(config)
-    from seqadd.training import state
-
     if what_computes(model, config, data) != tags[COMPUTES]:
         raise RunNotFound(
             f"run={run_id}: {own_parts(config)} was edited, and computes something else here; {own_file(run_id)}"
@@ -222,11 +217,15 @@ def load_edited_model(config: Config, data: Dataset, path: Path, run_id: str, ta
         model.set_weights([array for name, array in arrays.items() if name.startswith("model/")])
     except (CheckpointError, ValueError) as error:
         raise RunNotFound(f"run={run_id}: its last weights cannot be used: {one_line(error)[:200]}") from error
-    if state.weights_digest(model) != tags.get("weights_sha256"):
-        raise RunNotFound(
-            f"run={run_id}: {path.name} is damaged: its checksum differs from the recorded weights_sha256"
-        )
+    _check_weights(model, path, f"run={run_id}", tags.get("weights_sha256"))
     return model
+
+
+def _check_weights(model: keras.Model, path: Path, origin: str, sha256: str | None) -> None:
+    from seqadd.training import state
+
+    if sha256 is not None and state.weights_digest(model) != sha256:
+        raise RunNotFound(f"{origin}: {path.name} is damaged: its checksum differs from the recorded weights_sha256")
 
 
 def labels(runs: Sequence[TrainedRun]) -> list[str]:

@@ -123,7 +123,7 @@ class _Graph:
             nodes = [node.name for node in function.node_def]
             at = {each: str(index) for index, each in enumerate([*inputs, *nodes])}
             outputs = [_edge(function.ret[each.name], at) for each in function.signature.output_arg]
-            kinds = [(each.type, len(function.arg_attr)) for each in function.signature.input_arg]
+            kinds = [each.type for each in function.signature.input_arg]
             lines = [*self._operations(function.node_def, at), f"{kinds} {outputs} {self._attributes(function.attr)}"]
             self._written[name] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return self._written[name]
