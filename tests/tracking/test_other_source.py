@@ -108,6 +108,7 @@ def test_a_renamed_part_goes_on_to_the_bit_and_another_one_begins_anew(trained, 
         load_run(f"run={first.info.run_id}")
 
 
+@pytest.mark.long
 def test_an_interrupted_run_of_a_renamed_part_goes_on_from_its_checkpoint(trained, monkeypatch):
     first, _ = trained(cell(), 2, stop=1)
     assert first.info.status == "KILLED"

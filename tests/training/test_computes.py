@@ -138,7 +138,6 @@ def test_new_names_comments_and_methods_change_nothing(digest, known):
         # Only the answers are others, not the training step.
         ("return h, [h]", "h = h if training else 0.5 * h; return h, [h]"),
         # The gradient alone.
-        ("ops.tanh(h)", "ops.tanh(h + 0 * ops.stop_gradient(h))"),
         ("states[0] + self.b", "ops.stop_gradient(states[0]) + self.b"),
     ],
 )  # fmt: skip
@@ -167,8 +166,7 @@ def test_a_model_that_reads_its_answer_is_compared_too(digest):
     words = ["architecture=reader", "task.digits=1"]
     first = digest(READER, *words)
     assert first is not None
-    assert digest(READER.replace("read", "seen").replace('"seener", cell=None, seens_', '"reader", cell=None, reads_'),
-                  *words) == first  # fmt: skip
+    assert digest(READER.replace("    read =", "    seen =").replace("return read", "return seen"), *words) == first
     assert digest(READER.replace("axis=1)", "axis=1) * 2"), *words) != first
 
 
@@ -176,7 +174,6 @@ def test_a_task_with_other_groups_computes_other_metrics(digest):
     words = ["task=echo", "cell=dense", "architecture=aligned", "encoder_units=3", "decoder_units=null"]
     first = digest(TASK, *words)
     assert first is not None
-    assert digest(TASK.replace("question", "text"), *words) == first
     assert digest(TASK.replace("len(question)", "1"), *words) != first
 
 
