@@ -134,7 +134,10 @@ def test_new_names_comments_and_methods_change_nothing(digest, known):
         ("h * 1.0", "h * 0.5"),
         ("SCALE = tf.constant([1.0])", "SCALE = tf.constant([2.0])"),
         # Two weights with equal first values change places.
-        ("+ self.b", "+ self.c"),
+        (
+            "self.b)\n        h = ops.tanh(h) * (1 + self.c)",
+            "self.c)\n        h = ops.tanh(h) * (1 + self.b)",
+        ),
         # Only the answers are others, not the training step.
         ("return h, [h]", "h = h if training else 0.5 * h; return h, [h]"),
         # The gradient alone.
