@@ -36,6 +36,7 @@ class Mine(keras.layers.Layer):
         h = ops.tanh(h) * (1 + self.c) * SCALE
         return h, [h]
 """
+SUM = "h = nested(x @ self.W + states[0] + self.b)\n        h = ops.tanh(h) * (1 + self.c)"
 RENAMED = """
 import keras
 from keras import ops
@@ -133,12 +134,8 @@ def test_new_names_comments_and_methods_change_nothing(digest, known):
         # In a function that the step calls, and in a constant that was made before.
         ("h * 1.0", "h * 0.5"),
         ("SCALE = tf.constant([1.0])", "SCALE = tf.constant([2.0])"),
-        # Two weights with equal first values change places.
-        (
-            "self.b)\n        h = ops.tanh(h) * (1 + self.c)",
-            "self.c)\n        h = ops.tanh(h) * (1 + self.b)",
-        ),
-        # Only the answers are others, not the training step.
+        # Only the answers are others, not the training step; two weights with equal first values change places in them.
+        (SUM, f"b, c = (self.b, self.c) if training else (self.c, self.b); {SUM}".replace("+ self.", "+ ")),
         ("return h, [h]", "h = h if training else 0.5 * h; return h, [h]"),
         # The gradient alone.
         ("states[0] + self.b", "ops.stop_gradient(states[0]) + self.b"),
