@@ -25,6 +25,7 @@ from seqadd.tracking.run_directory import CheckpointWriter, RunDirectory
 from seqadd.tracking.store import PRUNED, Store
 from seqadd.training import checkpoint, outcome
 from seqadd.training.dataset import make_dataset
+from seqadd.training.fingerprint import COMPUTES
 from seqadd.training.session import ProgressReporter, TrainingSession
 
 
@@ -63,6 +64,8 @@ def train_run(config: Config, notify: Notify) -> str:
             notify(Stage("importing TensorFlow"))
             session = TrainingSession(config, data, start)
             recorder.tag("gpu", session.gpus)
+            if session.computes is not None:
+                recorder.tag(COMPUTES, session.computes)
             snapshots, checkpoints = Snapshots(config, data, recorder), CheckpointWriter(run_dir)
             with honest_ending(session, recorder, run_dir, trial, notify):
                 run_dir.save(session.take_checkpoint())

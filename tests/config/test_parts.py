@@ -236,15 +236,16 @@ BAD = {
     OF_A_TASK + "n: Literal['a'] = 'b'": "parts.py:5: n='b': must be one of a",
     "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, n=3): pass": "parts.py:5: n: is a key, so it",
     "@seqadd.cel('c')\nclass C: pass": "parts.py:3: @seqadd.cel: no such decorator; did you mean cell?",
-    "@seqadd.task('t')\nclass T: characters = 'a'": "parts.py:4: @task: missing a required argument: 'characters'; write "
-    '@seqadd.task("NAME", characters="0123456789")',
-    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, n: int = 3): pass": "parts.py:5: cell=c: n: int: is no key "
-    "before the *; write (..., *, n: int = ...)",
-    "@seqadd.architecture('c')\ndef f(question, answer_length, cell, n: int = 3): pass": "parts.py:4: architecture=c: n: int: ",
-    "@seqadd.architecture('c', cell=None)\ndef f(question, previous): pass": "parts.py:4: architecture=c: has the parameter "
-    "previous, but reads_answer=False; it must have (question, answer_length)",
-    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, on=True): pass": "parts.py:5: on: is a key, so it needs a "
-    "type: on: bool = True",
+    "@seqadd.task('t')\nclass T: characters = 'a'": "parts.py:4: @task: missing a required argument: 'characters'; "
+    + 'write @seqadd.task("NAME", characters="0123456789")',
+    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, n: int = 3): pass": "parts.py:5: cell=c: n: int: "
+    + "is no key before the *; write (..., *, n: int = ...)",
+    "@seqadd.architecture('c')\ndef f(question, answer_length, cell, n: int = 3): pass": "parts.py:4: architecture=c: "
+    + "n: int: is no key before the *",
+    "@seqadd.architecture('c', cell=None)\ndef f(question, previous): pass": "parts.py:4: architecture=c: has the "
+    + "parameter previous, but reads_answer=False; it must have (question, answer_length)",
+    "@seqadd.cell('c')\nclass C:\n    def __init__(self, units, *, on=True): pass": "parts.py:5: on: is a key, so it "
+    + "needs a type: on: bool = True",
     "@seqadd.cell('c')\nclass C:\n    def __init__(self): pass": "parts.py:4: cell=c: its constructor must have units",
 }
 
@@ -366,7 +367,7 @@ def test_a_recorded_run_of_another_part_is_refused_and_says_how_to_get_its_file(
     declare([files["leaky"]])
     for words, params in before.items():
         with pytest.raises(RunNotFound) as refused:
-            config_of(SimpleNamespace(run_id="1a", params=params))
+            config_of(SimpleNamespace(run_id="1a", params=params, tags={}))
         what = "is now" if words == ("cell=leaky",) else f"{words[0]} is not declared"
         assert str(refused.value).startswith("run=1a: was trained with ")
         assert what in str(refused.value)

@@ -13,7 +13,7 @@ from seqadd.config.differences import differences
 from seqadd.config.messages import one_line
 from seqadd.config.schema import GROUPS, flatten, override_text
 from seqadd.errors import ConfigError
-from seqadd.evaluation.recorded_config import config_from, config_of
+from seqadd.evaluation.recorded_config import config_from, remedy_of
 from seqadd.evaluation.run_selection import find_run, open_store_of, read_choice
 
 #: The word on the command line.
@@ -52,7 +52,7 @@ def _overrides(name: str, others: Sequence[str]) -> list[str]:
         store = open_store_of(choice)
         assert store is not None  # only models that come with the package need none
         run = find_run(store, choice.runs[0])
-        params, config = run.params, config_of(run)
+        params, config = run.params, config_from(run.params, f"run={run.run_id}", remedy_of(run))
     own = differences([params])[0]
     if load_config(*recorded_overrides(own)).config_hash() != config.config_hash():
         own = dict(params)  # today's defaults are others, of keys that do not tell

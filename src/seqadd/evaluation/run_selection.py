@@ -29,12 +29,13 @@ from seqadd.config.words import check_words, read_word, with_integers
 from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError, RunNotFound
 from seqadd.evaluation import bundled
-from seqadd.evaluation.recorded_config import config_of
-from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_model
+from seqadd.evaluation.recorded_config import config_of, is_edited
+from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_edited_model, load_model
 from seqadd.system import numeric_flags
 from seqadd.tracking import artifacts
-from seqadd.tracking.artifacts import WEIGHTS
+from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS
 from seqadd.tracking.database import check_database
+from seqadd.tracking.other_source import own_file, own_parts
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.training.dataset import make_dataset
 from seqadd.training.fingerprint import equivalent_codes
@@ -240,12 +241,17 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
                     f"run={run.run_id}: was trained on other {config.noun}: its data_digest is "
                     f"{run.tags['data_digest']}, here {data[run.run_id].digest()}"
                 )
-        model = _model_of(store, run, config, epoch, weights_run, name)
+        edited = is_edited(run, config)
+        model = (
+            _edited_model_of(store, run, config, data[run.run_id])
+            if edited
+            else _model_of(store, run, config, epoch, weights_run, name)
+        )
         history = {
             metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
             for metric in HISTORY
         }
-        loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history))
+        loaded.append(TrainedRun(run.run_id, config, run.tags, epoch, model, data[run.run_id], history, edited=edited))
     return loaded
 
 
@@ -366,6 +372,11 @@ def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tup
     """Returns the ID of the run and the path of the artifact with the weights after an epoch."""
     if epoch == config.epochs:
         return run.run_id, WEIGHTS
+    if is_edited(run, config):
+        raise RunNotFound(
+            f"epoch={epoch}: {own_parts(config)} was edited since run {run.run_id}, so that only its last weights can "
+            f"be used; {own_file(run.run_id)}"
+        )
     kept = _kept_by(store, run)
     if epoch not in kept:
         there = ", ".join(map(str, [*kept, config.epochs]))
@@ -381,6 +392,12 @@ def _model_of(store: Store, run: RunRecord, config: Config, epoch: int, from_run
     with _artifact(store, from_run, name) as path:
         expected = run.tags.get("weights_sha256") if epoch == config.epochs else None
         return load_model(config, path, f"run={run.run_id}", expected)
+
+
+def _edited_model_of(store: Store, run: RunRecord, config: Config, data: Dataset) -> keras.Model:
+    check_limits()
+    with _artifact(store, run.run_id, CHECKPOINT) as path:
+        return load_edited_model(config, data, path, run.run_id, run.tags)
 
 
 @contextlib.contextmanager

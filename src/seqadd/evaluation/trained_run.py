@@ -16,17 +16,22 @@ from seqadd.config.schema import Config, override_text
 from seqadd.data.drawing import Dataset, Task
 from seqadd.data.notation import Notation
 from seqadd.data.vocabulary import Ids
-from seqadd.errors import RunNotFound
+from seqadd.errors import CheckpointError, RunNotFound
 from seqadd.evaluation.questions import encode_questions, notation_of
 from seqadd.reporting.markup import sanitize
 from seqadd.system import numeric_flags
 from seqadd.system.tensorflow_setup import quiet_import
 from seqadd.tracking.artifacts import run_name
+from seqadd.tracking.other_source import own_file, own_parts
+from seqadd.training.checkpoint import load as load_checkpoint
 from seqadd.training.dataset import lengths, task_of
-from seqadd.training.fingerprint import code_digest, equivalent_codes
+from seqadd.training.fingerprint import COMPUTES, code_digest, equivalent_codes
+from seqadd.training.session import what_computes
 
 if TYPE_CHECKING:
     import keras
+
+    from seqadd.models.protocol import AnswerModel
 
 #: The metrics in a run's ``history``.
 HISTORY = ("loss", "acc", "val_loss", "val_acc", "val_acc_teacher_forced", "val_exact_match")
@@ -46,6 +51,7 @@ class TrainedRun:
         history: metrics after every epoch up to ``epoch``, by their names: ``history["val_acc"][50]``. Accuracies are
             shares in 0..1, losses are in nats.
         bundled: whether it comes with the package; then ``run_id`` is the model's name, and no store has it.
+        edited: whether the source of its own parts was edited since; the model computes the same.
 
     Example:
         >>> from seqadd import load_run
@@ -62,6 +68,7 @@ class TrainedRun:
     data: Dataset
     history: Mapping[str, Mapping[int, float]]
     bundled: bool = False
+    edited: bool = False
 
     @property
     def origin(self) -> str:
@@ -82,7 +89,7 @@ class TrainedRun:
     @property
     def notes(self) -> list[str]:
         """The reasons why its weights may give other numbers here than in training, a line each; usually empty."""
-        notes = []
+        notes = [f"{own_parts(self.config)} was edited since, and computes the same"] if self.edited else []
         code = self.tags.get("code", "unknown")
         if code not in equivalent_codes():
             commit = sanitize(self.tags.get("git_commit", "unknown"))[:12]
@@ -168,21 +175,57 @@ def load_model(config: Config, path: Path, origin: str, sha256: str | None) -> k
     Raises:
         RunNotFound: when the weights do not fit the configuration, or have another digest.
     """
-    with quiet_import():
-        from seqadd.models import architectures
-        from seqadd.training import state
-
-    question_length, answer_length = lengths(config, task_of(config))
-    model = architectures.build_model(config, question_length, answer_length, n_characters=len(config.alphabet))
+    model = _first_model(config)
     try:
         model.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds of errors for a damaged file
         raise RunNotFound(
             f"{origin}: {path.name} does not fit its configuration, or is damaged: {one_line(error)[:200]}"
         ) from error
+    _check_weights(model, path, origin, sha256)
+    return model
+
+
+def _first_model(config: Config) -> AnswerModel:
+    with quiet_import():
+        from seqadd.models import architectures
+
+    question_length, answer_length = lengths(config, task_of(config))
+    return architectures.build_model(config, question_length, answer_length, n_characters=len(config.alphabet))
+
+
+def load_edited_model(config: Config, data: Dataset, path: Path, run_id: str, tags: Mapping[str, str]) -> keras.Model:
+    """Builds a model whose parts were edited since a run, with the run's last weights if it computes the same.
+
+    Args:
+        config: of the run, with today's parts.
+        data: its questions.
+        path: its last checkpoint: in a file with weights alone they have the names of the earlier source.
+        run_id: for messages.
+        tags: of the run.
+
+    Raises:
+        RunNotFound: when it computes something else, and when the weights cannot be read.
+    """
+    model = _first_model(config)
+    if what_computes(model, config, data) != tags[COMPUTES]:
+        raise RunNotFound(
+            f"run={run_id}: {own_parts(config)} was edited, and computes something else here; {own_file(run_id)}"
+        )
+    try:
+        arrays = load_checkpoint(path, None).arrays
+        model.set_weights([array for name, array in arrays.items() if name.startswith("model/")])
+    except (CheckpointError, ValueError) as error:
+        raise RunNotFound(f"run={run_id}: its last weights cannot be used: {one_line(error)[:200]}") from error
+    _check_weights(model, path, f"run={run_id}", tags.get("weights_sha256"))
+    return model
+
+
+def _check_weights(model: keras.Model, path: Path, origin: str, sha256: str | None) -> None:
+    from seqadd.training import state
+
     if sha256 is not None and state.weights_digest(model) != sha256:
         raise RunNotFound(f"{origin}: {path.name} is damaged: its checksum differs from the recorded weights_sha256")
-    return model
 
 
 def labels(runs: Sequence[TrainedRun]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
@@ -10,7 +11,7 @@ from seqadd.cli.layout import metric_text
 from seqadd.config.schema import Config
 from seqadd.errors import CheckpointError
 from seqadd.reporting.markup import sanitize
-from seqadd.tracking import delivery
+from seqadd.tracking import delivery, other_source
 from seqadd.tracking.artifacts import CHECKPOINT
 from seqadd.tracking.provenance import origin
 from seqadd.training.checkpoint import Start, load
@@ -86,6 +87,10 @@ def find_start(
                 continue
             notify(f"continuing from the end of {which}")
             return Start(fingerprint, found, same_run, {"continued_from": shorter.run_id})
+    if not config.force and (own is None or not own.history):
+        equal = other_source.find_start(store, config, data, fingerprint, notify)
+        if equal is not None:
+            return dataclasses.replace(equal, same_run=same_run)
     if own is not None and own.history:
         notify(f"resuming after epoch {len(own.history)}, where it was interrupted")
     return Start(fingerprint, own, same_run)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from seqadd.config.messages import one_line
 from seqadd.errors import CheckpointError
 from seqadd.system.files import atomic_write
-from seqadd.training.fingerprint import NOTHING, equivalent_codes
+from seqadd.training.fingerprint import COMPUTES, NOTHING, equivalent_codes
 
 _FORMAT = b"seqadd checkpoint 1\n"
 _ABOUT = "about.json"  # the archive's entry beside the arrays
@@ -121,6 +121,8 @@ def _check_fingerprint(found: Mapping[str, str], expected: Mapping[str, str]) ->
     for key in {**expected, **found}:
         if key == "instructions" and not (key in found and key in expected):
             continue  # earlier checkpoints do not contain them
+        if key == COMPUTES and key not in expected:
+            continue  # with the same source it need not be known
         theirs, ours = found.get(key, NOTHING), expected.get(key, NOTHING)
         if theirs != ours and not (key == "code" and theirs in equivalent_codes(ours)):
             raise CheckpointError(f"its {key} is {theirs}, this run's is {ours}")

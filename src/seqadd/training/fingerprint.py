@@ -85,6 +85,9 @@ def equivalent_codes(code: str | None = None, path: Path | None = None) -> froze
         found |= more
 
 
+#: The key of a fingerprint, and a run's tag, for what a model with own parts computes; see ``training.computes``.
+COMPUTES = "computes"
+
 #: The value of a key that a fingerprint leaves out.
 NOTHING = "none"
 

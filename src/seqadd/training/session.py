@@ -13,9 +13,10 @@ from seqadd.data.drawing import Dataset
 from seqadd.system import tensorflow_setup
 from seqadd.system.signals import defer_signals
 from seqadd.training.checkpoint import Checkpoint, Start
+from seqadd.training.fingerprint import COMPUTES
 
 if TYPE_CHECKING:
-    import keras
+    from seqadd.models.protocol import AnswerModel
 
 
 class Listener:
@@ -43,26 +44,25 @@ class TrainingSession:
         model: see ``models.architectures.build_model``.
         history: the metrics of the epochs so far, each with its ``epoch``, from 1.
         gpus: the names of the GPUs that TensorFlow sees, or ``none``.
+        computes: the digest of what a model with own parts computes; None without own parts, and if it is unknown.
     """
 
     @defer_signals()
     def __init__(self, config: Config, data: Dataset, start: Start) -> None:
-        with tensorflow_setup.quiet_import():
-            from seqadd.models import architectures
-            from seqadd.training import loop, state
-        tensorflow_setup.use_threads(config.threads)
-        self.gpus = tensorflow_setup.use_gpus()
-        self.config, self.data, self._fingerprint = config, data, start.fingerprint
-        self.model: keras.Model = architectures.build_model(
-            config,
-            question_length=data.train_questions.shape[1],
-            answer_length=data.train_answers.shape[1],
-            n_characters=len(data.alphabet),
-        )
+        self.model, self.gpus = build_first_model(config, data)
+        from seqadd.training import loop, state
+
+        self.config, self.data, self._fingerprint = config, data, dict(start.fingerprint)
+        self.computes = self._fingerprint.get(COMPUTES) or what_computes(self.model, config, data)
+        if self.computes is not None:
+            self._fingerprint[COMPUTES] = self.computes
         self.optimizer: Any = loop.make_optimizer(self.model, config)
         self.history: list[dict[str, float]] = list(start.history)
         if start.checkpoint is not None:
-            state.restore(self.model, self.optimizer, start.checkpoint.arrays)
+            arrays = start.checkpoint.arrays
+            if config.part_code is not None:  # an edit that computes the same may have renamed the weights
+                arrays = dict(zip(state.state(self.model, self.optimizer), arrays.values(), strict=True))
+            state.restore(self.model, self.optimizer, arrays)
 
     def fit(self, listeners: Sequence[Listener]) -> None:
         """Trains to the last epoch; after each epoch calls the listeners in their order.
@@ -101,6 +101,32 @@ class TrainingSession:
         from seqadd.training import state
 
         return Checkpoint(self._fingerprint, self.history, state.state(self.model, self.optimizer))
+
+
+@defer_signals()
+def build_first_model(config: Config, data: Dataset) -> tuple[AnswerModel, str]:
+    """Imports TensorFlow and builds a model with its first weights; returns it with the names of the GPUs."""
+    with tensorflow_setup.quiet_import():
+        from seqadd.models import architectures
+    tensorflow_setup.use_threads(config.threads)
+    gpus = tensorflow_setup.use_gpus()
+    model = architectures.build_model(
+        config,
+        question_length=data.train_questions.shape[1],
+        answer_length=data.train_answers.shape[1],
+        n_characters=len(data.alphabet),
+    )
+    return model, gpus
+
+
+@defer_signals()
+def what_computes(model: AnswerModel, config: Config, data: Dataset) -> str | None:
+    """The digest of what a model with own parts computes, with its first weights; None without own parts."""
+    if config.part_code is None:
+        return None
+    from seqadd.training.computes import computes
+
+    return computes(model, config, data)
 
 
 class ProgressReporter(Listener):
