@@ -1,5 +1,6 @@
 """README, report and pages: how long, what they link to, and that ``make docs`` notices a link that leads nowhere."""
 
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -32,6 +33,24 @@ def test_the_article_and_the_keras_example_are_linked(page):
 def test_the_page_about_own_parts_shows_each_example_whole(example):
     code = example.read_text().split('"""\n', 1)[1].strip()
     assert f"```python\n{code}\n```" in (CLONE / "docs" / "extend.md").read_text()
+
+
+IMPORTS = sorted(
+    {
+        line.strip()
+        for page in [*CLONE.glob("*.md"), *CLONE.glob("docs/*.md"), *CLONE.glob("experiments/*/README.md")]
+        for line in page.read_text().splitlines()
+        if re.match(r"\s*from seqadd[.\w]* import ", line)
+    }
+)
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_what_a_page_imports_is_there(line):
+    module, _, names = line.removeprefix("from ").partition(" import ")
+    for name in names.split(", "):
+        found = importlib.import_module(module)
+        assert hasattr(found, name) or importlib.import_module(f"{module}.{name}")
 
 
 def test_every_link_of_the_report_leads_somewhere():
