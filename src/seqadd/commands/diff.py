@@ -60,5 +60,6 @@ def main() -> None:
             print_line(f"{name}: run {run.run_id}, {printable(title)}, recorded by {printable(run.user)}")
         for each in found:
             print_line(f"{each.name}: {' | '.join(each.values)}")
-        for line in explanation(*(store.history(run.run_id, "loss") for run in runs), found):
+        one, other = (store.history(run.run_id, "loss") for run in runs)
+        for line in explanation(one, other, found):
             print_line(line)

@@ -166,8 +166,8 @@ def _history(store: Store, wanted: tuple[RunRecord, str]) -> dict[int, float]:
     if metric == MEDIAN_SECONDS:
         import pandas as pd
 
-        medians = pd.Series(store.history(run.run_id, "epoch_seconds")).expanding().median()
-        return {int(epoch): float(value) for epoch, value in medians.items()}
+        seconds = store.history(run.run_id, "epoch_seconds")
+        return dict(zip(seconds, pd.Series(seconds).expanding().median(), strict=True))
     return store.history(run.run_id, metric)
 
 
