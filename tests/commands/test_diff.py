@@ -10,6 +10,12 @@ from seqadd import __main__
 from seqadd.tracking import connection, recording
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _database(tmp_path_factory):
+    """Has MLflow log the creation of its tables before a test reads what a command prints."""
+    quick_database(tmp_path_factory.mktemp("store"))
+
+
 def record(*overrides: str, losses: list[float], **tags: str) -> str:
     """Records a run with a loss after each epoch; returns its ID."""
     quick_database(Path.cwd())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import make_config
+from conftest import make_config, quick_database
 from omegaconf import OmegaConf
 from test_table import record
 
@@ -15,6 +15,12 @@ from seqadd.evaluation.base_run import with_base
 from seqadd.tracking import provenance
 
 WORDS = ["cell=gru", "encoder_units=96", "learning_rate=0.004", "seed=3"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _database(tmp_path_factory):
+    """Has MLflow log the creation of its tables before a test reads what a command prints."""
+    quick_database(tmp_path_factory.mktemp("store"))
 
 
 def test_a_run_is_the_base_of_another(call):

@@ -167,7 +167,7 @@ def _history(store: Store, wanted: tuple[RunRecord, str]) -> dict[int, float]:
         import pandas as pd
 
         seconds = store.history(run.run_id, "epoch_seconds")
-        return dict(zip(seconds, pd.Series(seconds).expanding().median().tolist(), strict=True))
+        return dict(zip(seconds, pd.Series(seconds).expanding().median(), strict=True))
     return store.history(run.run_id, metric)
 
 
