@@ -18,7 +18,7 @@ from seqadd.errors import CannotWrite, redact_credentials
 from seqadd.evaluation import error_analysis
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
-from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
+from seqadd.inspection.analysis import Changed, Comparison, HeldOut, Inspection, accuracies
 from seqadd.inspection.panels import layer_heatmaps, question_heatmap, step_heatmaps, visible
 from seqadd.inspection.report_folder import ReportFolder, folder_of
 from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, characters_table, trace_line
@@ -67,9 +67,10 @@ def write_inspection(
     text = f"# {markup.sanitize(run.name)}: inspection\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        text += folder.question(traced.question.text, [run], _question(folder, traced, seen_in_training))
+        section = _question(folder, traced, seen_in_training) + _changed(folder, traced, inspection.changed)
+        text += folder.question(traced.question.text, [run], section)
     text += folder.earlier(published, [run])
-    text += _answers(folder, run, found)
+    text += _answers(folder, run, found) + _units_off(folder, inspection)
     text += _weights(folder, inspection)
     text += _again([run], folder.questions, store)
     folder.page(text, f"{run.name}: inspection")
@@ -131,6 +132,27 @@ def _question(folder: ReportFolder, traced: Trace, seen_in_training: str) -> str
         text += f"### {layer}, step by step\n\nComputed from the layer's weights, and checked against its output.\n\n"
         text += folder.picture(steps, f"{name}/{layer}", f"gates and states of {layer} at each step")
     folder.table(characters_table(traced), f"{name}/answer")
+    return text
+
+
+def _changed(folder: ReportFolder, traced: Trace, changed: Changed) -> str:
+    if traced.question.text not in changed.traces:
+        return ""
+    words, traces = zip(("unchanged", traced), *changed.traces[traced.question.text], strict=True)
+    drawn, name = heatmaps.grid(layer_heatmaps(traces), words, traced.summary), folder_of(traced.question.text)
+    return "### With changed states\n\n" + folder.picture(drawn, f"{name}/changed", "each layer with changed states")
+
+
+def _units_off(folder: ReportFolder, inspection: Inspection) -> str:
+    text, found, changed = "", inspection.held_out, inspection.changed
+    if changed.held_out:
+        each = {"unchanged": found, **changed.held_out}
+        text += "### Units off\n\n" + markup.table(*accuracies([*map(markup.escape, each)], [*each.values()])) + "\n"
+    if changed.without:
+        without = pd.DataFrame(changed.without)
+        folder.table(without, "units")
+        drawn = figures.units(without, found.exact_match, f"{inspection.run.name}: accuracy without each unit")
+        text += "### Each unit off\n\n" + folder.picture(drawn, "units", "accuracy without each unit")
     return text
 
 

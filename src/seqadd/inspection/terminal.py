@@ -90,17 +90,28 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print(note, style="yellow", markup=False)
     notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out {run.config.noun} right")
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        notify()
-        notify(trace_line(traced, seen_in_training))
-        lines = character_rows(traced, encoding)
-        _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
+        changed = [
+            (f"{word}: {each.summary}", each) for word, each in inspection.changed.traces.get(traced.question.text, [])
+        ]
+        for line, each in [(trace_line(traced, seen_in_training), traced), *changed]:
+            notify()
+            notify(line)
+            lines = character_rows(each, encoding)
+            _print_table(console, CHARACTERS_HEADER, lines, ["" if row[1] == row[5] else "red" for row in lines])
     notify()
     notify(f"first held-out {run.config.noun}:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
         notify(example)
     notify()
-    _print_accuracies(console, ["right"], [found])
+    off = inspection.changed.held_out
+    _print_accuracies(console, ["right", *off], [found, *off.values()])
     notify()
+    if inspection.changed.without:
+        notify(f"held-out {run.config.noun} right without one unit:")
+        rows = sorted(inspection.changed.without, key=lambda row: row["exact_match"])[:_SAMPLE]
+        for row in rows:
+            notify(f"{row['layer']}, unit {row['unit']}: {100 * row['exact_match']:.1f} %")
+        notify()
     if inspection.warnings:
         notify("warnings:")
         for warning in inspection.warnings:
