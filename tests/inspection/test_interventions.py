@@ -23,10 +23,8 @@ from seqadd.training import dataset
 NO_DECODER = "decoder_units=null"
 EVERY = [
     ("cell=lstm",),
-    ("cell=gru", "architecture=repeat_vector_stacked"),
     ("cell=gru", "era=keras3", "architecture=pooled"),
     ("cell=simple_rnn", "architecture=readout"),
-    ("cell=lstm", "architecture=aligned", NO_DECODER),
     ("cell=lstm", "architecture=encoder_decoder", "decoder_units=6"),
     ("cell=gru", "architecture=attention", "decoder_units=6"),
 ]
@@ -84,16 +82,16 @@ def test_without_its_last_layer_a_model_says_what_the_biases_say():
 
 def test_a_decoder_whose_unit_is_off_does_not_begin_with_the_encoders():
     run = run_of("cell=gru", "architecture=encoder_decoder", "decoder_units=6")
-    found = says(run, "5+7", "off=gru_2[2]")
+    found = says(run, "5+7", "off=gru_2[0]")
     model = model_of(*SMALL, "cell=gru", "architecture=encoder_decoder", "decoder_units=6")
     model.set_weights(run.model.get_weights())
     dense = model.get_layer("time_distributed_1")
-    dense.kernel.assign(dense.kernel.numpy() * (np.arange(6) != 2)[:, None])
+    dense.kernel.assign(dense.kernel.numpy() * (np.arange(6) != 0)[:, None])
     one_hot = np.eye(12, dtype=np.float32)
     encoded, read = model.encode(one_hot[run.write(["5+7"])]), one_hot[[0]]
     state = encoded.states[0]
     for expected in found[0, :2]:
-        probabilities, (state,) = model.step(read, [state.numpy() * (np.arange(6) != 2)], encoded)
+        probabilities, (state,) = model.step(read, [state.numpy() * (np.arange(6) != 0)], encoded)
         np.testing.assert_allclose(expected, probabilities[0], atol=1e-6)
         read = one_hot[[int(np.argmax(probabilities))]]
         if read[0, 0]:
@@ -134,7 +132,7 @@ def test_its_own_states_change_nothing(overrides):
         np.testing.assert_array_equal(says(run, "5+7", f"patch=5+7@2:{name}"), says(run, "5+7"))
 
 
-@pytest.mark.parametrize("overrides", [EVERY[0], EVERY[5]], ids=" ".join)
+@pytest.mark.parametrize("overrides", [EVERY[0], EVERY[3]], ids=" ".join)
 def test_an_encoder_with_the_states_of_another_sum_has_read_its_first_characters(overrides):
     """The model reads 5+7 as 7+5, and the other sum as 3+2."""
     run = run_of(*overrides)
