@@ -957,7 +957,7 @@ MUTATIONS = [
     Mutation(
         "unit-that-is-off-begins-a-decoder",
         "inspection/interventions.py",
-        "states and change(layer.name, 0, states)",
+        "states and replace(0, states)",
         "states",
         "inspection/test_interventions.py::test_a_decoder_whose_unit_is_off_does_not_begin_with_the_encoders",
     ),

@@ -119,10 +119,10 @@ def test_a_unit_that_nothing_reads_does_not_matter():
     accuracy = {(row["layer"], row["unit"]): row["exact_match"] for row in rows}
     assert accuracy["lstm_2", 2] == 1
     assert min(accuracy.values()) < 1
-    for row in rows:  # one of them as the command would ask for it
-        (change,) = interventions.read_changes([run], [f"off={row['layer']}[{row['unit']}]"], [])
-        with interventions.changed(model, change):
-            assert row["exact_match"] == analysis.held_out(run).exact_match
+    worst = min(rows, key=lambda row: row["exact_match"])
+    (change,) = interventions.read_changes([run], [f"off={worst['layer']}[{worst['unit']}]"], [])
+    with interventions.changed(model, change):
+        assert worst["exact_match"] == analysis.held_out(run).exact_match
 
 
 @pytest.mark.parametrize("overrides", EVERY, ids=" ".join)
@@ -201,13 +201,16 @@ def test_the_units_that_matter_most_stand_first():
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("off=", "off=: must be off=LAYER[UNIT,...], for example off=lstm_1[12,40], or off=each"),
-        ("off=lstm_1[]", "off=lstm_1[]: must be off=LAYER[UNIT,...]"),
-        ("off=lstm_1[-1]", "off=lstm_1[-1]: must be off=LAYER[UNIT,...]"),
+        ("off=", "off=: write off=lstm_1[3,7], off=each, patch=431+121@4 or patch=431+121@4:lstm_1[7]"),
+        ("off=lstm_1[]", "off=lstm_1[]: write off="),
+        ("off=lstm_1[-1]", "off=lstm_1[-1]: write off="),
         ("off=lstm_3[0]", "off=lstm_3[0]: run made has no recurrent layer lstm_3; it has lstm_1, lstm_2"),
         ("off=lstm_2[5]", "off=lstm_2[5]: lstm_2 has units 0..4"),
-        ("patch=", "patch=: must be patch=QUESTION@STEP or QUESTION@STEP:LAYER[UNIT,...], for example patch=431+121@4"),
-        ("patch=2+3", "patch=2+3: must be patch=QUESTION@STEP"),
+        (
+            "patch=",
+            "patch=: write off=lstm_1[3,7], off=each, patch=431+121@4 or patch=431+121@4:lstm_1[7]",
+        ),
+        ("patch=2+3", "patch=2+3: write off="),
         ("patch=2+3@0", "patch=2+3@0: lstm_1 has steps 1..3"),
         ("patch=2+3@4", "patch=2+3@4: lstm_1 has steps 1..3"),
         ("patch=2+3@3:lstm_2", "patch=2+3@3:lstm_2: lstm_2 has steps 1..2"),
@@ -232,5 +235,5 @@ def test_a_model_without_states_and_a_step_that_is_padding_are_refused():
         "cell=lstm", "architecture=encoder_decoder", "decoder_units=6", "task.digits=2", "task.n_questions=900"
     )
     for word, question, short in (("patch=5+61@1", "10+10", "5+61"), ("patch=10+10@1", "5+61", "5+61")):
-        with pytest.raises(ConfigError, match=rf"step 1 of {short.replace('+', '.')} is padding, which lstm_1 skips$"):
+        with pytest.raises(ConfigError, match=rf"step 1 of {short.replace('+', '.')} is padding, which is skipped$"):
             interventions.read_changes([two_digits], [word], [question])

@@ -144,16 +144,12 @@ def _changed(folder: ReportFolder, traced: Trace, changed: Changed) -> str:
 
 
 def _units_off(folder: ReportFolder, inspection: Inspection) -> str:
-    text, found, changed = "", inspection.held_out, inspection.changed
-    if changed.held_out:
-        each = {"unchanged": found, **changed.held_out}
-        text += "### Units off\n\n" + markup.table(*accuracies([*map(markup.escape, each)], [*each.values()])) + "\n"
-    if changed.without:
-        without = pd.DataFrame(changed.without)
-        folder.table(without, "units")
-        drawn = figures.units(without, found.exact_match, f"{inspection.run.name}: accuracy without each unit")
-        text += "### Each unit off\n\n" + folder.picture(drawn, "units", "accuracy without each unit")
-    return text
+    if not inspection.changed.without:
+        return ""
+    found, without = inspection.held_out, pd.DataFrame(inspection.changed.without)
+    folder.table(without, "units")
+    drawn = figures.units(without, found.exact_match, f"{inspection.run.name}: accuracy without each unit")
+    return "### Each unit off\n\n" + folder.picture(drawn, "units", "accuracy without each unit")
 
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:

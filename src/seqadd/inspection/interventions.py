@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,13 +30,9 @@ with quiet_import():  # a notebook may import this module first
     from seqadd.models.recurrent import UnrolledRNN
 
 _LAYER = r"([^\s,:@\[\]]+)(?:\[(\d+(?:,\d+)*)\])?"
-_FORMS = {
-    "off": "off=LAYER[UNIT,...], for example off=lstm_1[12,40], or off=each",
-    "patch": "patch=QUESTION@STEP or QUESTION@STEP:LAYER[UNIT,...], for example patch=431+121@4",
-}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Change:
     """A change of a model's states.
 
@@ -62,9 +57,9 @@ def read_changes(runs: Sequence[TrainedRun], words: Sequence[str], questions: Se
     """
     if words and len(runs) > 1:
         raise ConfigError(f"{words[0]}: needs one run; these are {len(runs)}")
-    changes = [_read(runs[0], word) for word in words]
+    changes, asked = [_read(runs[0], word) for word in words], ask_all(runs[0], questions)
     for change in changes:
-        for question in ask_all(runs[0], questions):
+        for question in filter(None, [change.donor, *asked]):
             _check_step(runs[0].model, change, question)
     return changes
 
@@ -78,22 +73,16 @@ def _read(run: TrainedRun, word: str) -> Change:
         return Change(word, ())
     text, at, rest = value.strip("\"'").rpartition("@") if key == "patch" else ("", "@", f"0:{value}")
     step, _, where = rest.replace(" ", "").partition(":")
-    if key == "patch" and not where:
-        where = next(iter(layers))
+    where = where or (next(iter(layers)) if key == "patch" else "")
     if not (at and step.isdecimal() and re.fullmatch(f"{_LAYER}(,{_LAYER})*", where)):
-        raise ConfigError(f"{word}: must be {_FORMS[key]}")
+        raise ConfigError(f"{word}: write off=lstm_1[3,7], off=each, patch=431+121@4 or patch=431+121@4:lstm_1[7]")
     units = [(name, [*map(int, listed.split(","))] if listed else None) for name, listed in re.findall(_LAYER, where)]
     for name, numbers in units:
         if name not in layers:
             raise ConfigError(f"{word}: {run.origin} has no recurrent layer {name}; it has {', '.join(layers)}")
         if max(numbers or [0]) >= layers[name].units:
             raise ConfigError(f"{word}: {name} has units 0..{layers[name].units - 1}")
-    if key == "off":
-        return Change(word, units)
-    (donor,) = ask_all(run, [text])
-    change = Change(word, units, donor, int(step))
-    _check_step(run.model, change, donor)
-    return change
+    return Change(word, units, ask_all(run, [text])[0] if key == "patch" else None, int(step))
 
 
 def recurrent_layers(model: keras.Model) -> dict[str, Any]:
@@ -103,8 +92,8 @@ def recurrent_layers(model: keras.Model) -> dict[str, Any]:
 
 
 def _n_steps(model: keras.Model, layer: Any) -> int:
-    inside_decoder = layer not in model.layers
-    return int(model.output_shape[1] if inside_decoder else keras.tree.flatten(layer.input)[0].shape[1])
+    # A layer inside a decoder takes a step for each character of the answer.
+    return int(keras.tree.flatten(layer.input)[0].shape[1] if layer in model.layers else model.output_shape[1])
 
 
 def _check_step(model: keras.Model, change: Change, question: Question) -> None:
@@ -112,52 +101,33 @@ def _check_step(model: keras.Model, change: Change, question: Question) -> None:
         if not 1 <= change.step <= _n_steps(model, layer):
             raise ConfigError(f"{change.word}: {layer.name} has steps 1..{_n_steps(model, layer)}")
         if layer.skip_blanks and question.ids[change.step - 1] == BLANK:
-            raise ConfigError(
-                f"{change.word}: step {change.step} of {question.text} is padding, which {layer.name} skips"
-            )
+            raise ConfigError(f"{change.word}: step {change.step} of {question.text} is padding, which is skipped")
 
 
 @contextlib.contextmanager
 def changed(model: keras.Model, change: Change) -> Iterator[None]:
     """A context manager in which the model, run eagerly as ``evaluation.predict`` does, has its states changed."""
-    new: dict[str, list[Any]] = {}
-
-    def keep(layer: str, step: int, states: list[Any]) -> list[Any]:
-        if step == change.step:
-            new[layer] = states
-        return states
-
-    def replace(layer: str, step: int, states: list[Any]) -> list[Any]:
-        for name, units in change.units if change.donor is None or step == change.step else ():
-            if name == layer:
-                chosen = [True if units is None else np.isin(np.arange(state.shape[-1]), units) for state in states]
-                by = new.get(layer, [0.0] * len(states))
-                states = [keras.ops.where(*each) for each in zip(chosen, by, states, strict=True)]
-        return states
-
-    if change.donor is not None:
-        with _each_step(model, keep):
-            predict.probabilities(model, change.donor.ids[None])
-    with _each_step(model, replace):
-        yield
-
-
-@contextlib.contextmanager
-def _each_step(model: keras.Model, change: Callable[[str, int, list[Any]], list[Any]]) -> Iterator[None]:
-    """A context manager: ``change`` gets layer, step (0 is before the first) and states, and returns the new states."""
+    layers, kept = recurrent_layers(model).values(), dict[str, list[Any]]()
 
     def changing(layer: Any) -> Callable[..., list[Any]]:
         step, numbers = layer.step, itertools.cycle(range(1, _n_steps(model, layer) + 1))
 
-        def changed_step(inputs: Any, states: list[Any] | None, *barrier: Any) -> list[Any]:
-            return change(layer.name, next(numbers), step(inputs, states and change(layer.name, 0, states), *barrier))
+        def replace(number: int, states: list[Any]) -> list[Any]:
+            of_layer = [units for name, units in change.units if name == layer.name]
+            for units in of_layer if change.donor is None or number == change.step else ():
+                by = kept.setdefault(layer.name, states) if change.donor else [0.0] * len(states)
+                chosen = [True if units is None else np.isin(np.arange(state.shape[-1]), units) for state in states]
+                states = [keras.ops.where(*each) for each in zip(chosen, by, states, strict=True)]
+            return states
 
-        return changed_step
+        # Step 0 is before the first.
+        return lambda x, states, *barrier: replace(next(numbers), step(x, states and replace(0, states), *barrier))
 
-    layers = recurrent_layers(model).values()
     for layer in layers:
         layer.step = changing(layer)
     try:
+        if change.donor is not None:  # the first to be asked, so that its states are kept
+            predict.probabilities(model, change.donor.ids[None])
         yield
     finally:
         for layer in layers:
@@ -185,9 +155,9 @@ def with_changes(seen: Inspection, changes: Sequence[Change], notify: Callable[[
 
 def _each_off(run: TrainedRun, notify: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Yields a row for each unit: the share of held-out questions that are right without it."""
-    for name, layer in recurrent_layers(run.model).items():
-        for unit in range(layer.units):
-            notify(f"{name} without unit {unit}")
-            with changed(run.model, Change("", [(name, [unit])])):
-                guesses = predict.probabilities(run.model, run.data.val_questions).argmax(axis=-1)
-            yield {"layer": name, "unit": unit, "exact_match": (guesses == run.data.val_answers).all(axis=1).mean()}
+    layers = recurrent_layers(run.model).values()
+    for name, unit in [(layer.name, unit) for layer in layers for unit in range(layer.units)]:
+        notify(f"{name} without unit {unit}")
+        with changed(run.model, Change("", [(name, [unit])])):
+            guesses = predict.probabilities(run.model, run.data.val_questions).argmax(axis=-1)
+        yield {"layer": name, "unit": unit, "exact_match": (guesses == run.data.val_answers).all(axis=1).mean()}

@@ -90,10 +90,9 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print(note, style="yellow", markup=False)
     notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out {run.config.noun} right")
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        changed = [
-            (f"{word}: {each.summary}", each) for word, each in inspection.changed.traces.get(traced.question.text, [])
-        ]
-        for line, each in [(trace_line(traced, seen_in_training), traced), *changed]:
+        changed = inspection.changed.traces.get(traced.question.text, [])
+        others = [(f"{word}: {each.summary}", each) for word, each in changed]
+        for line, each in [(trace_line(traced, seen_in_training), traced), *others]:
             notify()
             notify(line)
             lines = character_rows(each, encoding)
@@ -106,12 +105,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     off = inspection.changed.held_out
     _print_accuracies(console, ["right", *off], [found, *off.values()])
     notify()
-    if inspection.changed.without:
-        notify(f"held-out {run.config.noun} right without one unit:")
-        rows = sorted(inspection.changed.without, key=lambda row: row["exact_match"])[:_SAMPLE]
-        for row in rows:
-            notify(f"{row['layer']}, unit {row['unit']}: {100 * row['exact_match']:.1f} %")
-        notify()
+    for row in sorted(inspection.changed.without, key=lambda row: row["exact_match"])[:_SAMPLE]:
+        notify(f"without {row['layer']}[{row['unit']}]: {100 * row['exact_match']:.1f} % right")
     if inspection.warnings:
         notify("warnings:")
         for warning in inspection.warnings:

@@ -270,12 +270,7 @@ def units(table: pd.DataFrame, unchanged: float, title: str) -> Figure:
         axes.bar(range(len(shown)), shown["exact_match"], color=style.NEUTRAL)
         axes.axhline(unchanged, color="black", linewidth=0.8)
         axes.set_xticks(range(len(shown)), [str(unit) for unit in shown["unit"]], fontsize="x-small")
-        axes.set(
-            title=f"{layer} (line: all units)",
-            xlabel="unit that is off",
-            ylabel="exact match",
-            ylim=(0, 1.03),
-            xlim=(-0.7, len(shown) - 0.3),
-        )
+        axes.set(title=f"{layer} (line: all units)", xlabel="unit that is off", ylabel="exact match", ylim=(0, 1.03))
+        axes.margins(x=0.01)
         axes.grid(alpha=0.3, axis="y")
     return figure
