@@ -1011,6 +1011,21 @@ MUTATIONS = [
         "inspection/test_report_folder.py::test_what_other_runs_or_epochs_answered_is_not_shown_as_the_answer_of_these",
     ),
     Mutation(
+        "unit-that-is-off-begins-a-decoder",
+        "inspection/interventions.py",
+        "states and replace(0, states)",
+        "states",
+        "inspection/test_interventions.py::test_a_decoder_whose_unit_is_off_does_not_begin_with_the_encoders",
+    ),
+    Mutation(
+        "patched-a-step-late",
+        "inspection/interventions.py",
+        "range(1, _n_steps(model, layer) + 1)",
+        "range(_n_steps(model, layer))",
+        "inspection/test_interventions.py::"
+        "test_an_encoder_with_the_states_of_another_sum_has_read_its_first_characters",
+    ),
+    Mutation(
         "shared-runs-cost-again",
         "claims/training_cost.py",
         "        if earlier >= job.epochs:\n",

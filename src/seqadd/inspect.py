@@ -27,6 +27,7 @@ if status_line.is_command(__name__):
     status_line.show("reading the configuration")  # before the other imports, which take a second
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "  epoch=10,50 or all    weights saved during training (python -m seqadd.run inspect.every=10);\n"
         "                        of a model: 10, 50, 100, 200\n"
         "  epoch=best            weights of the highest val_acc (python -m seqadd.run inspect.best=true)\n"
+        "what if (of one run):\n"
+        "  off=lstm_1[12,40]     these units are 0 in every state, at every step; off=lstm_1 for all units\n"
+        "  off=each              which units matter most: accuracy without each\n"
+        "  patch=431+121@4       the first layer has the states that 431+121 gives it in step 4;\n"
+        "                        patch=431+121@4:lstm_2[7] for another layer, or for some units\n"
         "\nexamples:\n"
         "  python -m seqadd.inspect run=latest question=617+397\n"
         "  python -m seqadd.inspect cell=lstm,gru,simple_rnn seed=0 --errors 3\n"
@@ -124,6 +130,8 @@ def main() -> None:
     with command():
         options = parse_arguments(take_code(sys.argv[1:]))
         questions, words = split_questions(options.words)
+        what_if = [word for word in words if word.startswith(("off=", "patch="))]
+        words = [word for word in words if word not in what_if]
         if not 0 <= options.errors <= _MOST_ERRORS:
             raise ConfigError(
                 f"--errors {options.errors}: must be in 0..{_MOST_ERRORS}; predictions.csv lists all errors"
@@ -135,7 +143,7 @@ def main() -> None:
 
         if options.out is not None:
             html_report.check_folder(options.out)
-        choice = run_selection.read_choice(words, others=["question"])
+        choice = run_selection.read_choice(words, others=["question", "off", "patch"])
         console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("loading the run") as status:
             store = run_selection.open_store_of(choice, run_filter_from(options))
@@ -148,11 +156,15 @@ def main() -> None:
                 status.update(f"drawing {picture}")
 
             status.update("computing outputs")
-            where = " ".join(word for word in words if word.startswith("tracking."))
+            where = " ".join(map(shlex.quote, [*what_if, *(word for word in words if word.startswith("tracking."))]))
+            from seqadd.inspection import interventions  # imports TensorFlow
+
+            changes = interventions.read_changes(runs, what_if, questions)
             with tempfile.TemporaryDirectory() as gathered:
                 # Files are published only when all are complete, from a temporary folder that holds nothing else.
                 if len(runs) == 1:
                     seen = analysis.inspect_run(runs[0], questions, options.errors)
+                    seen = interventions.with_changes(seen, changes, status.update)
                     terminal.print_inspection(seen, console)
                     shown = html_report.write_inspection(seen, Path(gathered), drawing, where, folder)
                     n_new = len(seen.traces)

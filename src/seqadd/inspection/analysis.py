@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,21 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """What a model does with its states changed, see ``interventions``.
+
+    Attributes:
+        traces: of each question, by its text: for each change its word and the trace; after a patch, the donor's own.
+        held_out: for each change that turns units off, by its word.
+        without: with each unit off in turn: ``layer``, ``unit``, ``exact_match``; empty if it was not asked for.
+    """
+
+    traces: dict[str, list[tuple[str, Trace]]] = field(default_factory=dict)
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
+    without: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Inspection:
     """The data of an inspection of one run.
 
@@ -60,6 +75,7 @@ class Inspection:
         weights: every array, by its name.
         saturation: as ``saturation.saturation`` returns it, over the held-out sums.
         warnings: signs of an unhealthy model, a line each.
+        changed: what it does with its states changed.
     """
 
     run: TrainedRun
@@ -69,6 +85,7 @@ class Inspection:
     weights: dict[str, Array]
     saturation: pd.DataFrame
     warnings: list[str]
+    changed: Changed = field(default_factory=Changed)
 
 
 def held_out(run: TrainedRun) -> HeldOut:

@@ -18,7 +18,7 @@ from seqadd.errors import CannotWrite, redact_credentials
 from seqadd.evaluation import error_analysis
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
-from seqadd.inspection.analysis import Comparison, HeldOut, Inspection, accuracies
+from seqadd.inspection.analysis import Changed, Comparison, HeldOut, Inspection, accuracies
 from seqadd.inspection.panels import layer_heatmaps, question_heatmap, step_heatmaps, visible
 from seqadd.inspection.report_folder import ReportFolder, folder_of
 from seqadd.inspection.terminal import CHARACTERS_HEADER, character_rows, characters_table, trace_line
@@ -69,9 +69,10 @@ def write_inspection(
     text = f"# {markup.sanitize(run.name)}: inspection\n\n{_about(run, found)}\n"
     text += _health(inspection)
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        text += folder.question(traced.question.text, [run], _question(folder, traced, seen_in_training))
+        section = _question(folder, traced, seen_in_training) + _changed(folder, traced, inspection.changed)
+        text += folder.question(traced.question.text, [run], section)
     text += folder.earlier(published, [run])
-    text += _answers(folder, run, found)
+    text += _answers(folder, run, found) + _units_off(folder, inspection)
     text += _weights(folder, inspection)
     text += _again([run], folder.questions, store)
     folder.page(text, f"{run.name}: inspection")
@@ -142,6 +143,23 @@ def question_figures(traced: Trace, seen_in_training: str) -> dict[str, Figure]:
         title = f"{traced.question.text}: {layer}, step by step"
         found[layer] = heatmaps.sheet(step_heatmaps(traced, layer), title)
     return found
+
+
+def _changed(folder: ReportFolder, traced: Trace, changed: Changed) -> str:
+    if traced.question.text not in changed.traces:
+        return ""
+    words, traces = zip(("unchanged", traced), *changed.traces[traced.question.text], strict=True)
+    drawn, name = heatmaps.grid(layer_heatmaps(traces), words, traced.summary), folder_of(traced.question.text)
+    return "### With changed states\n\n" + folder.picture(drawn, f"{name}/changed", "each layer with changed states")
+
+
+def _units_off(folder: ReportFolder, inspection: Inspection) -> str:
+    if not inspection.changed.without:
+        return ""
+    found, without = inspection.held_out, pd.DataFrame(inspection.changed.without)
+    folder.table(without, "units")
+    drawn = figures.units(without, found.exact_match, f"{inspection.run.name}: accuracy without each unit")
+    return "### Each unit off\n\n" + folder.picture(drawn, "units", "accuracy without each unit")
 
 
 def _answers(folder: ReportFolder, run: TrainedRun, found: HeldOut) -> str:

@@ -90,17 +90,23 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         console.print(note, style="yellow", markup=False)
     notify(f"{100 * found.exact_match:.1f} % of {len(found.sums)} held-out {run.config.noun} right")
     for traced, seen_in_training in zip(inspection.traces, inspection.seen_in_training, strict=True):
-        notify()
-        notify(trace_line(traced, seen_in_training))
-        lines = character_rows(traced, encoding)
-        _print_table(console, CHARACTERS_HEADER, lines, ["" if line[1] == line[5] else "red" for line in lines])
+        changed = inspection.changed.traces.get(traced.question.text, [])
+        others = [(f"{word}: {each.summary}", each) for word, each in changed]
+        for line, each in [(trace_line(traced, seen_in_training), traced), *others]:
+            notify()
+            notify(line)
+            lines = character_rows(each, encoding)
+            _print_table(console, CHARACTERS_HEADER, lines, ["" if row[1] == row[5] else "red" for row in lines])
     notify()
     notify(f"first held-out {run.config.noun}:")
     for example in sample(found.sums.head(_SAMPLE), encoding):
         notify(example)
     notify()
-    _print_accuracies(console, ["right"], [found])
+    off = inspection.changed.held_out
+    _print_accuracies(console, ["right", *off], [found, *off.values()])
     notify()
+    for row in sorted(inspection.changed.without, key=lambda row: row["exact_match"])[:_SAMPLE]:
+        notify(f"without {row['layer']}[{row['unit']}]: {100 * row['exact_match']:.1f} % right")
     if inspection.warnings:
         notify("warnings:")
         for warning in inspection.warnings:

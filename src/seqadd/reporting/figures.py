@@ -248,3 +248,29 @@ def accuracies(
         counted = [f"{row[name]}\n{row[noun]} {noun}" for row in table.to_dict("records")]
         axes.set_xticks(range(len(counted)), counted, fontsize="x-small")
     return figure
+
+
+# So many bars fit in a line, those of the units that matter most.
+_BARS = 64
+
+
+def units(table: pd.DataFrame, unchanged: float, title: str) -> Figure:
+    """The share of right answers without each unit, the unit that matters most first; a line where no unit is off.
+
+    Args:
+        table: a row for each unit: ``layer``, ``unit``, ``exact_match``.
+        unchanged: the share of right answers with all units.
+        title: title of the figure.
+    """
+    layers = list(dict.fromkeys(table["layer"]))
+    figure = Figure(figsize=(10, 0.4 + 2.4 * len(layers)), layout="constrained")
+    figure.suptitle(title)
+    for axes, layer in zip(figure.subplots(len(layers), 1, squeeze=False)[:, 0], layers, strict=True):
+        shown = table[table["layer"] == layer].sort_values("exact_match", kind="stable").head(_BARS)
+        axes.bar(range(len(shown)), shown["exact_match"], color=style.NEUTRAL)
+        axes.axhline(unchanged, color="black", linewidth=0.8)
+        axes.set_xticks(range(len(shown)), [str(unit) for unit in shown["unit"]], fontsize="x-small")
+        axes.set(title=f"{layer} (line: all units)", xlabel="unit that is off", ylabel="exact match", ylim=(0, 1.03))
+        axes.margins(x=0.01)
+        axes.grid(alpha=0.3, axis="y")
+    return figure
