@@ -142,7 +142,7 @@ def main() -> None:
         from seqadd.inspection import analysis, html_report, report_folder, terminal
 
         if options.out is not None:
-            html_report.check_folder(options.out)
+            report_folder.check_folder(options.out)
         choice = run_selection.read_choice(words, others=["question", "off", "patch"])
         console = SafeConsole(highlight=False, soft_wrap=True)
         with console.status("loading the run") as status:
@@ -150,7 +150,7 @@ def main() -> None:
             runs = run_selection.load_from(store, choice)
             name = name_for(runs)
             folder = options.out or Path(FOLDER) / name
-            html_report.check_folder(folder)
+            report_folder.check_folder(folder)
 
             def drawing(picture: str) -> None:
                 status.update(f"drawing {picture}")

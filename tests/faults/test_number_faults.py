@@ -21,7 +21,7 @@ from seqadd.comparison.curves import find_runs, learning_curves
 from seqadd.config import composition
 from seqadd.config.messages import short_line
 from seqadd.errors import CheckpointError, ConfigError
-from seqadd.evaluation import run_selection, trained_run
+from seqadd.evaluation import recorded_weights, run_selection, trained_run
 from seqadd.inspection import report_folder
 from seqadd.models import architectures
 from seqadd.search import study
@@ -398,11 +398,11 @@ def test_weights_from_the_middle_come_from_code_that_gives_the_same_numbers(tmp_
         return RunRecord("id", "FINISHED", {}, {"code": code, "data_digest": "ab", **tags})
 
     monkeypatch.setattr(
-        run_selection, "equivalent_codes", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code})
+        recorded_weights, "equivalent_codes", lambda code=HERE: frozenset({HERE, "old"} if code == HERE else {code})
     )
-    assert run_selection._as_trained(trained_by("old"), trained_by(HERE))
-    assert not run_selection._as_trained(trained_by("another"), trained_by(HERE))
-    assert not run_selection._as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))
+    assert recorded_weights.as_trained(trained_by("old"), trained_by(HERE))
+    assert not recorded_weights.as_trained(trained_by("another"), trained_by(HERE))
+    assert not recorded_weights.as_trained(trained_by(HERE, flags=f"XLA_FLAGS={FAST_MATH}"), trained_by(HERE))
 
 
 EAGER = """Exception encountered when calling Odd.call().

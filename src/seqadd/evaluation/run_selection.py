@@ -8,12 +8,10 @@ comes with the package (see ``bundled``).
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqadd.config.composition import compose_selection
@@ -30,22 +28,17 @@ from seqadd.data.drawing import Dataset
 from seqadd.errors import ConfigError, RunNotFound
 from seqadd.evaluation import bundled
 from seqadd.evaluation.recorded_config import config_of, is_edited
-from seqadd.evaluation.trained_run import HISTORY, TrainedRun, load_edited_model, load_model
+from seqadd.evaluation.recorded_weights import BEST, edited_model_of, epochs_of, model_of, weights_of
+from seqadd.evaluation.trained_run import HISTORY, TrainedRun
 from seqadd.system import numeric_flags
-from seqadd.tracking import artifacts
-from seqadd.tracking.artifacts import CHECKPOINT, WEIGHTS
 from seqadd.tracking.database import check_database
-from seqadd.tracking.other_source import own_file, own_parts
 from seqadd.tracking.run_filter import ALL_RUNS, RunFilter
 from seqadd.training.dataset import make_dataset
-from seqadd.training.fingerprint import equivalent_codes
 
 if TYPE_CHECKING:
-    import keras
-
     from seqadd.tracking.store import RunRecord, Store
 
-_ALL, _BEST = "all", "best"
+_ALL = "all"
 #: The keys that choose runs, beside those of a configuration.
 _KEYS = ("run", "model", "epoch", "epochs")
 
@@ -124,13 +117,13 @@ def _check_key(key: str, others: Sequence[str]) -> None:
 
 
 def _epochs(values: Sequence[str]) -> tuple[int | str, ...]:
-    numbers = _numbers("epoch", [value for value in values if value != _BEST], least=0)
-    return tuple(dict.fromkeys([*numbers, *[_BEST] * (_BEST in values)]))
+    numbers = _numbers("epoch", [value for value in values if value != BEST], least=0)
+    return tuple(dict.fromkeys([*numbers, *[BEST] * (BEST in values)]))
 
 
 def _numbers(key: str, values: Sequence[str], least: int) -> tuple[int, ...]:
     if not all(re.fullmatch(r"[0-9]+", value) and int(value) >= least for value in values):
-        more = f", or {_ALL} or {_BEST}" if key == "epoch" else ""
+        more = f", or {_ALL} or {BEST}" if key == "epoch" else ""
         raise ConfigError(f"{key}={','.join(values)}: must be integers of at least {least}{more}")
     return tuple(int(value) for value in values)
 
@@ -228,8 +221,8 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
     found: list[tuple[RunRecord, Config, int, str, str]] = []
     for run in recorded_runs(store, choice):
         config = config_of(run)
-        for epoch in _epochs_of(store, run, config, choice.at):
-            found.append((run, config, epoch, *_weights_of(store, run, config, epoch)))
+        for epoch in epochs_of(store, run, config, choice.at):
+            found.append((run, config, epoch, *weights_of(store, run, config, epoch)))
     numeric_flags.check_flags()
     data: dict[str, Dataset] = {}
     loaded = []
@@ -243,9 +236,9 @@ def load_from(store: Store | None, choice: Choice) -> list[TrainedRun]:
                 )
         edited = is_edited(run, config)
         model = (
-            _edited_model_of(store, run, config, data[run.run_id])
+            edited_model_of(store, run, config, data[run.run_id])
             if edited
-            else _model_of(store, run, config, epoch, weights_run, name)
+            else model_of(store, run, config, epoch, weights_run, name)
         )
         history = {
             metric: {at: value for at, value in store.history(run.run_id, metric).items() if at <= epoch}
@@ -327,83 +320,3 @@ def _by_id(store: Store, run_id: str) -> RunRecord:
     if run.status != "FINISHED":
         raise RunNotFound(f"run={run_id}: is {run.status}, not FINISHED; repeat its command to finish it")
     return run
-
-
-def _epochs_of(store: Store, run: RunRecord, config: Config, wanted: tuple[int | str, ...] | None) -> list[int]:
-    if wanted is None:
-        return sorted({*_kept_by(store, run), config.epochs})
-    epochs = [_best_epoch(store, run) if epoch == _BEST else int(epoch) for epoch in wanted]
-    for epoch in epochs:
-        if epoch > config.epochs:
-            raise RunNotFound(f"epoch={epoch}: run {run.run_id} has only {config.epochs} epochs")
-    return list(dict.fromkeys(epochs)) or [config.epochs]
-
-
-def _best_epoch(store: Store, run: RunRecord) -> int:
-    """Returns the first epoch with the highest ``val_acc``, whether or not its weights are kept."""
-    history = store.history(run.run_id, "val_acc")
-    if not history:
-        raise RunNotFound(f"run={run.run_id} epoch={_BEST}: the run has no val_acc; name an epoch by its number")
-    return max(history, key=lambda epoch: (history[epoch], -epoch))
-
-
-def _kept_by(store: Store, run: RunRecord) -> dict[int, tuple[str, str]]:
-    """Returns run ID and artifact of each epoch's kept weights, in the run or in others of the same trajectory."""
-    found: dict[int, tuple[str, str]] = {}
-    same = [other for other in store.same_training(run.tags.get("trajectory_hash", "")) if _as_trained(other, run)]
-    for each in [*same, run]:  # the run itself last, so that its own weights replace others of the same epoch
-        for path in store.artifacts(each.run_id, artifacts.SNAPSHOTS):
-            epoch = artifacts.epoch_of_weights(path)
-            if epoch is not None:
-                found[epoch] = (each.run_id, path)
-        if each.params.get("epochs", "").isdecimal():
-            found[int(each.params["epochs"])] = (each.run_id, WEIGHTS)
-    epochs = int(run.params["epochs"])
-    return {epoch: where for epoch, where in sorted(found.items()) if epoch < epochs}
-
-
-def _as_trained(one: RunRecord, other: RunRecord) -> bool:
-    same_code = one.tags.get("code") in equivalent_codes(other.tags.get("code", "unknown"))
-    keys = ("data_digest", "machine", "tensorflow", "flags")
-    return same_code and all(one.tags.get(key) == other.tags.get(key) for key in keys)
-
-
-def _weights_of(store: Store, run: RunRecord, config: Config, epoch: int) -> tuple[str, str]:
-    """Returns the ID of the run and the path of the artifact with the weights after an epoch."""
-    if epoch == config.epochs:
-        return run.run_id, WEIGHTS
-    if is_edited(run, config):
-        raise RunNotFound(
-            f"epoch={epoch}: {own_parts(config)} was edited since run {run.run_id}, so that only its last weights can "
-            f"be used; {own_file(run.run_id)}"
-        )
-    kept = _kept_by(store, run)
-    if epoch not in kept:
-        there = ", ".join(map(str, [*kept, config.epochs]))
-        raise RunNotFound(
-            f"epoch={epoch}: run {run.run_id} has weights of epochs {there} only; to save more, train it again with "
-            "inspect.every=N or inspect.best=true, and force=true"
-        )
-    return kept[epoch]
-
-
-def _model_of(store: Store, run: RunRecord, config: Config, epoch: int, from_run: str, name: str) -> keras.Model:
-    check_limits()
-    with _artifact(store, from_run, name) as path:
-        expected = run.tags.get("weights_sha256") if epoch == config.epochs else None
-        return load_model(config, path, f"run={run.run_id}", expected)
-
-
-def _edited_model_of(store: Store, run: RunRecord, config: Config, data: Dataset) -> keras.Model:
-    check_limits()
-    with _artifact(store, run.run_id, CHECKPOINT) as path:
-        return load_edited_model(config, data, path, run.run_id, run.tags)
-
-
-@contextlib.contextmanager
-def _artifact(store: Store, run_id: str, name: str) -> Iterator[Path]:
-    try:
-        with store.artifact_of(run_id, name) as path:
-            yield path
-    except FileNotFoundError as error:
-        raise RunNotFound(f"run={run_id}: has no weights: {error}") from error

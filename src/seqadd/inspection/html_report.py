@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from seqadd.errors import CannotWrite, redact_credentials
+from seqadd.errors import redact_credentials
 from seqadd.evaluation import error_analysis
 from seqadd.evaluation.trained_run import TrainedRun
 from seqadd.inspection import diagnostics
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
 # The most columns of a grid on the page; of more epochs, so many evenly spaced ones are shown.
 _COLUMNS = 5
 _HARDEST = 20
-
-
-def check_folder(path: Path) -> None:
-    """Raises CannotWrite, in one line, for a folder that cannot be created or written to; creates nothing."""
-    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-    if not there.is_dir():
-        raise CannotWrite(f"cannot write {path}: {there} is not a folder")
-    if not os.access(there, os.W_OK):
-        raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
 
 
 def write_inspection(

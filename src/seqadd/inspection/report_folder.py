@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,6 +26,15 @@ PAGE = "index.html"
 _SECTION = "section.md"
 _DPI = 110
 _MARKED = {"right": "good", "wrong": "bad"}
+
+
+def check_folder(path: Path) -> None:
+    """Raises CannotWrite, in one line, for a folder that cannot be created or written to; creates nothing."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise CannotWrite(f"cannot write {path}: {there} is not a folder")
+    if not os.access(there, os.W_OK):
+        raise CannotWrite(f"cannot write {path}: no permission to write in {there}")
 
 
 class ReportFolder:
