@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from trained_runs import record_run
 
-from seqadd import inspect
+from seqadd import ConfigError, Run, inspect
 from seqadd.evaluation import run_selection, trained_run
 from seqadd.evaluation.questions import encode_questions
 from seqadd.inspection import analysis, html_report, report_folder, terminal, trace
@@ -45,6 +45,18 @@ def inspected(runs, call, monkeypatch):
 def load(runs: tuple[Path, dict[str, str]], kind: str) -> trained_run.TrainedRun:
     folder, ids = runs
     return run_selection.load_run(f"run={ids[kind]}", f"tracking.uri=sqlite:///{folder}/mlflow.db")
+
+
+def test_python_gets_the_commands_pictures_by_name_and_a_notebook_can_show_them(runs):
+    folder, ids = runs
+    config = load(runs, "lstm").config
+    config.tracking.uri = f"sqlite:///{folder}/mlflow.db"
+    pictures = Run(ids["lstm"], config).inspect("1 + 2")
+    assert list(pictures) == ["layers", "lstm_1", "lstm_2"]
+    assert pictures["layers"].get_suptitle().startswith("1+2 = 3: says ")
+    assert pictures["lstm_1"]._repr_png_().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match="question=1-2: '-' is no character of a sum"):
+        Run(ids["lstm"], config).inspect("1-2")
 
 
 RENDER = Figure.savefig
