@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ os.environ.pop("KERAS_NNX_ENABLED", None)
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # MLflow's progress bar for each download would garble the progress display.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# MLflow's progress bars, which are off, would warn in a notebook that has no widgets.
+warnings.filterwarnings("ignore", message="IProgress")
 # At the end of a run MLflow would print the server's address, which may contain a password.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 # MLflow would block for minutes while it retries a server that is down; ``tracking.retry`` does the retries here.
