@@ -1,4 +1,4 @@
-"""How Sphinx builds the site (``make docs``): the Markdown files where they lie, and the API page from docstrings.
+"""How Sphinx builds the site (``make docs``): Markdown and the notebook where they lie, the API from docstrings.
 
 The source folder is the top of the clone, so that the links that work on a code host work on the site. A link to a page
 or to a heading that does not exist is a warning, and a warning is an error.
@@ -29,12 +29,17 @@ include_patterns = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/*.md",
+    "docs/*.ipynb",
     "experiments/*/*.md",
     "benchmarks/results/*.md",
 ]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 highlight_language = "none"  # blocks are commands and their output
+
+# The notebook is shown with the outputs that it was committed with: `make notebook` executes it.
+nb_execution_mode = "off"
+nb_merge_streams = True
 
 # Anchors are those of GitHub, for all levels of headings.
 myst_heading_anchors = 6
@@ -63,6 +68,7 @@ MENU = """
 :hidden:
 :caption: Use
 
+Notebook <docs/learn>
 docs/configuration
 docs/architectures
 docs/tracking
