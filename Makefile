@@ -1,9 +1,11 @@
 # make table   sets up, trains the article's three cells, prints the table beside the published one
 # make test    sets up, runs every test but the long ones and the integration
-# make faults  sets up; whether tests notice mistakes; the long tests: kills, crashes and lost servers, what XLA compiles
+# make faults  sets up both; whether tests notice mistakes; the long tests: kills, crashes, lost servers, what XLA compiles,
+#              the notebook
 # make integration  sets up; the tests against a real Slurm, PostgreSQL and MLflow server, which it starts
 # make wheel   sets up; builds the wheel in dist/
 # make docs    sets up .venv-docs; builds the documentation as a site, build/site/index.html; a broken link is an error
+# make notebook  sets up both; executes docs/learn.ipynb, and writes it with its outputs
 # make check   sets up; lint, format, types, imports, workflows and forms, known vulnerabilities of what is pinned, docs
 #
 # The environments are made in .venv and .venv-docs the first time, and again only when what they are made from has changed.
@@ -22,7 +24,7 @@ table: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
-faults: $(READY)
+faults: $(READY) $(DOCS_READY)
 	$(BIN)/python tests/mutations.py
 	$(BIN)/python -m pytest -m long -n 0 --new-processes
 
@@ -48,6 +50,9 @@ docs: $(DOCS_READY)
 	.venv-docs/bin/python -m sphinx --fail-on-warning --quiet -c docs -d build/doctrees . build/site
 	.venv-docs/bin/python scripts/links.py docs/report.html build/site
 
+notebook: $(READY) $(DOCS_READY)
+	.venv-docs/bin/python scripts/notebook.py
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -65,7 +70,7 @@ $(READY): pyproject.toml requirements.lock
 
 $(DOCS_READY): docs/requirements.lock
 	@$(PYTHON) -c '$(SUPPORTED)'
-	@echo "Setting up .venv-docs (about 40 MB to download)"
+	@echo "Setting up .venv-docs (about 60 MB to download)"
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
 	@touch $(DOCS_READY)
