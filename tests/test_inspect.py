@@ -1,7 +1,6 @@
 """The inspect command: output, files and errors."""
 
 import dataclasses
-import html
 import io
 import re
 from pathlib import Path
@@ -53,10 +52,10 @@ def test_python_gets_the_commands_pictures_by_name_and_a_notebook_can_show_them(
     config = load(runs, "lstm").config
     config.tracking.uri = f"sqlite:///{folder}/mlflow.db"
     pictures = Run(ids["lstm"], config).inspect("1 + 2")
-    assert list(pictures) == ["layers", "lstm", "lstm_1"]
+    assert list(pictures) == ["layers", "lstm_1", "lstm_2"]
     assert pictures["layers"].get_suptitle().startswith("1+2 = 3: says ")
     assert pictures["lstm_1"]._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(ConfigError, match="question=1-2: "):
+    with pytest.raises(ConfigError, match="question=1-2: '-' is no character of a sum"):
         Run(ids["lstm"], config).inspect("1-2")
 
 
@@ -261,24 +260,6 @@ def test_several_epochs_of_a_run_are_animated(runs, inspected):
     assert f"inspect_{name}/index.html" in recorded
 
 
-@pytest.mark.usefixtures("empty_pictures")
-def test_changed_states_are_printed_drawn_and_asked_for_again(runs, inspected, tmp_path):
-    words = ["off=lstm_1[1,3]", "off=each", "patch=2+3@2:lstm_1[0]"]
-    into = ("--out", str(tmp_path), "--no-record")
-    code, out, err = inspected(f"run={runs[1]['lstm']}", "question=5+7", *words, *into)
-    assert (code, err) == (0, "")
-    for line in (r"off=lstm_1\[1,3\]: 5\+7 = 12", r"patch=2\+3@2:lstm_1\[0\]: 5\+7 = 12", r"2\+3: 2\+3 = 5"):
-        assert re.search(rf"^{line}: says \S+, (right|wrong)$", out, re.MULTILINE)
-    assert re.search(r"^off=lstm_1\[1,3\]( +\d[.]\d{4})+$", out, re.MULTILINE)
-    assert len(re.findall(r"^without lstm_[12]\[\d\]: \d+[.]\d % right$", out, re.MULTILINE)) == 10
-    assert len(pd.read_csv(tmp_path / "units.csv")) == 6 + 5
-    page = html.unescape((tmp_path / "index.html").read_text())
-    assert "'off=lstm_1[1,3]' off=each 'patch=2+3@2:lstm_1[0]'" in page
-    assert all((tmp_path / picture).exists() for picture in ("5_7/changed.png", "units.svg"))
-    code, out, err = inspected(f"run={runs[1]['lstm']},{runs[1]['gru']}", words[0])
-    assert (code, out, err) == (2, "", "seqadd: off=lstm_1[1,3]: needs one run; these are 2\n")
-
-
 def test_what_is_printed_needs_neither_colour_nor_more_than_ascii(runs):
     seen = analysis.inspect_run(load(runs, "lstm"), ["5+7"])
     raw = io.BytesIO()
@@ -318,7 +299,6 @@ def test_what_is_wrong_is_not_shown_by_colour_alone(runs):
         (["--errors", "-1"], "--errors -1: must be in 0..50; predictions.csv lists all"),
         (["--out", "mlflow.db/x"], "cannot write mlflow.db/x: "),
         (["epoch=ten"], "epoch=ten: must be integers of at least 0, or all"),
-        (["off=lstm_1[0]"], "off=lstm_1[0]: run "),  # the latest run has a dense cell
         (["run=latest", "seed=3"], "run=latest seed=3: choose runs by run=ID or by their configuration"),
     ],
 )
@@ -335,5 +315,5 @@ def test_bad_input_is_one_line_and_nothing_is_written(words, said, inspected, ru
 def test_help_names_what_can_be_asked(call):
     code, out, _ = call(inspect.main, "--help")
     assert code == 0
-    for word in ("run=latest", "question=", "epoch=", "off=", "patch=", "--errors", "--out", "inspect.every"):
+    for word in ("run=latest", "question=", "epoch=", "--errors", "--out", "inspect.every"):
         assert word in out
