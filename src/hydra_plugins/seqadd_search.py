@@ -168,6 +168,9 @@ class SearchSweeper(BasicSweeper):
                     self.launcher.launch(chosen, batch[0])
             except (JobsFailed, DeliveryPending) as error:  # each trial's process has recorded its end in the study
                 print_line(str(error))
-                remaining = iter(()) if isinstance(error, JobsFailed) and error.stops else remaining
             for number in batch:
                 ended(number)
+            if getattr(self.launcher, "left", None) == 0:
+                left = len(list(remaining))
+                print_line(f"{left} trials not started, because max_failures was reached")
+                return

@@ -96,9 +96,10 @@ class TrackedSweeper(BasicSweeper):
         overrides, configs = [job.overrides for job in jobs], [job.config for job in jobs]
         names = labels(overrides, overrides)
         if plan.is_asked():
-            plan.print_plan(
-                names, configs, *launcher.room(configs) if isinstance(launcher, PreflightLauncher) else (1, "")
+            room = (
+                launcher.room if isinstance(launcher, PreflightLauncher) else lambda configs: (1, "one after another")
             )
+            plan.print_plan(names, configs, room)
             return []
         if isinstance(launcher, PreflightLauncher):
             launcher.check(overrides, configs)
@@ -114,8 +115,6 @@ class TrackedSweeper(BasicSweeper):
                     )
                 except (JobsFailed, DeliveryPending) as error:  # the jobs of the other batches still run
                     failed.append(error)
-                    if isinstance(error, JobsFailed) and error.stops:
-                        break
                     continue
                 for result in returned:
                     _ = result.return_value  # raises what a job raised under another launcher
@@ -151,8 +150,15 @@ class TrackedSweeper(BasicSweeper):
 class PreflightLauncher(Launcher):
     """A launcher that checks the whole sweep before its first job, and can refuse it."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_failures: int | None = None) -> None:
         self._sweep: Sequence[Sequence[str]] = []
+        self.max_failures = max_failures
+        self._failures = 0
+
+    @property
+    def left(self) -> int | None:
+        """How many more jobs may fail before no further one is started; None for no limit."""
+        return None if self.max_failures is None else max(0, self.max_failures - self._failures)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Launcher.setup``.
@@ -186,7 +192,13 @@ class PreflightLauncher(Launcher):
         """
         # Composed again, because the sweeper has added the parent's id, and another sweeper may not have checked them.
         jobs = [compose_job(self.hydra_context, self.config, job) for job in job_overrides]
-        run_ids = self.run_all(labels(job_overrides, self._sweep or job_overrides), [job.config for job in jobs])
+        from seqadd.errors import JobsFailed
+
+        try:
+            run_ids = self.run_all(labels(job_overrides, self._sweep or job_overrides), [job.config for job in jobs])
+        except JobsFailed as error:
+            self._failures += error.failed  # of all batches
+            raise
         return [
             job.returned(number, run_id)
             for number, (job, run_id) in enumerate(zip(jobs, run_ids, strict=True), start=initial_job_idx)
@@ -214,9 +226,8 @@ class ProcessLauncher(PreflightLauncher):
     """
 
     def __init__(self, jobs: int | None = None, max_failures: int | None = None) -> None:
-        super().__init__()
+        super().__init__(max_failures)
         self.at_once = jobs
-        self.max_failures = max_failures
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from seqadd.errors import ConfigError
@@ -263,7 +274,7 @@ class ProcessLauncher(PreflightLauncher):
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd.launch.local import run_all
 
-        return run_all(names, configs, self.at_once, max_failures=self.max_failures)
+        return run_all(names, configs, self.at_once, max_failures=self.left)
 
 
 class SlurmLauncher(PreflightLauncher):
@@ -289,12 +300,14 @@ class SlurmLauncher(PreflightLauncher):
             self.request = Request(**{**self._given, "options": dict(options)})
         except TypeError as error:
             raise ConfigError(f"hydra.launcher: {error}") from error
+        self.max_failures = self.request.max_failures
 
     def room(self, configs: Sequence[Config]) -> tuple[int, str]:
         asked = [f"--{k}" if v is True else f"--{k}={v}" for k, v in self.request.sbatch_options(configs).items()]
         n_jobs = -(-len(configs) // (self.request.runs_per_job or 1))
         at_once = min(self.request.jobs or n_jobs, n_jobs)
-        return at_once, f"in {n_jobs} jobs of Slurm, if {at_once} run at once, each with {' '.join(asked)}"
+        where = f"in {n_jobs} jobs of Slurm, if {at_once} run at once, each with {' '.join(asked)}"
+        return at_once * self.request.at_once(configs), where
 
     def check_room(self, sweep: Sequence[Sequence[str]], configs: Sequence[Config]) -> None:
         from seqadd.cli.console import print_line
@@ -314,4 +327,4 @@ class SlurmLauncher(PreflightLauncher):
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd.launch import slurm
 
-        return slurm.run_all(names, configs, self.request)
+        return slurm.run_all(names, configs, self.request, self.left)

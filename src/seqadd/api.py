@@ -151,8 +151,8 @@ def questions(*, code: Code = (), **keys: Any) -> pd.DataFrame:
         keys: as for ``experiment``, each with one value; ``seed`` and the task decide what is drawn.
 
     Returns:
-        A row for each question: ``question`` and ``answer`` as people write them, ``read`` and ``written`` as the model
-        does, and whether it is ``held_out``.
+        A row for each question, with the columns ``question`` and ``answer`` as people write them, ``read`` and
+        ``written`` as the model does, and ``held_out``.
 
     Raises:
         ConfigError: for a configuration that cannot be run.

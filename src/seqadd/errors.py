@@ -82,12 +82,12 @@ class JobsFailed(SeqaddError, RuntimeError):
     """Some jobs of a sweep did not finish; the others did.
 
     Attributes:
-        stops: whether so many failed that no more jobs are to be started.
+        failed: how many of them failed; the others were not started.
     """
 
-    def __init__(self, message: str, *, stops: bool = False) -> None:
+    def __init__(self, message: str, *, failed: int = 0) -> None:
         super().__init__(message)
-        self.stops = stops
+        self.failed = failed
 
 
 class NotReproduced(SeqaddError, RuntimeError):

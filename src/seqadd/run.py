@@ -90,7 +90,7 @@ def task_function(cfg: DictConfig) -> str:
             config.tracking.label = " ".join(words)
         check_machine(config)
         if plan.is_asked():
-            plan.print_plan([config.model_name], [config], 1, "alone")
+            plan.print_plan([config.model_name], [config], lambda configs: (1, "alone"))
             return ""
         return run_alone(config)
     except Exception as error:

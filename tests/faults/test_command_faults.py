@@ -153,7 +153,7 @@ Trained = Callable[[list[str], list], list[str]]
 
 def swept(monkeypatch: pytest.MonkeyPatch, trained: Trained, *arguments: str, of_hydra: str) -> list[list[JobReturn]]:
     """What a sweep returns to Hydra whose jobs train nothing: ``trained`` is given their names and configurations."""
-    monkeypatch.setattr(local, "run_all", lambda names, configs, at_once: trained(names, configs))
+    monkeypatch.setattr(local, "run_all", lambda names, configs, *_, **__: trained(names, configs))
     quick_database(Path.cwd())
     with initialize_config_dir(str(resource_dir("conf")), version_base="1.3", job_name="run"):
         config = compose("config", ["hydra.mode=MULTIRUN", of_hydra], return_hydra_config=True)

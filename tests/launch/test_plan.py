@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SMALL, make_config, runs_of
+from conftest import SMALL, make_config, quick_database, runs_of
 from trained_runs import record_run
 
 from seqadd import run
@@ -91,6 +91,11 @@ def test_values_without_a_partner_are_refused(printed, words, said):
     assert printed("-m", *words, "hydra.sweeper.together=[cell,seed]") == [f"seqadd: hydra.sweeper.together: {said}"]
 
 
+def test_a_key_belongs_not_together_with_itself(printed):
+    (line,) = printed("-m", "seed=0,1", "hydra.sweeper.together=[seed,seed]")
+    assert line.startswith("seqadd: hydra.sweeper.together=['seed', 'seed']: must be a list of two keys or more")
+
+
 def test_combinations_that_do_not_go_together_are_left_out_when_asked_and_named(printed):
     words = ["architecture=repeat_vector,attention", "score=null,dot", "hydra.sweeper.skip_invalid=true"]
     lines = printed("-m", "--dry-run", *words)
@@ -133,10 +138,24 @@ def test_after_max_failures_no_further_job_is_started_and_those_are_named(ends):
         "3 of 5 jobs failed: one: server away; two: too much; four: too much; "
         "not started, because max_failures was reached: five"
     )
-    assert error.value.stops
+    assert error.value.failed == 2
     assert local.run_jobs(names, configs, 1)[-1] == good  # without a limit
     with pytest.raises(DeliveryPending):
         local.run_ids(names[:2], [waits, good])
+
+
+def test_max_failures_counts_the_jobs_of_all_batches(call, monkeypatch, in_empty_folder):
+    started: list[str] = []
+
+    def fails(names, configs, at_once, max_failures):
+        started.extend(names[:max_failures])
+        raise JobsFailed("too much", failed=min(1, max_failures))
+
+    monkeypatch.setattr(local, "run_all", fails)
+    quick_database(in_empty_folder)
+    batches = ["hydra.sweeper.max_batch_size=1", "hydra.launcher.max_failures=2"]
+    code, _, _ = call(run.main, "-m", *SMALL, "seed=range(4)", *batches)
+    assert (code, started) == (1, ["seed=0", "seed=1"])
 
 
 @pytest.mark.parametrize("key", ["jobs", "max_failures"])

@@ -310,7 +310,7 @@ def combinations(
 
 def _together(overrides: Sequence[Override], keys: Sequence[str]) -> list[list[str]]:
     """The overrides of keys whose values belong together, a list for each row of values; one empty list for no keys."""
-    if isinstance(keys, str) or len(keys) == 1:
+    if isinstance(keys, str) or len(keys) == 1 or len(set(keys)) < len(keys):
         raise ConfigError(f"hydra.sweeper.together={keys}: must be a list of two keys or more: [encoder_units,seed]")
     last = {each.key_or_group: each for each in overrides}
     for key in keys:

@@ -188,8 +188,9 @@ def _meant(key: str, known: list[str]) -> list[str]:
     """The keys that a wrong one may stand for: ``lr`` and ``rate`` for learning_rate, ``question`` inspect.question."""
     words = {name: name.rpartition(".")[2].split("_") for name in known}
     whole = [name for name in known if name.rpartition(".")[2] == key]
+    plural = [name for name in known if name == f"{key}s"]
     parts = [name for name, of in words.items() if len(of) > 1 and key in (*of, "".join(word[0] for word in of))]
-    return whole or parts or difflib.get_close_matches(key, known, n=1)
+    return whole or plural or parts or difflib.get_close_matches(key, known, n=1)
 
 
 def _plugin_keys(part: str) -> list[str]:

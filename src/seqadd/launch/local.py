@@ -225,10 +225,10 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
         message = "; ".join(f"{label}: {outcome.error}" for label, outcome in begun.items())
         if all(outcome.waits for outcome in failed.values()):
             raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs are not delivered to the store: {message}")
-        message = f"{len(begun)} of {len(outcomes)} jobs failed: {message}"
+        message = f"{len(begun)} of {len(outcomes)} jobs failed: {message}" if begun else ""
         if left := [label for label in failed if label not in begun]:
-            message += f"; not started, because max_failures was reached: {', '.join(left)}"
-        raise JobsFailed(message, stops=bool(left))
+            message += f"{'; ' if begun else ''}not started, because max_failures was reached: {', '.join(left)}"
+        raise JobsFailed(message, failed=len([each for each in begun.values() if not each.waits]))
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
 

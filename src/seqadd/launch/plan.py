@@ -10,7 +10,8 @@ from seqadd.cli.console import print_line
 from seqadd.config import cost
 from seqadd.config.schema import Config
 from seqadd.errors import StoreNotFound
-from seqadd.system import status_line
+from seqadd.launch.own_parts import data_digests
+from seqadd.system import numeric_flags, status_line
 from seqadd.tracking.database import check_database
 
 if TYPE_CHECKING:
@@ -41,20 +42,22 @@ class _State(NamedTuple):
     epochs: int
 
 
-def print_plan(labels: Sequence[str], configs: Sequence[Config], at_once: int, where: str) -> None:
+def print_plan(
+    labels: Sequence[str], configs: Sequence[Config], room: Callable[[Sequence[Config]], tuple[int, str]]
+) -> None:
     """Prints a line for each run, and what all of them cost together.
 
     Args:
         labels: the name of each run.
         configs: the configuration of each.
-        at_once: how many are trained at the same time.
-        where: what they run on, in words.
+        room: says of those that are not finished how many are trained at the same time, and what they run on, in words.
 
     Raises:
         ConfigError: if the store cannot be read.
     """
-    state = _states(configs)
-    states = [state(config) for config in configs]
+    with data_digests() as digest:  # an own task's file runs in a process of its own
+        state = _states(digest)
+        states = [state(config) for config in configs]
     seconds = [each.epochs * cost.seconds_per_epoch(config) for each, config in zip(states, configs, strict=True)]
     width = max(map(len, labels))
     status_line.clear()
@@ -63,6 +66,7 @@ def print_plan(labels: Sequence[str], configs: Sequence[Config], at_once: int, w
         print_line(f"{label:<{width}}  {each.how}{about}")
     missing = [config for config, each in zip(configs, states, strict=True) if each.epochs]
     if missing:
+        at_once, where = room(missing)
         all_together = max(sum(seconds) / at_once, max(seconds))
         memory = max(sum(cost.memory_needed(config).values()) for config in missing) / 1e9
         runs = f"{len(missing)} of {len(configs)} runs" if len(configs) > 1 else "one run"
@@ -82,7 +86,7 @@ def print_plan_of_search(keys: Iterable[str], trials: int, corners: Sequence[Con
     print_line(_NOTHING)
 
 
-def _states(configs: Sequence[Config]) -> Callable[[Config], _State]:
+def _states(digest: Callable[[Config], str]) -> Callable[[Config], _State]:
     """Returns a function that looks up what there is of a configuration."""
     stores: dict[tuple[str, str], Store | None] = {}
 
@@ -91,7 +95,7 @@ def _states(configs: Sequence[Config]) -> Callable[[Config], _State]:
         if (where.uri, where.experiment) not in stores:
             stores[where.uri, where.experiment] = _store_that_is_there(config)
         store = stores[where.uri, where.experiment]
-        return _State("new", config.epochs) if store is None or config.force else _state(store, config)
+        return _State("new", config.epochs) if store is None or config.force else _state(store, config, digest)
 
     return state
 
@@ -107,13 +111,11 @@ def _store_that_is_there(config: Config) -> Store | None:
         return None
 
 
-def _state(store: Store, config: Config) -> _State:
-    from seqadd.training.dataset import data_digest
-
-    finished = store.finished_run(config, lambda: data_digest(config))
+def _state(store: Store, config: Config, digest: Callable[[Config], str]) -> _State:
+    finished = store.finished_run(config, lambda: digest(config))
     if finished is not None:
         return _State(f"finished: run {finished.run_id}", 0)
-    own = store.run_directory(config.config_hash()).epochs_of_checkpoint()
+    own = store.run_directory(numeric_flags.key_with_flags(config.config_hash())).epochs_of_checkpoint()
     shorter = store.shorter_runs(config)
     epochs = int(shorter[0].params["epochs"]) if shorter else 0
     if own > 0 and own >= epochs:

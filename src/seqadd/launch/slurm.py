@@ -30,7 +30,7 @@ from seqadd.cli.console import SafeConsole
 from seqadd.config.messages import one_line
 from seqadd.config.schema import Config
 from seqadd.errors import ConfigError, Interrupted
-from seqadd.launch.local import JobFailed, JobSucceeded, run_ids, run_jobs
+from seqadd.launch.local import NOT_STARTED, JobFailed, JobSucceeded, run_ids, run_jobs
 from seqadd.launch.processes import environment
 from seqadd.launch.slurm_options import Request, only_these_options
 from seqadd.launch.slurm_watch import run_slurm, states_of, watch
@@ -136,13 +136,16 @@ class _Work:
         return submitit.helpers.DelayedSubmission(self, labels, configs)
 
 
-def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) -> list[str]:
+def run_all(
+    labels: Sequence[str], configs: Sequence[Config], request: Request, max_failures: int | None = None
+) -> list[str]:
     """Runs all jobs, even if some fail, and returns the ids of their runs.
 
     Args:
         labels: the name of each job.
         configs: a checked configuration for each.
         request: the resources that each job requests.
+        max_failures: after so many failed jobs those that wait are cancelled; None for no limit.
 
     Raises:
         ConfigError: if Slurm does not accept the jobs.
@@ -150,6 +153,8 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
         DeliveryPending: if all finished, and updates of some are not delivered to the store yet.
         Interrupted: on Ctrl-C or SIGTERM; the jobs continue.
     """
+    if max_failures == 0:
+        return run_ids(labels, [NOT_STARTED] * len(labels))
     console = SafeConsole(highlight=False, soft_wrap=True)
     folder = Path(request.folder).absolute()
     there = _still_there(folder, configs)
@@ -172,7 +177,7 @@ def run_all(labels: Sequence[str], configs: Sequence[Config], request: Request) 
             )
     try:
         jobs = [there[index] for index in range(len(configs))]
-        outcomes = watch(jobs, labels, [_key(config) for config in configs], console, request.max_failures)
+        outcomes = watch(jobs, labels, [_key(config) for config in configs], console, max_failures)
     except Interrupted:
         console.print(
             f"The jobs continue, but are no longer watched: {_ids(there.values())}. The same command watches them; "

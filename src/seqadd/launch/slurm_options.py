@@ -79,7 +79,10 @@ class Request:
             raise ConfigError(f"hydra.launcher.options.cpus-per-task={asked}: must be an integer of at least 1")
         if (self.runs_per_job or 1) > 1 and self.gpus is not None:
             raise ConfigError(f"hydra.launcher.runs_per_job={self.runs_per_job}: runs do not share a GPU; leave it out")
-        if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
+        if self.python is not None and not isinstance(self.python, str):
+            raise ConfigError(f"hydra.launcher.python={self.python}: must be the name of a program, or null")
+        lines = () if self.setup is None or isinstance(self.setup, str) else self.setup
+        if self.setup is None or isinstance(self.setup, str) or not all(isinstance(line, str) for line in lines):
             raise ConfigError(f"hydra.launcher.setup={self.setup}: must be a list of lines: ['module load python']")
         for name in self.options:
             if name in _ASKED_BY_KEY and self.options[name] is not None:
@@ -95,7 +98,7 @@ class Request:
     def _runs_of_a_job(self, configs: Sequence[Config]) -> int:
         return min(self.runs_per_job or 1, len(configs))
 
-    def _at_once(self, configs: Sequence[Config]) -> int:
+    def at_once(self, configs: Sequence[Config]) -> int:
         """How many runs of a job have a processor at the same time."""
         threads = max(config.threads for config in configs)
         return max(1, min(self._runs_of_a_job(configs), self.processors_for(configs) // threads))
@@ -103,13 +106,13 @@ class Request:
     def minutes_for(self, configs: Sequence[Config]) -> int:
         """The time limit of each job that trains ``runs_per_job`` of these runs."""
         longest = max(config.epochs * cost.seconds_per_epoch(config) for config in configs)
-        in_turn = math.ceil(self._runs_of_a_job(configs) / self._at_once(configs))
+        in_turn = math.ceil(self._runs_of_a_job(configs) / self.at_once(configs))
         return self.minutes or _MINUTES_TO_BEGIN + math.ceil(_TIMES_AS_LONG * longest * in_turn / 60)
 
     def memory_for(self, configs: Sequence[Config]) -> float:
         """The memory of each job in gigabytes."""
         of_a_run = max(sum(cost.memory_needed(config).values()) for config in configs)
-        return self.memory_gb or math.ceil(_TIMES_AS_MUCH * of_a_run * self._at_once(configs) / 1e9)
+        return self.memory_gb or math.ceil(_TIMES_AS_MUCH * of_a_run * self.at_once(configs) / 1e9)
 
     def sbatch_options(self, configs: Sequence[Config]) -> dict[str, str | bool]:
         """The options of sbatch for these jobs; True for an option that takes no value."""

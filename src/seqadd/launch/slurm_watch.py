@@ -123,8 +123,11 @@ def _outcomes(watched: _Watched) -> dict[int, JobSucceeded | JobFailed] | None:
         job.paths.folder.chmod(job.paths.folder.stat().st_mode)
     if job.paths.result_pickle.exists():
         if job.exception() is None:
-            found: dict[str, JobSucceeded | JobFailed] = job.result()
-            return {index: found[key] for index, key in watched.keys.items()}
+            found = job.result()
+            if not isinstance(found, dict):  # of a job that an earlier version submitted, for one run
+                return dict.fromkeys(watched.keys, found)
+            lost = JobFailed(f"its job {job.job_id} has no result of it; the same command trains it")
+            return {index: found.get(key, lost) for index, key in watched.keys.items()}
         without_result = JobFailed(f"could not be run; see its log {job.paths.stdout}")
     elif time.monotonic() - watched.last_seen > _SECONDS_UNTIL_GONE:
         never_begun = watched.cancelled and watched.state.startswith("PENDING")

@@ -66,7 +66,16 @@ def uncommitted_changes() -> dict[str, str]:
     if code_version()[1] != "true":
         return {}
     # The options replace what a user's configuration of git may set, so that ``git apply`` takes the text.
-    diff = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+    diff = (
+        "diff",
+        "HEAD",
+        "--unified=3",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+    )
     try:
         text = redact_credentials(_git(*diff, "--binary", "--", *_CODE))
         if len(text) > _LONGEST_PATCH:
