@@ -229,7 +229,7 @@ def _tabulate(options: argparse.Namespace, console: SafeConsole, width: int) -> 
 
     console.print(to_terminal(lines, width))
     if compared is not None:
-        console.print(to_list(paired.lay_out(compared)), width=width)
+        console.print(to_list(paired.lay_out(compared), wraps=("difference", "verdict")), width=width)
     for line in below:
         console.print(line, style="dim", markup=False)
     command_line = None if run_filter else training_command(found, selection, max(numbers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -259,8 +259,13 @@ def _terminal_table(lines: list[list[str]], room: int) -> Table:
     return table
 
 
-def to_list(lines: list[list[str]]) -> Table:
-    """Returns a list for rich, a line for each row; the first line is the header."""
+def to_list(lines: list[list[str]], wraps: Collection[str] = ()) -> Table:
+    """Returns a list for rich, a line for each row; the first line is the header.
+
+    Args:
+        lines: the texts.
+        wraps: names of further columns that may take several lines; the first two may.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -268,7 +273,7 @@ def to_list(lines: list[list[str]]) -> Table:
     header, *body = lines
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", no_wrap=index >= 2)
+        table.add_column(Text(name), overflow="fold", no_wrap=index >= 2 and name not in wraps)
     for line in body:
         table.add_row(*map(Text, line))
     return table

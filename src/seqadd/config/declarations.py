@@ -191,7 +191,7 @@ class _Declaration:
         era = "recurrent_activation"  # the program gives it to the cell
         given = [each.arg for each in (*arguments.posonlyargs, *arguments.args)][1:]
         given += [each.arg for each in arguments.kwonlyargs if each.arg == era]
-        self._check_no_keys_before_the_star(arguments, f"cell={name}")
+        self._check_no_keys_before_the_star(arguments, [*given[:1], era], f"cell={name}")
         if not given and arguments.vararg is None:
             raise self._error("its constructor must have units as its first parameter", f"cell={name}")
         return [key for key in self._keyword_only(arguments) if key.name != era]
@@ -204,7 +204,7 @@ class _Declaration:
         given = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
         wanted = ["question", "previous" if settings["reads_answer"] else "answer_length"]
         wanted += ["cell"] if settings["cell"] is not None else []
-        self._check_no_keys_before_the_star(arguments, f"architecture={name}")
+        self._check_no_keys_before_the_star(arguments, wanted, f"architecture={name}")
         least = len(given) - len(arguments.defaults)
         if least > len(wanted) or (len(given) < len(wanted) and arguments.vararg is None):
             why = f"cell={settings['cell']!r}, reads_answer={settings['reads_answer']}"
@@ -223,13 +223,16 @@ class _Declaration:
             )
         return list(self._keyword_only(arguments))
 
-    def _check_no_keys_before_the_star(self, arguments: ast.arguments, name: str) -> None:
-        """Raises ConfigError for a parameter with type and default that stands before the ``*``: it would be no key."""
+    def _check_no_keys_before_the_star(self, arguments: ast.arguments, wanted: Sequence[str], name: str) -> None:
+        """Raises ConfigError for a parameter with type and default that stands before the ``*``: it would be no key.
+
+        Not for the ``wanted`` ones, which the program gives.
+        """
         with_default = (
             [*arguments.posonlyargs, *arguments.args][-len(arguments.defaults) :] if arguments.defaults else []
         )
         for argument in with_default:
-            if argument.annotation is not None:
+            if argument.annotation is not None and argument.arg not in wanted:
                 text = f"{argument.arg}: {ast.unparse(argument.annotation)}"
                 raise self.file.error(argument, f"{text}: is no key before the *; write (..., *, {text} = ...)", name)
 

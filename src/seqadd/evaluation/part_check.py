@@ -122,7 +122,9 @@ def _check_shape(part: Part, model: AnswerModel, questions: tf.Tensor, answers: 
     if tuple(probabilities.shape) != wanted:
         raise ConfigError(f"{part.where}: gives outputs of shape {tuple(probabilities.shape)}; they must be {wanted}")
     if not np.isfinite(probabilities).all():
-        raise ConfigError(f"{part.where}: its outputs with the first weights are not finite; look for a division by 0")
+        raise ConfigError(
+            f"{part.where}: its outputs with the first weights are not finite; look for a division by 0, or a logarithm or root of a negative number"
+        )
 
 
 def _check_gradients(part: Part, model: AnswerModel, questions: tf.Tensor, answers: tf.Tensor) -> None:

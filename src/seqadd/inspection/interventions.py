@@ -27,6 +27,7 @@ from seqadd.system.tensorflow_setup import quiet_import
 with quiet_import():  # a notebook may import this module first
     import keras
 
+    from seqadd.models.own_architecture import PrefixModel
     from seqadd.models.recurrent import UnrolledRNN
 
 _LAYER = r"([^\s,:@\[\]]+)(?:\[(\d+(?:,\d+)*)\])?"
@@ -97,7 +98,13 @@ def _n_steps(model: keras.Model, layer: Any) -> int:
 
 
 def _check_step(model: keras.Model, change: Change, question: Question) -> None:
+    if change.donor is not None and isinstance(model, PrefixModel):
+        raise ConfigError(f"{change.word}: {model.name} runs again for each character, so its states are not one sum's")
     for layer in (recurrent_layers(model)[name] for name, _ in change.units if change.donor):
+        if len(layer._inbound_nodes) > 1:
+            raise ConfigError(
+                f"{change.word}: the model uses {layer.name} {len(layer._inbound_nodes)} times; must be once"
+            )
         if not 1 <= change.step <= _n_steps(model, layer):
             raise ConfigError(f"{change.word}: {layer.name} has steps 1..{_n_steps(model, layer)}")
         if layer.skip_blanks and question.ids[change.step - 1] == BLANK:

@@ -103,7 +103,9 @@ def _table_words(configs: Sequence[Config], overrides: Sequence[str]) -> str:
     epochs = sorted({config.epochs for config in configs})
     chosen = [each for each in overrides if each.partition("=")[0] in keys]
     cells = [config.cell for config in configs if config.cell is not None]
-    if cells and not any(each.startswith("cell=") for each in chosen):  # else the table shows the article's three cells
+    if len(cells) == len(configs) and not any(
+        each.startswith("cell=") for each in chosen
+    ):  # else the table shows the article's three cells
         chosen.insert(0, "cell=" + ",".join(dict.fromkeys(cells)))
     return _words(*chosen, "--epochs", ",".join(map(str, epochs)), tracking=configs[0].tracking)
 

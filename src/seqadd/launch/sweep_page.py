@@ -106,13 +106,14 @@ def job_rows(
 ) -> list[JobRow]:
     """Returns a row for each job, in their order; ``runs`` are the jobs' runs in the store, oldest first."""
     flat = [{key: override_text(value) for key, value in config.result_keys().items()} for config in configs]
-    varied = [key for key in flat[0] if len({each[key] for each in flat}) > 1]
+    keys = dict.fromkeys(key for each in flat for key in each)  # keys of own parts are there only where they are chosen
+    varied = [key for key in keys if len({each.get(key) for each in flat}) > 1]
     by_hash = {run.tags.get("config_hash"): run for run in runs}
     by_id = {run.run_id: run for run in runs}
     first = configs[0].tracking
     rows = []
     for index, (label, config) in enumerate(zip(labels, configs, strict=True)):
-        settings = {key: flat[index][key] for key in varied}
+        settings = {key: flat[index].get(key, override_text(None)) for key in varied}
         if (config.tracking.uri, config.tracking.experiment) != (first.uri, first.experiment):
             rows.append(JobRow(label, ELSEWHERE, settings=settings))
             continue

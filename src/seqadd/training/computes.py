@@ -42,6 +42,8 @@ def computes(model: AnswerModel, config: Config, data: Dataset) -> str | None:
     digest = hashlib.sha256(weights_digest(model).encode())
     for name, numbers in sorted(data.val_groups.items()):  # an own task's, which the digest of the data leaves out
         digest.update(name.encode() + np.ascontiguousarray(numbers).tobytes())
+    constrained = [index for index, each in enumerate(model.trainable_variables) if each.constraint is not None]
+    digest.update(repr(constrained).encode() if constrained else b"")
     try:
         for program in _programs(model, config, data):
             digest.update(_Graph(program, model).text().encode())
@@ -63,7 +65,10 @@ def _programs(model: AnswerModel, config: Config, data: Dataset) -> Iterator[Any
         with tf.GradientTape() as tape:
             x = tf.one_hot(questions, characters)
             probabilities = model.training_forward(x, answers, training=True, forced=forced)
-        return probabilities, tape.gradient(probabilities, model.trainable_variables, output_gradients=slopes)
+        gradients = tape.gradient(probabilities, model.trainable_variables, output_gradients=slopes)
+        # The optimizer applies constraints after each step.
+        limits = [each.constraint(each.value) for each in model.trainable_variables if each.constraint is not None]
+        return probabilities, gradients, limits
 
     def answer(questions: tf.Tensor, answers: tf.Tensor) -> Any:
         x = tf.one_hot(questions, characters)

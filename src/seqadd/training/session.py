@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seqadd.cli.progress import EpochDone, Message, Notify, Stage
 from seqadd.config.schema import Config
 from seqadd.data.drawing import Dataset
+from seqadd.errors import CheckpointError
 from seqadd.system import tensorflow_setup
 from seqadd.system.signals import defer_signals
 from seqadd.training.checkpoint import Checkpoint, Start
@@ -59,8 +60,13 @@ class TrainingSession:
         self.optimizer: Any = loop.make_optimizer(self.model, config)
         self.history: list[dict[str, float]] = list(start.history)
         if start.checkpoint is not None:
-            arrays = start.checkpoint.arrays
-            if config.part_code is not None:  # an edit that computes the same may have renamed the weights
+            arrays, theirs = start.checkpoint.arrays, start.checkpoint.fingerprint.get(COMPUTES)
+            if theirs is not None and self.computes is not None and theirs != self.computes:
+                raise CheckpointError(
+                    "its own part computes something else than when it was interrupted: a module that it imports from "
+                    "elsewhere has changed; force=true trains it again"
+                )
+            if theirs is not None:  # an edit that computes the same may have renamed the weights
                 arrays = dict(zip(state.state(self.model, self.optimizer), arrays.values(), strict=True))
             state.restore(self.model, self.optimizer, arrays)
 
