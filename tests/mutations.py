@@ -749,8 +749,8 @@ MUTATIONS = [
     Mutation(
         "edited-part-finds-weights-by-their-names",
         "training/session.py",
-        "if config.part_code is not None:  # an edit",
-        "if config.part_code is None:  # an edit",
+        "if theirs is not None:  # an edit",
+        "if theirs is None:  # an edit",
         "tracking/test_other_source.py::test_a_renamed_part_goes_on_to_the_bit_and_another_one_begins_anew",
     ),
     Mutation(

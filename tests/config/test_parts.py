@@ -250,6 +250,16 @@ BAD = {
 }
 
 
+def test_what_the_program_gives_may_have_types_and_defaults(tmp_path):
+    path = write(
+        tmp_path / "typed.py",
+        "@seqadd.cell('c')\nclass C:\n    def __init__(self, units: int = 3, recurrent_activation: str = 'a', *, "
+        "leak: float = 0.1): pass\n@seqadd.architecture('d')\n"
+        "def f(question, answer_length: int = 4, cell: str = 'a', *, n: int = 3): pass\n",
+    )
+    assert [part.key_names for part in read_parts(path)] == [["leak"], ["n"]]
+
+
 @pytest.mark.parametrize("body", BAD)
 def test_a_file_that_declares_no_part_is_refused_with_its_line(body, tmp_path):
     before = dict(declared())

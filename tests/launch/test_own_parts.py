@@ -15,7 +15,7 @@ from own_parts import cell
 from seqadd import ConfigError, load_config
 from seqadd.config.composition import load_config as compose
 from seqadd.config.parts import Measured
-from seqadd.launch import own_parts, sweep
+from seqadd.launch import own_parts, sweep, sweep_page
 from seqadd.models import parts
 from seqadd.models.parts import load_part
 from seqadd.tracking.part_copies import sources
@@ -177,3 +177,15 @@ def test_a_file_that_fails_while_a_sweep_looks_for_its_runs_is_named(own: Callab
     threading.Thread(target=own_parts._digest, args=(theirs,), daemon=True).start()
     assert "gave 128 distinct questions" in ours.recv()
     ours.close()
+
+
+@pytest.mark.parametrize("cells", [("leaky", "gru"), ("gru", "leaky")])
+def test_the_rows_of_a_sweep_have_a_parts_keys_where_it_is_chosen(own: Callable[[str], None], cells: tuple[str, str]):
+    own(
+        "import seqadd\n@seqadd.cell('leaky')\nclass Leaky:\n"
+        "    def __init__(self, units, *, leak: float = 0.1): pass\n"
+    )
+    rows = sweep_page.job_rows(cells, [load_config(f"cell={cell}") for cell in cells], {}, [])
+    settings = {row.label: row.settings for row in rows}
+    assert settings["leaky"]["leaky.leak"] == "0.1"
+    assert settings["gru"]["leaky.leak"] == "null"

@@ -137,6 +137,8 @@ def test_new_names_comments_and_methods_change_nothing(digest, known):
         # Only the answers are others, not the training step; two weights with equal first values change places in them.
         (SUM, f"b, c = (self.b, self.c) if training else (self.c, self.b); {SUM}".replace("+ self.", "+ ")),
         ("return h, [h]", "h = h if training else 0.5 * h; return h, [h]"),
+        # What the optimizer does to the weight after a step.
+        ('name="kernel")', 'name="kernel", constraint="non_neg")'),
         # The gradient alone.
         ("states[0] + self.b", "ops.stop_gradient(states[0]) + self.b"),
     ],

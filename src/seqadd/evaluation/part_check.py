@@ -123,7 +123,8 @@ def _check_shape(part: Part, model: AnswerModel, questions: tf.Tensor, answers: 
         raise ConfigError(f"{part.where}: gives outputs of shape {tuple(probabilities.shape)}; they must be {wanted}")
     if not np.isfinite(probabilities).all():
         raise ConfigError(
-            f"{part.where}: its outputs with the first weights are not finite; look for a division by 0, or a logarithm or root of a negative number"
+            f"{part.where}: its outputs with the first weights are not finite; look for a division by 0, or a "
+            "logarithm or root of a negative number"
         )
 
 
