@@ -45,7 +45,7 @@ nb_merge_streams = True
 myst_heading_anchors = 6
 
 # Too large for an environment that only builds documentation; no docstring depends on them.
-autodoc_mock_imports = ["keras", "mlflow", "sqlalchemy", "tensorflow"]
+autodoc_mock_imports = ["filelock", "keras", "mlflow", "psutil", "rich", "sqlalchemy", "tensorflow"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
