@@ -108,7 +108,7 @@ def _check_keys_of_addition(config: Config) -> None:
 def _check_task(config: Config) -> None:
     task = config.task
     if config.reverse_answer is False:  # it means the same as null, but would give another config_hash
-        raise ConfigError("reverse_answer=false: must be true, or null")
+        raise ConfigError("reverse_answer=false: must be true, or null, the default")
     if task.digits is None:
         return
     if task.n_questions > addition.count_pairs(task.digits):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from seqadd.config.composition import compose_selection
 from seqadd.config.messages import no_such_key
+from seqadd.config.parts import code_words
 from seqadd.config.schema import (
     GROUPS,
     Config,
@@ -292,7 +293,7 @@ def _none_of_them(overrides: Sequence[str], seed: int | None, epochs: int | None
         listed = ", ".join(f"seed={a} epochs={b}" for a, b in there[:5])
         return f"{message}; finished are {listed}" + (f" and {len(there) - 5} more" if len(there) > 5 else "")
     words = [word for word in wanted if not word.startswith(("tracking.", "--"))]
-    return f"{message}; python -m seqadd.run {' '.join(words)} trains one"
+    return f"{message}; python -m seqadd.run {' '.join([*code_words(), *words])} trains one"
 
 
 def find_run(store: Store, run_id: str) -> RunRecord:
