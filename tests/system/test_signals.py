@@ -23,7 +23,15 @@ def test_after_a_signal_an_error_of_a_library_is_an_interruption_and_one_of_ours
         assert interruption(AttributeError()) is None
 
 
-def test_a_caller_that_goes_on_is_interrupted_after_what_must_run_as_a_whole_and_as_often_as_it_likes():
+@pytest.fixture
+def interrupts():
+    """Ctrl-C raises KeyboardInterrupt, as in a person's Python; commands of other tests may have changed that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_caller_that_goes_on_is_interrupted_after_what_must_run_as_a_whole_and_as_often_as_it_likes(interrupts):
     done: list[str] = []
 
     def work() -> None:
