@@ -83,7 +83,7 @@ class SearchSweeper(BasicSweeper):
         configs = [self._config(corner) for corner in corners]
         for config in configs:
             self.settings.check(config)
-        if plan.is_asked():
+        if plan.is_requested():
             plan.print_plan_of_search(space.keys, self.settings.trials, configs)
             return ""
         if isinstance(launcher, PreflightLauncher):
@@ -115,7 +115,7 @@ class SearchSweeper(BasicSweeper):
         """Chooses each trial when a job can start, so that the choice uses all results up to then."""
         from seqadd.cli.progress import Display
         from seqadd.errors import ConfigError
-        from seqadd.launch.local import JobFailed, JobSucceeded, max_parallel_jobs, run_queue, too_many
+        from seqadd.launch.local import JobFailed, JobSucceeded, failure_limit_reached, max_parallel_jobs, run_queue
 
         names = [f"trial {number}" for number in numbers]
         at_once = launcher.at_once or max_parallel_jobs(corners)
@@ -124,7 +124,7 @@ class SearchSweeper(BasicSweeper):
 
             def queue() -> Iterator[tuple[int, Config]]:
                 for index, number in enumerate(numbers):
-                    if too_many(outcomes, launcher.max_failures):
+                    if failure_limit_reached(outcomes, launcher.max_failures):
                         display.notify(f"{len(numbers) - index} trials not started, because max_failures was reached")
                         return
                     suggested = search.ask(number)
@@ -170,7 +170,7 @@ class SearchSweeper(BasicSweeper):
                 print_line(str(error))
             for number in batch:
                 ended(number)
-            if getattr(self.launcher, "left", None) == 0:
+            if getattr(self.launcher, "failures_left", None) == 0:
                 left = len(list(remaining))
                 print_line(f"{left} trials not started, because max_failures was reached")
                 return

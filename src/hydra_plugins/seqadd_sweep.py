@@ -95,11 +95,13 @@ class TrackedSweeper(BasicSweeper):
         check_no_run_twice(jobs)
         overrides, configs = [job.overrides for job in jobs], [job.config for job in jobs]
         names = labels(overrides, overrides)
-        if plan.is_asked():
-            room = (
-                launcher.room if isinstance(launcher, PreflightLauncher) else lambda configs: (1, "one after another")
+        if plan.is_requested():
+            capacity = (
+                launcher.capacity
+                if isinstance(launcher, PreflightLauncher)
+                else lambda configs: (1, "one after another")
             )
-            plan.print_plan(names, configs, room)
+            plan.print_plan(names, configs, capacity)
             return []
         if isinstance(launcher, PreflightLauncher):
             launcher.check(overrides, configs)
@@ -156,7 +158,7 @@ class PreflightLauncher(Launcher):
         self._failures = 0
 
     @property
-    def left(self) -> int | None:
+    def failures_left(self) -> int | None:
         """How many more jobs may fail before no further one is started; None for no limit."""
         return None if self.max_failures is None else max(0, self.max_failures - self._failures)
 
@@ -205,7 +207,7 @@ class PreflightLauncher(Launcher):
         ]
 
     @abstractmethod
-    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+    def capacity(self, configs: Sequence[Config]) -> tuple[int, str]:
         """How many of these jobs run at the same time, and what they run on, in words."""
 
     @abstractmethod
@@ -240,7 +242,7 @@ class ProcessLauncher(PreflightLauncher):
             if value is not None and not (type(value) is int and value >= 1):
                 raise ConfigError(f"hydra.launcher.{key}={value}: must be an integer of at least 1, or null for {none}")
 
-    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+    def capacity(self, configs: Sequence[Config]) -> tuple[int, str]:
         from seqadd.launch.local import max_parallel_jobs
 
         at_once = min(len(configs), self.at_once or max_parallel_jobs(configs))
@@ -274,7 +276,7 @@ class ProcessLauncher(PreflightLauncher):
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd.launch.local import run_all
 
-        return run_all(names, configs, self.at_once, max_failures=self.left)
+        return run_all(names, configs, self.at_once, max_failures=self.failures_left)
 
 
 class SlurmLauncher(PreflightLauncher):
@@ -302,7 +304,7 @@ class SlurmLauncher(PreflightLauncher):
             raise ConfigError(f"hydra.launcher: {error}") from error
         self.max_failures = self.request.max_failures
 
-    def room(self, configs: Sequence[Config]) -> tuple[int, str]:
+    def capacity(self, configs: Sequence[Config]) -> tuple[int, str]:
         asked = [f"--{k}" if v is True else f"--{k}={v}" for k, v in self.request.sbatch_options(configs).items()]
         n_jobs = -(-len(configs) // (self.request.runs_per_job or 1))
         at_once = min(self.request.jobs or n_jobs, n_jobs)
@@ -327,4 +329,4 @@ class SlurmLauncher(PreflightLauncher):
     def run_all(self, names: list[str], configs: list[Config]) -> list[str]:
         from seqadd.launch import slurm
 
-        return slurm.run_all(names, configs, self.request, self.left)
+        return slurm.run_all(names, configs, self.request, self.failures_left)

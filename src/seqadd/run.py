@@ -89,7 +89,7 @@ def task_function(cfg: DictConfig) -> str:
             words = (word for word in about.overrides.task if word.lstrip("+").partition("=")[0] in keys)
             config.tracking.label = " ".join(words)
         check_machine(config)
-        if plan.is_asked():
+        if plan.is_requested():
             plan.print_plan([config.model_name], [config], lambda configs: (1, "alone"))
             return ""
         return run_alone(config)

@@ -61,8 +61,8 @@ def test_a_dry_run_knows_what_is_finished_and_where_the_others_go_on(printed, in
     here = [*SMALL, f"tracking.uri=sqlite:///{in_empty_folder}/mlflow.db"]
     lines = printed("-m", "--dry-run", *here, "epochs=3,9", "seed=0")
     assert lines[0] == f"epochs=3  finished: run {run_id}"
-    assert lines[1] == f"epochs=9  goes on from run {run_id}, of 3 epochs, about 0 s"
-    assert printed("--dry-run", *here, "epochs=3", "seed=1")[0] == "lstm  goes on after epoch 2 of 3, about 0 s"
+    assert lines[1] == f"epochs=9  continues run {run_id} of 3 epochs, about 0 s"
+    assert printed("--dry-run", *here, "epochs=3", "seed=1")[0] == "lstm  resumes after epoch 2 of 3, about 0 s"
     assert printed("--dry-run", *here, "epochs=3", "force=true")[0] == "lstm  new, about 0 s"
 
     assert len(runs_of(in_empty_folder)) == 1

@@ -69,12 +69,12 @@ class JobFailed:
     Attributes:
         error: what failed.
         waits: whether only its delivery to the store is pending.
-        begun: whether it was started; not if too many others had failed.
+        started: whether it was started; not if too many others had failed.
     """
 
     error: str
     waits: bool = False
-    begun: bool = True
+    started: bool = True
 
     def __str__(self) -> str:
         return self.error
@@ -136,19 +136,23 @@ def run_jobs(
         ended(index, outcome)
 
     epochs, resumes = [config.epochs for config in configs], not any(config.force for config in configs)
-    queue = ((index, config) for index, config in enumerate(configs) if not too_many(outcomes.values(), max_failures))
+    queue = (
+        (index, config)
+        for index, config in enumerate(configs)
+        if not failure_limit_reached(outcomes.values(), max_failures)
+    )
     with Display(list(labels), epochs, at_once, costs=costs, resumes=resumes) as display:
         run_queue(display, labels, queue, at_once, over)
     return [outcomes.get(index, NOT_STARTED) for index in range(len(labels))]
 
 
 #: The outcome of a job that was not started, because too many others had failed.
-NOT_STARTED = JobFailed("not started", begun=False)
+NOT_STARTED = JobFailed("not started", started=False)
 
 
-def too_many(outcomes: Iterable[JobSucceeded | JobFailed], max_failures: int | None) -> bool:
+def failure_limit_reached(outcomes: Iterable[JobSucceeded | JobFailed], max_failures: int | None) -> bool:
     """Whether so many jobs have failed that no more are to be started; a pending delivery is no failure."""
-    failed = [each for each in outcomes if isinstance(each, JobFailed) and each.begun and not each.waits]
+    failed = [each for each in outcomes if isinstance(each, JobFailed) and each.started and not each.waits]
     return max_failures is not None and len(failed) >= max_failures
 
 
@@ -221,14 +225,14 @@ def run_ids(labels: Sequence[str], outcomes: Sequence[JobSucceeded | JobFailed])
     """
     failed = {label: outcome for label, outcome in zip(labels, outcomes, strict=True) if isinstance(outcome, JobFailed)}
     if failed:
-        begun = {label: outcome for label, outcome in failed.items() if outcome.begun}
-        message = "; ".join(f"{label}: {outcome.error}" for label, outcome in begun.items())
+        started = {label: outcome for label, outcome in failed.items() if outcome.started}
+        message = "; ".join(f"{label}: {outcome.error}" for label, outcome in started.items())
         if all(outcome.waits for outcome in failed.values()):
             raise DeliveryPending(f"{len(failed)} of {len(outcomes)} jobs are not delivered to the store: {message}")
-        message = f"{len(begun)} of {len(outcomes)} jobs failed: {message}" if begun else ""
-        if left := [label for label in failed if label not in begun]:
-            message += f"{'; ' if begun else ''}not started, because max_failures was reached: {', '.join(left)}"
-        raise JobsFailed(message, failed=len([each for each in begun.values() if not each.waits]))
+        message = f"{len(started)} of {len(outcomes)} jobs failed: {message}" if started else ""
+        if left := [label for label in failed if label not in started]:
+            message += f"{'; ' if started else ''}not started, because max_failures was reached: {', '.join(left)}"
+        raise JobsFailed(message, failed=len([each for each in started.values() if not each.waits]))
     return [outcome.run_id for outcome in outcomes if isinstance(outcome, JobSucceeded)]
 
 

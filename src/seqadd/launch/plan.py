@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 OPTION = "--dry-run"
 _NOTHING = f"nothing was started or recorded; without {OPTION} the command trains"
 
-_asked = False
+_requested = False
 
 
 def take_option(arguments: Sequence[str]) -> list[str]:
     """Returns a command's arguments without the option, and remembers whether it was there; Hydra does not know it."""
-    global _asked
-    _asked = OPTION in arguments
+    global _requested
+    _requested = OPTION in arguments
     return [each for each in arguments if each != OPTION]
 
 
-def is_asked() -> bool:
+def is_requested() -> bool:
     """Whether this command only prints what it would do."""
-    return _asked
+    return _requested
 
 
 class _State(NamedTuple):
@@ -43,14 +43,14 @@ class _State(NamedTuple):
 
 
 def print_plan(
-    labels: Sequence[str], configs: Sequence[Config], room: Callable[[Sequence[Config]], tuple[int, str]]
+    labels: Sequence[str], configs: Sequence[Config], capacity: Callable[[Sequence[Config]], tuple[int, str]]
 ) -> None:
     """Prints a line for each run, and what all of them cost together.
 
     Args:
         labels: the name of each run.
         configs: the configuration of each.
-        room: says of those that are not finished how many are trained at the same time, and what they run on, in words.
+        capacity: returns, for the unfinished runs, how many are trained at the same time, and on what, in words.
 
     Raises:
         ConfigError: if the store cannot be read.
@@ -66,7 +66,7 @@ def print_plan(
         print_line(f"{label:<{width}}  {each.how}{about}")
     missing = [config for config, each in zip(configs, states, strict=True) if each.epochs]
     if missing:
-        at_once, where = room(missing)
+        at_once, where = capacity(missing)
         all_together = max(sum(seconds) / at_once, max(seconds))
         memory = max(sum(cost.memory_needed(config).values()) for config in missing) / 1e9
         runs = f"{len(missing)} of {len(configs)} runs" if len(configs) > 1 else "one run"
@@ -119,8 +119,8 @@ def _state(store: Store, config: Config, digest: Callable[[Config], str]) -> _St
     shorter = store.shorter_runs(config)
     epochs = int(shorter[0].params["epochs"]) if shorter else 0
     if own > 0 and own >= epochs:
-        return _State(f"goes on after epoch {own} of {config.epochs}", config.epochs - own)
+        return _State(f"resumes after epoch {own} of {config.epochs}", config.epochs - own)
     if epochs:
-        how = f"goes on from run {shorter[0].run_id}, of {epochs} epochs"
+        how = f"continues run {shorter[0].run_id} of {epochs} epochs"
         return _State(how, config.epochs - epochs)
     return _State("new", config.epochs)

@@ -163,15 +163,15 @@ def run_all(
         console.print(f"{len(there)} of {len(configs)} jobs are in Slurm already: {_ids(there.values())}", markup=False)
     if missing:
         most = _longest_array() * (request.runs_per_job or 1)
-        for some in _parts(missing, most):
+        for some in _chunks(missing, most):
             # A submitted job whose id is not saved would be submitted again by the next command.
             with defer_signals(however_long=True):
-                together = _parts(some, request.runs_per_job or 1)
+                together = _chunks(some, request.runs_per_job or 1)
                 new = _submit(folder, labels, configs, together, request)
                 there |= {index: job for indexes, job in zip(together, new, strict=True) for index in indexes}
                 _write_down(folder, {_key(configs[index]): there[index].job_id for index in some})
             console.print(
-                f"{len(new)} jobs submitted to Slurm: {_ids(new)}, each with {_of_each(request, configs)}; "
+                f"{len(new)} jobs submitted to Slurm: {_ids(new)}, each with {_job_resources(request, configs)}; "
                 f"logs in {request.folder}",
                 markup=False,
             )
@@ -188,11 +188,11 @@ def run_all(
     return run_ids(labels, outcomes)
 
 
-def _parts(indexes: Sequence[int], size: int) -> list[Sequence[int]]:
+def _chunks(indexes: Sequence[int], size: int) -> list[Sequence[int]]:
     return [indexes[first : first + size] for first in range(0, len(indexes), size)]
 
 
-def _of_each(request: Request, configs: Sequence[Config]) -> str:
+def _job_resources(request: Request, configs: Sequence[Config]) -> str:
     """What each job is given: ``2 runs, 15 min and 2 GB``."""
     runs = f"{request.runs_per_job} runs, " if request.runs_per_job else ""
     return f"{runs}{request.minutes_for(configs)} min and {request.memory_for(configs):g} GB"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from seqadd.cli.console import SafeConsole
-from seqadd.launch.local import NOT_STARTED, JobFailed, JobSucceeded, too_many
+from seqadd.launch.local import NOT_STARTED, JobFailed, JobSucceeded, failure_limit_reached
 
 if TYPE_CHECKING:
     from submitit import Job
@@ -86,7 +86,7 @@ def watch(
             for index, outcome in found.items():
                 outcomes[index] = outcome
                 console.print(f"{labels[index]}  {outcome}  ({len(outcomes)} of {len(jobs)} jobs)", markup=False)
-        if too_many(outcomes.values(), max_failures):
+        if failure_limit_reached(outcomes.values(), max_failures):
             _cancel_those_that_wait(waiting)
         if waiting:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
