@@ -2,11 +2,13 @@
 
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import make_config, quick_database
 
 from seqadd import __main__
+from seqadd.comparison.run_differences import differences
 from seqadd.tracking import connection, recording
 
 
@@ -91,3 +93,10 @@ def test_two_runs_must_be_chosen(words, said, call):
     assert (code, out) == (2, "")
     assert err.startswith(f"seqadd: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("computes", "is_a_cause"), [("a", False), ("b", True), (None, True)])
+def test_an_edit_after_which_a_part_computes_the_same_is_no_cause(computes, is_a_cause):
+    mine = SimpleNamespace(params={"part_code": "1"}, tags={"computes": "a"})
+    its = SimpleNamespace(params={"part_code": "2"}, tags={} if computes is None else {"computes": computes})
+    assert [(each.name, each.decides) for each in differences(mine, its)] == [("part_code", is_a_cause)]

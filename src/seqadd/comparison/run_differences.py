@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seqadd.comparison.runs import printable
 from seqadd.config.schema import override_text
-from seqadd.training.fingerprint import equivalent_codes
+from seqadd.training.fingerprint import COMPUTES, equivalent_codes
 
 if TYPE_CHECKING:
     from seqadd.tracking.store import RunRecord
@@ -37,11 +37,13 @@ class Difference:
 def differences(one: RunRecord, other: RunRecord) -> list[Difference]:
     """Returns what two runs differ in: keys, then data, code, versions and machine."""
     names = [name for name in {**one.params, **other.params} if name not in _DECIDING]
+    same_model = COMPUTES in one.tags and one.tags[COMPUTES] == other.tags.get(COMPUTES)
     found = []
     for name in (*names, *_DECIDING, *_OTHERS):
         mine, its = (run.tags.get(name, run.params.get(name, override_text(None))) for run in (one, other))
         if mine != its:
-            decides = name not in ("epochs", *_OTHERS) and not (name == "code" and its in equivalent_codes(mine))
+            no_cause = name in ("epochs", *_OTHERS) or (name == "part_code" and same_model)
+            decides = not no_cause and not (name == "code" and its in equivalent_codes(mine))
             found.append(Difference(name, (printable(mine), printable(its)), decides))
     return found
 
