@@ -53,7 +53,7 @@ def train_run(config: Config, notify: Notify) -> str:
     run_key = numeric_flags.key_with_flags(config.config_hash())
     with open_trial(config, store) as trial, store.run_directory(run_key).lock(message) as run_dir:
         delivery.deliver(store, run_dir)  # again, under the lock: a job of a sweep has reconciled nothing
-        finished = None if config.force else store.finished_run(config, data.digest)
+        finished = resume.finished_before(store, config, data)
         if finished is not None:
             run_id = resume.reuse(store, finished, config, run_dir, trial, message)
             _report_pages(store, run_id, config, notify)

@@ -124,18 +124,22 @@ def run_tags(config: Config) -> dict[str, str]:
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "mlflow")},
         "machine": f"{platform.system()} {platform.machine()}, {processor_name()}, {processors()} processors",
         **{name: value for name, value in (("instructions", instructions()), (FLAGS, numeric_flags.flags())) if value},
-        **_slurm_tags(),
+        **slurm_tags(),
     }
 
 
-def _slurm_tags() -> dict[str, str]:
+#: The tag with a run's Slurm job.
+SLURM_JOB = "slurm_job"
+
+
+def slurm_tags() -> dict[str, str]:
     """Returns tags with this process's Slurm job, log file and node; empty outside a Slurm job."""
     if "SUBMITIT_FOLDER" not in os.environ:  # submitit sets it in the jobs that it submits
         return {}
     import submitit
 
     job = submitit.JobEnvironment()
-    return {"slurm_job": job.job_id, "slurm_log": str(job.paths.stdout), "slurm_node": job.hostname}
+    return {SLURM_JOB: job.job_id, "slurm_log": str(job.paths.stdout), "slurm_node": job.hostname}
 
 
 def code_tags() -> dict[str, str]:

@@ -13,7 +13,7 @@ from seqadd.errors import CheckpointError
 from seqadd.reporting.markup import sanitize
 from seqadd.tracking import delivery, other_source
 from seqadd.tracking.artifacts import CHECKPOINT
-from seqadd.tracking.provenance import origin
+from seqadd.tracking.provenance import SLURM_JOB, origin, slurm_tags
 from seqadd.training.checkpoint import Start, load
 from seqadd.training.fingerprint import equivalent_codes, fingerprint_of
 
@@ -59,6 +59,21 @@ def reuse(
     return finished.run_id
 
 
+def finished_before(store: Store, config: Config, data: Dataset) -> RunRecord | None:
+    """Returns the finished run that makes a training unnecessary, or None.
+
+    With ``force`` only a run of this Slurm job counts: a job of several runs was requeued after some had finished.
+    """
+    found = None if config.force and not _is_requeued() else store.finished_run(config, data.digest)
+    if found is None or not config.force:
+        return found
+    return found if found.tags.get(SLURM_JOB) == slurm_tags().get(SLURM_JOB, "") else None
+
+
+def _is_requeued() -> bool:
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
 def find_start(
     store: Store, run_dir: RunDirectory, config: Config, data: Dataset, notify: Callable[[str], None]
 ) -> Start:
@@ -67,7 +82,7 @@ def find_start(
     With ``force`` the training starts fresh; but a job that Slurm has requeued resumes its own checkpoint.
     """
     fingerprint = fingerprint_of(config, data.digest())
-    if config.force and int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
+    if config.force and not _is_requeued():
         return Start(fingerprint)
     own = run_dir.latest_checkpoint(fingerprint, notify)
     same_run = delivery.can_go_on(store, run_dir, own)
